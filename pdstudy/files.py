@@ -1,0 +1,184 @@
+"""Files that are whole or absent: atomic writes, JSON lines that survive a kill, content hashes of user files."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pdstudy.normal import ConfigError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write, fsync, rename: a reader sees the old file or the new one, never half of either."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or None where it is absent."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def append_jsonl(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a JSON-lines file; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return
+    with path.open() as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def truncate_jsonl(path: Path, keep_up_to_step: int) -> None:
+    """Drop rows of steps that a resumed run will write again."""
+    if path.exists():
+        kept = [json.dumps(row) + "\n" for row in read_jsonl(path) if row["step"] <= keep_up_to_step]
+        write_bytes(path, "".join(kept).encode())
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def cache_root() -> Path:
+    """Where downloads and hashes are kept between workspaces: `PDSTUDY_CACHE`, default `~/.cache/pdstudy`."""
+    return Path(os.environ.get("PDSTUDY_CACHE", Path.home() / ".cache" / "pdstudy"))
+
+
+def content_hash(paths: Iterable[str]) -> str:
+    """sha256 over the content of user files (globs and folders allowed), independent of where they lie.
+
+    Hashes are remembered by path, size and modification time, so that a plan of large files stays quick.
+    Raises `ConfigError` where a path matches nothing.
+    """
+    stamps = []
+    for pattern in paths:
+        found = _expand(pattern)
+        if not found:
+            raise ConfigError(f"no file matches {pattern!r} (looked from {Path.cwd()})")
+        for path in found:
+            stat = path.stat()
+            stamps.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256("".join(sorted(_remembered_sha256(*s) for s in stamps)).encode()).hexdigest()
+
+
+def _expand(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file())
+    if path.is_file():
+        return [path.resolve()]
+    anchor = Path(path.anchor) if path.is_absolute() else Path()
+    relative = path.relative_to(path.anchor) if path.is_absolute() else path
+    return sorted(p.resolve() for p in anchor.glob(str(relative)) if p.is_file())
+
+
+@functools.cache
+def _remembered_sha256(path: str, size: int, mtime_ns: int) -> str:
+    memory = cache_root() / "content" / hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
+    if memory.exists():
+        return memory.read_text()
+    digest = file_sha256(Path(path))
+    with contextlib.suppress(OSError):  # a read-only home only costs hashing again
+        write_bytes(memory, digest.encode())
+    return digest
+
+
+class Claimed(ConfigError):
+    """Somebody else is making this artifact."""
+
+
+class Claim:
+    """An exclusive claim on making one artifact, held by a file; a claim whose process is gone is taken over.
+
+    Raises `Claimed`, naming the holder, when a live process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mine: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "born": _birth(os.getpid())}
+
+    def __enter__(self) -> Claim:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileExistsError:
+                holder = self.holder(self.path)
+                if holder is not None:
+                    raise Claimed(
+                        f"{self.path.parent.name} is being made by process {holder['pid']} on {holder['host']}; "
+                        f"wait for it, or stop it, then run again"
+                    ) from None
+                self.path.unlink(missing_ok=True)
+                continue
+            with os.fdopen(handle, "w") as file:
+                json.dump(self._mine, file)
+            return self
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+    @staticmethod
+    def holder(path: Path) -> dict[str, Any] | None:
+        """The live holder of the claim at `path`, or None. A holder on another host counts as live."""
+        try:
+            text = path.read_text()
+            # An empty file is a claim being written this instant.
+            holder = json.loads(text) if text else {"host": socket.gethostname(), "pid": os.getpid(), "born": ""}
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        if holder["host"] == socket.gethostname() and text and _birth(holder["pid"]) != holder["born"]:
+            return None
+        return holder
+
+
+def _birth(pid: int) -> str:
+    """Something that tells two processes with one pid apart: the start time where /proc has it, else liveness."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    if Path("/proc/self/stat").exists():
+        return "gone"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return "gone"
+    except PermissionError:
+        pass
+    return "alive"

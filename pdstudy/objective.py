@@ -1,0 +1,87 @@
+"""What a run minimises: declarations with their formulas. `pdstudy.distill` computes them.
+
+Notation (Peng et al. 2024, Eqs. 1 to 4): teacher distribution p, student distribution q over the vocabulary,
+L = (1 - alpha) L_lm + alpha L_kd, F(p) = softmax(Truncate(log p) / tau), all losses in nats per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pdstudy.normal import Problem, declared
+
+if TYPE_CHECKING:
+    from pdstudy.config import Pretrained, Run
+
+
+@declared
+class TopPK:
+    """top-p-k in the paper's order: the smallest set whose mass reaches `p`, then its `k` most probable ids.
+
+    Ranked by log-probability, then by id. `p = 1` keeps everything that k allows (top-k). `k = None` is top-p.
+    Source: Peng et al. 2024, section 3.2.
+    """
+
+    p: float = 0.95
+    k: int | None = 100
+
+    def check(self) -> Iterator[Problem]:
+        if not 0 < self.p <= 1:
+            yield Problem("p", self.p, "0 < p <= 1", hint="p is a share of probability, not a percentage")
+        if self.k is not None and self.k < 1:
+            yield Problem("k", self.k, "1 or more, or None for no limit")
+
+
+Truncation = TopPK
+
+
+@declared
+class Temperature:
+    """The teacher's kept logits are divided by `tau` before they are renormalised; the student stays at 1 and the loss
+    has no tau squared (the paper's Eq. 4)."""
+
+    tau: float = 1.0
+
+    def check(self) -> Iterator[Problem]:
+        if self.tau <= 0:
+            yield Problem("tau", self.tau, "above 0")
+
+
+@declared
+class NLL:
+    """Soft-label cross-entropy, -sum_S F(p)(v) log q(v), q over the whole vocabulary. Peng et al. 2024, section 3.3."""
+
+
+Divergence = NLL
+
+
+@declared
+class LM:
+    """Cross-entropy on the data alone: alpha = 0."""
+
+
+@declared
+class KD:
+    """(1 - alpha) L_lm + alpha L_kd with a teacher's truncated distribution.
+
+    `alpha` is the share of distillation; at 0 the run is the LM run, teacher and all else left out of its identity.
+    The paper's best static value is 0.9 (its Table 4); 1 is its "vanilla" distillation.
+    """
+
+    teacher: Run | Pretrained
+    truncation: Truncation = TopPK()
+    temperature: Temperature = Temperature()
+    loss: Divergence = NLL()
+    alpha: float = 0.9
+
+    def check(self) -> Iterator[Problem]:
+        if not 0 <= self.alpha <= 1:
+            yield Problem("alpha", self.alpha, "0 to 1")
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.alpha > 0
+
+
+Objective = LM | KD

@@ -1,0 +1,107 @@
+"""The workspace and its run directories. A run directory is the database: nothing is read from logs or names.
+
+config.json       the run's full configuration and the schema version
+provenance.json   commit, versions, machine, threads, attention backend
+status.json       state (queued, running, done, diverged, failed, stopped), step, speed, error
+metrics.jsonl     one row per logged step
+evals.jsonl       one row per held-out evaluation
+checkpoints/      step-NNNNNNNN folders, complete or absent
+model/            the export: `AutoModelForCausalLM.from_pretrained` reads it
+result.json       written last, atomically: its presence is what "done" (or "diverged") means
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config import Run, normal_form
+from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.data import Corpus
+from pdstudy.files import append_jsonl, read_json, write_json
+from pdstudy.normal import SCHEMA, ConfigError, canonical, decode, encode, fingerprint
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths and files of one run."""
+
+    path: Path
+
+    @property
+    def key(self) -> str:
+        return self.path.name
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evals_file(self) -> Path:
+        return self.path / "evals.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def create(self, run: Run) -> None:
+        """Write the configuration, or compare it with the one that is there. Raises `ConfigError` on a difference."""
+        stored = read_json(self.path / "config.json")
+        if stored is None:
+            write_json(self.path / "config.json", {"schema": SCHEMA, "run": encode(normal_form(run))})
+        elif canonical(normal_form(decode(stored["run"]))) != canonical(normal_form(run)):
+            raise ConfigError(f"{self.path} holds another run than its name says; move it away")
+
+    def config(self) -> Run:
+        stored = read_json(self.path / "config.json")
+        if stored is None:
+            raise ConfigError(f"{self.path} is not a run directory: it has no config.json")
+        run = decode(stored["run"])
+        assert isinstance(run, Run)
+        return run
+
+    def status(self) -> dict[str, Any]:
+        return read_json(self.path / "status.json") or {"state": "new"}
+
+    def set_status(self, state: str, **fields: Any) -> None:
+        write_json(self.path / "status.json", {"state": state, "time": time.time(), **fields})
+
+    def result(self) -> dict[str, Any] | None:
+        return read_json(self.path / "result.json")
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        append_jsonl(self.metrics_file, row)
+
+    def append_eval(self, row: dict[str, Any]) -> None:
+        append_jsonl(self.evals_file, row)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Artifacts, each stored once under its fingerprint; studies only point at them."""
+
+    root: Path
+
+    @staticmethod
+    def default() -> Workspace:
+        return Workspace(Path(os.environ.get("PDSTUDY_WORKSPACE", "workspace")).resolve())
+
+    def corpus(self, corpus: Corpus) -> Path:
+        return self.root / "corpora" / fingerprint(corpus)
+
+    def run(self, run: Run) -> RunDir:
+        return RunDir(self.root / "runs" / fingerprint(normal_form(run)))
+
+    def stores(self, spec: StoreSpec) -> Path:
+        """The folder of all stores of one spec; each is a subfolder named by its coverage."""
+        return self.root / "stores" / fingerprint(spec)
+
+    def store(self, spec: StoreSpec, coverage: Coverage) -> Path:
+        return self.stores(spec) / coverage.label
