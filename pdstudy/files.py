@@ -159,7 +159,7 @@ class Claim:
         try:
             text = path.read_text()
             # An empty file is a claim being written this instant.
-            holder = json.loads(text) if text else {"host": socket.gethostname(), "pid": os.getpid(), "born": ""}
+            holder: dict[str, Any] = json.loads(text) if text else {"host": socket.gethostname(), "pid": os.getpid(), "born": ""}
         except (FileNotFoundError, json.JSONDecodeError):
             return None
         if holder["host"] == socket.gethostname() and text and _birth(holder["pid"]) != holder["born"]:
