@@ -1,0 +1,171 @@
+"""Tables that go into a paper: one grid of cells, written as CSV, Markdown, LaTeX (booktabs) and HTML."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "\N{MINUS SIGN}": r"$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "→": r"$\rightarrow$",
+    "∞": r"$\infty$",
+    "†": r"$^\dagger$",
+    "–": "--",
+    "—": "---",
+    "…": r"\dots{}",
+    **{c: f"${n}$" for c, n in zip("αβγδτηκλσΔ≤≥≈", (
+        r"\alpha", r"\beta", r"\gamma", r"\delta", r"\tau", r"\eta", r"\kappa", r"\lambda", r"\sigma", r"\Delta",
+        r"\le", r"\ge", r"\approx"))},
+}  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """Text that LaTeX sets as it is written."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def markdown(text: str) -> str:
+    """Text that a Markdown table shows as it is written: no cell border, emphasis, code, link or tag in it."""
+    escaped = "".join("\\" + c if c in "\\`*_[]|<>" else c for c in text)
+    return escaped.replace("\n", " ")
+
+
+def _exact(value: float) -> str:
+    """The shortest text that reads back as this number."""
+    return str(value) if isinstance(value, int) else repr(float(value))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what is shown, the number behind it (CSV has it in full), and its marks.
+
+    `best` is set bold. `noise` adds a dagger: the difference to the reference is within noise.
+    """
+
+    text: str
+    number: float | None = None
+    best: bool = False
+    noise: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report: `columns` are headings, `rows` hold one `Cell` or plain string per column."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell | str, ...], ...]
+    caption: str
+    label: str = "tab:results"
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"a row of {len(row)} cells under {len(self.columns)} columns {self.columns}: {row}")
+
+    def _cells(self) -> list[list[Cell]]:
+        return [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows]
+
+    def _numeric(self) -> list[bool]:
+        """Which columns hold numbers, and so are set to the right."""
+        return [all(row[i].number is not None for row in self._cells()) for i in range(len(self.columns))]
+
+    @property
+    def note(self) -> str:
+        """The caption with the meaning of the marks that occur."""
+        cells = [cell for row in self._cells() for cell in row]
+        marks = ["Bold: best."] if any(c.best for c in cells) else []
+        marks += ["†: within noise."] if any(c.noise for c in cells) else []
+        return " ".join([self.caption, *marks])
+
+    def to_csv(self) -> str:
+        """Numbers at full precision and texts where there is no number."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.columns)
+        for row in self._cells():
+            writer.writerow([cell.text if cell.number is None else _exact(cell.number) for cell in row])
+        return out.getvalue()
+
+    def to_markdown(self) -> str:
+        """A pipe table with the caption below it."""
+
+        def shown(cell: Cell) -> str:
+            text = markdown(cell.text)
+            text = f"**{text}**" if cell.best else text
+            return text + "†" if cell.noise else text
+
+        lines = [f"| {' | '.join(markdown(c) for c in self.columns)} |", f"|{'---|' * len(self.columns)}"]
+        lines += [f"| {' | '.join(shown(cell) for cell in row)} |" for row in self._cells()]
+        return "\n".join([*lines, "", markdown(self.note), ""])
+
+    def to_latex(self) -> str:
+        """A `table` environment with booktabs rules; needs `\\usepackage{booktabs}`."""
+
+        def shown(cell: Cell) -> str:
+            text = latex(cell.text)
+            text = rf"\textbf{{{text}}}" if cell.best else text
+            return text + r"$^\dagger$" if cell.noise else text
+
+        body = [" & ".join(shown(cell) for cell in row) + r" \\" for row in self._cells()]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{latex(self.note)}}}",
+                rf"\label{{{self.label}}}",
+                rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in self._numeric())}}}",
+                r"\toprule",
+                " & ".join(latex(c) for c in self.columns) + r" \\",
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    def to_html(self) -> str:
+        """A `<table>` with its caption; everything escaped."""
+
+        def shown(cell: Cell) -> str:
+            text = html.escape(cell.text)
+            text = f"<b>{text}</b>" if cell.best else text
+            text = text + "<sup>†</sup>" if cell.noise else text
+            return f"<td>{text}</td>" if cell.number is None else f'<td class="n">{text}</td>'
+
+        kinds = [' class="n"' if n else "" for n in self._numeric()]
+        head = "".join(f'<th scope="col"{k}>{html.escape(c)}</th>' for k, c in zip(kinds, self.columns))
+        body = "\n".join(f"<tr>{''.join(shown(cell) for cell in row)}</tr>" for row in self._cells())
+        return (
+            f"<table>\n<caption>{html.escape(self.note)}</caption>\n"
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+        )
+
+    def save(self, stem: Path | str) -> list[Path]:
+        """Write `stem`.csv, .md and .tex; return the paths."""
+        base = Path(stem)
+        base.parent.mkdir(parents=True, exist_ok=True)
+        written = []
+        for kind, text in (("csv", self.to_csv()), ("md", self.to_markdown()), ("tex", self.to_latex())):
+            path = base.parent / f"{base.name}.{kind}"
+            path.write_text(text, encoding="utf-8")
+            written.append(path)
+        return written

@@ -1,0 +1,120 @@
+"""Comparisons: the interval is the textbook one, and verdicts can't claim more than the seeds carry."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.compare import Verdict, bootstrap_seeds, compare
+from analysis.errors import DataError, TooFewRuns
+
+
+def runs(**arms: list[float]) -> pd.DataFrame:
+    return pd.DataFrame([{"arm": a, "seed": s, "loss": v} for a, values in arms.items() for s, v in enumerate(values)])
+
+
+def test_one_arm_is_the_paired_t_interval() -> None:
+    lm, kd = [4.50, 4.61, 4.43, 4.57], [4.31, 4.40, 4.28, 4.35]
+    effect = compare(runs(lm=lm, kd=kd), metric="loss", baseline="lm").effects[0]
+    ours = stats.ttest_rel(kd, lm)
+    low, high = ours.confidence_interval(0.95)
+    assert effect.low == pytest.approx(low, abs=1e-12)
+    assert effect.high == pytest.approx(high, abs=1e-12)
+    assert effect.p == pytest.approx(ours.pvalue, rel=1e-9)
+    assert effect.dof == 3
+    assert effect.verdict is Verdict.BETTER
+
+
+def test_spread_is_pooled_over_arms_and_p_values_are_adjusted() -> None:
+    table = runs(lm=[5.0, 5.1, 5.3], a=[4.9, 5.05, 5.15], b=[5.02, 5.08, 5.33])
+    effects = {e.arm: e for e in compare(table, metric="loss", baseline="lm").effects}
+    d = {"a": np.array([-0.1, -0.05, -0.15]), "b": np.array([0.02, -0.02, 0.03])}
+    pooled = np.sqrt(sum(((v - v.mean()) ** 2).sum() for v in d.values()) / 4)
+    raw = {k: 2 * stats.t.sf(abs(v.mean()) / (pooled / np.sqrt(3)), 4) for k, v in d.items()}
+    assert effects["a"].dof == effects["b"].dof == 4
+    half = stats.t.ppf(0.975, 4) * pooled / np.sqrt(3)
+    assert effects["a"].high - effects["a"].low == pytest.approx(2 * half)
+    assert effects["a"].p == pytest.approx(2 * raw["a"])  # Holm: the smallest of two is doubled
+    assert effects["b"].p == pytest.approx(max(raw["b"], 2 * raw["a"]))
+    assert effects["b"].verdict is Verdict.WITHIN_NOISE
+
+
+def test_equal_runs_are_the_same_computation_and_do_not_narrow_the_others() -> None:
+    lm = [5.0, 5.1, 5.3]
+    with_copy = compare(runs(lm=lm, kd=[4.9, 5.2, 5.1], copy=lm), metric="loss", baseline="lm").effects
+    without = compare(runs(lm=lm, kd=[4.9, 5.2, 5.1]), metric="loss", baseline="lm").effects
+    by_arm = {e.arm: e for e in with_copy}
+    assert by_arm["copy"].verdict is Verdict.SAME
+    assert np.isnan(by_arm["copy"].low)
+    assert (by_arm["kd"].low, by_arm["kd"].high) == (without[0].low, without[0].high)
+
+
+def test_one_seed_has_no_interval_and_no_verdict() -> None:
+    effect = compare(runs(lm=[5.0], kd=[4.0]), metric="loss", baseline="lm").effects[0]
+    assert effect.verdict is Verdict.NO_SPREAD
+    assert np.isnan(effect.low)
+    assert np.isnan(effect.p)
+
+
+def test_equivalence_needs_an_interval_within_the_margin() -> None:
+    table = runs(lm=[5.0, 5.1, 5.3, 5.2], kd=[5.001, 5.099, 5.302, 5.2])
+    assert compare(table, metric="loss", baseline="lm", margin=0.01).effects[0].verdict is Verdict.EQUIVALENT
+    assert compare(table, metric="loss", baseline="lm", margin=0.0015).effects[0].verdict is Verdict.WITHIN_NOISE
+
+
+def test_accuracy_up_is_better_and_relative_is_in_per_cent() -> None:
+    table = runs(lm=[0.40, 0.41, 0.39], kd=[0.50, 0.51, 0.50])
+    effect = compare(table, metric="loss", baseline="lm", lower_is_better=False, relative=True).effects[0]
+    assert effect.verdict is Verdict.BETTER
+    assert effect.difference == pytest.approx(100 * (0.31 / 3) / 0.4)
+
+
+def test_matched_controls_and_strata() -> None:
+    table = pd.concat(
+        [runs(lm=[5.0, 5.2], wsd=[4.9, 5.0], kd=[4.5, 4.6], kdw=[4.4, 4.6]).assign(size=s) for s in (1, 2)]
+    )
+    found = compare(table, metric="loss", baseline={"kd": "lm", "kdw": "wsd"}, within=["size"])
+    assert [(e.arm, e.baseline, e.stratum) for e in found.effects] == [
+        ("kd", "lm", (1,)), ("kdw", "wsd", (1,)), ("kd", "lm", (2,)), ("kdw", "wsd", (2,)),
+    ]  # fmt: skip
+
+
+def test_false_positives_are_as_rare_as_promised() -> None:
+    """Three arms without effect, three seeds: some verdict of a difference in at most 5 % of studies (Holm)."""
+    rng = np.random.default_rng(3)
+    wrong = 0
+    for _ in range(400):
+        noise = rng.normal(0, 0.02, (4, 3)) + rng.normal(0, 0.1, 3)
+        table = runs(**{name: list(v) for name, v in zip(("lm", "a", "b", "c"), 5 + noise)})
+        verdicts = {e.verdict for e in compare(table, metric="loss", baseline="lm").effects}
+        wrong += bool(verdicts & {Verdict.BETTER, Verdict.WORSE})
+    assert wrong / 400 < 0.08  # three standard errors above 5 %
+
+
+@pytest.mark.parametrize(
+    ("table", "kwargs", "message"),
+    [
+        (runs(lm=[5.0], kd=[4.0]), {"baseline": "base"}, "no runs of arm 'base'; there are kd, lm"),
+        (runs(lm=[5.0], kd=[4.0]), {"baseline": "lm", "metric": "los"}, "no column 'los'.*Did you mean 'loss'"),
+        (runs(lm=[5.0], kd=[float("nan")]), {"baseline": "lm"}, "NaN or infinite in row 1"),
+        (pd.concat([runs(lm=[5.0]), runs(lm=[5.1])]), {"baseline": "lm"}, "more than one run"),
+        (runs(lm=[5.0, 5.1]), {"baseline": "lm"}, "nothing to compare"),
+    ],
+)
+def test_bad_tables_are_refused(table: pd.DataFrame, kwargs: dict[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        compare(table, **{"metric": "loss", **kwargs})  # type: ignore[arg-type]
+
+
+def test_no_shared_seed_is_refused() -> None:
+    table = runs(lm=[5.0, 5.1], kd=[4.0, 4.1])
+    table.loc[table.arm == "kd", "seed"] += 10
+    with pytest.raises(DataError, match="share no seed"):
+        compare(table, metric="loss", baseline="lm")
+
+
+def test_bootstrap_over_seeds_is_refused_below_eight() -> None:
+    with pytest.raises(TooFewRuns, match="7 seeds"):
+        bootstrap_seeds([0.1] * 7)
+    low, high = bootstrap_seeds([0.1, 0.2, 0.15, 0.12, 0.18, 0.11, 0.19, 0.15])
+    assert 0.1 < low < 0.15 < high < 0.2
