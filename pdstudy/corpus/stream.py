@@ -1,0 +1,112 @@
+"""One split's tokens: shards on disk behind one index space, and the writer of such shards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pdstudy.data import Split
+from pdstudy.normal import ConfigError
+
+SHARD_TOKENS = 2**27
+"""Tokens of a full shard: 256 MiB at two bytes each."""
+
+_BLOCK = 2**20
+
+
+class TokenStream:
+    """The tokens of one split, memory-mapped.
+
+    `shards` are one-dimensional uint16 or uint32 arrays; `offsets` (int64 [documents + 1]) are the positions at which
+    documents begin, and the end of the last.
+    """
+
+    def __init__(self, split: Split, shards: Sequence[npt.NDArray[Any]], offsets: npt.NDArray[np.int64]) -> None:
+        self.split = split
+        self._shards = [np.asarray(shard) for shard in shards]  # plain arrays over the map: memmap slices cost more
+        self._edges = np.cumsum([0] + [len(shard) for shard in shards])
+        self._offsets = offsets
+
+    def __len__(self) -> int:
+        return int(self._edges[-1])
+
+    @property
+    def num_documents(self) -> int:
+        return len(self._offsets) - 1
+
+    def tokens(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Token ids of positions [start, stop). Raises `ConfigError` past the end."""
+        if not 0 <= start <= stop <= len(self):
+            raise ConfigError(
+                f"tokens [{start:,}, {stop:,}) of the {self.split} split were asked for, but it has {len(self):,}; "
+                f"use a smaller slice (its last target is the token after it), or more text"
+            )
+        out = np.empty(stop - start, dtype=np.int64)
+        shard = int(np.searchsorted(self._edges, start, side="right")) - 1
+        at = start
+        while at < stop:
+            low, high = int(self._edges[shard]), int(self._edges[shard + 1])
+            end = min(stop, high)
+            out[at - start : end - start] = self._shards[shard][at - low : end - low]
+            at, shard = end, shard + 1
+        return out
+
+    def document_starts(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Positions in [start, stop) at which a document begins, ascending."""
+        low, high = np.searchsorted(self._offsets[:-1], [start, stop])
+        return np.array(self._offsets[low:high], dtype=np.int64)
+
+    def sha256(self, start: int, stop: int) -> str:
+        """sha256 of the tokens [start, stop) as little-endian uint32: independent of how shards are stored."""
+        digest = hashlib.sha256()
+        for at in range(start, stop, _BLOCK):
+            digest.update(self.tokens(at, min(at + _BLOCK, stop)).astype("<u4").tobytes())
+        return digest.hexdigest()
+
+
+class StreamWriter:
+    """Writes one split's shards and document offsets into `directory`; `close` returns the names of its files."""
+
+    def __init__(self, directory: Path, split: Split, dtype: npt.DTypeLike, shard_tokens: int = SHARD_TOKENS) -> None:
+        self._directory = directory
+        self._split = split
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self._room = self._shard_tokens = shard_tokens
+        self._ends: list[npt.NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
+        self.names = [f"tokens-{split}-00000.bin"]
+        self._file = (directory / self.names[0]).open("wb")
+
+    def write(self, documents: Sequence[npt.NDArray[Any]]) -> None:
+        """Append documents (arrays of token ids, each with its end-of-document token)."""
+        self._ends.append(self._ends[-1][-1] + np.cumsum([len(d) for d in documents], dtype=np.int64))
+        tokens = np.concatenate(documents).astype(self._dtype)
+        while len(tokens) > self._room:
+            self._file.write(tokens[: self._room].tobytes())
+            tokens = tokens[self._room :]
+            self._next_shard()
+        self._file.write(tokens.tobytes())
+        self._room -= len(tokens)
+
+    def _next_shard(self) -> None:
+        self._finish_shard()
+        self.names.append(f"tokens-{self._split}-{len(self.names):05d}.bin")
+        self._file = (self._directory / self.names[-1]).open("wb")
+        self._room = self._shard_tokens
+
+    def _finish_shard(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def close(self) -> list[str]:
+        """Finish; the names of the shards in order, then of the offsets."""
+        self._finish_shard()
+        name = f"documents-{self._split}.npy"
+        np.save(self._directory / name, np.concatenate(self._ends))
+        return [*self.names, name]

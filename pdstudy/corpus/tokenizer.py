@@ -1,0 +1,122 @@
+"""The corpus's tokenizer: trained here or copied from a transformers folder; the bytes its tokens stand for."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from pdstudy.normal import ConfigError
+
+EOS = "<|endoftext|>"
+FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+"""The files of a transformers tokenizer that say how text is cut and where documents end."""
+
+
+def train_bpe(texts: Iterator[str], vocab: int, folder: Path) -> None:
+    """Train a byte-level BPE of at most `vocab` entries and save it as transformers reads it.
+
+    The smallest entries are `EOS` (id 0) and the 256 bytes, so that any text has tokens. The same texts in the same
+    order give the same files. Short texts may hold fewer merges than asked for: the vocabulary is then smaller.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab, special_tokens=[EOS], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    # No model_max_length: transformers then leaves the limit to the model's configuration.
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": EOS, "clean_up_tokenization_spaces": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def copy_pretrained(source: Path, folder: Path) -> None:
+    """Copy the tokenizer of a local transformers folder. Raises `ConfigError` where there is no fast tokenizer."""
+    if not (source / "tokenizer.json").is_file():
+        raise ConfigError(
+            f"{source} has no tokenizer.json; load it once with transformers' AutoTokenizer and save_pretrained it"
+        )
+    folder.mkdir()
+    for name in FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+class Encoder:
+    """Text to token ids: every document's own ids, then the end-of-document token, nothing else.
+
+    A special token's name inside a text is text: it is cut into ordinary tokens, so that no document can forge an
+    end of document.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        name = _eos_name(folder)
+        eos = self._tokenizer.token_to_id(name)
+        if eos is None:
+            raise ConfigError(f"{folder}: the end-of-document token {name!r} is not in tokenizer.json's vocabulary")
+        self.eos: int = eos
+        self.vocab: int = max(self._tokenizer.get_vocab().values()) + 1
+
+    def encode(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
+        """Token ids of each text, end-of-document token included."""
+        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array([*encoding.ids, self.eos], dtype=np.uint32) for encoding in encoded]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens; special tokens are left out."""
+        text: str = self._tokenizer.decode(list(ids))
+        return text
+
+    def token_bytes(self) -> npt.NDArray[np.int32]:
+        """int32 [vocab]: the UTF-8 bytes that each id stands for, 0 for special tokens and unused ids.
+
+        Exact where the tokenizer keeps text as it is (byte-level BPE; SentencePiece with byte fallback, but for the
+        space that it may put in front); for others it counts what a token is decoded to.
+        """
+        state = json.loads(self._tokenizer.to_str())
+        kinds = _kinds(state.get("decoder"))
+        out = np.zeros(self.vocab, dtype=np.int32)
+        for token, number in self._tokenizer.get_vocab().items():
+            if "ByteLevel" in kinds:
+                out[number] = len(token)  # one character of the byte alphabet per byte
+            elif "ByteFallback" in kinds and re.fullmatch(r"<0x[0-9A-F]{2}>", token):
+                out[number] = 1
+            elif "ByteFallback" in kinds:
+                out[number] = len(token.replace("▁", " ").encode())
+            else:
+                out[number] = len(self._tokenizer.decode([number]).encode())
+        for added in state.get("added_tokens", []):  # kept as written, whatever the decoder
+            out[added["id"]] = 0 if added["special"] else len(added["content"].encode())
+        return out
+
+
+def _kinds(decoder: dict[str, Any] | None) -> set[str]:
+    if decoder is None:
+        return set()
+    return {decoder["type"]}.union(*(_kinds(inner) for inner in decoder.get("decoders", [])))
+
+
+def _eos_name(folder: Path) -> str:
+    for name in FILES[1:]:
+        if (folder / name).is_file():
+            token = json.loads((folder / name).read_text()).get("eos_token")
+            if isinstance(token, dict):
+                token = token.get("content")
+            if isinstance(token, str):
+                return token
+    raise ConfigError(f"{folder} names no eos_token in {' or '.join(FILES[1:])}; documents need an end: set one")
