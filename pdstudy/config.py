@@ -49,8 +49,8 @@ class Cosine:
         if not 0 <= self.final <= 1:
             yield Problem("final", self.final, "0 to 1 (a share of the peak)")
 
-    def factor(self, tokens: int, total: int) -> float:
-        """Learning rate over its peak once `tokens` of `total` have been consumed by earlier steps."""
+    def factor(self, tokens: float, total: int) -> float:
+        """Learning rate over its peak after `tokens` of `total`. A step takes it at the middle of its own tokens."""
         if tokens < self.warmup_tokens:
             return tokens / self.warmup_tokens
         done = (tokens - self.warmup_tokens) / max(1, total - self.warmup_tokens)
@@ -73,8 +73,8 @@ class WSD:
             if getattr(self, name) < 0:
                 yield Problem(name, getattr(self, name), "0 or more")
 
-    def factor(self, tokens: int, total: int) -> float:
-        """Learning rate over its peak once `tokens` of `total` have been consumed by earlier steps."""
+    def factor(self, tokens: float, total: int) -> float:
+        """Learning rate over its peak after `tokens` of `total`. A step takes it at the middle of its own tokens."""
         if tokens < self.warmup_tokens:
             return tokens / self.warmup_tokens
         start = total - self.decay_tokens

@@ -54,9 +54,14 @@ def encode(value: Any) -> Any:
     return _encode(value, hashed=False)
 
 
+def hashed_form(value: Any) -> Any:
+    """Plain JSON data of what is hashed: neutral fields left out, content hashes in the place of paths."""
+    return _encode(value, hashed=True)
+
+
 def canonical(value: Any) -> str:
     """The text whose hash is the identity: sorted keys, shortest floats, neutral fields left out."""
-    return json.dumps(_encode(value, hashed=True), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(hashed_form(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def fingerprint(value: Any) -> str:

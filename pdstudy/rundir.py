@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config import Run, normal_form
+from pdstudy.config import Heldout, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import Corpus
 from pdstudy.files import append_jsonl, read_json, write_json
@@ -75,6 +75,11 @@ class RunDir:
 
     def result(self) -> dict[str, Any] | None:
         return read_json(self.path / "result.json")
+
+    def missing_evaluations(self, evaluations: tuple[Heldout, ...]) -> tuple[Heldout, ...]:
+        """Those that a finished run lacks at its end: another study may have wanted others."""
+        made = {row["eval"] for row in (self.result() or {}).get("evals", [])}
+        return tuple(e for e in evaluations if fingerprint(e) not in made)
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         append_jsonl(self.metrics_file, row)

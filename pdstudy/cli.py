@@ -1,0 +1,275 @@
+"""The command `pdstudy`. Errors that a user can cause are one message and exit code 2; `--debug` shows tracebacks."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from pdstudy.files import Claimed
+from pdstudy.loading import find_study, load_study
+from pdstudy.normal import ConfigError
+from pdstudy.plan import Plan, make_plan
+from pdstudy.rundir import Workspace
+
+EPILOG = """\
+a first study, in five commands:
+  pdstudy new my_study                 write a commented study file, studies/my_study.py
+  pdstudy plan studies/my_study.py     what it needs, what exists, what the rest costs
+  pdstudy run studies/my_study.py      make it, on this machine; run again to go on
+  pdstudy results studies/my_study.py  the table of runs
+  pdstudy report studies/my_study.py   figures, tables and one HTML page under reports/
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
+    try:
+        code = args.run(args)
+    except (ConfigError, Claimed) as error:
+        if args.debug:
+            raise
+        print(f"pdstudy: {error}", file=sys.stderr)
+        code = 2
+    except OSError as error:
+        if args.debug:
+            raise
+        print(f"pdstudy: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("pdstudy: interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pdstudy",
+        description="Studies of pre-training distillation: declare, price, run, analyse, report.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(debug=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, help: str, *, study: bool = True, json: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(run=run)
+        if study:
+            sub.add_argument("study", help="a study file, or the name of one in studies/")
+            sub.add_argument("--scale", help="the scale to pass to study(scale); default: the study's own")
+        if json:
+            sub.add_argument("--json", action="store_true", help="machine-readable output")
+        sub.add_argument(
+            "--workspace", type=Path, help="artifacts live here (default: $PDSTUDY_WORKSPACE, ./workspace)"
+        )
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        return sub
+
+    sub = command("plan", _plan, "what a study needs, what of it exists, and what the rest will cost; changes nothing")
+    sub.add_argument(
+        "--explain", action="store_true", help="for each run: exists, or which fields differ from the nearest"
+    )
+    sub = command("run", _run, "make all that a study lacks on this machine; safe to repeat, goes on where it was")
+    sub.add_argument("--slots", type=int, help="worker processes, one thread each (default: the processor's cores)")
+    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, e.g. '*loss=KD*seed=0'")
+    sub.add_argument(
+        "--steps", type=int, help="try it: this many steps per run, in this process, in a workspace of its own"
+    )
+    sub.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    command("status", _status, "the state of every artifact of a study; read-only")
+    sub = command("logs", _logs, "the log of a cell's run (or of its teacher, corpus or logits)", json=False)
+    sub.add_argument("cell", help="a pattern over cell names, or: teacher, corpus, logits")
+    sub.add_argument("-n", type=int, default=40, metavar="LINES", help="last lines to show (default 40)")
+    sub = command("results", _results, "one row per cell, failed and diverged ones included")
+    sub.add_argument("--csv", type=Path, help="write the full table here")
+    sub = command("report", _report, "figures, tables and one HTML page from what is there; works on partial data")
+    sub.add_argument("--out", type=Path, help="folder to write (default: reports/STUDY)")
+    command("doctor", _doctor, "what this machine has and lacks, and for what", study=False)
+    sub = command("new", _new, "write a commented study file to start from", study=False, json=False)
+    sub.add_argument("name", help="name of the study; the file is studies/NAME.py")
+    return parser
+
+
+def _workspace(args: argparse.Namespace) -> Workspace:
+    return Workspace(args.workspace.resolve()) if args.workspace else Workspace.default()
+
+
+def _planned(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, Workspace]:
+    """The checked plan of the study named on the command line. Raises `ConfigError` with all its problems at once."""
+    workspace = _workspace(args)
+    study = load_study(args.study, args.scale)
+    if only is not None:
+        kept = tuple(a for a in study.grid.arms if any(fnmatch(_cell_name(a.labels, s), only) for s in study.seeds))
+        seeds = tuple(s for s in study.seeds if any(fnmatch(_cell_name(a.labels, s), only) for a in kept))
+        if not kept:
+            names = ", ".join(c.name for c in study.cells[:3])
+            raise ConfigError(f"--only {only!r} matches no cell; cells are named like {names}")
+        study = dataclasses.replace(study, grid=dataclasses.replace(study.grid, arms=kept), seeds=seeds)
+    plan = make_plan(study, workspace)
+    if plan.problems:
+        count = len(plan.problems)
+        lines = "\n".join(f"  {_relative(str(p))}" for p in plan.problems)
+        raise ConfigError(f"{find_study(args.study)} has {count} problem{'s' if count > 1 else ''}:\n{lines}")
+    return plan, workspace
+
+
+def _cell_name(labels: Any, seed: int) -> str:
+    return ",".join([f"{k}={v}" for k, v in labels.items()] + [f"seed={seed}"])
+
+
+def _relative(text: str) -> str:
+    return text.replace(str(Path.cwd()) + os.sep, "")
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from pdstudy.show import plan_json, print_json, print_plan
+
+    plan, workspace = _planned(args)
+    if args.json:
+        print_json(plan_json(plan, workspace, why=args.explain))
+    else:
+        print_plan(plan, workspace, why=args.explain)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pdstudy.launch import run_plan
+    from pdstudy.progress import PlainView, view
+    from pdstudy.record import write_record
+
+    plan, workspace = _planned(args, args.only)
+    if args.steps is not None:
+        from pdstudy.trial import try_cells
+
+        return try_cells(plan.study, workspace, args.steps)
+    todo = plan.todo
+    if args.only is None:
+        write_record(plan, workspace)
+    if not todo:
+        print(f"{plan.study.name}: all {len(plan.items)} artifacts exist in {workspace.root}; nothing to do")
+        return 0
+    slots = args.slots or cores()
+    price = f"{plan.seconds(todo) / 3600:.2g} {plan.study.machine.unit} ({plan.rate_source})"
+    print(f"{plan.study.name}: {len(todo)} of {len(plan.items)} artifacts to make, {price}, {slots} slots")
+    outcome = run_plan(plan, workspace, slots=slots, view=PlainView() if args.plain or args.json else view())
+    labels = {i.key: i.label for i in plan.items}
+    if args.json:
+        from pdstudy.show import print_json
+
+        print_json(dataclasses.asdict(outcome))
+    for key, error in outcome.failed.items():
+        print(f"failed: {labels[key]}: {error}", file=sys.stderr)
+    for key in outcome.diverged:
+        print(f"diverged: {labels[key]} ({key}); it is kept as a result", file=sys.stderr)
+    if outcome.blocked:
+        print(f"not started, since what they need is missing: {len(outcome.blocked)} artifacts", file=sys.stderr)
+    if outcome.stopped:
+        print(f"stopped; `pdstudy run {args.study}` goes on from here", file=sys.stderr)
+        return 130
+    if outcome.failed or outcome.blocked:
+        return 1
+    print(f"done: {len(outcome.done)} made. next: pdstudy report {args.study}")
+    return 0
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _status(args: argparse.Namespace) -> int:
+    from pdstudy.show import print_json, print_status, state_of
+
+    plan, workspace = _planned(args)
+    if args.json:
+        print_json([state_of(i, workspace) for i in plan.items])
+    else:
+        print_status(plan, workspace)
+    return 0
+
+
+def _logs(args: argparse.Namespace) -> int:
+    from pdstudy.stages import make_task
+
+    plan, workspace = _planned(args)
+    chosen = [
+        i for i in plan.items if i.kind == args.cell or any(fnmatch(c, args.cell) or c == args.cell for c in i.cells)
+    ]
+    if not chosen:
+        names = ", ".join(c.name for c in plan.study.cells[:3])
+        raise ConfigError(f"no cell matches {args.cell!r}; cells are named like {names}, and: teacher, corpus, logits")
+    for item in chosen:
+        log = make_task(plan, item, workspace).log
+        print(f"== {item.kind} {item.label} ({log})")
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else ["(nothing was logged)"]
+        print("\n".join(lines[-args.n :]))
+    return 0
+
+
+def _results(args: argparse.Namespace) -> int:
+    from analysis.load import load_runs, summary
+
+    plan, workspace = _planned(args)
+    frame = load_runs(workspace.root, plan_record(plan, workspace))
+    if args.csv is not None:
+        frame.to_csv(args.csv, index=False)
+        print(f"{len(frame)} rows written to {args.csv}")
+    elif args.json:
+        print(frame.to_json(orient="records", indent=1))
+    else:
+        print(summary(frame).to_string(index=False))
+    return 0
+
+
+def plan_record(plan: Plan, workspace: Workspace) -> dict[str, Any]:
+    """The stored record where the study was run, else one made from the plan: results work on partial data."""
+    from pdstudy.files import read_json
+    from pdstudy.record import make_record, record_path
+
+    return make_record(plan) | {
+        k: v for k, v in (read_json(record_path(workspace, plan.study.name)) or {}).items() if k == "first_planned"
+    }
+
+
+def _report(args: argparse.Namespace) -> int:
+    from analysis.report import build
+
+    plan, workspace = _planned(args)
+    out = args.out or Path("reports") / plan.study.name
+    text = build(workspace.root, plan_record(plan, workspace), out)
+    if args.json:
+        from pdstudy.show import print_json
+
+        print_json({"page": str(out / "index.html")})
+    else:
+        print(f"{text}\n{out / 'index.html'}")
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from pdstudy.doctor import examine, print_findings
+
+    findings = examine(_workspace(args))
+    if args.json:
+        from pdstudy.show import print_json
+
+        print_json(findings)
+    else:
+        print_findings(findings)
+    return 0 if all(f["state"] != "missing" for f in findings) else 1
+
+
+def _new(args: argparse.Namespace) -> int:
+    from pdstudy.template import write_study
+
+    print(f"wrote {write_study(args.name)}; next: pdstudy plan {args.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

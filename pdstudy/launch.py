@@ -1,0 +1,226 @@
+"""Running a plan on this machine: a bounded number of persistent worker processes, one item each at a time.
+
+The driver imports no torch. An item starts when all that it needs is there. A worker that dies (killed, out of
+memory) is replaced and its item tried again, from its newest checkpoint, up to `RETRIES` times; an item that raises is
+not retried, and what needs it is reported as blocked. Nothing is lost when the driver itself dies: workers stop at
+their next step boundary when their input closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pdstudy.files import Claim
+from pdstudy.plan import Item, Plan
+from pdstudy.rundir import RunDir, Workspace
+from pdstudy.stages import make_task
+
+RETRIES = 2
+CLAIM_WAIT_SECONDS = 3.0
+
+
+@dataclass
+class Outcome:
+    """What a `run` came to: item keys by end state, and the message of each failure."""
+
+    done: list[str] = field(default_factory=list)
+    diverged: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: list[str] = field(default_factory=list)
+    stopped: bool = False
+
+
+class View(Protocol):
+    """Shows progress; `pdstudy.progress` has one for terminals and one for plain output."""
+
+    def start(self, plan: Plan) -> None: ...
+    def begin(self, slot: int, item: Item) -> None: ...
+    def progress(self, slot: int, item: Item, what: str, share: float) -> None: ...
+    def end(self, slot: int, item: Item, state: str, message: str = "") -> None: ...
+    def note(self, text: str) -> None: ...
+    def finish(self, outcome: Outcome) -> None: ...
+
+
+class _Slot:
+    """One worker process and the item it is on."""
+
+    def __init__(self, number: int, events: queue.Queue[tuple[_Slot, dict[str, Any]]], threads: int) -> None:
+        self.number = number
+        self.item: Item | None = None
+        self._events = events
+        self._threads = threads
+        self.process: subprocess.Popen[str] | None = None
+
+    def give(self, item: Item, task: dict[str, Any]) -> None:
+        if self.process is None or self.process.poll() is not None:
+            self._start()
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.item = item
+        self.process.stdin.write(json.dumps(task) + "\n")
+        self.process.stdin.flush()
+
+    def _start(self) -> None:
+        # One thread per slot: two busy threads on two busy cores stall each other (reports/NOTES.md).
+        threads = {name: str(self._threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pdstudy.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **threads},
+            start_new_session=True,
+        )
+        threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._events.put((self, json.loads(line)))
+        self._events.put((self, {"event": "died", "code": process.wait()}))
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            assert self.process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.write('{"stop": true}\n')
+                self.process.stdin.flush()
+
+    def close(self, *, kill: bool = False) -> None:
+        if self.process is None:
+            return
+        assert self.process.stdin is not None
+        if kill:
+            self.process.kill()
+        else:
+            self.process.stdin.close()
+        self.process.wait()
+
+
+def run_plan(plan: Plan, workspace: Workspace, *, slots: int, view: View) -> Outcome:
+    """Make everything that a plan lacks. Raises `Claimed` where another process is running this study."""
+    with Claim(workspace.root / "studies" / f"{plan.study.name}.claim"):
+        return _Driver(plan, workspace, slots, view).run()
+
+
+class _Driver:
+    def __init__(self, plan: Plan, workspace: Workspace, slots: int, view: View) -> None:
+        self.plan = plan
+        self.workspace = workspace
+        self.view = view
+        self.outcome = Outcome()
+        self.events: queue.Queue[tuple[_Slot, dict[str, Any]]] = queue.Queue()
+        self.slots = [_Slot(i, self.events, plan.study.placement.threads) for i in range(slots)]
+        self.waiting = {i.key: i for i in plan.items if not i.done}
+        self.finished = {i.key for i in plan.items if i.done}
+        self.attempts: dict[str, int] = {}
+        self.not_before: dict[str, float] = {}
+
+    def run(self) -> Outcome:
+        self.view.start(self.plan)
+        try:
+            self._loop()
+        except KeyboardInterrupt:
+            self._stop()
+        finally:
+            for slot in self.slots:
+                slot.close(kill=self.outcome.stopped)
+            self.outcome.blocked += list(self.waiting) if not self.outcome.stopped else []
+            self.view.finish(self.outcome)
+        return self.outcome
+
+    def _loop(self) -> None:
+        while True:
+            for slot in self.slots:
+                item = self._next() if slot.item is None else None
+                if item is not None:
+                    del self.waiting[item.key]
+                    self.view.begin(slot.number, item)
+                    slot.give(item, make_task(self.plan, item, self.workspace).to_json())
+            if not any(s.item for s in self.slots) and not self._later():
+                return
+            try:
+                slot, event = self.events.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            self._handle(slot, event)
+
+    def _next(self) -> Item | None:
+        """The largest item that can start: long runs first leave no long tail on one slot."""
+        now = time.monotonic()
+        ready = [
+            i
+            for i in self.waiting.values()
+            if self.finished.issuperset(i.needs) and self.not_before.get(i.key, 0.0) <= now
+        ]
+        return max(ready, key=lambda i: i.flops, default=None)
+
+    def _later(self) -> bool:
+        return any(self.finished.issuperset(i.needs) for i in self.waiting.values())
+
+    def _handle(self, slot: _Slot, event: dict[str, Any]) -> None:
+        item = slot.item
+        kind = event["event"]
+        if item is None or kind == "ready":
+            return
+        if kind == "progress":
+            self.view.progress(slot.number, item, event["what"], event["share"])
+            return
+        slot.item = None
+        if kind == "end":
+            self._ended(slot, item, event["state"])
+        elif kind == "claimed":
+            self.not_before[item.key] = time.monotonic() + CLAIM_WAIT_SECONDS
+            self.waiting[item.key] = item
+            self.view.note(f"{item.label}: {event['error']}; waiting")
+        elif kind == "failed":
+            self.outcome.failed[item.key] = f"{event['error']} (log: {event['log']})"
+            self.view.end(slot.number, item, "failed", event["error"])
+        elif kind == "died":
+            self._died(slot, item, event["code"])
+
+    def _ended(self, slot: _Slot, item: Item, state: str) -> None:
+        if state == "done":
+            self.finished.add(item.key)
+            self.outcome.done.append(item.key)
+        elif state == "diverged":
+            self.outcome.diverged.append(item.key)
+        self.view.end(slot.number, item, state)
+
+    def _died(self, slot: _Slot, item: Item, code: int) -> None:
+        how = f"killed by signal {-code}" if code < 0 else f"left with exit code {code}"
+        self.attempts[item.key] = self.attempts.get(item.key, 0) + 1
+        if self.attempts[item.key] <= RETRIES:
+            self.waiting[item.key] = item
+            self.view.note(f"{item.label}: its worker was {how}; trying again from the newest checkpoint")
+            return
+        error = f"its worker was {how}, {RETRIES + 1} times (signal 9 is often the system out of memory)"
+        if item.kind in ("teacher", "student"):
+            RunDir(self.workspace.root / "runs" / item.key).set_status("failed", error=error)
+        self.outcome.failed[item.key] = error
+        self.view.end(slot.number, item, "failed", error)
+
+    def _stop(self) -> None:
+        """Ctrl-C: each worker saves at its next step boundary; a second Ctrl-C does not wait for that."""
+        self.outcome.stopped = True
+        self.view.note("stopping: each run saves at its next step (Ctrl-C again: now)")
+        try:
+            for slot in self.slots:
+                slot.stop()
+            deadline = time.monotonic() + 60
+            while any(s.item for s in self.slots) and time.monotonic() < deadline:
+                try:
+                    self._handle(*self.events.get(timeout=0.2))
+                except queue.Empty:
+                    continue
+        except KeyboardInterrupt:
+            return

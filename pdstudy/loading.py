@@ -1,0 +1,85 @@
+"""Finding and importing study files. A study file's own errors become one line that names the place."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from pdstudy.normal import _CLASSES, ConfigError
+from pdstudy.study import Study, _nearest
+
+
+def find_study(name: str) -> Path:
+    """The file of a study given by path, or by the name of a file in `studies/`."""
+    for path in (Path(name), Path("studies") / f"{name}.py", Path("studies") / name):
+        if path.is_file():
+            return path
+    known = sorted(p.stem for p in Path("studies").glob("*.py"))
+    hint = f"; studies here: {', '.join(known)}" if known else "; `pdstudy new NAME` writes one"
+    raise ConfigError(f"no study file {name!r}{hint}")
+
+
+def load_study(name: str, scale: str | None = None) -> Study:
+    """Import a study file and call its `study(scale)`. Raises `ConfigError` with file and line on any error in it."""
+    path = find_study(name)
+    spec = importlib.util.spec_from_file_location(f"pdstudy_study_{path.stem}", path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    # A study may import its neighbours (`from lr import ...`), as a script run from its folder could.
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "study"):
+            raise ConfigError(f"{path} defines no function `study(scale)`; `pdstudy new NAME` writes an example")
+        return _called(module.study, path, scale)
+    except ConfigError:
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise ConfigError(_explained(error, path)) from error
+    finally:
+        sys.path.remove(folder)
+
+
+def _called(function: object, path: Path, scale: str | None) -> Study:
+    assert callable(function)
+    if scale is None:
+        made = function()
+    else:
+        try:
+            made = function(scale)
+        except KeyError as error:
+            if error.args != (scale,):
+                raise
+            about = inspect.getdoc(function) or ""
+            raise ConfigError(f"{path} has no scale {scale!r}. {about}") from error
+    if not isinstance(made, Study):
+        raise ConfigError(f"{path}: study(scale) returned {type(made).__name__}, not a Study")
+    return made
+
+
+def _explained(error: BaseException, path: Path) -> str:
+    line = 0
+    for frame in traceback.extract_tb(error.__traceback__):
+        if Path(frame.filename).resolve() == path.resolve():
+            line = frame.lineno or 0
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
+        line = error.lineno or 0
+    text = f"{path}:{line}: {type(error).__name__}: {error}"
+    unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if unknown:
+        cls = _CLASSES.get(unknown[1], Study if unknown[1] == "Study" else None)
+        known = list(inspect.signature(cls).parameters) if cls else []
+        near = _nearest(unknown[2], known)
+        text = f"{path}:{line}: {unknown[1]} has no field {unknown[2]!r}; its fields: {', '.join(known)}" + (
+            f" ({near})" if near else ""
+        )
+    return text

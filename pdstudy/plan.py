@@ -1,0 +1,277 @@
+"""What a study needs, what of it exists, and what the rest will cost. Reads the workspace, changes nothing.
+
+A plan is a list of items, one per artifact, in an order in which they can be made: corpora, teachers, stores,
+students. Shared artifacts appear once. Nothing here imports torch, numpy or pandas.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pdstudy.config import Pretrained, Run, normal_form
+from pdstudy.coverage import Coverage, StoreSpec, join
+from pdstudy.data import Corpus
+from pdstudy.files import read_json
+from pdstudy.normal import Problem, decode, differences, fingerprint, hashed_form
+from pdstudy.objective import KD, Truncation
+from pdstudy.pricing import bytes_per_token, evaluated_tokens, folder_flops, si, sizes
+from pdstudy.rundir import Workspace
+from pdstudy.study import Cell, Study
+
+Kind = Literal["corpus", "teacher", "logits", "student"]
+
+
+@dataclass(frozen=True)
+class StoreNeed:
+    """One capture: sequences of one split that a store must hold at a coverage."""
+
+    spec: StoreSpec
+    coverage: Coverage
+    sequences: range
+
+
+@dataclass(frozen=True)
+class Item:
+    """One artifact of a study. `needs` are the keys of the items that must be there first."""
+
+    kind: Kind
+    key: str
+    label: str
+    done: bool
+    subject: Corpus | Run | StoreNeed
+    needs: tuple[str, ...] = ()
+    flops: float = 0.0
+    bytes: float = 0.0
+    state: str = "new"
+    cells: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    study: Study
+    items: tuple[Item, ...]
+    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    rate: float = 0.0
+    rate_source: str = ""
+    keys: dict[str, str] = field(default_factory=dict)
+    """Cell name to run key."""
+
+    @property
+    def todo(self) -> tuple[Item, ...]:
+        return tuple(i for i in self.items if not i.done)
+
+    def seconds(self, items: Iterable[Item]) -> float:
+        """Device-seconds at the plan's rate."""
+        return sum(i.flops for i in items) / self.rate
+
+    def totals(self) -> dict[str, Any]:
+        todo = self.todo
+        return {
+            "items": len(self.items),
+            "done": len(self.items) - len(todo),
+            "flops": sum(i.flops for i in self.items),
+            "flops_todo": sum(i.flops for i in todo),
+            "device_hours_todo": self.seconds(todo) / 3600,
+            "bytes_todo": sum(i.bytes for i in todo),
+            "longest_chain_hours": self._longest_chain() / 3600,
+        }
+
+    def _longest_chain(self) -> float:
+        """Seconds that no number of devices can shorten (each item on one device)."""
+        finish: dict[str, float] = {}
+        for item in self.items:
+            start = max((finish.get(n, 0.0) for n in item.needs), default=0.0)
+            finish[item.key] = start + (0.0 if item.done else item.flops / self.rate)
+        return max(finish.values(), default=0.0)
+
+
+def make_plan(study: Study, workspace: Workspace) -> Plan:
+    """Expand, check and price a study against a workspace. Problems are returned, never raised."""
+    problems = study.problems()
+    if problems:
+        return Plan(study, (), problems=tuple(problems), rate=study.machine.flops_per_second)
+    builder = _Builder(study, workspace)
+    for cell in study.cells:
+        builder.add(cell)
+    rate, source = _rate(study, builder.finished_rates)
+    return Plan(study, builder.items(), tuple(builder.warnings), tuple(builder.problems), rate, source, builder.keys)
+
+
+class _Builder:
+    def __init__(self, study: Study, workspace: Workspace) -> None:
+        self.study = study
+        self.workspace = workspace
+        self.warnings: list[str] = []
+        self.problems: list[Problem] = []
+        self.keys: dict[str, str] = {}
+        self._corpora: dict[str, Item] = {}
+        self._teachers: dict[str, Item] = {}
+        self._students: dict[str, Item] = {}
+        self._cells: dict[str, list[str]] = {}
+        self._uses: dict[str, tuple[StoreSpec, set[Truncation], set[tuple[int, int]], set[str]]] = {}
+        runs = workspace.root / "runs"
+        self._existing = {p.name for p in runs.iterdir()} if runs.is_dir() else set()
+        self.finished_rates: list[float] = []
+
+    def add(self, cell: Cell) -> None:
+        run = normal_form(cell.run)
+        key = fingerprint(run)
+        self.keys[cell.name] = key
+        self._cells.setdefault(key, []).append(cell.name)
+        if key in self._students:
+            return
+        needs = [self._corpus(run.corpus, cell)]
+        teacher = run.teacher
+        if teacher is not None:
+            if isinstance(teacher, Run):
+                needs.append(self._teacher(teacher, cell))
+            needs.append(self._use_store(run, teacher))
+        if run.epochs > 1.001:
+            self._warn(f"{cell.name}: {run.epochs:.2f} epochs over its slice of {run.data.tokens:,} tokens")
+        self._students[key] = self._run_item("student", key, cell.name, run, tuple(needs))
+
+    def items(self) -> tuple[Item, ...]:
+        stores = {key: self._store_item(*use) for key, use in self._uses.items()}
+        students = []
+        for item in self._students.values():
+            needs = tuple(stores[n].key if n in stores else n for n in item.needs)
+            students.append(Item(**{**vars(item), "needs": needs, "cells": tuple(self._cells[item.key])}))
+        return (*self._corpora.values(), *self._teachers.values(), *stores.values(), *students)
+
+    def _corpus(self, corpus: Corpus, cell: Cell) -> str:
+        key = fingerprint(corpus)
+        if key not in self._corpora:
+            manifest = read_json(self.workspace.corpus(corpus) / "manifest.json")
+            label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
+            self._corpora[key] = Item("corpus", key, label, manifest is not None, corpus)
+            if manifest is not None:
+                self._check_lengths(manifest, cell)
+        return key
+
+    def _check_lengths(self, manifest: dict[str, Any], cell: Cell) -> None:
+        wanted = [("base run", "data", cell.run.data)]
+        if isinstance(cell.run.teacher, Run):
+            wanted.append(("teacher", "data", cell.run.teacher.data))
+        wanted += [("evaluation", f"evaluations[{i}].data", e.data) for i, e in enumerate(self.study.evaluations)]
+        for what, name, part in wanted:
+            have = manifest["splits"][part.split]["tokens"]
+            if part.stop + 1 > have:
+                allowed = f"a slice that ends before {have - 1:,}, the corpus's {part.split} tokens"
+                found = f"[{part.start:,}, {part.stop:,})"
+                self.problems.append(Problem(f"{what} {name}", found, allowed, cell.file, cell.line))
+
+    def _teacher(self, teacher: Run, cell: Cell) -> str:
+        key = fingerprint(teacher)
+        if key not in self._teachers:
+            label = f"teacher {si(sizes(teacher)[1])}"
+            self._teachers[key] = self._run_item("teacher", key, label, teacher, (self._corpus(teacher.corpus, cell),))
+        return key
+
+    def _run_item(self, kind: Kind, key: str, label: str, run: Run, needs: tuple[str, ...]) -> Item:
+        _, total, forward = sizes(run)
+        evaluations = self.study.evaluations
+        flops, state, done = 3 * forward * run.num_tokens, "new", False
+        if key in self._existing:
+            directory = self.workspace.run(run)
+            result = directory.result()
+            state = result["state"] if result else directory.status()["state"]
+            if result and state == "done":
+                self._note_rate(result)
+                flops = 0.0
+                evaluations = directory.missing_evaluations(evaluations)
+                if evaluations:
+                    state = "evaluate"
+            # A diverged student is a result; a diverged teacher cannot serve anyone.
+            done = state == "done" or (state == "diverged" and kind == "student")
+        if done:
+            evaluations = self.study.evaluations
+            flops = 3 * forward * run.num_tokens
+        flops += forward * sum(evaluated_tokens(e, run) for e in evaluations)
+        return Item(kind, key, label, done, run, needs, flops, 16.0 * total, state)
+
+    def _note_rate(self, result: dict[str, Any]) -> None:
+        if result["seconds"]["train"] > 0:
+            self.finished_rates.append(result["flops"]["student"] / result["seconds"]["train"])
+
+    def _use_store(self, run: Run, teacher: Run | Pretrained) -> str:
+        assert isinstance(run.objective, KD)
+        spec = StoreSpec(corpus=run.corpus, view=run.view, split="train", teacher=teacher)
+        key = "store " + fingerprint(spec)
+        use = self._uses.setdefault(key, (spec, set(), set(), set()))
+        use[1].add(run.objective.truncation)
+        sequences = run.view.sequences(run.data)
+        use[2].add((sequences.start, sequences.stop))
+        use[3].add(fingerprint(teacher))
+        return key
+
+    def _store_item(
+        self, spec: StoreSpec, truncations: set[Truncation], ranges: set[tuple[int, int]], teachers: set[str]
+    ) -> Item:
+        sequences = range(min(a for a, _ in ranges), max(b for _, b in ranges))
+        coverage, done = self._find_store(spec, truncations, sequences)
+        key = f"{fingerprint(spec)}/{coverage.label}"
+        need = StoreNeed(spec, coverage, sequences)
+        tokens = len(sequences) * spec.view.context
+        forward = sizes(spec.teacher)[2] if isinstance(spec.teacher, Run) else folder_flops(spec.teacher)
+        label = f"logits {coverage.label}, {si(tokens)} tokens"
+        needs = (fingerprint(spec.corpus), *(sorted(teachers) if isinstance(spec.teacher, Run) else ()))
+        size = tokens * bytes_per_token(coverage, spec.corpus)
+        return Item("logits", key, label, done, need, needs, forward * tokens, size, "done" if done else "new")
+
+    def _find_store(self, spec: StoreSpec, truncations: set[Truncation], sequences: range) -> tuple[Coverage, bool]:
+        """A store that is there and admits all, else the join of what is wanted."""
+        folder = self.workspace.stores(spec)
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            manifest = read_json(path / "manifest.json")
+            if manifest is None:
+                continue
+            coverage = decode(manifest["coverage"])
+            if all(coverage.admits(t) for t in truncations):
+                return coverage, holds(path, sequences)
+        return join(truncations), False
+
+    def _warn(self, text: str) -> None:
+        if len(self.warnings) < 20:
+            self.warnings.append(text)
+
+
+def holds(store: Any, sequences: range) -> bool:
+    """True where the shards of a store together cover `sequences`."""
+    at = sequences.start
+    for sidecar in sorted(store.glob("shard-*.json")):
+        first, stop = (int(n) for n in sidecar.stem.split("-")[1:3])
+        if first <= at < stop:
+            at = stop
+    return at >= sequences.stop
+
+
+def _rate(study: Study, measured: list[float]) -> tuple[float, str]:
+    if measured:
+        middle = sorted(measured)[len(measured) // 2]
+        return middle, f"median of {len(measured)} finished runs of this study here"
+    return study.machine.flops_per_second, f"assumed for {study.machine.name}"
+
+
+def explain(workspace: Workspace, item: Item) -> list[tuple[str, Any, Any]]:
+    """The fields in which a run differs from the nearest one that exists: (field, here, there). Empty: none exists."""
+    assert isinstance(item.subject, Run)
+    here = hashed_form(item.subject)
+    best: list[tuple[str, Any, Any]] | None = None
+    for other in _stored_runs(workspace):
+        found = differences(here, other)
+        if best is None or len(found) < len(best):
+            best = found
+    return best or []
+
+
+@functools.lru_cache(maxsize=8)
+def _stored_runs(workspace: Workspace) -> tuple[Any, ...]:
+    runs = workspace.root / "runs"
+    if not runs.is_dir():
+        return ()
+    stored = (read_json(p / "config.json") for p in sorted(runs.iterdir()))
+    return tuple(hashed_form(decode(s["run"])) for s in stored if s)

@@ -1,0 +1,59 @@
+"""Prices of a study's parts, from declarations alone: parameters, FLOPs, bytes."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config import Heldout, Pretrained, Run
+from pdstudy.coverage import Coverage
+from pdstudy.data import Corpus
+from pdstudy.files import read_json
+from pdstudy.shapes import Shape
+
+
+def bytes_per_token(coverage: Coverage, corpus: Corpus) -> float:
+    """Upper bound of the plain encoding: float32 value and 2- or 4-byte id per entry, 28 bytes of statistics."""
+    vocab = getattr(corpus.tokenizer, "vocab", 65_536)
+    k = min(coverage.k or vocab, vocab)
+    return 28.0 + k * (4 + (2 if vocab <= 65_536 else 4))
+
+
+def evaluated_tokens(evaluation: Heldout, run: Run) -> int:
+    times = 1 + (0 if evaluation.every_tokens is None else math.ceil(run.num_tokens / evaluation.every_tokens) - 1)
+    return times * evaluation.data.tokens
+
+
+def sizes(run: Run) -> tuple[int, int, float]:
+    """Non-embedding and total parameters, forward FLOPs per token."""
+    return _shape_sizes(run.student, run.view.context)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape_sizes(student: Any, context: int) -> tuple[int, int, float]:
+    if isinstance(student, Shape):
+        counts = student.parameters()
+        return counts.non_embedding, counts.total, student.forward_flops(context)
+    from pdstudy.counts import counted
+
+    numbers = counted(student, context)
+    total = numbers["embedding"] + numbers["non_embedding"] + numbers["head"]
+    return int(numbers["non_embedding"]), int(total), numbers["forward_flops"]
+
+
+def folder_flops(teacher: Pretrained) -> float:
+    """Forward FLOPs per token of a model folder: two per stored parameter (read off the size of its weights)."""
+    size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))
+    config = read_json(Path(teacher.path).expanduser() / "config.json") or {}
+    width = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
+    return 2.0 * size / width
+
+
+def si(number: float) -> str:
+    """12_345_678 -> '12.3M'."""
+    for unit, size in (("P", 1e15), ("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"

@@ -1,0 +1,99 @@
+"""A study's record in the workspace: which runs are its cells, under which labels, and what it wants to see.
+
+Written by `run` (and `submit`), read by `status`, `results` and `report`, so that an analysis needs neither the study
+file nor the code that made it. A study is a view: the runs belong to the workspace.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config import Run
+from pdstudy.files import read_json, write_json
+from pdstudy.normal import ConfigError, encode, fingerprint
+from pdstudy.plan import Plan
+from pdstudy.pricing import sizes
+from pdstudy.rundir import Workspace
+
+
+def record_path(workspace: Workspace, name: str) -> Path:
+    return workspace.root / "studies" / f"{name}.json"
+
+
+def make_record(plan: Plan) -> dict[str, Any]:
+    """The record of a plan, plain JSON."""
+    study = plan.study
+    items = {i.key: i for i in plan.items}
+    teachers = [i for i in plan.items if i.kind == "teacher"]
+    return {
+        "study": study.name,
+        "title": study.title or study.name,
+        "about": study.about,
+        "seeds": list(study.seeds),
+        "axes": _axes(plan),
+        "baseline": dict(study.baseline),
+        "cells": [
+            {
+                "name": cell.name,
+                "labels": dict(cell.labels),
+                "seed": cell.seed,
+                "run": plan.keys[cell.name],
+                "planned": {"flops": items[plan.keys[cell.name]].flops, **_sizes(cell.run)},
+                "teacher": _teacher_key(cell.run),
+            }
+            for cell in study.cells
+        ],
+        "teachers": [{"run": i.key, "name": i.label, "planned": {"flops": i.flops}} for i in teachers],
+        "stores": [
+            {"key": i.key, "planned": {"flops": i.flops, "bytes": i.bytes}} for i in plan.items if i.kind == "logits"
+        ],
+        "corpora": [{"key": i.key, "name": i.label} for i in plan.items if i.kind == "corpus"],
+        "evaluations": [
+            {"eval": fingerprint(e), "split": e.data.split, "heldout": encode(e)} for e in study.evaluations
+        ],
+        "outputs": [encode(o) for o in study.outputs],
+        "machine": vars(study.machine),
+        "rate": plan.rate,
+        "rate_source": plan.rate_source,
+    }
+
+
+def write_record(plan: Plan, workspace: Workspace) -> None:
+    """Store the record. What was planned when the study was first run is kept, for planned against actual."""
+    path = record_path(workspace, plan.study.name)
+    record = make_record(plan)
+    old = read_json(path)
+    record["first_planned"] = (old or {}).get("first_planned") or {
+        "time": time.time(),
+        "rate": plan.rate,
+        "rate_source": plan.rate_source,
+    }
+    write_json(path, record)
+
+
+def read_record(workspace: Workspace, name: str) -> dict[str, Any]:
+    record = read_json(record_path(workspace, name))
+    if record is None:
+        raise ConfigError(f"study {name!r} has not been run in {workspace.root}; `pdstudy run` starts it")
+    return record
+
+
+def _axes(plan: Plan) -> dict[str, list[str]]:
+    axes: dict[str, list[str]] = {}
+    for cell in plan.study.cells:
+        for name, label in cell.labels.items():
+            levels = axes.setdefault(name, [])
+            if label not in levels:
+                levels.append(label)
+    return axes
+
+
+def _sizes(run: Run) -> dict[str, Any]:
+    non_embedding, total, _ = sizes(run)
+    return {"non_embedding": non_embedding, "total": total, "tokens": run.num_tokens}
+
+
+def _teacher_key(run: Run) -> str | None:
+    return None if run.teacher is None else fingerprint(run.teacher)

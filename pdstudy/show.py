@@ -1,0 +1,144 @@
+"""Tables of plans and of states, for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pdstudy.files import Claim
+from pdstudy.plan import Item, Plan, explain
+from pdstudy.pricing import si
+from pdstudy.progress import duration
+from pdstudy.rundir import RunDir, Workspace
+
+MAX_ROWS = 60
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1))
+
+
+def print_table(header: list[str], rows: list[list[str]], *, right: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+    """Plain aligned columns: cheap to import, easy to pipe."""
+    widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths))]
+        print("  ".join(cells).rstrip())
+
+
+def print_plan(plan: Plan, workspace: Workspace, *, why: bool) -> None:
+    study = plan.study
+    totals = plan.totals()
+    new = totals["items"] - totals["done"]
+    made = f"{totals['items']} artifacts, {totals['done']} done, {new} to make"
+    print(f"study {study.name}: {len(study.cells)} cells, {made}")
+    print(f"workspace {workspace.root}\n")
+    shown = plan.items[:MAX_ROWS]
+    rows = [
+        [i.kind, i.label, si(i.flops), duration(i.flops / plan.rate), size(i.bytes), "done" if i.done else i.state]
+        for i in shown
+    ]
+    print_table(["stage", "artifact", "FLOPs", "device time", "disk", "state"], rows, right={2, 3, 4})
+    if len(plan.items) > MAX_ROWS:
+        print(f"... and {len(plan.items) - MAX_ROWS} more (--json shows all)")
+    if why:
+        print()
+        for item in plan.items:
+            if item.kind in ("teacher", "student"):
+                print(_why(plan, workspace, item))
+    print(
+        f"\nto make: {si(totals['flops_todo'])} FLOPs, {hours(totals['device_hours_todo'])} {study.machine.unit}, "
+        f"{size(totals['bytes_todo'])} on disk; longest chain {hours(totals['longest_chain_hours'])} hours"
+    )
+    print(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
+    for warning in plan.warnings:
+        print(f"warning: {warning}")
+    print(f"next: pdstudy run {study.name}" if new else f"next: pdstudy report {study.name}")
+
+
+def _why(plan: Plan, workspace: Workspace, item: Item) -> str:
+    if item.done:
+        return f"{item.label}: exists as {item.key}"
+    if item.state not in ("new", "queued"):
+        return f"{item.label}: {item.state}, {item.key}"
+    nearest = explain(workspace, item)
+    if not nearest:
+        return f"{item.label}: new, nothing like it exists"
+    fields = ", ".join(f"{path} = {_short(here)} (there: {_short(there)})" for path, here, there in nearest[:4])
+    more = f" and {len(nearest) - 4} more" if len(nearest) > 4 else ""
+    return f"{item.label}: new; the nearest that exists differs in {fields}{more}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("is", "..."))
+    return str(value)
+
+
+def plan_json(plan: Plan, workspace: Workspace, *, why: bool) -> dict[str, Any]:
+    items = []
+    for item in plan.items:
+        row: dict[str, Any] = {
+            "kind": item.kind, "key": item.key, "label": item.label, "done": item.done, "state": item.state,
+            "flops": item.flops, "seconds": item.flops / plan.rate, "bytes": item.bytes, "needs": list(item.needs),
+            "cells": list(item.cells),
+        }  # fmt: skip
+        if why and item.kind in ("teacher", "student") and not item.done:
+            row["differs"] = [{"field": f, "here": a, "there": b} for f, a, b in explain(workspace, item)]
+        items.append(row)
+    return {
+        "study": plan.study.name,
+        "items": items,
+        "totals": plan.totals(),
+        "rate": plan.rate,
+        "rate_source": plan.rate_source,
+        "warnings": list(plan.warnings),
+    }
+
+
+def state_of(item: Item, workspace: Workspace) -> dict[str, Any]:
+    """An item's state as found on disk now: done, diverged, running, lost (its process is gone), failed, or new."""
+    holder = Claim.holder(workspace.root / "claims" / f"{item.kind}-{item.key.replace('/', '-')}")
+    row: dict[str, Any] = {"kind": item.kind, "key": item.key, "label": item.label, "cells": list(item.cells)}
+    if item.done:
+        return row | {"state": "diverged" if item.state == "diverged" else "done"}
+    if item.kind not in ("teacher", "student"):
+        return row | {"state": "running" if holder else "new"}
+    status = RunDir(workspace.root / "runs" / item.key).status()
+    state = status.pop("state")
+    if state == "running" and holder is None:
+        state = "lost"
+    return row | {"state": state} | {k: v for k, v in status.items() if k != "time"}
+
+
+def print_status(plan: Plan, workspace: Workspace) -> None:
+    states = [state_of(i, workspace) for i in plan.items]
+    counts: dict[str, int] = {}
+    for row in states:
+        counts[row["state"]] = counts.get(row["state"], 0) + 1
+    print(f"study {plan.study.name}: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
+    rows = []
+    for row in states:
+        detail = ""
+        if "steps" in row:
+            detail = f"step {row.get('step', 0)}/{row['steps']}"
+            if row.get("tokens_per_second"):
+                detail += f", {si(row['tokens_per_second'])} tokens/s"
+            if row["state"] == "running" and row.get("eta_seconds") is not None:
+                detail += f", {duration(row['eta_seconds'])} left"
+        if row.get("error"):
+            detail = str(row["error"])
+        rows.append([row["kind"], row["label"], row["state"], detail])
+    print_table(["stage", "artifact", "state", ""], rows[:MAX_ROWS])
+    if len(rows) > MAX_ROWS:
+        print(f"... and {len(rows) - MAX_ROWS} more (--json shows all)")
+    if counts.get("lost") or counts.get("failed"):
+        print("lost and failed runs go on from their newest checkpoint with `pdstudy run`")
+
+
+def size(number: float) -> str:
+    return f"{si(number)}B" if number else "-"
+
+
+def hours(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"

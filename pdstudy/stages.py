@@ -1,0 +1,173 @@
+"""The work behind each item of a plan: build a corpus, train, capture, evaluate. Runs in a worker or in process.
+
+Each stage claims its artifact, does nothing when it is there, and leaves it whole or absent. Heavy imports happen here
+and nowhere above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config import Heldout, Placement, Pretrained, Run
+from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.data import Corpus
+from pdstudy.files import Claim
+from pdstudy.normal import ConfigError, decode, encode
+from pdstudy.plan import Item, Plan, StoreNeed, holds
+from pdstudy.rundir import Workspace
+
+Progress = Callable[[str, float], None]
+ShouldStop = Callable[[], bool]
+
+
+class StopWork(Exception):
+    """Raised out of a progress call when the user asked to stop; nothing half-made is left behind."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is told: one item, and where. Plain JSON on the wire (`encode`, `decode`), never a pickle."""
+
+    kind: str
+    key: str
+    workspace: str
+    subject: Any
+    coverage: Coverage | None = None
+    sequences: tuple[int, int] | None = None
+    store: str | None = None
+    evaluations: tuple[Heldout, ...] = ()
+    placement: Placement = Placement()
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: encode(value) for name, value in vars(self).items()}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Task:
+        return Task(**{name: decode(value) for name, value in data.items()})
+
+    @property
+    def log(self) -> Path:
+        """Where the worker's output for this task goes."""
+        if isinstance(self.subject, Run):
+            return Path(self.workspace) / "runs" / self.key / "log.txt"
+        return Path(self.workspace) / "logs" / f"{self.kind}-{self.key.replace('/', '-')}.txt"
+
+
+def make_task(plan: Plan, item: Item, workspace: Workspace) -> Task:
+    """The task of one item. A student is pointed at the store that the plan found or will have made."""
+    study = plan.study
+    common: dict[str, Any] = {"kind": item.kind, "key": item.key, "workspace": str(workspace.root)}
+    if isinstance(item.subject, StoreNeed):
+        need = item.subject
+        return Task(
+            **common,
+            subject=need.spec,
+            coverage=need.coverage,
+            sequences=(need.sequences.start, need.sequences.stop),
+            placement=study.placement,
+        )
+    if isinstance(item.subject, Corpus):
+        return Task(**common, subject=item.subject)
+    stores = [i for i in plan.items if i.kind == "logits" and i.key in item.needs]
+    return Task(
+        **common,
+        subject=item.subject,
+        store=str(workspace.root / "stores" / stores[0].key) if stores else None,
+        evaluations=study.evaluations,
+        placement=study.placement,
+    )
+
+
+def perform(task: Task, progress: Progress, should_stop: ShouldStop) -> str:
+    """Do one task; returns the state reached: done, diverged or stopped. Raises `Claimed` while another makes it."""
+
+    def stoppable(what: str, share: float) -> None:
+        progress(what, share)
+        if should_stop():
+            raise StopWork
+
+    claim = Path(task.workspace) / "claims" / f"{task.kind}-{task.key.replace('/', '-')}"
+    with Claim(claim):
+        try:
+            if isinstance(task.subject, Corpus):
+                return _corpus(task, task.subject, stoppable)
+            if isinstance(task.subject, StoreSpec):
+                return _capture(task, task.subject, stoppable)
+            assert isinstance(task.subject, Run)
+            return _train(task, task.subject, progress, should_stop)
+        except StopWork:
+            return "stopped"
+
+
+def _corpus(task: Task, corpus: Corpus, progress: Progress) -> str:
+    from pdstudy.corpus import build
+
+    directory = Workspace(Path(task.workspace)).corpus(corpus)
+    if not (directory / "manifest.json").exists():
+        build(corpus, directory, progress)
+    return "done"
+
+
+def _capture(task: Task, spec: StoreSpec, progress: Progress) -> str:
+    from pdstudy.corpus import open_corpus
+    from pdstudy.distill.capture import capture
+
+    assert task.coverage is not None
+    assert task.sequences is not None
+    workspace = Workspace(Path(task.workspace))
+    directory = workspace.store(spec, task.coverage)
+    sequences = range(*task.sequences)
+    if not holds(directory, sequences):
+        capture(
+            spec,
+            task.coverage,
+            sequences,
+            corpus=open_corpus(workspace.corpus(spec.corpus)),
+            teacher=teacher_folder(spec.teacher, workspace),
+            directory=directory,
+            progress=progress,
+            threads=task.placement.threads,
+        )
+    return "done"
+
+
+def teacher_folder(teacher: Run | Pretrained, workspace: Workspace) -> Path:
+    """The transformers folder of a teacher. Raises `ConfigError` where a trained one is not there yet, or diverged."""
+    if isinstance(teacher, Pretrained):
+        return Path(teacher.path).expanduser()
+    directory = workspace.run(teacher)
+    result = directory.result()
+    if result is None or result["state"] != "done":
+        state = result["state"] if result else "not finished"
+        raise ConfigError(f"the teacher {directory.path} is {state}: no logits can be captured from it")
+    return directory.model
+
+
+def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop) -> str:
+    from pdstudy.corpus import open_corpus
+    from pdstudy.train.loop import train
+
+    workspace = Workspace(Path(task.workspace))
+    directory = workspace.run(run)
+    corpus = open_corpus(workspace.corpus(run.corpus))
+    result = directory.result()
+    if result is not None:
+        missing = directory.missing_evaluations(task.evaluations)
+        if result["state"] == "done" and missing:
+            from pdstudy.evaluate.late import evaluate_export
+
+            evaluate_export(run, directory, corpus=corpus, evaluations=missing, progress=progress)
+        return result["state"]
+    return train(
+        run,
+        directory,
+        corpus=corpus,
+        store=None if task.store is None else Path(task.store),
+        evaluations=task.evaluations,
+        placement=task.placement,
+        progress=progress,
+        should_stop=should_stop,
+    )

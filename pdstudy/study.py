@@ -1,0 +1,262 @@
+"""Declaring a study: a base run, a grid of changes to it, seeds, a baseline, evaluations, and what to report.
+
+A study file defines `study(scale) -> Study` in plain Python:
+
+    sizes = axis("student", {"22k": small, "61k": large})
+    losses = axis("loss", {"LM": LM(), "KD": kd}, field="objective")
+    return Study(name="demo", base=base, grid=sizes * losses, seeds=(0, 1, 2), baseline={"loss": "LM"}, ...)
+
+Grids combine: `a * b` (product), `a + b` (one after the other), `a.zip(b)` (in step), `a.where(condition)`,
+`a.set(field, value)`. Nothing is checked while a study is being built; `Study.problems` reports everything at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config import Heldout, Placement, Run
+from pdstudy.normal import Problem, problems
+from pdstudy.outputs import Output
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+def _caller() -> tuple[str, int]:
+    """File and line of the user's call: the innermost frame outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<")):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field set to a value, or to what a function of the cell's labels returns; remembers the user's line."""
+
+    path: str
+    value: Any
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One combination of levels: a label per axis, and the changes that make it out of the base run."""
+
+    labels: Mapping[str, str]
+    changes: tuple[Change, ...]
+
+    def __getitem__(self, axis_name: str) -> str:
+        return self.labels[axis_name]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A list of arms. Built by `axis` and `arm`."""
+
+    arms: tuple[Arm, ...]
+
+    def __mul__(self, other: Grid) -> Grid:
+        return Grid(tuple(_merge(a, b) for a in self.arms for b in other.arms))
+
+    def __add__(self, other: Grid) -> Grid:
+        return Grid(self.arms + other.arms)
+
+    def zip(self, other: Grid) -> Grid:
+        """The i-th level of one with the i-th of the other. Raises `ValueError` when their lengths differ."""
+        if len(self.arms) != len(other.arms):
+            raise ValueError(f"zip needs axes of one length; these have {len(self.arms)} and {len(other.arms)} levels")
+        return Grid(tuple(_merge(a, b) for a, b in zip(self.arms, other.arms, strict=True)))
+
+    def where(self, keep: Callable[[Arm], bool]) -> Grid:
+        """Only the arms for which `keep(arm)` holds; `arm["axis"]` is the label on that axis."""
+        return Grid(tuple(a for a in self.arms if keep(a)))
+
+    def set(self, path: str, value: Any) -> Grid:
+        """Set a field in every arm: to a value, or to `value(arm)` where it is a function (a rate per size, say)."""
+        file, line = _caller()
+        made = []
+        for a in self.arms:
+            change = Change(path, value(a) if callable(value) else value, file, line)
+            made.append(Arm(a.labels, (*a.changes, change)))
+        return Grid(tuple(made))
+
+
+def _merge(a: Arm, b: Arm) -> Arm:
+    return Arm({**a.labels, **b.labels}, a.changes + b.changes)
+
+
+def axis(name: str, levels: Mapping[str, Any] | Sequence[Any], *, field: str | None = None) -> Grid:
+    """One axis. `levels` maps labels to values of `field`, or is a plain sequence of values (their text is the label).
+
+    Without `field` each level is itself a mapping from dotted fields to values: `{"tuned": {"optimiser.lr": 4e-3}}`.
+    """
+    file, line = _caller()
+    named = levels if isinstance(levels, Mapping) else {_label(v): v for v in levels}
+    arms = []
+    for label, value in named.items():
+        updates = value if field is None and isinstance(value, Mapping) else {field or name: value}
+        arms.append(Arm({name: label}, tuple(Change(p, v, file, line) for p, v in updates.items())))
+    return Grid(tuple(arms))
+
+
+def arm(label: str, changes: Mapping[str, Any], *, axis: str = "arm") -> Grid:
+    """One explicit arm: `arm("PD*", {"objective": kd, "schedule": wsd})`."""
+    file, line = _caller()
+    return Grid((Arm({axis: label}, tuple(Change(p, v, file, line) for p, v in changes.items())),))
+
+
+def _label(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run is priced on: sustained training FLOP/s of one device (peak times MFU), and its hours' name."""
+
+    name: str
+    flops_per_second: float
+    unit: str = "GPU-hours"
+
+
+CPU_CORE = Machine(name="one CPU core", flops_per_second=2.0e10, unit="core-hours")
+H100 = Machine(name="H100 (989 TFLOP/s bf16 at MFU 0.35)", flops_per_second=0.35 * 989e12)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study: its labels on the axes, its seed, and the run."""
+
+    labels: Mapping[str, str]
+    seed: int
+    run: Run
+    file: str
+    line: int
+
+    @property
+    def name(self) -> str:
+        return ",".join([f"{k}={v}" for k, v in self.labels.items()] + [f"seed={self.seed}"])
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question with its runs and its answers' form.
+
+    `baseline` gives the labels of the arm that every other arm is compared with, matched on all axes it does not
+    name, and paired by seed. `evaluations` are made of every run, teachers included. `outputs` are the tables and
+    figures wanted. `placement` says how a run is carried out, `machine` what it is priced on.
+    """
+
+    name: str
+    base: Run
+    grid: Grid = Grid((Arm({}, ()),))
+    seeds: tuple[int, ...] = (0, 1, 2)
+    baseline: Mapping[str, str] = field(default_factory=dict)
+    evaluations: tuple[Heldout, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    placement: Placement = Placement()
+    machine: Machine = CPU_CORE
+    title: str = ""
+    about: str = ""
+    where: tuple[str, int] = field(default_factory=_caller, compare=False)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """All runs, in the order of the grid, seeds innermost. Call `problems` first: a faulty change is left out."""
+        return self._expanded[0]
+
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong, each once, with file and line."""
+        file, line = self.where
+        found = [dataclasses.replace(p, file=p.file or file, line=p.line or line) for p in self._own_problems()]
+        found += self._expanded[1]
+        seen: dict[tuple[Any, ...], Problem] = {}
+        for p in found:
+            seen.setdefault((p.file, p.line, p.field, repr(p.found), p.allowed), p)
+        return list(seen.values())
+
+    @cached_property
+    def _expanded(self) -> tuple[tuple[Cell, ...], list[Problem]]:
+        cells: list[Cell] = []
+        wrong: list[Problem] = []
+        for a in self.grid.arms:
+            run = self.base
+            file, line = self.where
+            for change in a.changes:
+                file, line = change.file, change.line
+                try:
+                    run = _replace(run, change.path.split("."), change.value)
+                except _UnknownField as unknown:
+                    wrong.append(Problem(change.path, unknown.name, unknown.allowed, file, line, unknown.hint))
+            found = [dataclasses.replace(p, file=file, line=line) for p in problems(run)]
+            wrong += found
+            if not found:
+                cells += [Cell(a.labels, s, dataclasses.replace(run, seed=s), file, line) for s in self.seeds]
+        return tuple(cells), wrong
+
+    def _own_problems(self) -> list[Problem]:
+        wrong = []
+        if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
+            wrong.append(Problem("name", self.name, "letters, digits, '-' and '_' (it names a folder)"))
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            wrong.append(Problem("seeds", self.seeds, "one or more different whole numbers"))
+        axes = {k: {a.labels[k] for a in self.grid.arms if k in a.labels} for a in self.grid.arms for k in a.labels}
+        for name, label in self.baseline.items():
+            if name not in axes:
+                wrong.append(Problem("baseline", name, f"an axis: {sorted(axes)}", hint=_nearest(name, axes)))
+            elif label not in axes[name]:
+                allowed = f"a level of {name!r}: {sorted(axes[name])}"
+                wrong.append(Problem(f"baseline[{name!r}]", label, allowed, hint=_nearest(label, axes[name])))
+        names = [",".join(f"{k}={v}" for k, v in a.labels.items()) for a in self.grid.arms]
+        for twice in sorted({n for n in names if names.count(n) > 1} if len(names) < 500 else _twice(names)):
+            wrong.append(Problem("grid", twice, "arms with labels of their own; this one occurs more than once"))
+        context = self.base.view.context
+        for i, evaluation in enumerate(self.evaluations):
+            wrong += problems(evaluation, f"evaluations[{i}]")
+            for part in ("start", "tokens"):
+                value = getattr(evaluation.data, part)
+                if value % max(1, context):
+                    hint = f"nearest: {round(value / context) * context}"
+                    allowed = f"a multiple of the context, {context}"
+                    wrong.append(Problem(f"evaluations[{i}].data.{part}", value, allowed, hint=hint))
+        wrong += problems(self.placement, "placement")
+        for i, output in enumerate(self.outputs):
+            wrong += problems(output, f"outputs[{i}]")
+            for name in output.axes():
+                if name not in axes:
+                    wrong.append(Problem(f"outputs[{i}]", name, f"an axis: {sorted(axes)}", hint=_nearest(name, axes)))
+        return wrong
+
+
+def _twice(names: list[str]) -> set[str]:
+    seen: set[str] = set()
+    return {n for n in names if n in seen or seen.add(n)}  # type: ignore[func-returns-value]
+
+
+class _UnknownField(Exception):
+    def __init__(self, name: str, owner: object) -> None:
+        known = [f.name for f in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
+        self.name = name
+        kind = type(owner).__name__
+        self.allowed = f"a field of {kind}: {', '.join(known)}" if known else f"nothing: {kind} has no fields"
+        self.hint = _nearest(name, known)
+
+
+def _replace(owner: Any, path: list[str], value: Any) -> Any:
+    name = path[0]
+    if not dataclasses.is_dataclass(owner) or name not in {f.name for f in dataclasses.fields(owner)}:
+        raise _UnknownField(name, owner)
+    new = value if len(path) == 1 else _replace(getattr(owner, name), path[1:], value)
+    return dataclasses.replace(owner, **{name: new})  # type: ignore[type-var]
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,53 @@
+"""`pdstudy run STUDY --steps N`: every chosen cell in this process, cut short, to see that it works before it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pdstudy.config import Run
+from pdstudy.normal import ConfigError
+from pdstudy.objective import KD
+from pdstudy.plan import make_plan
+from pdstudy.rundir import Workspace
+from pdstudy.stages import make_task, perform
+from pdstudy.study import Grid, Study, arm
+
+
+def shortened(run: Run, steps: int) -> Run:
+    """The run with `steps` steps, its teacher with as many, its slice cut to what those read."""
+    tokens = min(run.data.tokens, steps * run.tokens_per_step)
+    objective = run.objective
+    if isinstance(objective, KD) and isinstance(objective.teacher, Run):
+        objective = dataclasses.replace(objective, teacher=shortened(objective.teacher, steps))
+    data = dataclasses.replace(run.data, tokens=tokens)
+    warmup = min(run.schedule.warmup_tokens, steps * run.tokens_per_step // 2)
+    schedule = dataclasses.replace(run.schedule, warmup_tokens=warmup)
+    return dataclasses.replace(run, objective=objective, data=data, schedule=schedule, steps=steps, tokens=None)
+
+
+def try_cells(study: Study, workspace: Workspace, steps: int) -> int:
+    """Run the cells of the first seed for `steps` steps under `<workspace>/try`, and print their losses."""
+    if steps < 1:
+        raise ConfigError(f"--steps: found {steps}; allowed: 1 or more")
+    apart = Workspace(workspace.root / "try")
+    grid = Grid(())
+    for cell in (c for c in study.cells if c.seed == study.seeds[0]):
+        short = shortened(cell.run, steps)
+        fields = {f.name: getattr(short, f.name) for f in dataclasses.fields(short)}
+        grid += arm(cell.name, fields, axis="cell")
+    final = tuple(dataclasses.replace(e, every_tokens=None) for e in study.evaluations)
+    trial = dataclasses.replace(study, grid=grid, seeds=study.seeds[:1], baseline={}, evaluations=final, outputs=())
+    plan = make_plan(trial, apart)
+    if plan.problems:
+        raise ConfigError("\n".join(str(p) for p in plan.problems))
+    for item in plan.todo:
+        task = make_task(plan, item, apart)
+        state = perform(task, lambda what, share: None, lambda: False)
+        tail = ""
+        if isinstance(item.subject, Run):
+            result = apart.run(item.subject).result() or {}
+            losses = ", ".join(f"{e['split']} {e['loss']:.3f}" for e in result.get("evals", []))
+            tail = f", {result.get('tokens_per_second', 0):,.0f} tokens/s, loss after {steps} steps: {losses}"
+        print(f"{item.kind} {item.label}: {state}{tail}", flush=True)
+    print(f"tried in {apart.root}; nothing of it counts as a result of the study")
+    return 0

@@ -1,0 +1,101 @@
+"""A slot's process: imports torch once, then does one task after another.
+
+Tasks arrive as JSON lines on standard input, events leave as JSON lines on standard output. Everything that a task
+prints goes to its own log. A closed input (the driver is gone) or a `stop` line ends the current task at its next
+step boundary, with all saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+from pdstudy.files import Claimed
+from pdstudy.normal import ConfigError
+from pdstudy.rundir import RunDir
+from pdstudy.stages import Task, perform
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
+    events = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    tasks: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    stop = threading.Event()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            message = json.loads(line)
+            if message.get("stop"):
+                stop.set()
+            else:
+                stop.clear()
+                tasks.put(message)
+        stop.set()
+        tasks.put(None)
+
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=listen, daemon=True).start()
+
+    def send(event: str, **fields: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            events.write(json.dumps({"event": event, **fields}) + "\n")
+
+    send("ready")
+    while (message := tasks.get()) is not None:
+        task = Task.from_json(message)
+        last = 0.0
+
+        def progress(what: str, share: float) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last > 0.2:
+                last = now
+                send("progress", what=what, share=share)
+
+        with _output_to(task):
+            try:
+                send("end", state=perform(task, progress, stop.is_set))
+            except Claimed as claimed:
+                send("claimed", error=str(claimed))
+            except Exception as error:
+                text = traceback.format_exc()
+                print(text, file=sys.stderr, flush=True)
+                short = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+                if task.kind in ("teacher", "student"):
+                    with contextlib.suppress(OSError):
+                        RunDir(task.log.parent).set_status("failed", error=short)
+                send("failed", error=short, log=str(task.log))
+
+
+class _output_to(contextlib.AbstractContextManager[None]):
+    """Sends this process's standard output and error to a task's log, appended."""
+
+    def __init__(self, task: Task) -> None:
+        self._path = task.log
+
+    def __enter__(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._saved = os.dup(2)
+        with self._path.open("a") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(self._saved, 1)
+        os.dup2(self._saved, 2)
+        os.close(self._saved)
+
+
+if __name__ == "__main__":
+    main()
