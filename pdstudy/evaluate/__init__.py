@@ -1,0 +1,1 @@
+"""What a model is worth: losses on held-out text."""

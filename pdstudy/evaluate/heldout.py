@@ -1,0 +1,73 @@
+"""Loss on a held-out slice: the same tokens, cut the same way, for every run."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from pdstudy.config import Heldout
+from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus.batches import read
+from pdstudy.data import View
+from pdstudy.normal import ConfigError, fingerprint
+from pdstudy.objective import LM
+from pdstudy.train.feed import micro_batch
+
+BATCH_TOKENS = 8192
+"""Tokens of one forward pass where the placement sets no bound."""
+
+
+def sequences_of(heldout: Heldout, view: View, corpus: TokenCorpus) -> np.ndarray:
+    """The whole sequences of the view inside the held-out slice. Raises `ConfigError` where the corpus has no such."""
+    part = heldout.data
+    length = len(corpus.stream(part.split))
+    if part.stop + 1 > length:
+        raise ConfigError(
+            f"evaluation: found {part.split} [{part.start}, {part.stop}); allowed: at most {length - 1} predictions, "
+            f"which is what the corpus's {part.split} split holds"
+        )
+    sequences = view.sequences(part)
+    if part.start % view.context or not sequences:
+        raise ConfigError(
+            f"evaluation: found {part.split} [{part.start}, {part.stop}); allowed: a start that is a multiple of the "
+            f"context, {view.context}, and at least that many tokens"
+        )
+    return np.arange(sequences.start, sequences.stop)
+
+
+@torch.no_grad()
+def evaluate(
+    model: PreTrainedModel, corpus: TokenCorpus, view: View, heldout: Heldout, *, batch_tokens: int | None = None
+) -> dict[str, Any]:
+    """Nats per token and bits per UTF-8 byte of `model` (one that `build_model` made) on a held-out slice.
+
+    The mean is over all predictions; ends of documents count as tokens and stand for no bytes. A last piece shorter
+    than a sequence is left out, and `slice` says what was scored. Returns the row of evals.jsonl less step and tokens.
+    """
+    began = time.perf_counter()
+    sequences = sequences_of(heldout, view, corpus)
+    stream = corpus.stream(heldout.data.split)
+    nats, tokens, num_bytes = 0.0, 0, 0
+    rows = max(1, (batch_tokens or BATCH_TOKENS) // view.context)
+    for first in range(0, len(sequences), rows):
+        batch = read(stream, view, sequences[first : first + rows])
+        part = micro_batch(batch, np.arange(len(batch.sequences))).to(model.device)
+        _, parts = model.distillation_loss(part, objective=LM(), alpha=0.0, divisor=1.0, vocab=corpus.vocab)
+        nats += parts["lm"].item()
+        scored = batch.targets[batch.targets >= 0]
+        tokens += scored.size
+        num_bytes += int(corpus.token_bytes[scored].sum())
+    return {
+        "eval": fingerprint(heldout),
+        "split": heldout.data.split,
+        "slice": [int(sequences[0]) * view.context, (int(sequences[-1]) + 1) * view.context],
+        "loss": nats / tokens,
+        "bits_per_byte": nats / math.log(2) / num_bytes,
+        "tokens_scored": tokens,
+        "seconds": round(time.perf_counter() - began, 3),
+    }

@@ -1,0 +1,1 @@
+"""The trainer, `pdstudy.train.loop.train`, and its parts."""

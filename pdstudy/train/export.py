@@ -1,0 +1,100 @@
+"""The finished model as a transformers folder: weights, configuration, tokenizer and a model card."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
+
+from pdstudy.config import Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.files import write_bytes
+from pdstudy.objective import KD
+
+
+def export(
+    model: PreTrainedModel,
+    state: dict[str, Tensor],
+    folder: Path,
+    *,
+    run: Run,
+    key: str,
+    corpus: TokenCorpus,
+    evals: list[dict[str, Any]],
+) -> None:
+    """Write `folder`, whole or not at all, so that `AutoModelForCausalLM.from_pretrained` gives the trained model.
+
+    `state` are the full weights on the CPU. Padding rows of the vocabulary are cut off: transformers would give them
+    probability, and the model was trained without.
+    """
+    partial = folder.with_name(f".{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    config = copy.deepcopy(model.config)
+    config.vocab_size = corpus.vocab
+    config.max_position_embeddings = run.view.context
+    config.bos_token_id = config.eos_token_id = corpus.eos
+    config.use_cache = True
+    with torch.device("meta"):
+        exported = AutoModelForCausalLM.from_config(config)
+    tables = {name for name, _ in _vocabulary_tables(exported)}
+    exported.load_state_dict(
+        {name: value[: corpus.vocab] if name in tables else value for name, value in state.items()}, assign=True
+    )
+    exported.tie_weights()
+    logging.disable_progress_bar()
+    exported.save_pretrained(partial)
+    for file in partial.iterdir():
+        file.chmod(0o644)  # safetensors are written readable by their owner alone
+    shutil.copytree(corpus.tokenizer_dir, partial, dirs_exist_ok=True)
+    write_bytes(partial / "README.md", _card(run, key, exported.num_parameters(), evals).encode())
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+def _vocabulary_tables(model: PreTrainedModel) -> list[tuple[str, Tensor]]:
+    tables = (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+    named = model.named_parameters(remove_duplicate=False)
+    return [(name, value) for name, value in named if any(value is table for table in tables)]
+
+
+def _card(run: Run, key: str, parameters: int, evals: list[dict[str, Any]]) -> str:
+    objective = run.objective
+    if isinstance(objective, KD):
+        trained = (
+            f"distilled from a larger teacher while it was pre-trained: L = {1 - objective.alpha:g} L_lm + "
+            f"{objective.alpha:g} L_kd, {type(objective.loss).__name__} on the teacher's top-p-k distribution "
+            f"(p = {objective.truncation.p:g}, k = {objective.truncation.k}), teacher temperature "
+            f"{objective.temperature.tau:g}"
+        )
+    else:
+        trained = "pre-trained with the plain language-modelling loss"
+    rows = "".join(
+        f"| {row['split']} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} | {row['tokens_scored']:,} |\n"
+        for row in evals
+    )
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags:
+- pdstudy
+- {"distillation" if isinstance(objective, KD) else "pre-training"}
+---
+# {parameters:,} parameters, {trained.split(":")[0].split(" with ")[0]}
+
+A research model made by pdstudy, run `{key}`: {trained}. It read {run.num_tokens:,} tokens
+({run.num_steps:,} steps of {run.tokens_per_step:,}, context {run.view.context}), peak learning rate
+{run.optimiser.lr:g}, seed {run.seed}.
+
+| held-out split | nats per token | bits per byte | tokens |
+|---|---|---|---|
+{rows}
+It is meant for comparisons with models of the same study. It is not instruction-tuned, and nothing was done about what
+it may say. `config.json` of the run directory has the whole declaration.
+"""

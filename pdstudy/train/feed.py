@@ -1,0 +1,113 @@
+"""What a step reads: its sequences, cut into micro-batches, with the teacher's signal beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdstudy.config import Placement, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus.batches import Batch, read, step_sequences
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.normal import ConfigError
+from pdstudy.objective import KD
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from pdstudy.distill.store import StoreReader
+
+T = TypeVar("T", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """One forward pass: `inputs` int64 [B, T], `targets` int64 [B * T] (-100 where ignored), the signal of those rows.
+
+    `positions` [B, T] and the boolean `mask` [B, 1, T, T] (true where attention may look) are None where a sequence
+    is plain causal text.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    positions: Tensor | None = None
+    mask: Tensor | None = None
+    signal: SparseTargets | None = None
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same on a device; copies overlap with computation where the source is pinned."""
+        return _to(self, device)
+
+
+def _to(value: T, device: torch.device) -> T:
+    """A dataclass of tensors, on a device."""
+    moved: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if isinstance(item, Tensor):
+            moved[field.name] = item.to(device, non_blocking=True)
+        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+            moved[field.name] = _to(item, device)
+    return dataclasses.replace(value, **moved)
+
+
+class Feed:
+    """Batches as a pure function of the step: nothing to save, nothing to restore.
+
+    Raises `ConfigError` where `placement.micro_batch_tokens` is below one sequence.
+    """
+
+    def __init__(self, run: Run, corpus: TokenCorpus, store: StoreReader | None, placement: Placement) -> None:
+        self._run = run
+        self._stream = corpus.stream(run.data.split)
+        self._store = store
+        bound = placement.micro_batch_tokens or run.tokens_per_step
+        if bound < run.view.context:
+            raise ConfigError(
+                f"placement.micro_batch_tokens: found {bound}; allowed: at least one sequence, {run.view.context} "
+                f"tokens"
+            )
+        self._micro_batches = -(-run.sequences_per_step // (bound // run.view.context))
+
+    def step(self, step: int) -> tuple[int, Iterator[MicroBatch]]:
+        """The number of valid tokens of step `step` (0-based), and its micro-batches, as equal as they can be."""
+        batch = read(self._stream, self._run.view, step_sequences(self._run, step))
+        rows = np.array_split(np.arange(len(batch.sequences)), self._micro_batches)
+        return int((batch.targets >= 0).sum()), (self._micro_batch(batch, part) for part in rows)
+
+    def _micro_batch(self, batch: Batch, rows: np.ndarray) -> MicroBatch:
+        signal = None
+        if self._store is not None:
+            assert isinstance(self._run.objective, KD)
+            signal = self._store.signal(batch.sequences[rows], self._run.objective.truncation)
+        return micro_batch(batch, rows, signal)
+
+
+def micro_batch(batch: Batch, rows: np.ndarray, signal: SparseTargets | None = None) -> MicroBatch:
+    """Rows of a batch as tensors; where documents are respected, with positions and a mask that start anew at each."""
+    inputs = torch.from_numpy(batch.inputs[rows])
+    targets = torch.from_numpy(batch.targets[rows]).flatten()
+    if batch.documents is None:
+        return MicroBatch(inputs, targets, signal=signal)
+    documents = torch.from_numpy(batch.documents[rows])
+    return MicroBatch(inputs, targets, positions_within(documents), document_mask(documents), signal)
+
+
+def positions_within(documents: Tensor) -> Tensor:
+    """Position of each token in its own document, for document numbers [B, T] that never fall."""
+    place = torch.arange(documents.shape[1]).expand_as(documents)
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return place - torch.where(begins, place, 0).cummax(dim=1).values
+
+
+def document_mask(documents: Tensor) -> Tensor:
+    """[B, 1, T, T]: a token sees itself and what came before it in the same document."""
+    same = documents[:, :, None] == documents[:, None, :]
+    return torch.tril(same)[:, None]

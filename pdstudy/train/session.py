@@ -1,0 +1,228 @@
+"""One attempt at a run: what it is made of, and everything it writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from pdstudy import provenance
+from pdstudy.config import Heldout, Placement, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.coverage import StoreSpec
+from pdstudy.evaluate.heldout import evaluate, sequences_of
+from pdstudy.files import read_json, read_jsonl, truncate_jsonl, write_json
+from pdstudy.normal import ConfigError
+from pdstudy.objective import KD
+from pdstudy.rundir import RunDir
+from pdstudy.train import model as models
+from pdstudy.train.checkpoint import Checkpoints
+from pdstudy.train.export import export
+from pdstudy.train.feed import Feed
+from pdstudy.train.metrics import Clock, Diverged, Recorder, peak_memory_bytes
+from pdstudy.train.optim import adamw
+
+if TYPE_CHECKING:
+    from pdstudy.distill.store import StoreReader
+
+STATUS_SECONDS = 3.0
+
+
+class Session:
+    """Model, optimiser, data and files of one attempt. Raises `ConfigError` on what does not fit together."""
+
+    def __init__(
+        self,
+        run: Run,
+        directory: RunDir,
+        corpus: TokenCorpus,
+        store: Path | None,
+        evaluations: tuple[Heldout, ...],
+        placement: Placement,
+        progress: Callable[[str, float], None],
+    ) -> None:
+        self.run, self.directory, self.corpus, self.evaluations = run, directory, corpus, evaluations
+        self.placement, self.progress = placement, progress
+        _check(run, corpus, evaluations)
+        torch.set_num_threads(placement.threads)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = models.build_model(run.student, seed=run.seed).to(device)
+        self.optimiser = adamw(self.model, run.optimiser)
+        self.feed = Feed(run, corpus, _open_store(run, store, corpus), placement)
+        self.parameters = models.parameter_counts(self.model)
+        self.forward_flops = models.forward_flops(run.student, run.view.context)
+        self.clock = Clock()
+        self.recorder = Recorder(
+            directory,
+            self.clock,
+            num_steps=run.num_steps,
+            tokens_per_step=run.tokens_per_step,
+            flops_per_token=3 * self.forward_flops,
+        )
+        self.checkpoints = Checkpoints(directory.checkpoints, self.model, self.optimiser)
+        self._last_save = self._last_status = time.monotonic()
+        directory.create(run)
+        self.attempt = self._note_provenance(device)
+
+    def _note_provenance(self, device: torch.device) -> int:
+        path = self.directory.path / "provenance.json"
+        before = read_json(path)
+        earlier = [*before.pop("earlier"), before] if before else []
+        now = provenance.collect(
+            threads=torch.get_num_threads(), attention=models.ATTENTION, device=str(device), attempt=len(earlier) + 1
+        )
+        write_json(path, {**now, "earlier": earlier})
+        return len(earlier) + 1
+
+    def resume(self) -> int:
+        """Restore the newest checkpoint, if any, and drop rows that will be written again; the steps completed."""
+        step = 0
+        newest = self.checkpoints.newest()
+        if newest is not None:
+            trainer = self.checkpoints.load(newest)
+            step = trainer["step"]
+            self.clock.seconds.update(trainer["seconds"])
+            self.recorder.resume(trainer["pending"], step)
+        truncate_jsonl(self.directory.metrics_file, step)
+        # Rows of the last step come from the final evaluations, which are made again.
+        truncate_jsonl(self.directory.evals_file, min(step, self.run.num_steps - 1))
+        self._status("running", step)
+        return step
+
+    def after(self, step: int) -> None:
+        """What is due at the end of a step: evaluations, a checkpoint, a sign of life."""
+        now = time.monotonic()
+        if step < self.run.num_steps:
+            for heldout in self.evaluations:
+                every = heldout.every_tokens
+                per_step = self.run.tokens_per_step
+                if every is not None and step * per_step // every > (step - 1) * per_step // every:
+                    self._evaluate(heldout, step)
+            if now - self._last_save > 60 * self.placement.save_minutes:
+                self.save(step)
+        if now - self._last_status > STATUS_SECONDS:
+            self._status("running", step)
+
+    def _status(self, state: str, step: int) -> None:
+        left = (self.run.num_steps - step) * self.run.tokens_per_step
+        speed = self.recorder.tokens_per_second
+        self.directory.set_status(
+            state,
+            step=step,
+            steps=self.run.num_steps,
+            tokens_per_second=round(speed, 1),
+            eta_seconds=round(left / speed, 1) if speed else None,
+        )
+        self.progress("train", step / self.run.num_steps)
+        self._last_status = time.monotonic()
+
+    def save(self, step: int) -> None:
+        """Save a checkpoint, of a state that is known to be finite. Raises `Diverged` where it is not."""
+        self.recorder.drain()
+        with self.clock.charge("save"):
+            # The clock's own save time so far; what this save costs is not in it, and no result depends on it.
+            trainer = {"step": step, "pending": self.recorder.pending, "seconds": dict(self.clock.seconds)}
+            self.checkpoints.save(step, trainer)
+        self._last_save = time.monotonic()
+
+    def _evaluate(self, heldout: Heldout, step: int, *, final: bool = False) -> dict[str, object]:
+        self.recorder.drain()
+        with self.clock.charge("evaluate"):
+            scored = evaluate(
+                self.model, self.corpus, self.run.view, heldout, batch_tokens=self.placement.micro_batch_tokens
+            )
+            row = {"step": step, "tokens": step * self.run.tokens_per_step, **scored, "final": final}
+            self.directory.append_eval(row)
+        return row
+
+    def stopped(self, step: int) -> str:
+        self._status("stopped", step)
+        return "stopped"
+
+    def diverged(self, divergence: Diverged) -> str:
+        """The end of a run whose loss is not a number. No checkpoint, no model; rows up to there stay."""
+        self._finish("diverged", divergence.step, evals=[], step=divergence.step, reason=divergence.reason)
+        return "diverged"
+
+    def done(self) -> str:
+        """Final checkpoint, evaluations and export, then result.json."""
+        steps = self.run.num_steps
+        if self.checkpoints.newest_step() != steps:
+            self.save(steps)
+        evals = [self._evaluate(heldout, steps, final=True) for heldout in self.evaluations]
+        with self.clock.charge("save"):
+            state = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
+            export(
+                self.model,
+                state,
+                self.directory.model,
+                run=self.run,
+                key=self.directory.key,
+                corpus=self.corpus,
+                evals=evals,
+            )
+        self._finish("done", steps, evals=evals)
+        return "done"
+
+    def _finish(self, state: str, steps: int, *, evals: list[dict[str, object]], **more: object) -> None:
+        rows = list(read_jsonl(self.directory.metrics_file))
+        last = rows[-max(1, len(rows) // 20) :]
+        self.clock.lap()
+        seconds = {purpose: round(spent, 3) for purpose, spent in self.clock.seconds.items()}
+        scored = sum(row["tokens_scored"] for row in read_jsonl(self.directory.evals_file))
+        tokens = steps * self.run.tokens_per_step
+        write_json(
+            self.directory.path / "result.json",
+            {
+                "state": state,
+                "steps": steps,
+                "tokens": tokens,
+                "evals": evals,
+                "train_loss": sum(row["loss"] for row in last) / len(last) if last else None,
+                "parameters": {**self.parameters, "total": sum(self.parameters.values())},
+                "flops": {"student": 3 * self.forward_flops * tokens, "evaluation": self.forward_flops * scored},
+                "seconds": seconds,
+                "tokens_per_second": round(tokens / seconds["train"], 1) if seconds["train"] else None,
+                "peak_memory_bytes": peak_memory_bytes(),
+                "attempts": self.attempt,
+                "finished": time.time(),
+                **more,
+            },
+        )
+        self._status(state, steps)
+
+
+def _check(run: Run, corpus: TokenCorpus, evaluations: tuple[Heldout, ...]) -> None:
+    if run.student.vocab < corpus.vocab:
+        raise ConfigError(f"student.vocab: found {run.student.vocab}; allowed: at least the tokenizer's {corpus.vocab}")
+    if run.precision != "float32":
+        raise ConfigError(f"precision: found {run.precision!r}; allowed here: 'float32'")
+    length = len(corpus.stream(run.data.split))
+    if run.data.stop + 1 > length:
+        raise ConfigError(
+            f"data: found {run.data.split} [{run.data.start}, {run.data.stop}); allowed: at most {length - 1} "
+            f"predictions, which is what the corpus's {run.data.split} split holds"
+        )
+    for heldout in evaluations:
+        sequences_of(heldout, run.view, corpus)
+
+
+def _open_store(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader | None:
+    teacher = run.teacher
+    if teacher is None:
+        return None
+    from pdstudy.distill.store import open_store
+
+    assert isinstance(run.objective, KD)
+    if store is None:
+        raise ConfigError("the run distils from a teacher, but no logit store was given")
+    return open_store(
+        store,
+        spec=StoreSpec(corpus=run.corpus, view=run.view, split=run.data.split, teacher=teacher),
+        corpus=corpus,
+        truncation=run.objective.truncation,
+        sequences=run.view.sequences(run.data),
+    )

@@ -1,0 +1,68 @@
+"""A small real corpus (a few modules of the standard library), and a small run on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from pdstudy.config import AdamW, Cosine, Heldout, Run
+from pdstudy.corpus import TokenCorpus, build, open_corpus
+from pdstudy.data import BPE, Corpus, LocalFiles, Slice, View
+from pdstudy.shapes import Shape
+
+SHAPE = Shape(width=32, layers=2, heads=4, query_groups=2, ffn=64, vocab=512)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def declared_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Functions and classes of some modules as documents, so that a sequence holds several."""
+    file = tmp_path_factory.mktemp("texts") / "texts.jsonl"
+    library = Path(json.__file__).parent.parent
+    with file.open("w") as out:
+        for module in sorted(library.glob("[a-d]*.py")):
+            for text in module.read_text(errors="ignore").split("\n\n\n"):
+                out.write(json.dumps({"text": text}) + "\n")
+    return Corpus(
+        sources=(LocalFiles(paths=(str(file),)),),
+        tokenizer=BPE(vocab=500, sample_bytes=300_000),
+        validation=0.05,
+        test=0.05,
+    )
+
+
+@pytest.fixture(scope="session")
+def corpus(declared_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> TokenCorpus:
+    directory = tmp_path_factory.mktemp("corpus") / "texts"
+    build(declared_corpus, directory)
+    return open_corpus(directory)
+
+
+@pytest.fixture(scope="session")
+def small_run(declared_corpus: Corpus) -> Run:
+    """24 steps of 512 tokens; the vocabulary has 12 rows of padding."""
+    return Run(
+        student=SHAPE,
+        corpus=declared_corpus,
+        data=Slice(tokens=64 * 200),
+        view=View(context=64),
+        optimiser=AdamW(lr=5e-3),
+        schedule=Cosine(warmup_tokens=2048),
+        tokens_per_step=512,
+        steps=24,
+    )
+
+
+@pytest.fixture(scope="session")
+def heldout() -> tuple[Heldout, ...]:
+    return (
+        Heldout(data=Slice(tokens=64 * 20, split="validation"), every_tokens=4096),
+        Heldout(data=Slice(tokens=64 * 20, split="test")),
+    )

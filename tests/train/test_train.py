@@ -1,0 +1,234 @@
+"""A run from its first step to its export, on real text."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pdstudy.config import WSD, AdamW, Cosine, Heldout, Placement, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.data import Slice
+from pdstudy.evaluate.late import evaluate_export
+from pdstudy.files import read_jsonl
+from pdstudy.normal import ConfigError, fingerprint
+from pdstudy.rundir import RunDir
+from pdstudy.shapes import Shape
+from pdstudy.train.loop import train
+from pdstudy.train.optim import learning_rate
+
+SMALL_VOCAB = Shape(width=32, layers=1, heads=4, query_groups=2, ffn=64, vocab=300)
+TIMINGS = ("tokens_per_second", "memory_bytes", "seconds")
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in read_jsonl(file)]
+
+
+def weights(directory: RunDir) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(directory.model).state_dict()
+
+
+@pytest.fixture(scope="module")
+def finished(
+    small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path_factory: pytest.TempPathFactory
+) -> RunDir:
+    directory = RunDir(tmp_path_factory.mktemp("run") / "finished")
+    assert train(small_run, directory, corpus=corpus, store=None, evaluations=heldout) == "done"
+    return directory
+
+
+def test_a_run_learns_and_writes_every_row(finished: RunDir, small_run: Run, corpus: TokenCorpus) -> None:
+    metrics = list(read_jsonl(finished.metrics_file))
+    assert [row["step"] for row in metrics] == list(range(1, 25))
+    assert metrics[0]["loss"] == pytest.approx(math.log(corpus.vocab), abs=0.1)
+    assert metrics[-1]["loss"] < metrics[0]["loss"] - 0.5
+    assert metrics[-1]["flops"] == 3 * small_run.student.forward_flops(64) * small_run.num_tokens
+    for row in metrics:
+        assert row["lm"] == pytest.approx(row["loss"], rel=1e-6)
+        assert row["tokens"] == row["step"] * 512
+    evals = list(read_jsonl(finished.evals_file))
+    assert [(row["split"], row["step"], row["final"]) for row in evals] == [
+        ("validation", 8, False), ("validation", 16, False), ("validation", 24, True), ("test", 24, True),
+    ]  # fmt: skip
+    result = finished.result()
+    assert result is not None
+    assert result["state"] == "done"
+    assert result["evals"] == evals[2:]
+    assert result["parameters"]["total"] == small_run.student.parameters().total
+    assert finished.status()["state"] == "done"
+    assert finished.status()["step"] == 24
+    assert json.loads((finished.path / "provenance.json").read_text())["threads"] == 1
+
+
+def test_the_export_gives_the_recorded_loss(finished: RunDir, corpus: TokenCorpus) -> None:
+    model = AutoModelForCausalLM.from_pretrained(finished.model)
+    assert model.config.vocab_size == corpus.vocab < 512
+    assert AutoTokenizer.from_pretrained(finished.model).vocab_size == corpus.vocab
+    final = finished.result()["evals"][1]
+    tokens = torch.from_numpy(corpus.stream("test").tokens(0, 64 * 20 + 1))
+    inputs, targets = tokens[:-1].view(20, 64), tokens[1:]
+    with torch.no_grad():
+        logits = model(input_ids=inputs).logits.double().flatten(0, 1)
+    nats = cross_entropy(logits, targets, reduction="sum").item()
+    assert final["loss"] == pytest.approx(nats / len(targets), abs=1e-4)
+    num_bytes = corpus.token_bytes[targets.numpy()].sum()
+    assert final["bits_per_byte"] == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-4)
+    assert final["slice"] == [0, 1280]
+    assert final["tokens_scored"] == 1280
+
+
+def test_a_finished_run_is_not_run_again(finished: RunDir, small_run: Run, corpus: TokenCorpus) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
+    assert train(small_run, finished, corpus=corpus, store=None, evaluations=()) == "done"
+    assert before == {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    calls = iter(range(1, 10**9))
+    return lambda: next(calls) >= steps
+
+
+@pytest.mark.parametrize("seed_of_stops", range(2))
+def test_a_stopped_run_ends_bit_identical(
+    seed_of_stops: int,
+    finished: RunDir,
+    small_run: Run,
+    corpus: TokenCorpus,
+    heldout: tuple[Heldout, ...],
+    tmp_path: Path,
+) -> None:
+    directory = RunDir(tmp_path / "stopped")
+    random = np.random.default_rng(seed_of_stops)
+    state, attempts = "", 0
+    while state != "done":
+        attempts += 1
+        state = train(
+            small_run, directory, corpus=corpus, store=None, evaluations=heldout,
+            should_stop=stop_after(int(random.integers(2, 12))),
+        )  # fmt: skip
+        assert state in ("stopped", "done")
+    assert attempts > 2
+    assert directory.result()["attempts"] == attempts
+    assert rows(directory.metrics_file) == rows(finished.metrics_file)
+    assert rows(directory.evals_file) == rows(finished.evals_file)
+    expected = weights(finished)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(directory).items())
+
+
+def test_rows_of_several_steps_survive_a_stop_in_between(
+    small_run: Run, corpus: TokenCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdstudy.train.metrics.ROWS", 5)
+    whole, stopped = RunDir(tmp_path / "whole"), RunDir(tmp_path / "stopped")
+    train(small_run, whole, corpus=corpus, store=None, evaluations=())
+    for steps in (7, 4, 99):
+        train(small_run, stopped, corpus=corpus, store=None, evaluations=(), should_stop=stop_after(steps))
+    assert [row["step"] for row in rows(whole.metrics_file)] == [1, 5, 10, 15, 20, 24]
+    assert rows(stopped.metrics_file) == rows(whole.metrics_file)
+
+
+def test_a_crash_after_a_checkpoint_repeats_the_steps_since(
+    finished: RunDir, small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
+) -> None:
+    directory = RunDir(tmp_path / "crashed")
+    common = {"corpus": corpus, "store": None, "evaluations": heldout}
+    train(small_run, directory, **common, should_stop=stop_after(10))
+
+    def crash() -> bool:
+        raise MemoryError
+
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            train(small_run, directory, **common, should_stop=crash)
+    assert train(small_run, directory, **common) == "done"
+    assert rows(directory.metrics_file) == rows(finished.metrics_file)
+    assert rows(directory.evals_file) == rows(finished.evals_file)
+
+
+def test_micro_batches_do_not_change_the_run(
+    finished: RunDir, small_run: Run, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    directory = RunDir(tmp_path / "micro")
+    placement = Placement(micro_batch_tokens=200)  # three sequences, so 3 + 3 + 2
+    train(small_run, directory, corpus=corpus, store=None, evaluations=(), placement=placement)
+    for ours, theirs in zip(rows(directory.metrics_file)[:3], rows(finished.metrics_file), strict=False):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-5)
+
+
+def test_a_diverged_run_is_a_result(
+    small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
+) -> None:
+    wild = dataclasses.replace(small_run, optimiser=AdamW(lr=1e30, weight_decay=0.0), schedule=Cosine(warmup_tokens=0))
+    directory = RunDir(tmp_path / "wild")
+    common = {"corpus": corpus, "store": None, "evaluations": heldout}
+    assert train(wild, directory, **common) == "diverged"
+    result = directory.result()
+    assert result["state"] == directory.status()["state"] == "diverged"
+    assert result["step"] == result["steps"] > 1
+    assert "nan" in result["reason"] or "inf" in result["reason"]
+    assert [row["step"] for row in rows(directory.metrics_file)] == list(range(1, result["step"]))
+    assert not directory.checkpoints.exists()
+    assert not directory.model.exists()
+    assert train(wild, directory, **common) == "diverged"
+
+
+def test_late_evaluations_join_a_finished_run(
+    small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
+) -> None:
+    early, late = RunDir(tmp_path / "early"), RunDir(tmp_path / "late")
+    short = dataclasses.replace(small_run, steps=2)
+    train(short, early, corpus=corpus, store=None, evaluations=heldout)
+    train(short, late, corpus=corpus, store=None, evaluations=heldout[:1])
+    missing = late.missing_evaluations(heldout)
+    assert missing == heldout[1:]
+    evaluate_export(short, late, corpus=corpus, evaluations=missing, progress=lambda what, share: None)
+    for ours, theirs in zip(late.result()["evals"], early.result()["evals"], strict=True):
+        assert ours["eval"] == theirs["eval"]
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-6)
+    assert late.missing_evaluations(heldout) == ()
+    assert len(rows(late.evals_file)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "placement", "evaluations", "words"),
+    [
+        ({"student": SMALL_VOCAB}, {}, (), "student.vocab: found 300"),
+        ({"data": Slice(tokens=64 * 10**6)}, {}, (), "data: found train"),
+        ({}, {"micro_batch_tokens": 63}, (), "at least one sequence, 64"),
+        ({}, {}, (Heldout(data=Slice(tokens=10**9, split="test")),), "evaluation: found test"),
+        ({}, {}, (Heldout(data=Slice(tokens=63, split="test")),), "at least that many"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    change: dict[str, Any], placement: dict[str, Any], evaluations: tuple[Heldout, ...], words: str,
+    small_run: Run, corpus: TokenCorpus, tmp_path: Path,
+) -> None:  # fmt: skip
+    directory = RunDir(tmp_path / "none")
+    with pytest.raises(ConfigError, match=words):
+        train(
+            dataclasses.replace(small_run, **change), directory, corpus=corpus, store=None, evaluations=evaluations,
+            placement=Placement(**placement),
+        )  # fmt: skip
+    assert not directory.path.exists()
+
+
+def test_the_learning_rate_wastes_neither_the_first_nor_the_last_step(small_run: Run) -> None:
+    run = dataclasses.replace(small_run, schedule=WSD(warmup_tokens=2048, decay_tokens=4096, shape="linear"))
+    rates = [learning_rate(run, step) / run.optimiser.lr for step in range(24)]
+    assert rates[:5] == pytest.approx([1 / 8, 3 / 8, 5 / 8, 7 / 8, 1])
+    assert rates[-9:] == pytest.approx([1, *(x / 16 for x in range(15, 0, -2))])
+
+
+def test_fingerprints_of_evaluations_are_what_rows_carry(finished: RunDir, heldout: tuple[Heldout, ...]) -> None:
+    assert [row["eval"] for row in finished.result()["evals"]] == [fingerprint(h) for h in heldout]
