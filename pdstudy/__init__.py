@@ -3,6 +3,10 @@
 What a study file needs is here; importing it imports neither torch nor transformers.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pdstudy.config import WSD, AdamW, Cosine, Heldout, Placement, Pretrained, Run
 from pdstudy.coverage import Coverage
 from pdstudy.data import (
@@ -23,9 +27,30 @@ from pdstudy.outputs import Compare, Cost, Curves, SizeLaw, Sweep
 from pdstudy.shapes import Shape, TransformersConfig
 from pdstudy.study import CPU_CORE, H100, Grid, Machine, Study, arm, axis
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
 __all__ = [
     "BPE", "CPU_CORE", "H100", "KD", "LM", "NLL", "WSD", "AdamW", "Compare", "ConfigError", "Corpus", "Cosine", "Cost",
     "Coverage", "Curves", "Grid", "Heldout", "HubDataset", "LocalFiles", "Machine", "Packaged", "Placement",
     "Pretrained", "PretrainedTokenizer", "Problem", "Run", "Shape", "SizeLaw", "Slice", "Source", "StandardLibrary",
-    "Study", "Sweep", "Temperature", "TopPK", "TransformersConfig", "View", "arm", "axis",
+    "Study", "Sweep", "Temperature", "TopPK", "TransformersConfig", "View", "arm", "axis", "results",
 ]  # fmt: skip
+
+
+def results(study: str, scale: str | None = None, workspace: Path | str | None = None) -> pd.DataFrame:
+    """One row per cell of a study, whatever its state; `analysis.load.load_runs` has the columns.
+
+    Raises `ConfigError` where the study file has problems.
+    """
+    from pathlib import Path
+
+    from analysis.load import load_runs
+    from pdstudy.loading import checked_plan
+    from pdstudy.record import make_record
+    from pdstudy.rundir import Workspace
+
+    where = Workspace.default() if workspace is None else Workspace(Path(workspace).resolve())
+    return load_runs(where.root, make_record(checked_plan(study, scale, where)))

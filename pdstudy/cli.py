@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy.files import Claimed
-from pdstudy.loading import find_study, load_study
+from pdstudy.loading import checked_plan
 from pdstudy.normal import ConfigError
-from pdstudy.plan import Plan, make_plan
+from pdstudy.plan import Plan
 from pdstudy.rundir import Workspace
 
 EPILOG = """\
@@ -102,28 +102,7 @@ def _workspace(args: argparse.Namespace) -> Workspace:
 def _planned(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, Workspace]:
     """The checked plan of the study named on the command line. Raises `ConfigError` with all its problems at once."""
     workspace = _workspace(args)
-    study = load_study(args.study, args.scale)
-    if only is not None:
-        kept = tuple(a for a in study.grid.arms if any(fnmatch(_cell_name(a.labels, s), only) for s in study.seeds))
-        seeds = tuple(s for s in study.seeds if any(fnmatch(_cell_name(a.labels, s), only) for a in kept))
-        if not kept:
-            names = ", ".join(c.name for c in study.cells[:3])
-            raise ConfigError(f"--only {only!r} matches no cell; cells are named like {names}")
-        study = dataclasses.replace(study, grid=dataclasses.replace(study.grid, arms=kept), seeds=seeds)
-    plan = make_plan(study, workspace)
-    if plan.problems:
-        count = len(plan.problems)
-        lines = "\n".join(f"  {_relative(str(p))}" for p in plan.problems)
-        raise ConfigError(f"{find_study(args.study)} has {count} problem{'s' if count > 1 else ''}:\n{lines}")
-    return plan, workspace
-
-
-def _cell_name(labels: Any, seed: int) -> str:
-    return ",".join([f"{k}={v}" for k, v in labels.items()] + [f"seed={seed}"])
-
-
-def _relative(text: str) -> str:
-    return text.replace(str(Path.cwd()) + os.sep, "")
+    return checked_plan(args.study, args.scale, workspace, only), workspace
 
 
 def _plan(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from typing import Literal
@@ -206,28 +207,45 @@ class Heldout:
 class Placement:
     """How a run is carried out on a machine. Never part of its identity.
 
-    `micro_batch_tokens` bounds the tokens of one forward pass per rank (None: the whole step); `threads` are torch's
-    intra-op threads on a CPU; `save_minutes` the time between checkpoints kept for resuming.
+    `micro_batch_tokens` bounds the tokens of one forward pass per rank (None: all that the rank has of a step);
+    `threads` are torch's intra-op threads on a CPU; `save_minutes` is the time between checkpoints for resuming;
+    `activation_checkpointing` recomputes each block in the backward pass (less memory, a third more computation);
+    `compile` compiles each block; `attention` "auto" is flash attention where it is installed and fits, else torch's
+    own; `workers` threads read batches ahead; `replicas` copies of the model are each sharded over the ranks of one
+    copy (1: sharded over all ranks).
     """
 
     micro_batch_tokens: int | None = None
     threads: int = 1
     save_minutes: float = 5.0
+    activation_checkpointing: bool = False
+    compile: bool = False
+    attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
+    workers: int = 0
+    replicas: int = 1
 
     def check(self) -> Iterator[Problem]:
-        for name in ("micro_batch_tokens", "threads", "save_minutes"):
+        for name in ("micro_batch_tokens", "threads", "save_minutes", "replicas"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 yield Problem(name, value, "above 0")
+        if self.workers < 0:
+            yield Problem("workers", self.workers, "0 or more")
 
 
 def normal_form(run: Run) -> Run:
     """The run with all that cannot affect its result put to one form: KD at alpha 0 is LM, a token budget is steps."""
-    objective = run.objective
-    if isinstance(objective, KD):
-        teacher = normal_form(objective.teacher) if isinstance(objective.teacher, Run) else objective.teacher
-        objective = dataclasses.replace(objective, teacher=teacher) if objective.needs_teacher else LM()
-    return dataclasses.replace(run, objective=objective, steps=run.num_steps, tokens=None)
+    return dataclasses.replace(run, objective=_normal_objective(run.objective), steps=run.num_steps, tokens=None)
+
+
+@functools.lru_cache(maxsize=4096)
+def _normal_objective(objective: Objective) -> Objective:
+    if not isinstance(objective, KD):
+        return objective
+    if not objective.needs_teacher:
+        return LM()
+    teacher = normal_form(objective.teacher) if isinstance(objective.teacher, Run) else objective.teacher
+    return dataclasses.replace(objective, teacher=teacher)
 
 
 __all__ = [

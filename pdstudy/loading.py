@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import traceback
+from fnmatch import fnmatch
 from pathlib import Path
 
-from pdstudy.normal import _CLASSES, ConfigError
-from pdstudy.study import Study, _nearest
+from pdstudy.normal import ConfigError, class_named
+from pdstudy.plan import Plan, make_plan
+from pdstudy.rundir import Workspace
+from pdstudy.study import Grid, Study, cell_name, nearest
 
 
 def find_study(name: str) -> Path:
@@ -76,10 +81,37 @@ def _explained(error: BaseException, path: Path) -> str:
     text = f"{path}:{line}: {type(error).__name__}: {error}"
     unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if unknown:
-        cls = _CLASSES.get(unknown[1], Study if unknown[1] == "Study" else None)
+        cls = Study if unknown[1] == "Study" else class_named(unknown[1])
         known = list(inspect.signature(cls).parameters) if cls else []
-        near = _nearest(unknown[2], known)
+        near = nearest(unknown[2], known)
         text = f"{path}:{line}: {unknown[1]} has no field {unknown[2]!r}; its fields: {', '.join(known)}" + (
             f" ({near})" if near else ""
         )
     return text
+
+
+def checked_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:
+    """The plan of a study file against a workspace, of the cells whose names match `only` where given.
+
+    Raises `ConfigError` with all of the study's problems at once.
+    """
+    study = load_study(name, scale)
+    plan = make_plan(study if only is None else _matching(study, only), workspace)
+    if plan.problems:
+        count = len(plan.problems)
+        here = str(Path.cwd()) + os.sep
+        lines = "\n".join(f"  {p}".replace(here, "") for p in plan.problems)
+        raise ConfigError(f"{find_study(name)} has {count} problem{'s' if count > 1 else ''}:\n{lines}")
+    return plan
+
+
+def _matching(study: Study, only: str) -> Study:
+    names = {(i, s): cell_name(a.labels, s) for i, a in enumerate(study.grid.arms) for s in study.seeds}
+    kept = [key for key, name in names.items() if fnmatch(name, only)]
+    if not kept:
+        raise ConfigError(
+            f"--only {only!r} matches no cell; cells are named like {', '.join(list(names.values())[:3])}"
+        )
+    arms = tuple(study.grid.arms[i] for i in dict.fromkeys(i for i, _ in kept))
+    seeds = tuple(dict.fromkeys(s for _, s in kept))
+    return dataclasses.replace(study, grid=Grid(arms), seeds=seeds)

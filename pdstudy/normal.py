@@ -18,7 +18,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, dataclass_transform
 
@@ -38,15 +38,33 @@ class ConfigError(ValueError):
 def declared(cls: type[T]) -> type[T]:
     """Make `cls` a frozen keyword-only dataclass that can be encoded, decoded, hashed and checked."""
     made = dataclass(frozen=True, kw_only=True)(cls)
+    made.__hash__ = _remembered_hash(made.__hash__)  # type: ignore[method-assign]
     if made.__name__ in _CLASSES:
         raise TypeError(f"two declared classes are called {made.__name__}")
     _CLASSES[made.__name__] = made
     return made
 
 
+def _remembered_hash(compute: Any) -> Any:
+    """A hash computed once per object: a grid of 10,000 cells hashes one teacher over and over."""
+
+    def __hash__(self: Any) -> int:
+        known: int | None = self.__dict__.get("_hash")
+        if known is None:
+            known = self.__dict__["_hash"] = compute(self)
+        return known
+
+    return __hash__
+
+
 def neutral(value: Any) -> Any:
     """A field whose default `value` means "as if this field did not exist": the hash leaves it out there."""
     return dataclasses.field(default=value, metadata={_NEUTRAL: value})
+
+
+def class_named(name: str) -> type | None:
+    """The declared class of this name."""
+    return _CLASSES.get(name)
 
 
 def encode(value: Any) -> Any:
@@ -60,19 +78,27 @@ def hashed_form(value: Any) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """The text whose hash is the identity: sorted keys, shortest floats, neutral fields left out."""
-    return json.dumps(hashed_form(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """The text whose hash is the identity: sorted keys, shortest floats, neutral fields left out.
+
+    Declared objects inside are represented by their own fingerprints, so that a shared teacher is encoded once.
+    """
+    form = _encode(value, hashed=True, inside=lambda v: {"is": type(v).__name__, "fingerprint": fingerprint(v)})
+    return json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def fingerprint(value: Any) -> str:
-    """16 hex digits of the sha256 of the canonical form."""
+@functools.lru_cache(maxsize=65536)
+def _fingerprint_of(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
-def _encode(value: Any, *, hashed: bool) -> Any:
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
+def fingerprint(value: Any) -> str:
+    """16 hex digits of the sha256 of the canonical form of a declared object."""
+    return _fingerprint_of(value)
+
+
+def _encode(value: Any, *, hashed: bool, inside: Callable[[Any], Any] | None = None) -> Any:
+    """Plain data; `inside` says what stands for the declared objects that a declared object holds."""
+    if value is None or isinstance(value, bool | str | int):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -80,18 +106,15 @@ def _encode(value: Any, *, hashed: bool) -> Any:
         # 1 and 1.0 are one value to a user who writes a temperature or a share.
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, tuple | list):
-        return [_encode(v, hashed=hashed) for v in value]
+        return [_part(v, hashed, inside) for v in value]
     if isinstance(value, dict):
         if not all(isinstance(k, str) for k in value):
             raise TypeError(f"cannot encode a mapping whose keys are not all text: {list(value)!r}")
-        return {k: _encode(v, hashed=hashed) for k, v in value.items()}
-    if type(value).__name__ in _CLASSES and _CLASSES[type(value).__name__] is type(value):
-        return dict(_encode_declared(value, hashed))  # a copy: callers may edit what they get
-    raise TypeError(f"cannot encode {type(value).__name__} {value!r}: use numbers, text, tuples or declared objects")
-
-
-@functools.lru_cache(maxsize=4096)
-def _encode_declared(value: Any, hashed: bool) -> dict[str, Any]:
+        return {k: _part(v, hashed, inside) for k, v in value.items()}
+    if not is_declared(value):
+        raise TypeError(
+            f"cannot encode {type(value).__name__} {value!r}: use numbers, text, tuples or declared objects"
+        )
     out: dict[str, Any] = {"is": type(value).__name__}
     external = value.content() if hashed and hasattr(value, "content") else {}
     for field in dataclasses.fields(value):
@@ -100,8 +123,19 @@ def _encode_declared(value: Any, hashed: bool) -> dict[str, Any]:
             item = external[field.name]
         elif hashed and _NEUTRAL in field.metadata and item == field.metadata[_NEUTRAL]:
             continue
-        out[field.name] = _encode(item, hashed=hashed)
+        out[field.name] = _part(item, hashed, inside)
     return out
+
+
+def _part(value: Any, hashed: bool, inside: Callable[[Any], Any] | None) -> Any:
+    if inside is not None and is_declared(value):
+        return inside(value)
+    return _encode(value, hashed=hashed, inside=inside)
+
+
+def is_declared(value: Any) -> bool:
+    """True for objects of a class made by `declared`."""
+    return _CLASSES.get(type(value).__name__) is type(value)
 
 
 def decode(data: Any) -> Any:
@@ -161,25 +195,36 @@ def _short(value: Any) -> str:
 
 def problems(value: Any, at: str = "") -> Iterator[Problem]:
     """Every problem of a declared object and of what it holds: wrong types first, then the class's own `check`."""
-    cls: Any = type(value)
-    if _CLASSES.get(cls.__name__) is not cls:
-        return
+    if is_declared(value):
+        try:
+            found = _problems_of(value)
+        except TypeError:  # an unhashable field, which is a wrong type
+            found = tuple(_search(value))
+        for problem in found:
+            yield dataclasses.replace(problem, field=f"{at}.{problem.field}" if at else problem.field)
+
+
+@functools.lru_cache(maxsize=65536)
+def _problems_of(value: Any) -> tuple[Problem, ...]:
+    return tuple(_search(value))
+
+
+def _search(value: Any) -> Iterator[Problem]:
     wrong = False
+    cls: Any = type(value)
     for name, (hint, text) in _hints(cls).items():
         item = getattr(value, name)
-        path = f"{at}.{name}" if at else name
         if not _fits(item, hint):
             wrong = True
-            yield Problem(path, item, text)
+            yield Problem(name, item, text)
         elif isinstance(item, tuple):
             for i, element in enumerate(item):
-                yield from problems(element, f"{path}[{i}]")
+                yield from problems(element, f"{name}[{i}]")
         else:
-            yield from problems(item, path)
+            yield from problems(item, name)
     check = getattr(value, "check", None)
     if check is not None and not wrong:
-        for problem in check():
-            yield dataclasses.replace(problem, field=f"{at}.{problem.field}" if at else problem.field)
+        yield from check()
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -142,7 +143,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return ",".join([f"{k}={v}" for k, v in self.labels.items()] + [f"seed={self.seed}"])
+        return cell_name(self.labels, self.seed)
+
+
+def cell_name(labels: Mapping[str, str], seed: int) -> str:
+    """How a cell is called on the command line: `student=w32,loss=KD,seed=0`."""
+    return ",".join([f"{k}={v}" for k, v in labels.items()] + [f"seed={seed}"])
 
 
 @dataclass(frozen=True)
@@ -207,15 +213,18 @@ class Study:
             wrong.append(Problem("name", self.name, "letters, digits, '-' and '_' (it names a folder)"))
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             wrong.append(Problem("seeds", self.seeds, "one or more different whole numbers"))
-        axes = {k: {a.labels[k] for a in self.grid.arms if k in a.labels} for a in self.grid.arms for k in a.labels}
+        axes: dict[str, set[str]] = {}
+        for a in self.grid.arms:
+            for name, label in a.labels.items():
+                axes.setdefault(name, set()).add(label)
         for name, label in self.baseline.items():
             if name not in axes:
-                wrong.append(Problem("baseline", name, f"an axis: {sorted(axes)}", hint=_nearest(name, axes)))
+                wrong.append(Problem("baseline", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes)))
             elif label not in axes[name]:
                 allowed = f"a level of {name!r}: {sorted(axes[name])}"
-                wrong.append(Problem(f"baseline[{name!r}]", label, allowed, hint=_nearest(label, axes[name])))
+                wrong.append(Problem(f"baseline[{name!r}]", label, allowed, hint=nearest(label, axes[name])))
         names = [",".join(f"{k}={v}" for k, v in a.labels.items()) for a in self.grid.arms]
-        for twice in sorted({n for n in names if names.count(n) > 1} if len(names) < 500 else _twice(names)):
+        for twice in sorted(name for name, count in Counter(names).items() if count > 1):
             wrong.append(Problem("grid", twice, "arms with labels of their own; this one occurs more than once"))
         context = self.base.view.context
         for i, evaluation in enumerate(self.evaluations):
@@ -231,13 +240,8 @@ class Study:
             wrong += problems(output, f"outputs[{i}]")
             for name in output.axes():
                 if name not in axes:
-                    wrong.append(Problem(f"outputs[{i}]", name, f"an axis: {sorted(axes)}", hint=_nearest(name, axes)))
+                    wrong.append(Problem(f"outputs[{i}]", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes)))
         return wrong
-
-
-def _twice(names: list[str]) -> set[str]:
-    seen: set[str] = set()
-    return {n for n in names if n in seen or seen.add(n)}  # type: ignore[func-returns-value]
 
 
 class _UnknownField(Exception):
@@ -246,7 +250,7 @@ class _UnknownField(Exception):
         self.name = name
         kind = type(owner).__name__
         self.allowed = f"a field of {kind}: {', '.join(known)}" if known else f"nothing: {kind} has no fields"
-        self.hint = _nearest(name, known)
+        self.hint = nearest(name, known)
 
 
 def _replace(owner: Any, path: list[str], value: Any) -> Any:
@@ -257,6 +261,7 @@ def _replace(owner: Any, path: list[str], value: Any) -> Any:
     return dataclasses.replace(owner, **{name: new})  # type: ignore[type-var]
 
 
-def _nearest(name: str, known: Any) -> str:
+def nearest(name: str, known: Any) -> str:
+    """A hint at the known name closest to a wrong one, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else ""

@@ -48,6 +48,7 @@ def try_cells(study: Study, workspace: Workspace, steps: int) -> int:
             result = apart.run(item.subject).result() or {}
             losses = ", ".join(f"{e['split']} {e['loss']:.3f}" for e in result.get("evals", []))
             tail = f", {result.get('tokens_per_second', 0):,.0f} tokens/s, loss after {steps} steps: {losses}"
-        print(f"{item.kind} {item.label}: {state}{tail}", flush=True)
+        name = item.label.removeprefix("cell=").removesuffix(f",seed={study.seeds[0]}")
+        print(f"{item.kind} {name}: {state}{tail}", flush=True)
     print(f"tried in {apart.root}; nothing of it counts as a result of the study")
     return 0

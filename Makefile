@@ -1,0 +1,52 @@
+# Set-up is a stamp: remade when the pins or the project's dependencies change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck bench-fit bench-head bench-store bench-train clean
+
+help:
+	@echo "make quickstart   set up, run studies/quickstart.py, write reports/quickstart/index.html"
+	@echo "make test         set up, run the default test suite"
+	@echo "make test-slow, test-slurm, test-published    the marked ones"
+	@echo "make lint, typecheck                          ruff, mypy"
+	@echo "make bench-train, bench-head, bench-store, bench-fit"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "pdstudy needs Python 3.11 or newer; this is $$($(PYTHON) --version). Set PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+quickstart: setup
+	$(BIN)/pdstudy run studies/quickstart.py
+	$(BIN)/pdstudy report studies/quickstart.py
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+test-slurm: setup
+	$(BIN)/python -m pytest -m slurm
+
+test-published: setup
+	$(BIN)/python -m pytest -m published
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: setup
+	$(BIN)/mypy
+
+bench-train bench-head bench-store bench-fit: bench-%: setup
+	$(BIN)/python tests/bench/bench_$*.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,153 @@
+"""Run directories to tables: a row per run, and a row per held-out evaluation. Knows files, not the trainer.
+
+A *record* (plain JSON, written by `pdstudy run` under `<workspace>/studies/`) says which runs are a study's cells,
+under which labels. Runs that failed, diverged or have not started have rows too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Record = Mapping[str, Any]
+
+
+def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
+    """One row per cell of a study.
+
+    Columns: `study`, `cell`, one per axis (its label; `axis_NAME` where NAME is taken), `seed`, `run` (key), `state`,
+    `steps`, `tokens`, `non_embedding`, `total` (parameters), `validation_loss`, `test_loss` (nats per token, the last
+    evaluation of each split at the end), `*_bits_per_byte`, `train_loss`, `flops_student`, `flops_evaluation`,
+    `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`, `attempts`,
+    `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, and every field of the configuration as
+    `config.FIELD`.
+    """
+    teachers = {t["run"]: _outcome(workspace, t["run"]) for t in record["teachers"]}
+    rows = []
+    for cell in record["cells"]:
+        row: dict[str, Any] = {"study": record["study"], "cell": cell["name"]}
+        outcome = _outcome(workspace, cell["run"])
+        for axis, label in cell["labels"].items():
+            row[f"axis_{axis}" if axis in outcome else axis] = label
+        row |= {"seed": cell["seed"], "run": cell["run"]} | outcome
+        row["flops_planned"] = cell["planned"]["flops"]
+        for name in ("non_embedding", "total", "tokens"):
+            row[name] = cell["planned"][name] if row[name] is None else row[name]
+        teacher = teachers.get(cell["teacher"])
+        row["teacher"] = cell["teacher"]
+        row["teacher_total"] = teacher["total"] if teacher else None
+        row["teacher_test_loss"] = teacher["test_loss"] if teacher else None
+        row |= _config(workspace, cell["run"])
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    numeric = [c for c in frame.columns if c.endswith("_loss") or c.startswith(("flops_", "seconds_"))]
+    frame[numeric] = frame[numeric].astype(float)
+    return frame
+
+
+def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
+    """One row per held-out evaluation of every cell, in the order made: `cell`, axis labels, `seed`, `run`, `step`,
+    `tokens`, `split`, `loss` (nats per token), `bits_per_byte`, `final`."""
+    wanted = {e["eval"] for e in record["evaluations"]}
+    rows = []
+    for cell in record["cells"]:
+        for row in _rows(workspace / "runs" / cell["run"] / "evals.jsonl"):
+            if row["eval"] in wanted:
+                kept = {k: row[k] for k in ("step", "tokens", "split", "loss", "bits_per_byte", "final")}
+                labels = {f"axis_{k}" if k in kept else k: v for k, v in cell["labels"].items()}
+                rows.append({"cell": cell["name"], **labels, "seed": cell["seed"], "run": cell["run"], **kept})
+    return pd.DataFrame(rows)
+
+
+def load_metrics(workspace: Path, record: Record) -> pd.DataFrame:
+    """One row per logged training step of every cell, with its labels and seed."""
+    rows = []
+    for cell in record["cells"]:
+        for row in _rows(workspace / "runs" / cell["run"] / "metrics.jsonl"):
+            rows.append({"cell": cell["name"], "seed": cell["seed"], "run": cell["run"], **row})
+    return pd.DataFrame(rows)
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per arm, seeds averaged: states, test and validation loss with their spread over seeds."""
+    seen = list(frame.columns)
+    axes = seen[seen.index("cell") + 1 : seen.index("seed")]
+    rows = []
+    for labels, part in frame.groupby(axes, sort=False) if axes else [((), frame)]:
+        done = part[part["state"] == "done"]
+        row: dict[str, Any] = dict(zip(axes, labels, strict=True))
+        row |= {"N": f"{int(part['non_embedding'].iloc[0]):,}", "runs": f"{len(done)}/{len(part)}"}
+        for split in ("validation", "test"):
+            losses = done[f"{split}_loss"].dropna()
+            spread = f" ± {losses.std():.3f}" if len(losses) > 1 else ""
+            row[f"{split} loss"] = f"{losses.mean():.3f}{spread}" if len(losses) else "-"
+        speed = done["tokens_per_second"].astype(float).mean()
+        row["tokens/s"] = f"{speed:,.0f}" if np.isfinite(speed) else "-"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or None where there is none."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        with path.open() as file:
+            # A last line without its end was cut short by a kill.
+            yield from (json.loads(line) for line in file if line.endswith("\n"))
+
+
+def _outcome(workspace: Path, key: str) -> dict[str, Any]:
+    """What a run came to, the same columns whatever its state."""
+    directory = workspace / "runs" / key
+    result = read_json(directory / "result.json")
+    status = read_json(directory / "status.json") or {"state": "new"}
+    found: dict[str, Any] = result or {}
+    parameters, flops, seconds = (found.get(k, {}) for k in ("parameters", "flops", "seconds"))
+    row: dict[str, Any] = {
+        "state": found.get("state", status["state"]),
+        "steps": found.get("steps", status.get("step")),
+        "tokens": found.get("tokens"),
+        "non_embedding": parameters.get("non_embedding"),
+        "total": parameters.get("total"),
+        "train_loss": found.get("train_loss"),
+        "flops_student": flops.get("student"),
+        "flops_evaluation": flops.get("evaluation"),
+        "seconds_train": seconds.get("train"),
+        "seconds_evaluate": seconds.get("evaluate"),
+        "tokens_per_second": found.get("tokens_per_second"),
+        "peak_memory_bytes": found.get("peak_memory_bytes"),
+        "attempts": found.get("attempts"),
+        "error": status.get("error") or found.get("reason"),
+    }
+    for split in ("validation", "test"):
+        last = [e for e in found.get("evals", []) if e["split"] == split][-1:]
+        row[f"{split}_loss"] = last[0]["loss"] if last else None
+        row[f"{split}_bits_per_byte"] = last[0]["bits_per_byte"] if last else None
+    return row
+
+
+def _config(workspace: Path, key: str) -> dict[str, Any]:
+    """The run's configuration as flat `config.FIELD` columns; the teacher's own is left to its row."""
+    stored = read_json(workspace / "runs" / key / "config.json")
+    return dict(_flat(stored["run"], "config")) if stored else {}
+
+
+def _flat(value: Any, at: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield f"{at}.is", value.get("is")
+        for name, item in value.items():
+            if name not in ("is", "teacher", "corpus"):
+                yield from _flat(item, f"{at}.{name}")
+    else:
+        yield at, json.dumps(value) if isinstance(value, list) else value

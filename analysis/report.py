@@ -1,0 +1,306 @@
+"""A study's report: from its record and run directories to figures, tables and one page. Works on partial data.
+
+Each output that a study declares is rendered by the function here that its class names; what the data cannot carry is
+said in words in its place. Equal results give equal files.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.bootstrap import Bootstrap, bootstrap
+from analysis.compare import Comparison, compare
+from analysis.errors import AnalysisError
+from analysis.figures.fits import loss_and_law
+from analysis.figures.grids import line_grid
+from analysis.figures.runs import effects
+from analysis.fit import Fit, fit
+from analysis.laws import power_law
+from analysis.load import Record, load_evaluations, load_runs, read_json, summary
+from analysis.page import Block, Listing, Page, Section, Text
+from analysis.plot import Plot
+from analysis.style import si
+from analysis.table import Cell, Table
+
+BOOTSTRAPS = 1000
+
+
+class Report:
+    """The tables of one study and how each of its outputs is made of them."""
+
+    def __init__(self, workspace: Path, record: Record) -> None:
+        self.workspace = workspace
+        self.record = record
+        self.runs = load_runs(workspace, record)
+        self.evaluations = load_evaluations(workspace, record)
+        self.axes: dict[str, list[str]] = dict(record["axes"])
+
+    @property
+    def done(self) -> pd.DataFrame:
+        return self.runs[self.runs["state"] == "done"]
+
+    def blocks(self, output: dict[str, Any]) -> list[Block]:
+        """An output's figures and tables, or the reason why there are none."""
+        makers: dict[str, Callable[[dict[str, Any]], list[Block]]] = {
+            "Curves": self.curves,
+            "SizeLaw": self.size_law,
+            "Compare": self.compare,
+            "Sweep": self.sweep,
+            "Cost": self.cost,
+        }
+        try:
+            return makers[output["is"]](output)
+        except AnalysisError as error:
+            return [Text(f"Not shown: {error}")]
+
+    def column(self, axis: str) -> str:
+        """The column that holds an axis's labels."""
+        return f"axis_{axis}" if f"axis_{axis}" in self.runs.columns else axis
+
+    def curves(self, output: dict[str, Any]) -> list[Block]:
+        rows = self.evaluations
+        rows = rows[rows["split"] == output["split"]] if len(rows) else rows
+        if not len(rows):
+            return [Text(f"Not shown: no run has been evaluated on the {output['split']} split yet.")]
+        return [
+            line_grid(
+                rows,
+                x="tokens",
+                y="loss",
+                arm=self.column(output["lines"]),
+                panel=self.column(output["panels"]) if output["panels"] else None,
+                x_label="training tokens",
+                y_label=f"{output['split']} loss (nats/token)",
+                logarithmic=False,
+                caption=f"{output['split'].capitalize()} loss on data against training tokens.",
+            )
+        ]
+
+    def sweep(self, output: dict[str, Any]) -> list[Block]:
+        column, metric = self.column(output["x"]), f"{output['split']}_loss"
+        rows = self.done.dropna(subset=[metric])
+        if not len(rows):
+            return [Text("Not shown: no run is done yet.")]
+        rows = rows.assign(**{column: rows[column].astype(float)})
+        lines = self.column(output["lines"])
+        panel = self.column(output["panels"]) if output["panels"] else None
+        plot = line_grid(
+            rows,
+            x=column,
+            y=metric,
+            arm=lines,
+            panel=panel,
+            x_label=output["x"],
+            y_label=f"{output['split']} loss (nats/token)",
+            logarithmic=True,
+            caption=f"Final {output['split']} loss against {output['x']}; a ring marks the lowest mean.",
+            best=True,
+        )
+        return [plot, _best_levels(plot.data, column, panel or "", lines)]
+
+    def size_law(self, output: dict[str, Any]) -> list[Block]:
+        metric, lines = f"{output['split']}_loss", self.column(output["lines"])
+        rows = self.done.dropna(subset=[metric])
+        fits: dict[str, Fit] = {}
+        bands: dict[str, Bootstrap] = {}
+        notes: list[Block] = []
+        for name, part in rows.groupby(lines, sort=False):
+            data = part.rename(columns={output["size"]: "N", metric: "loss"})[["N", "loss"]]
+            try:
+                fits[str(name)], reason = _size_fit(data)
+                notes.append(Text(f"{name}: {reason}"))
+                bands[str(name)] = bootstrap(fits[str(name)], n=BOOTSTRAPS, seed=0, residual=True)
+            except AnalysisError as error:
+                notes.append(Text(f"{name}: {error}."))
+        if not fits:
+            return [Text("No law was fitted."), *notes]
+        label = f"student parameters ({output['size'].replace('_', '-')})"
+        plot = loss_and_law(fits, bands, x="N", x_label=label, y_label=f"{output['split']} loss (nats/token)")
+        return [plot, *notes, *(Listing(f"{name}\n{found.summary()}") for name, found in fits.items())]
+
+    def compare(self, output: dict[str, Any]) -> list[Block]:
+        comparison, left_out = self.comparison(f"{output['split']}_loss")
+        blocks: list[Block] = [effects(comparison), comparison.table()]
+        return [*blocks, Text(f"Left out: {left_out}.")] if left_out else blocks
+
+    def comparison(self, metric: str) -> tuple[Comparison, str]:
+        """All arms against the study's baseline, matched on every axis that the baseline does not name."""
+        baseline = self.record["baseline"]
+        if not baseline:
+            raise AnalysisError("the study names no baseline")
+        within = [self.column(a) for a in self.axes if a not in baseline]
+        named = [self.column(a) for a in baseline]
+        rows = self.done.dropna(subset=[metric]).assign(arm=lambda d: d[named].agg("/".join, axis=1))
+        reference = "/".join(baseline.values())
+        kept, missing = [], []
+        for stratum, part in rows.groupby(within, sort=False) if within else [((), rows)]:
+            seeds = set(part.loc[part["arm"] == reference, "seed"])
+            fits = part[(part["arm"] == reference) | part["seed"].isin(seeds)]
+            if fits["arm"].nunique() > 1:
+                kept.append(fits)
+            else:
+                missing.append(" ".join(map(str, stratum)) or "all")
+        if not kept:
+            raise AnalysisError("no arm shares a finished seed with its baseline yet")
+        table = pd.concat(kept)
+        # Strata keep the order of the study, not of the alphabet.
+        order = {c: pd.CategoricalDtype(list(dict.fromkeys(self.runs[c])), ordered=True) for c in within}
+        table = table.astype(order)
+        for c in within:
+            table[c] = table[c].cat.remove_unused_categories()
+        comparison = compare(table[[*within, "arm", "seed", metric]], metric=metric, baseline=reference, within=within)
+        return comparison, ", ".join(missing)
+
+    def cost(self, output: dict[str, Any]) -> list[Block]:
+        rate = (self.record.get("first_planned") or self.record)["rate"]
+        source = (self.record.get("first_planned") or self.record)["rate_source"]
+        rows: list[tuple[Cell | str, ...]] = []
+        totals = np.zeros(3)
+        for name, planned, seconds in self._stages():
+            values = np.array([planned, planned / rate, seconds])
+            totals += np.nan_to_num(values)
+            rows.append(_cost_row(name, values))
+        rows.append(_cost_row("all", totals))
+        caption = (
+            f"Planned FLOPs and device-seconds (at {rate / 1e9:.3g} GFLOP/s per device, {source}) against measured "
+            "seconds of training and evaluation; – where a stage has not run or is not timed."
+        )
+        return [Table(("stage", "planned FLOPs", "planned s", "actual s", "actual/planned"), tuple(rows), caption)]
+
+    def _stages(self) -> list[tuple[str, float, float]]:
+        """Name, planned FLOPs and measured seconds (NaN: not known) of each stage."""
+        stages = []
+        for teacher in self.record["teachers"]:
+            result = read_json(self.workspace / "runs" / teacher["run"] / "result.json")
+            stages.append((teacher["name"], teacher["planned"]["flops"], _spent(result)))
+        for store in self.record["stores"]:
+            manifest = read_json(self.workspace / "stores" / store["key"] / "manifest.json") or {}
+            stages.append(("logits", store["planned"]["flops"], manifest.get("seconds", np.nan)))
+        unique = self.runs.drop_duplicates("run")
+        axes = [self.column(a) for a in self.axes]
+        for labels, part in unique.groupby(axes, sort=False) if axes else [(("students",), unique)]:
+            spent = (part["seconds_train"] + part["seconds_evaluate"]).sum(min_count=1)
+            planned = part["flops_planned"].sum()
+            stages.append((" ".join(map(str, labels)) + f" ({len(part)} runs)", float(planned), float(spent)))
+        return stages
+
+
+def build(workspace: Path, record: Record, out: Path) -> str:
+    """Write `out`/index.html with figures/, tables/ and data/. Returns the result table as text."""
+    report = Report(workspace, record)
+    sections = [Section("Question", (Text(record["about"]), Text(_runs_line(report))))] if record["about"] else []
+    for number, output in enumerate(record["outputs"], 1):
+        blocks = report.blocks(output)
+        for i, block in enumerate(blocks):
+            stem = f"{number}-{_slug(output['title'])}" + (f"-{i}" if i else "")
+            if isinstance(block, Plot):
+                block.save(out / "figures" / stem)
+            elif isinstance(block, Table):
+                block.save(out / "tables" / stem)
+        sections.append(Section(output["title"], tuple(blocks)))
+    table = summary(report.runs)
+    sections.append(Section("All arms", (_table_of(table),)))
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    report.runs.to_csv(out / "data" / "runs.csv", index=False, lineterminator="\n")
+    report.evaluations.to_csv(out / "data" / "evaluations.csv", index=False, lineterminator="\n")
+    page = Page(record["title"], tuple(sections), _banner(report.runs), _provenance(report))
+    page.save(out / "index.html")
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Plot):
+                block.close()
+    return table.to_string(index=False)
+
+
+def _size_fit(data: pd.DataFrame) -> tuple[Fit, str]:
+    """A power law of size: with a floor where the data identify one, else without. Raises what the fit raises."""
+    span = f"{data['N'].nunique()} sizes from {si(data['N'].min())} to {si(data['N'].max())}, {len(data)} runs"
+    floor = fit(data, power_law("N"), columns={"N": "N"})
+    if floor.ok and not floor.at_bound and floor.condition < 1e4 and floor.parameters["E"] > 0.05 * data["loss"].min():
+        return floor, f"power law with a floor over {span}"
+    return fit(data, power_law("N", floor=False), columns={"N": "N"}), (
+        f"power law without a floor over {span}; a floor is not identified by so short a range, and so the law is no "
+        "ground for extrapolation"
+    )
+
+
+def _best_levels(data: pd.DataFrame, x: str, panel: str, lines: str) -> Table:
+    """The lowest mean of each line, and whether the sweep brackets it."""
+    rows: list[tuple[Cell | str, ...]] = []
+    for (level, arm), part in data.groupby(["panel", "arm"], sort=False, dropna=False):
+        part = part.sort_values(x).reset_index(drop=True)
+        at = int(part["mean"].to_numpy().argmin())
+        edge = "at the edge of the sweep" if at in (0, len(part) - 1) else "bracketed"
+        best, mean = float(part[x][at]), float(part["mean"][at])
+        spread = float(part["high"][at] - part["low"][at])
+        shown = (Cell(f"{best:g}", best), Cell(f"{mean:.3f}", mean), Cell(f"{spread:.3f}", spread))
+        rows.append((str(level), str(arm), *shown, edge))
+    return Table((panel, lines, f"best {x}", "loss", "range over seeds", ""), tuple(rows), "Lowest mean of each line.")
+
+
+def _spent(result: dict[str, Any] | None) -> float:
+    return float(result["seconds"]["train"] + result["seconds"]["evaluate"]) if result else float("nan")
+
+
+def _cost_row(name: str, values: np.ndarray) -> tuple[Cell | str, ...]:
+    flops, planned, actual = (float(v) for v in values)
+    ratio = actual / planned if planned and actual else float("nan")
+
+    def cell(value: float, text: str) -> Cell:
+        return Cell(text if np.isfinite(value) else "–", value)
+
+    return (
+        name, Cell(f"{flops:.2e}", flops), cell(planned, f"{planned:,.0f}"), cell(actual, f"{actual:,.0f}"),
+        cell(ratio, f"{ratio:.2f}"),
+    )  # fmt: skip
+
+
+def _table_of(frame: pd.DataFrame) -> Table:
+    rows = tuple(tuple(str(v) for v in row) for row in frame.itertuples(index=False))
+    return Table(tuple(map(str, frame.columns)), rows, "Mean over seeds ± standard deviation; loss in nats per token.")
+
+
+def _runs_line(report: Report) -> str:
+    counts = report.runs["state"].value_counts()
+    seeds = report.runs["seed"].nunique()
+    return f"{len(report.runs)} runs, {seeds} seeds: " + ", ".join(f"{n} {state}" for state, n in counts.items()) + "."
+
+
+def _banner(runs: pd.DataFrame) -> str:
+    missing = runs[~runs["state"].isin(["done", "diverged"])]
+    if not len(missing):
+        return ""
+    shown = ", ".join(f"{c} ({s})" for c, s in zip(missing["cell"][:5], missing["state"][:5]))
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    return f"Partial results: {len(missing)} of {len(runs)} runs are not done: {shown}{more}."
+
+
+def _provenance(report: Report) -> dict[str, str]:
+    """Where the numbers come from: the newest run's date, and every version, commit and machine that occurs."""
+    notes: dict[str, set[str]] = {}
+    for key in sorted(set(report.runs["run"])):
+        stored = read_json(report.workspace / "runs" / key / "provenance.json") or {}
+        for name in ("commit", "versions", "machine", "attention", "threads"):
+            if name in stored:
+                value = stored[name]
+                if isinstance(value, dict):
+                    value = ", ".join(f"{k} {v}" for k, v in sorted(value.items()))
+                notes.setdefault(name, set()).add(str(value))
+    results = [read_json(report.workspace / "runs" / k / "result.json") for k in set(report.runs["run"])]
+    newest = max((r["finished"] for r in results if r), default=None)
+    lines = {"study": report.record["study"], "runs used": f"{len(report.done)} of {len(report.runs)}"}
+    if newest is not None:
+        lines["newest run"] = f"{datetime.datetime.fromtimestamp(newest, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    lines["corpus"] = ", ".join(f"{c['name']} ({c['key']})" for c in report.record["corpora"])
+    return lines | {name: "; ".join(sorted(values)) for name, values in notes.items()}
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

@@ -1,0 +1,163 @@
+"""Canonical forms and fingerprints: golden values, neutral fields, and what must raise."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pdstudy import BPE, KD, AdamW, Corpus, Cosine, HubDataset, Run, Shape, Slice, TopPK, View
+from pdstudy.config import normal_form
+from pdstudy.normal import _CLASSES as CLASSES
+from pdstudy.normal import ConfigError, canonical, declared, decode, differences, encode, fingerprint, neutral, problems
+
+
+def make_run(**changes: object) -> Run:
+    fields: dict[str, object] = {
+        "student": Shape(width=32, layers=2, heads=2, query_groups=1, ffn=80, vocab=512),
+        "corpus": Corpus(sources=(HubDataset(name="demo", revision="1"),), tokenizer=BPE(vocab=512)),
+        "data": Slice(tokens=6400),
+        "view": View(context=64),
+        "optimiser": AdamW(lr=4e-3),
+        "schedule": Cosine(warmup_tokens=640),
+        "tokens_per_step": 640,
+        "tokens": 6400,
+    }
+    return Run(**(fields | changes))  # type: ignore[arg-type]
+
+
+def make_teacher() -> Run:
+    return make_run(data=Slice(start=6400, tokens=6400))
+
+
+# Changing one of these orphans every result that users have. A new field must be neutral instead.
+GOLDEN = {
+    "lm": (make_run(), "8584ec99f73a132c"),
+    "kd": (
+        make_run(objective=KD(teacher=make_teacher(), truncation=TopPK(p=0.95, k=50), alpha=0.9)),
+        "07b4c129630a3602",
+    ),
+    "shape": (make_run().student, "800c85a428e1cd5b"),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_fingerprints(name: str) -> None:
+    value, expected = GOLDEN[name]
+    value = normal_form(value) if isinstance(value, Run) else value
+    assert fingerprint(value) == expected
+
+
+def test_alpha_zero_is_the_lm_run_whatever_the_teacher() -> None:
+    plain = make_run()
+    for kd in (
+        KD(teacher=make_teacher(), alpha=0),
+        KD(teacher=make_teacher(), alpha=0.0, truncation=TopPK(p=0.5, k=3)),
+    ):
+        assert fingerprint(normal_form(dataclasses.replace(plain, objective=kd))) == fingerprint(normal_form(plain))
+    with_teacher = dataclasses.replace(plain, objective=KD(teacher=make_teacher(), alpha=0.1))
+    assert fingerprint(normal_form(with_teacher)) != fingerprint(normal_form(plain))
+
+
+def test_steps_and_tokens_name_one_budget() -> None:
+    assert normal_form(make_run()) == normal_form(make_run(tokens=None, steps=10))
+
+
+def test_a_field_added_at_its_neutral_value_changes_no_fingerprint() -> None:
+    try:
+
+        @declared
+        class Grows:
+            a: int = 1
+
+        before = fingerprint(Grows())
+        del CLASSES["Grows"]
+
+        @declared
+        class Grows:  # type: ignore[no-redef]
+            a: int = 1
+            b: float = neutral(0.0)
+
+        assert fingerprint(Grows()) == before
+        assert fingerprint(Grows(b=0.5)) != before
+        assert encode(Grows())["b"] == 0
+    finally:
+        CLASSES.pop("Grows", None)
+
+
+def test_whole_floats_and_integers_are_one_value() -> None:
+    assert fingerprint(TopPK(p=1, k=5)) == fingerprint(TopPK(p=1.0, k=5))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), len, {1: 2}, {1, 2}])
+def test_what_has_no_identity_raises(value: object) -> None:
+    with pytest.raises(TypeError):
+        canonical({"x": value} if not isinstance(value, dict) else value)
+
+
+@given(
+    st.builds(TopPK, p=st.floats(0.01, 1.0), k=st.one_of(st.none(), st.integers(1, 10**6))),
+    st.floats(0, 1),
+)
+def test_decode_is_the_inverse_of_encode(truncation: TopPK, alpha: float) -> None:
+    run = make_run(objective=KD(teacher=make_teacher(), truncation=truncation, alpha=alpha))
+    back = decode(json.loads(json.dumps(encode(run))))
+    assert back == run
+    assert canonical(back) == canonical(run)
+
+
+def test_decode_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(ConfigError, match="unknown class 'Sprout'"):
+        decode({"is": "Sprout"})
+    with pytest.raises(ConfigError, match="unknown fields"):
+        decode({"is": "LM", "strength": 3})
+
+
+def test_differences_name_the_fields() -> None:
+    here, there = encode(make_run()), encode(make_run(optimiser=AdamW(lr=1e-3), seed=4))
+    assert {path for path, _, _ in differences(here, there)} == {"optimiser.lr", "seed"}
+
+
+def test_problems_are_all_reported_with_their_values() -> None:
+    run = make_run(
+        objective=KD(teacher=make_teacher(), truncation=TopPK(p=1.5, k=0), alpha=2),
+        optimiser=AdamW(lr="fast"),  # type: ignore[arg-type]
+        tokens=6401,
+        data=Slice(tokens=6410),
+    )
+    found = {p.field: p for p in problems(run)}
+    assert set(found) >= {
+        "objective.truncation.p",
+        "objective.truncation.k",
+        "objective.alpha",
+        "optimiser.lr",
+        "tokens",
+    }
+    assert found["objective.truncation.p"].found == 1.5
+    assert "nearest: tokens=6400, or steps=10" in str(found["tokens"])
+    assert "multiple of the context, 64" in str(found["data.tokens"])
+
+
+def test_a_teacher_that_saw_the_students_tokens_is_refused() -> None:
+    overlapping = make_run(data=Slice(start=6336, tokens=6400))
+    found = [p for p in problems(make_run(objective=KD(teacher=overlapping))) if p.field == "objective.teacher.data"]
+    assert len(found) == 1
+    assert "disjoint" in str(found[0])
+
+
+def test_content_is_identity_and_paths_are_not(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from pdstudy import LocalFiles
+
+    for name, text in (("a", "one"), ("b", "one"), ("c", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.txt").write_text(text)
+    a, b, c = (fingerprint(LocalFiles(paths=(str(tmp_path / n / "*.txt"),))) for n in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_sound_run_has_no_problems() -> None:
+    assert list(problems(make_run(objective=KD(teacher=make_teacher())))) == []

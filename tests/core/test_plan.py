@@ -1,0 +1,166 @@
+"""Plans: sharing, prices, what exists, and how fast and how light they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pdstudy import KD, LM, Shape, TopPK, axis
+from pdstudy.config import Pretrained, Run, normal_form
+from pdstudy.coverage import Coverage, join
+from pdstudy.normal import encode
+from pdstudy.plan import holds, make_plan
+from pdstudy.pricing import si
+from pdstudy.rundir import Workspace
+from tests.core.test_normal import make_run, make_teacher
+from tests.core.test_study import make_study
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_shared_artifacts_appear_once(tmp_path: Path) -> None:
+    kd = KD(teacher=make_teacher())
+    grid = axis("k", {str(k): TopPK(p=0.9, k=k) for k in (5, 20)}, field="objective.truncation")
+    study = make_study(base=make_run(objective=kd), grid=grid, baseline={})
+    plan = make_plan(study, Workspace(tmp_path))
+    assert [i.kind for i in plan.items] == ["corpus", "teacher", "logits", "student", "student", "student", "student"]
+    store = plan.items[2]
+    assert store.subject.coverage == Coverage(p=0.9, k=20)  # type: ignore[union-attr]
+    assert store.needs == (plan.items[0].key, plan.items[1].key)
+    assert all(store.key in s.needs for s in plan.items[3:])
+
+
+def test_one_run_under_two_labels_is_one_item(tmp_path: Path) -> None:
+    losses = {"LM": LM(), "KD at alpha 0": KD(teacher=make_teacher(), alpha=0)}
+    plan = make_plan(make_study(grid=axis("loss", losses, field="objective")), Workspace(tmp_path))
+    students = [i for i in plan.items if i.kind == "student"]
+    assert len(students) == 2
+    assert students[0].cells == ("loss=LM,seed=0", "loss=KD at alpha 0,seed=0")
+    assert "teacher" not in {i.kind for i in plan.items}
+
+
+def test_flops_are_the_shapes(tmp_path: Path) -> None:
+    run = make_run()
+    plan = make_plan(make_study(grid=axis("loss", {"LM": LM()}, field="objective"), seeds=(0,)), Workspace(tmp_path))
+    student = plan.items[1]
+    assert isinstance(run.student, Shape)
+    forward = run.student.forward_flops(64)
+    assert student.flops == 3 * forward * 6400 + forward * 640
+
+
+def test_a_finished_run_is_found_and_the_nearest_is_explained(tmp_path: Path) -> None:
+    from pdstudy.normal import fingerprint
+    from pdstudy.plan import explain
+
+    workspace = Workspace(tmp_path)
+    study = make_study(grid=axis("loss", {"LM": LM()}, field="objective"), seeds=(0, 1))
+    first = study.cells[0].run
+    directory = workspace.run(first)
+    directory.create(first)
+    evals = [{"eval": fingerprint(e)} for e in study.evaluations]
+    result = {"state": "done", "evals": evals, "seconds": {"train": 2.0}, "flops": {"student": 8e9}}
+    (directory.path / "result.json").write_text(json.dumps(result))
+    plan = make_plan(study, workspace)
+    assert [i.done for i in plan.items if i.kind == "student"] == [True, False]
+    assert plan.rate == 4e9
+    assert explain(workspace, plan.items[2]) == [("seed", 1, 0)]
+    # Another evaluation wanted: the run is there, its evaluation is not.
+    (directory.path / "result.json").write_text(json.dumps(result | {"evals": []}))
+    again = [i for i in make_plan(study, workspace).items if i.kind == "student"]
+    assert (again[0].done, again[0].state) == (False, "evaluate")
+    assert again[0].flops < again[1].flops / 10
+
+
+def test_a_store_with_more_serves_less(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    kd = KD(teacher=make_teacher(), truncation=TopPK(p=0.9, k=7))
+    study = make_study(grid=axis("loss", {"KD": kd}, field="objective"), baseline={})
+    need = next(i.subject for i in make_plan(study, workspace).items if i.kind == "logits")
+    folder = workspace.store(need.spec, Coverage(p=0.95, k=50))  # type: ignore[union-attr]
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps({"coverage": encode(Coverage(p=0.95, k=50))}))
+    (folder / "shard-000000-000060.json").write_text("{}")
+    item = next(i for i in make_plan(study, workspace).items if i.kind == "logits")
+    assert (item.done, item.subject.coverage.k) == (False, 50)  # type: ignore[union-attr]
+    (folder / "shard-000060-000100.json").write_text("{}")
+    assert next(i for i in make_plan(study, workspace).items if i.kind == "logits").done
+
+
+@pytest.mark.parametrize(
+    ("shards", "held"),
+    [((), False), (("0-4",), False), (("0-4", "4-9"), True), (("0-4", "5-9"), False), (("0-12",), True)],
+)
+def test_holds(tmp_path: Path, shards: tuple[str, ...], held: bool) -> None:
+    for shard in shards:
+        (tmp_path / f"shard-{shard}.json").write_text("{}")
+    assert holds(tmp_path, range(1, 9)) is held
+
+
+def test_coverage_is_one_comparison() -> None:
+    store = Coverage(p=0.95, k=50)
+    assert store.admits(TopPK(p=0.95, k=50))
+    assert store.admits(TopPK(p=0.5, k=1))
+    assert not store.admits(TopPK(p=0.96, k=50))
+    assert not store.admits(TopPK(p=0.5, k=51))
+    assert not store.admits(TopPK(p=0.5, k=None))
+    assert Coverage(p=0.95, k=None).admits(TopPK(p=0.9, k=None))
+    assert join([TopPK(p=0.5, k=100), TopPK(p=0.9, k=10)]) == Coverage(p=0.9, k=100)
+    assert join([TopPK(p=0.5, k=None), TopPK(p=0.9, k=10)]) == Coverage(p=0.9, k=None)
+
+
+def test_ten_thousand_cells_within_five_seconds(tmp_path: Path) -> None:
+    kd = KD(teacher=make_teacher())
+    grid = axis("lr", [1e-3 * (1 + i / 100) for i in range(100)], field="optimiser.lr") * axis(
+        "alpha", [i / 25 for i in range(25)], field="objective.alpha"
+    )
+    study = make_study(base=make_run(objective=kd), grid=grid, seeds=(0, 1, 2, 3), baseline={})
+    begun = time.process_time()
+    plan = make_plan(study, Workspace(tmp_path))
+    took = time.process_time() - begun  # what this process used: other work on the machine is not the plan's
+    assert len(study.cells) == 10_000
+    assert len(plan.items) == 3 + 10_000
+    assert took < 5, f"{took:.1f} s"
+
+
+def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pdstudy.cli import main\n"
+        "try: main(['plan', 'studies/quickstart.py', '--scale', 'offline', '--explain'])\n"
+        "except SystemExit as e: assert e.code == 0\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pandas', 'optuna', 'tokenizers', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    environment = {**os.environ, "PDSTUDY_WORKSPACE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_identity_of_a_folder_teacher_is_its_content(tmp_path: Path) -> None:
+    from pdstudy.normal import fingerprint
+
+    keys = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(b"weights")
+        keys.append(fingerprint(normal_form(make_run(objective=KD(teacher=Pretrained(path=str(folder)))))))
+    assert keys[0] == keys[1]
+
+
+def test_numbers_for_people() -> None:
+    assert [si(n) for n in (0, 999, 1000, 12_345_678, 4.3e12)] == ["0", "999", "1k", "12.3M", "4.3T"]
+
+
+def test_a_run_names_its_folder(tmp_path: Path) -> None:
+    run = make_run()
+    directory = Workspace(tmp_path).run(run)
+    directory.create(run)
+    assert isinstance(directory.config(), Run)
+    assert directory.config() == normal_form(run)
