@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,17 @@ class SparseTargets:
     def rows(self, part: slice) -> SparseTargets:
         """The signal of a range of positions (views, no copies)."""
         return SparseTargets(**{f.name: getattr(self, f.name)[part] for f in dataclasses.fields(self)})
+
+    @staticmethod
+    def concatenate(parts: Sequence[SparseTargets]) -> SparseTargets:
+        """All rows in order, as wide as the widest part."""
+        width = max(part.ids.shape[1] for part in parts)
+        columns: dict[str, list[Tensor]] = {f.name: [] for f in dataclasses.fields(SparseTargets)}
+        for part in parts:
+            for name, column in columns.items():
+                value = getattr(part, name)
+                if value.ndim == 2:
+                    unused = 0 if name == "ids" else -torch.inf
+                    value = pad(value, (0, width - value.shape[1]), value=unused)
+                column.append(value)
+        return SparseTargets(**{name: torch.cat(values) for name, values in columns.items()})

@@ -6,9 +6,12 @@ values, so what a store derives is what the teacher itself would have given, bit
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
+from pdstudy.distill.signal import SparseTargets
 from pdstudy.objective import TopPK
 
 
@@ -41,3 +44,16 @@ def kept(log_probs: Tensor, truncation: TopPK) -> Tensor:
     if truncation.k is not None:
         mask[:, truncation.k :] = False
     return mask
+
+
+def cut(signal: SparseTargets, truncation: TopPK) -> SparseTargets:
+    """The signal under a smaller truncation. What is dropped goes to the tail."""
+    mask = kept(signal.log_probs, truncation)
+    width = int(mask.sum(1).max()) if truncation.k is None else min(truncation.k, mask.shape[1])
+    dropped = signal.log_probs.double().exp().masked_fill(mask, 0).sum(1)
+    return dataclasses.replace(
+        signal,
+        ids=signal.ids.where(mask, 0)[:, :width],
+        log_probs=signal.log_probs.where(mask, -torch.inf)[:, :width],
+        tail=(signal.tail.double() + dropped).float(),
+    )

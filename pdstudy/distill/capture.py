@@ -1,0 +1,102 @@
+"""One pass of a teacher over a stream of tokens, into a logit store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from pdstudy.config import Pretrained
+from pdstudy.corpus import TokenCorpus, TokenStream
+from pdstudy.corpus.batches import read
+from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.data import View
+from pdstudy.distill.codec import COLUMNS, Block
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.store import StoreWriter
+from pdstudy.distill.summary import summarise
+from pdstudy.distill.teacher import load_teacher, weights_sha256
+from pdstudy.normal import ConfigError
+
+SHARD_TOKENS = 65_536
+"""Positions of a full shard: some tens of megabytes, and what a kill can lose."""
+
+LOGIT_BYTES = 64 << 20
+"""Bytes of one micro-batch's logits, one sequence at least."""
+
+Progress = Callable[[str, float], None]
+
+
+def quiet(what: str, share: float) -> None:
+    """No report of progress."""
+
+
+def capture(
+    spec: StoreSpec,
+    coverage: Coverage,
+    sequences: range,
+    *,
+    corpus: TokenCorpus,
+    teacher: Path,
+    directory: Path,
+    progress: Progress = quiet,
+    threads: int = 1,
+) -> None:
+    """Store what the model in the folder `teacher` says about `sequences` (absolute indices of the view's grid).
+
+    Sequences that the store holds are skipped, so that a capture goes on where it was killed, and may be extended.
+    Shards end at multiples of a fixed number of sequences. Raises `ConfigError` where the teacher does not fit the
+    corpus, or the folder holds another store.
+    """
+    if spec.view.documents != "cross":
+        raise ConfigError("view.documents: found 'respect'; allowed for a teacher: 'cross'")
+    torch.set_num_threads(threads)
+    writer = StoreWriter(directory, spec, coverage, corpus, weights_sha256(teacher))
+    parts = [part for missing in writer.missing(sequences) for part in _shards(missing, spec.view.context)]
+    if not parts:
+        return
+    dtype = getattr(torch, spec.teacher.dtype) if isinstance(spec.teacher, Pretrained) else torch.float32
+    model = load_teacher(teacher, corpus, spec.view.context, dtype)
+    stream = corpus.stream(spec.split)
+    began, done, total = time.perf_counter(), 0, sum(map(len, parts))
+    for part in parts:
+        blocks = []
+        for block in _blocks(model, stream, spec.view, part, coverage, corpus.vocab):
+            blocks.append(block)
+            done += 1
+            rate = done * spec.view.context / (time.perf_counter() - began)
+            progress(f"logits of sequence {part.start + len(blocks):,}, {rate:,.0f} tokens/s", done / total)
+        writer.write(part.start, blocks)
+
+
+def _shards(sequences: range, context: int) -> Iterator[range]:
+    size = max(1, SHARD_TOKENS // context)
+    at = sequences.start
+    while at < sequences.stop:
+        end = min(sequences.stop, (at // size + 1) * size)
+        yield range(at, end)
+        at = end
+
+
+def _blocks(
+    model: PreTrainedModel, stream: TokenStream, view: View, part: range, coverage: Coverage, vocab: int
+) -> Iterator[Block]:
+    batch = max(1, LOGIT_BYTES // (view.context * model.config.vocab_size * model.dtype.itemsize))
+    for start in range(part.start, part.stop, batch):
+        wanted = np.arange(start, min(start + batch, part.stop))
+        text = read(stream, view, wanted)
+        with torch.inference_mode():
+            inputs = torch.from_numpy(text.inputs).to(model.device)
+            targets = torch.from_numpy(text.targets).to(model.device)
+            logits = model(input_ids=inputs, use_cache=False).logits
+            for i in range(len(wanted)):
+                yield _block(summarise(logits[i], targets[i], coverage, vocab))
+
+
+def _block(signal: SparseTargets) -> Block:
+    columns = torch.stack([getattr(signal, name) for name in COLUMNS])
+    return Block(signal.ids.cpu().numpy(), signal.log_probs.cpu().numpy(), columns.cpu().numpy())

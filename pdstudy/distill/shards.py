@@ -1,0 +1,129 @@
+"""One shard of a logit store: a safetensors file of encoded sequences, and the JSON beside it that vouches for it.
+
+The data are written first, then the sidecar, each atomically: a shard without a sidecar does not exist.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save
+
+from pdstudy.corpus import TokenStream
+from pdstudy.distill.codec import GOLD, Block, Codec
+from pdstudy.files import read_json, write_bytes, write_json
+from pdstudy.normal import ConfigError
+
+
+def write_shard(
+    directory: Path, first: int, blocks: Sequence[Block], codec: Codec, stream: TokenStream, context: int
+) -> None:
+    """Store `blocks` as the sequences from `first` on."""
+    stop = first + len(blocks)
+    encoded = [codec.encode(block) for block in blocks]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    data = save({"data": np.frombuffer(b"".join(encoded), np.uint8), "offsets": offsets})
+    name = f"shard-{first:010d}-{stop:010d}"
+    write_bytes(directory / f"{name}.safetensors", data)
+    write_json(
+        directory / f"{name}.json",
+        {
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "tokens_sha256": stream.sha256(first * context, stop * context + 1),
+            "tokens": len(blocks) * context,
+            "entries": sum(int((block.log_probs > -np.inf).sum()) for block in blocks),
+            "mean_gold": float(np.mean([block.columns[GOLD].mean(dtype=np.float64) for block in blocks])),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The sequences [first, stop) of a store."""
+
+    directory: Path
+    first: int
+    stop: int
+
+    @classmethod
+    def all_of(cls, directory: Path) -> list[Shard]:
+        """Every complete shard of a store, by its first sequence."""
+        names = sorted(path.stem for path in directory.glob("shard-*.json"))
+        return [cls(directory, *map(int, name.split("-")[1:])) for name in names]
+
+    @property
+    def data_file(self) -> Path:
+        return self.directory / f"shard-{self.first:010d}-{self.stop:010d}.safetensors"
+
+    @functools.cached_property
+    def sidecar(self) -> dict[str, Any]:
+        path = self.data_file.with_suffix(".json")
+        try:
+            found = read_json(path)
+            if isinstance(found, dict) and {"bytes", "sha256", "tokens_sha256"} <= set(found):
+                return found
+        except ValueError:
+            pass
+        raise _damaged(path, "it is not the JSON of a shard")
+
+    def check_size(self) -> None:
+        """Raises `ConfigError` where the data file is missing or of another size than its sidecar says."""
+        size = self.data_file.stat().st_size if self.data_file.exists() else None
+        if size is None:
+            raise _damaged(self.data_file, "it is missing")
+        if size != self.sidecar["bytes"]:
+            raise _damaged(self.data_file, f"it has {size:,} bytes, its sidecar says {self.sidecar['bytes']:,}")
+
+    def check_tokens(self, stream: TokenStream, context: int) -> None:
+        """Raises `ConfigError` where the shard was captured over other tokens than the corpus has there."""
+        if stream.sha256(self.first * context, self.stop * context + 1) != self.sidecar["tokens_sha256"]:
+            raise ConfigError(
+                f"{self.data_file} was captured over other tokens than sequences {self.first} to {self.stop - 1} of "
+                f"the {stream.split} split have; capture a new store from this corpus"
+            )
+
+    def open(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """The memory-mapped data and the offsets of its blocks, the content checked (once per process and file state).
+
+        Raises `ConfigError` on content that is not what was written.
+        """
+        self.check_size()
+        stat = self.data_file.stat()
+        if _hashed(self.data_file, stat.st_size, stat.st_mtime_ns)[0] != self.sidecar["sha256"]:
+            raise _damaged(self.data_file, "its sha256 is not the one in its sidecar")
+        mapped = np.memmap(self.data_file, np.uint8, mode="r")
+        length = int(mapped[:8].view("<u8")[0])
+        header = json.loads(bytes(mapped[8 : 8 + length]))
+        payload = np.asarray(mapped[8 + length :])
+        parts = [payload[slice(*header[name]["data_offsets"])] for name in ("data", "offsets")]
+        return parts[0], parts[1].view("<i8").astype(np.int64)
+
+    @property
+    def checked(self) -> tuple[int, float]:
+        """Bytes hashed and seconds it took, once opened."""
+        stat = self.data_file.stat()
+        return stat.st_size, _hashed(self.data_file, stat.st_size, stat.st_mtime_ns)[1]
+
+
+@functools.cache
+def _hashed(path: Path, size: int, mtime_ns: int) -> tuple[str, float]:
+    began = time.perf_counter()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest, time.perf_counter() - began
+
+
+def _damaged(path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"{path} is damaged: {reason}; delete the shard (its .json and .safetensors) and run again to capture it anew"
+    )

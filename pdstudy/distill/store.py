@@ -1,0 +1,198 @@
+"""The logit store: what a teacher said about a stream of tokens, addressed by sequence of a view's grid.
+
+A store is a folder: `manifest.json` says what it is (never rewritten), and shards hold ranges of sequences. Shards may
+come from several writers and be appended at any time; what the store holds is what its complete shards hold. One store
+serves every slice, batch size, order and token budget, and every truncation that its coverage admits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pdstudy.config import Run, normal_form
+from pdstudy.corpus import TokenCorpus
+from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.distill.codec import COLUMNS, Block, Codec, Exact
+from pdstudy.distill.shards import Shard, write_shard
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.truncation import cut
+from pdstudy.files import read_json, write_json
+from pdstudy.normal import ConfigError, decode, encode, fingerprint
+from pdstudy.objective import Truncation
+
+FORMAT = 1
+
+
+def identity(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
+    """What a store and its readers must share, part by part, so that a refusal can say what differs."""
+    teacher = normal_form(spec.teacher) if isinstance(spec.teacher, Run) else spec.teacher
+    return {
+        "tokenizer": corpus.tokenizer_hash,
+        "corpus": str(corpus.manifest["fingerprint"]),
+        "view": fingerprint(spec.view),
+        "split": spec.split,
+        "teacher": fingerprint(teacher),
+    }
+
+
+class StoreWriter:
+    """Adds shards to the store at `directory`, making it where there is none.
+
+    `weights` is the sha256 of the teacher's weights. Raises `ConfigError` where the folder holds another store.
+    """
+
+    def __init__(self, directory: Path, spec: StoreSpec, coverage: Coverage, corpus: TokenCorpus, weights: str) -> None:
+        self._directory = directory
+        self._stream = corpus.stream(spec.split)
+        self._context = spec.view.context
+        self._codec = Exact(vocab=corpus.vocab)
+        known = {
+            "format": FORMAT,
+            "identity": identity(spec, corpus),
+            "weights": weights,
+            "coverage": encode(coverage),
+            "codec": encode(self._codec),
+            "context": spec.view.context,
+            "vocab": corpus.vocab,
+        }
+        stored = _manifest(directory)
+        if stored is None:
+            write_json(directory / "manifest.json", {**known, "spec": encode(spec)})
+        else:
+            for field, value in known.items():
+                if stored[field] != value:
+                    raise ConfigError(
+                        f"{directory} holds another store: its {field} is {stored[field]}, this capture has {value}; "
+                        f"move it away to capture anew"
+                    )
+
+    def missing(self, sequences: range) -> list[range]:
+        """The parts of `sequences` that no shard holds yet."""
+        return _missing(Shard.all_of(self._directory), sequences)
+
+    def write(self, first: int, blocks: Sequence[Block]) -> None:
+        """Store the sequences from `first` on: one new shard, there whole or not at all."""
+        write_shard(self._directory, first, blocks, self._codec, self._stream, self._context)
+
+
+def open_store(
+    directory: Path, *, spec: StoreSpec, corpus: TokenCorpus, truncation: Truncation, sequences: range
+) -> StoreReader:
+    """Open a store for reading `sequences` under `truncation`.
+
+    Raises `ConfigError`, saying which, where tokenizer, corpus, view, split or teacher are others, the coverage does
+    not admit the truncation, sequences are missing, or a shard is damaged. Content (sha256 of each shard and of the
+    tokens under it) is checked when a shard is first read.
+    """
+    stored = _manifest(directory)
+    if stored is None:
+        raise ConfigError(f"no logit store at {directory}: it has no manifest.json; `pdstudy run` captures it")
+    for part, wanted in identity(spec, corpus).items():
+        if stored["identity"][part] != wanted:
+            raise ConfigError(
+                f"the store {directory} was captured with another {part}: {stored['identity'][part]}, this run has "
+                f"{wanted}; capture one for this run"
+            )
+    coverage = decode(stored["coverage"])
+    if not coverage.admits(truncation):
+        raise ConfigError(
+            f"the store {directory} keeps {coverage.label}, which cannot serve {truncation}; capture with a coverage "
+            f"of p={truncation.p:g}, k={truncation.k} or more"
+        )
+    return StoreReader(directory, stored, corpus, spec, sequences)
+
+
+class StoreReader:
+    """Reads a checked store; made by `open_store`. Shards are memory-mapped, only wanted sequences are decoded."""
+
+    def __init__(
+        self, directory: Path, manifest: dict[str, Any], corpus: TokenCorpus, spec: StoreSpec, sequences: range
+    ) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self._stream = corpus.stream(spec.split)
+        self._context = spec.view.context
+        self._codec: Codec = decode(manifest["codec"])
+        wanted = range(sequences.start, max(sequences.stop, sequences.start))
+        shards = [s for s in Shard.all_of(directory) if s.first < wanted.stop and wanted.start < s.stop]
+        missing = _missing(shards, wanted)
+        if missing:
+            listed = ", ".join(str(m.start) if len(m) == 1 else f"{m.start} to {m.stop - 1}" for m in missing[:8])
+            more = f" and {len(missing) - 8} more ranges" if len(missing) > 8 else ""
+            raise ConfigError(
+                f"the store {directory} lacks sequences {listed}{more} of the {spec.split} split; capture them "
+                f"(`pdstudy run` does)"
+            )
+        for shard in shards:
+            shard.check_size()
+        self._shards = shards
+        self._firsts = np.array([s.first for s in shards])
+        self._opened: dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] = {}
+
+    def signal(self, sequences: npt.NDArray[np.int64], truncation: Truncation) -> SparseTargets:
+        """The truncated teacher for `sequences` (absolute indices), flattened to N = len(sequences) * context rows."""
+        blocks = [self._block(int(sequence), truncation.k) for sequence in sequences]
+        width = max(block.ids.shape[1] for block in blocks)
+        ids = np.zeros((len(blocks), self._context, width), np.int64)
+        log_probs = np.full(ids.shape, -np.inf, np.float32)
+        for i, block in enumerate(blocks):
+            ids[i, :, : block.ids.shape[1]] = block.ids
+            log_probs[i, :, : block.ids.shape[1]] = block.log_probs
+        columns = np.stack([block.columns for block in blocks], axis=1).reshape(len(COLUMNS), -1)
+        return cut(
+            SparseTargets(
+                torch.from_numpy(ids.reshape(-1, width)),
+                torch.from_numpy(log_probs.reshape(-1, width)),
+                *torch.from_numpy(columns),
+            ),
+            truncation,
+        )
+
+    @property
+    def checked(self) -> tuple[int, float]:
+        """Bytes of shards hashed so far, and MB/s of it."""
+        checked = [self._shards[i].checked for i in self._opened]
+        size, seconds = sum(c[0] for c in checked), sum(c[1] for c in checked)
+        return size, size / 1e6 / max(seconds, 1e-9)
+
+    def _block(self, sequence: int, k: int | None) -> Block:
+        index = int(np.searchsorted(self._firsts, sequence, side="right")) - 1
+        shard = self._shards[index]
+        if index not in self._opened:
+            opened = shard.open()
+            shard.check_tokens(self._stream, self._context)
+            self._opened[index] = opened
+        data, offsets = self._opened[index]
+        at = sequence - shard.first
+        return self._codec.decode(data[offsets[at] : offsets[at + 1]], self._context, k)
+
+
+def _manifest(directory: Path) -> dict[str, Any] | None:
+    path = directory / "manifest.json"
+    try:
+        stored: dict[str, Any] | None = read_json(path)
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be read ({error}); move {directory} away and capture anew") from error
+    if stored is not None and stored.get("format") != FORMAT:
+        raise ConfigError(f"{path} has format {stored.get('format')}, this pdstudy reads {FORMAT}; capture anew")
+    return stored
+
+
+def _missing(shards: Sequence[Shard], sequences: range) -> list[range]:
+    out = []
+    at = sequences.start
+    for shard in shards:
+        if shard.first > at:
+            out.append(range(at, min(shard.first, sequences.stop)))
+        at = max(at, shard.stop)
+        if at >= sequences.stop:
+            break
+    if at < sequences.stop:
+        out.append(range(at, sequences.stop))
+    return out

@@ -1,0 +1,163 @@
+"""A store refuses what does not match it, and gives the same targets however it is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pdstudy.config import Pretrained
+from pdstudy.corpus import TokenCorpus
+from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.data import View
+from pdstudy.distill.capture import capture
+from pdstudy.distill.shards import Shard
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.store import StoreReader, open_store
+from pdstudy.normal import ConfigError
+from pdstudy.objective import TopPK
+from tests.distill.conftest import CONTEXT, SEQUENCES
+from tests.distill.teachers import make_teacher
+
+CUT = TopPK(p=0.98, k=40)
+
+
+@pytest.fixture
+def copied(tmp_path: Path, store: Path) -> Path:
+    return Path(shutil.copytree(store, tmp_path / "store"))
+
+
+def opened(
+    directory: Path, spec: StoreSpec, corpus: TokenCorpus, cut: TopPK = CUT, sequences: range = SEQUENCES
+) -> StoreReader:
+    return open_store(directory, spec=spec, corpus=corpus, truncation=cut, sequences=sequences)
+
+
+def same(a: SparseTargets, b: SparseTargets) -> bool:
+    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+
+
+def only(directory: Path, suffix: str) -> Path:
+    (path,) = directory.glob(f"shard-*{suffix}")
+    return path
+
+
+@pytest.mark.parametrize("where", [0, 9, 1000, -1])
+def test_a_flipped_bit_is_refused(copied: Path, spec: StoreSpec, corpus: TokenCorpus, where: int) -> None:
+    path = only(copied, ".safetensors")
+    data = bytearray(path.read_bytes())
+    data[where] ^= 4
+    path.write_bytes(data)
+    reader = opened(copied, spec, corpus)
+    with pytest.raises(ConfigError, match=r"shard-.* is damaged: its sha256 is not"):
+        reader.signal(np.array([5]), CUT)
+
+
+def test_a_truncated_shard_is_refused(copied: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    path = only(copied, ".safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ConfigError, match=r"is damaged: it has [\d,]+ bytes, its sidecar says"):
+        opened(copied, spec, corpus)
+    path.unlink()
+    with pytest.raises(ConfigError, match="is damaged: it is missing"):
+        opened(copied, spec, corpus)
+
+
+def test_a_damaged_sidecar_is_refused(copied: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    only(copied, ".json").write_text("{")
+    with pytest.raises(ConfigError, match=r"\.json is damaged: it is not the JSON of a shard"):
+        opened(copied, spec, corpus)
+    (copied / "manifest.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"manifest\.json cannot be read"):
+        opened(copied, spec, corpus)
+
+
+def test_another_teacher_view_split_corpus_or_tokenizer_is_refused(
+    tmp_path: Path, store: Path, spec: StoreSpec, corpus: TokenCorpus
+) -> None:
+    make_teacher(tmp_path / "other", corpus, seed=1)
+    wrong = {
+        "teacher": dataclasses.replace(spec, teacher=Pretrained(path=str(tmp_path / "other"))),
+        "view": dataclasses.replace(spec, view=View(context=16)),
+        "split": dataclasses.replace(spec, split="validation"),
+    }
+    for part, other in wrong.items():
+        with pytest.raises(ConfigError, match=f"captured with another {part}"):
+            opened(store, other, corpus)
+    for part, field in (("corpus", "fingerprint"), ("tokenizer", "tokenizer_sha256")):
+        other_corpus = TokenCorpus(corpus.directory, {**corpus.manifest, field: "0" * 16})
+        with pytest.raises(ConfigError, match=f"captured with another {part}"):
+            opened(store, spec, other_corpus)
+
+
+def test_other_tokens_under_the_same_names_are_refused(copied: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    """Rows are bound to their tokens by content: a shard moved by one sequence does not pass."""
+    for suffix in (".safetensors", ".json"):
+        only(copied, suffix).rename(copied / f"shard-0000000004-0000000041{suffix}")
+    reader = opened(copied, spec, corpus, sequences=range(4, 41))
+    with pytest.raises(ConfigError, match="captured over other tokens than sequences 4 to 40 of the train split"):
+        reader.signal(np.array([5]), CUT)
+
+
+def test_missing_sequences_are_named(store: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    with pytest.raises(ConfigError, match="lacks sequences 2, 40 to 49 of the train split"):
+        opened(store, spec, corpus, sequences=range(2, 50))
+    with pytest.raises(ConfigError, match=r"no logit store at .*: it has no manifest"):
+        opened(store / "absent", spec, corpus)
+
+
+@pytest.mark.parametrize("cut", [TopPK(p=0.99, k=40), TopPK(p=0.98, k=41), TopPK(p=0.5, k=None)])
+def test_a_cut_beyond_the_coverage_is_refused(store: Path, spec: StoreSpec, corpus: TokenCorpus, cut: TopPK) -> None:
+    with pytest.raises(ConfigError, match=r"keeps p0\.98-k40, which cannot serve .*capture with a coverage of p="):
+        opened(store, spec, corpus, cut)
+
+
+@pytest.mark.parametrize("cut", [CUT, TopPK(p=0.7, k=40), TopPK(p=0.98, k=3), TopPK(p=0.2, k=1)])
+def test_order_and_batch_size_do_not_change_targets(
+    store: Path, spec: StoreSpec, corpus: TokenCorpus, cut: TopPK
+) -> None:
+    sequences = np.array([39, 3, 20, 11])
+    whole = opened(store, spec, corpus).signal(sequences, cut)
+    for i, sequence in enumerate(sequences):
+        alone = opened(store, spec, corpus, cut, range(sequence, sequence + 1)).signal(np.array([sequence]), cut)
+        assert same(alone, whole.rows(slice(i * CONTEXT, (i + 1) * CONTEXT)))
+
+
+def test_appended_shards_and_several_writers_make_one_store(
+    tmp_path: Path, store: Path, spec: StoreSpec, coverage: Coverage, corpus: TokenCorpus, teacher: Path
+) -> None:
+    for part in (range(30, 40), range(3, 12), range(10, 31)):
+        capture(spec, coverage, part, corpus=corpus, teacher=teacher, directory=tmp_path)
+    assert [(s.first, s.stop) for s in Shard.all_of(tmp_path)] == [(3, 12), (12, 30), (30, 40)]
+    sequences = np.array(SEQUENCES)
+    mine, reference = (opened(d, spec, corpus).signal(sequences, CUT) for d in (tmp_path, store))
+    assert torch.equal(mine.ids, reference.ids)
+    torch.testing.assert_close(mine.log_probs, reference.log_probs, rtol=1e-6, atol=1e-6)
+
+
+def test_a_shard_without_its_sidecar_does_not_exist(copied: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    """That is what a kill between the two writes leaves."""
+    only(copied, ".json").unlink()
+    with pytest.raises(ConfigError, match="lacks sequences 3 to 39"):
+        opened(copied, spec, corpus)
+
+
+def test_the_reader_reports_what_it_checked(store: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    reader = opened(store, spec, corpus)
+    assert reader.checked == (0, 0.0)
+    reader.signal(np.array([5]), CUT)
+    size, rate = reader.checked
+    assert size == only(store, ".safetensors").stat().st_size
+    assert rate > 0
+
+
+def test_nothing_in_a_store_is_a_pickle_or_a_path_of_this_machine(store: Path, teacher: Path) -> None:
+    assert {path.suffix for path in store.iterdir()} == {".json", ".safetensors"}
+    manifest = json.loads((store / "manifest.json").read_text())
+    assert manifest["coverage"] == {"is": "Coverage", "k": 40, "p": 0.98}
+    assert str(teacher) not in json.dumps({k: v for k, v in manifest.items() if k != "spec"})
