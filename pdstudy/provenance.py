@@ -37,6 +37,13 @@ def _of_process() -> dict[str, Any]:
     }
 
 
+def device_name() -> str:
+    """The accelerator that this process computes on, "cpu" without one."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)

@@ -12,11 +12,12 @@ from transformers import PreTrainedModel
 
 from pdstudy.config import Heldout
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import read
+from pdstudy.corpus.batches import IGNORED, read
 from pdstudy.data import View
 from pdstudy.normal import ConfigError, fingerprint
 from pdstudy.objective import LM
 from pdstudy.train.feed import micro_batch
+from pdstudy.train.world import World
 
 BATCH_TOKENS = 8192
 """Tokens of one forward pass where the placement sets no bound."""
@@ -42,32 +43,42 @@ def sequences_of(heldout: Heldout, view: View, corpus: TokenCorpus) -> np.ndarra
 
 @torch.no_grad()
 def evaluate(
-    model: PreTrainedModel, corpus: TokenCorpus, view: View, heldout: Heldout, *, batch_tokens: int | None = None
+    model: PreTrainedModel,
+    corpus: TokenCorpus,
+    view: View,
+    heldout: Heldout,
+    *,
+    batch_tokens: int | None = None,
+    world: World = World(torch.device("cpu")),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Nats per token and bits per UTF-8 byte of `model` (one that `build_model` made) on a held-out slice.
 
     The mean is over all predictions; ends of documents count as tokens and stand for no bytes. A last piece shorter
-    than a sequence is left out, and `slice` says what was scored. Returns the row of evals.jsonl less step and tokens.
+    than a sequence is left out, and `slice` says what was scored. The ranks share the
+    work. Returns the row of evals.jsonl less step and tokens.
     """
     began = time.perf_counter()
     sequences = sequences_of(heldout, view, corpus)
     stream = corpus.stream(heldout.data.split)
-    nats, tokens, num_bytes = 0.0, 0, 0
+    sums = torch.zeros(3, dtype=torch.float64, device=world.device)
     rows = max(1, (batch_tokens or BATCH_TOKENS) // view.context)
-    for first in range(0, len(sequences), rows):
-        batch = read(stream, view, sequences[first : first + rows])
-        part = micro_batch(batch, np.arange(len(batch.sequences))).to(model.device)
-        _, parts = model.distillation_loss(part, objective=LM(), alpha=0.0, divisor=1.0, vocab=corpus.vocab)
-        nats += parts["lm"].item()
-        scored = batch.targets[batch.targets >= 0]
-        tokens += scored.size
-        num_bytes += int(corpus.token_bytes[scored].sum())
+    # Every rank makes the same number of forwards; where the sequences run out, some score nothing.
+    mine = np.arange(-(-len(sequences) // world.size)) * world.size + world.rank
+    for first in range(0, len(mine), rows):
+        part = mine[first : first + rows]
+        batch = read(stream, view, sequences[np.minimum(part, len(sequences) - 1)])
+        batch.targets[part >= len(sequences)] = IGNORED
+        scored = batch.targets[batch.targets != IGNORED]
+        whole = micro_batch(batch, np.arange(len(part))).to(world.device)
+        _, parts = model.distillation_loss(whole, objective=LM(), alpha=0.0, divisor=1.0, vocab=corpus.vocab)
+        sums += torch.stack([parts["lm"], *torch.tensor([scored.size, corpus.token_bytes[scored].sum()]).to(sums)])
+    nats, tokens, num_bytes = world.sum(sums).tolist()
     return {
         "eval": fingerprint(heldout),
         "split": heldout.data.split,
         "slice": [int(sequences[0]) * view.context, (int(sequences[-1]) + 1) * view.context],
         "loss": nats / tokens,
         "bits_per_byte": nats / math.log(2) / num_bytes,
-        "tokens_scored": tokens,
+        "tokens_scored": int(tokens),
         "seconds": round(time.perf_counter() - began, 3),
     }

@@ -2,7 +2,8 @@
 
 A checkpoint is written to a folder whose name starts with a dot and renamed when all of it is on disk, so a folder
 `step-NNNNNNNN` is whole by construction. Tensors are in torch's distributed format (DCP), which any number of ranks
-can read; numbers are in trainer.json.
+can read; numbers are in trainer.json. Nothing in a step is random, so there is no generator state, and so nothing
+that belongs to one rank.
 """
 
 from __future__ import annotations
@@ -10,60 +11,166 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from collections.abc import Iterable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from transformers import PreTrainedModel
 
 from pdstudy.files import read_json, write_json
+from pdstudy.normal import ConfigError
+from pdstudy.train.world import World
+
+KEPT = 2
+"""How many checkpoints of a running run are kept besides lasting ones: one to go on from, one in case it is damaged."""
 
 # One process without a process group is meant here.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
-class Checkpoints:
-    """The checkpoints of one run directory, for one model and its optimiser."""
+def step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
-    def __init__(self, folder: Path, model: PreTrainedModel, optimiser: torch.optim.Optimizer) -> None:
+
+def whole(folder: Path) -> list[Path]:
+    """The whole checkpoints in a folder, by rising step."""
+    return sorted(folder.glob("step-*"))
+
+
+class Checkpoints:
+    """The checkpoints of one run directory, for one model and its optimiser. Every rank calls the same in order.
+
+    `lasting` are steps whose checkpoints stay when newer ones come.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: PreTrainedModel,
+        optimiser: torch.optim.Optimizer,
+        world: World,
+        lasting: Iterable[int] = (),
+    ) -> None:
         self._folder = folder
         self._model = model
         self._optimiser = optimiser
+        self._world = world
+        self._lasting = frozenset(lasting)
+        self._writing: tuple[Path, Future[Any]] | None = None
 
     def newest(self) -> Path | None:
-        """The whole checkpoint of the latest step, if there is one."""
-        return max(self._folder.glob("step-*"), default=None)
+        """The whole checkpoint of the latest step, if there is one: the same on all ranks."""
+        found = self._world.from_main(str(max(whole(self._folder), default="")))
+        return Path(found) if found else None
 
-    def newest_step(self) -> int | None:
-        """The step of `newest`."""
-        newest = self.newest()
-        return int(newest.name.removeprefix("step-")) if newest else None
+    def save(self, step: int, trainer: dict[str, Any], *, background: bool = False) -> None:
+        """Write the checkpoint of `step` (steps completed). In the background, it is published by a later call.
 
-    def save(self, step: int, trainer: dict[str, Any]) -> Path:
-        """Write the checkpoint of `step` (steps completed), then drop the older ones."""
-        path = self._folder / f"step-{step:08d}"
-        partial = self._folder / f".{path.name}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        Raises `ConfigError` where this one, or the one still being written, cannot be written (a full disk).
+        """
+        self.finish()
+        partial = self._folder / f".step-{step:08d}"
         model, optimiser = get_state_dict(self._model, self._optimiser)
-        dcp.save({"model": model, "optimiser": optimiser}, checkpoint_id=partial, no_dist=True)
-        write_json(partial / "trainer.json", trainer)
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
-        for old in self._folder.iterdir():
-            if old != path:
+        state = {"model": model, "optimiser": optimiser}
+        alone = self._world.size == 1
+        self._begin(partial, trainer)
+        try:
+            if background:
+                future: Any = dcp.async_save(
+                    state, checkpoint_id=partial, process_group=self._world.saves, no_dist=alone
+                )
+            else:
+                dcp.save(state, checkpoint_id=partial, process_group=self._world.saves, no_dist=alone)
+                future = Future()
+                future.set_result(None)
+        except (OSError, CheckpointException) as error:
+            raise self._not_written(partial, _reason(error)) from error
+        self._writing = (partial, future)
+        if not background:
+            self.finish()
+
+    def _begin(self, partial: Path, trainer: dict[str, Any]) -> None:
+        """Make the folder and its numbers on the main rank; no rank goes on where that fails."""
+        failure = None
+        if self._world.main:
+            try:
+                shutil.rmtree(partial, ignore_errors=True)
+                write_json(partial / "trainer.json", trainer)
+            except OSError as error:
+                failure = _reason(error)
+        failure = self._world.from_main(failure)
+        if failure is not None:
+            raise self._not_written(partial, failure)
+
+    def publish(self) -> None:
+        """Give a checkpoint that was written in the background its name, if it is whole by now."""
+        if self._writing is not None and self._writing[1].done():
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait for the checkpoint that is being written and give it its name. Raises `ConfigError`."""
+        if self._writing is None:
+            return
+        partial, future = self._writing
+        self._writing = None
+        try:
+            future.result()
+            if self._world.main:
+                path = partial.with_name(partial.name.removeprefix("."))
+                shutil.rmtree(path, ignore_errors=True)
+                os.replace(partial, path)
+                self._drop_old()
+        except (OSError, CheckpointException) as error:
+            raise self._not_written(partial, _reason(error)) from error
+
+    def _drop_old(self) -> None:
+        for old in whole(self._folder)[:-KEPT]:
+            if step_of(old) not in self._lasting:
                 shutil.rmtree(old)
-        return path
+
+    def settle(self) -> None:
+        """At the end of a run: keep the newest checkpoint and the lasting ones."""
+        self.finish()
+        if self._world.main:
+            for old in [*whole(self._folder)[:-1], *self._folder.glob(".step-*")]:
+                if old.name.startswith(".") or step_of(old) not in self._lasting:
+                    shutil.rmtree(old)
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Restore weights and optimiser in place; what `save` was given as `trainer`."""
+        """Restore weights and optimiser in place; what `save` was given as `trainer`. Raises `ConfigError`."""
         model, optimiser = get_state_dict(self._model, self._optimiser)
         state: dict[str, Any] = {"model": model, "optimiser": optimiser}
-        dcp.load(state, checkpoint_id=path, no_dist=True)
+        try:
+            dcp.load(state, checkpoint_id=path, process_group=self._world.saves, no_dist=self._world.size == 1)
+            trainer: dict[str, Any] = read_json(path / "trainer.json")
+            step = trainer["step"]
+        except (CheckpointException, OSError, ValueError, TypeError, KeyError) as error:
+            raise ConfigError(
+                f"checkpoint {path} is damaged ({_reason(error)}); delete it, and the run goes on from the one before"
+            ) from error
+        assert step == step_of(path)
         set_state_dict(
             self._model, self._optimiser, model_state_dict=state["model"], optim_state_dict=state["optimiser"]
         )
-        trainer: dict[str, Any] = read_json(path / "trainer.json")
         return trainer
+
+    def _not_written(self, partial: Path, reason: str) -> ConfigError:
+        shutil.rmtree(partial, ignore_errors=True)
+        newest = max(whole(self._folder), default=None)
+        left = f"the newest whole one is {newest.name}" if newest else "there is none before it"
+        return ConfigError(
+            f"checkpoint {partial.name.removeprefix('.')} cannot be written to {self._folder}: {reason}; "
+            f"{left}. Make room and run again: the run goes on from there"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """The first cause in words: DCP wraps what went wrong on each rank."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    return f"{type(error).__name__}: {error}"

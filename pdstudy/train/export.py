@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from pdstudy.config import Run
@@ -20,8 +20,8 @@ from pdstudy.objective import KD
 
 
 def export(
-    model: PreTrainedModel,
-    state: dict[str, Tensor],
+    config: PretrainedConfig,
+    weights: dict[str, Tensor],
     folder: Path,
     *,
     run: Run,
@@ -31,12 +31,12 @@ def export(
 ) -> None:
     """Write `folder`, whole or not at all, so that `AutoModelForCausalLM.from_pretrained` gives the trained model.
 
-    `state` are the full weights on the CPU. Padding rows of the vocabulary are cut off: transformers would give them
+    `weights` are the full weights on the CPU. Padding rows of the vocabulary are cut off: transformers would give them
     probability, and the model was trained without.
     """
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    config = copy.deepcopy(model.config)
+    config = copy.deepcopy(config)
     config.vocab_size = corpus.vocab
     config.max_position_embeddings = run.view.context
     config.bos_token_id = config.eos_token_id = corpus.eos
@@ -45,7 +45,7 @@ def export(
         exported = AutoModelForCausalLM.from_config(config)
     tables = {name for name, _ in _vocabulary_tables(exported)}
     exported.load_state_dict(
-        {name: value[: corpus.vocab] if name in tables else value for name, value in state.items()}, assign=True
+        {name: value[: corpus.vocab] if name in tables else value for name, value in weights.items()}, assign=True
     )
     exported.tie_weights()
     logging.disable_progress_bar()

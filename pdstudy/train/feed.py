@@ -15,13 +15,13 @@ from pdstudy.config import Placement, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import Batch, read, step_sequences
 from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.store import StoreReader
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD
+from pdstudy.train.world import World
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-    from pdstudy.distill.store import StoreReader
 
 T = TypeVar("T", bound="DataclassInstance")
 
@@ -58,35 +58,48 @@ def _to(value: T, device: torch.device) -> T:
 
 
 class Feed:
-    """Batches as a pure function of the step: nothing to save, nothing to restore.
+    """A rank's batches as a pure function of the step: nothing to save, nothing to restore.
 
-    Raises `ConfigError` where `placement.micro_batch_tokens` is below one sequence.
+    Rank r of R takes the r-th of R equal pieces of each step. Raises `ConfigError` where the sequences of a step
+    cannot be divided so, or `placement.micro_batch_tokens` is below one sequence.
     """
 
-    def __init__(self, run: Run, corpus: TokenCorpus, store: StoreReader | None, placement: Placement) -> None:
+    def __init__(
+        self, run: Run, corpus: TokenCorpus, store: StoreReader | None, placement: Placement, world: World
+    ) -> None:
+        count = run.sequences_per_step
+        if count % world.size:
+            allowed = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
+            raise ConfigError(
+                f"ranks: found {world.size}; allowed: a divisor of the {count} sequences of a step, {allowed}"
+            )
+        self._rows = np.arange(count).reshape(world.size, -1)[world.rank]
         self._run = run
+        self._device = world.device
         self._stream = corpus.stream(run.data.split)
         self._store = store
-        bound = placement.micro_batch_tokens or run.tokens_per_step
+        bound = placement.micro_batch_tokens or len(self._rows) * run.view.context
         if bound < run.view.context:
             raise ConfigError(
                 f"placement.micro_batch_tokens: found {bound}; allowed: at least one sequence, {run.view.context} "
                 f"tokens"
             )
-        self._micro_batches = -(-run.sequences_per_step // (bound // run.view.context))
+        self._parts = np.array_split(self._rows, -(-len(self._rows) // (bound // run.view.context)))
 
-    def step(self, step: int) -> tuple[int, Iterator[MicroBatch]]:
-        """The number of valid tokens of step `step` (0-based), and its micro-batches, as equal as they can be."""
+    def step(self, step: int) -> tuple[int, Iterator[tuple[bool, MicroBatch]]]:
+        """The number of valid tokens of all of step `step` (0-based), and the rank's micro-batches of it, as equal
+        as they can be, each with whether it is the last."""
         batch = read(self._stream, self._run.view, step_sequences(self._run, step))
-        rows = np.array_split(np.arange(len(batch.sequences)), self._micro_batches)
-        return int((batch.targets >= 0).sum()), (self._micro_batch(batch, part) for part in rows)
+        last = len(self._parts) - 1
+        parts = ((number == last, self._micro_batch(batch, part)) for number, part in enumerate(self._parts))
+        return int((batch.targets >= 0).sum()), parts
 
     def _micro_batch(self, batch: Batch, rows: np.ndarray) -> MicroBatch:
         signal = None
         if self._store is not None:
             assert isinstance(self._run.objective, KD)
             signal = self._store.signal(batch.sequences[rows], self._run.objective.truncation)
-        return micro_batch(batch, rows, signal)
+        return micro_batch(batch, rows, signal).to(self._device)
 
 
 def micro_batch(batch: Batch, rows: np.ndarray, signal: SparseTargets | None = None) -> MicroBatch:

@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from pdstudy.config import Heldout, Placement, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.mixing import alpha_at
+from pdstudy.objective import Objective
 from pdstudy.rundir import RunDir
+from pdstudy.train.feed import Feed
 from pdstudy.train.metrics import Diverged
 from pdstudy.train.optim import clip, learning_rate, set_learning_rate
+from pdstudy.train.parallel import announce_backward
 from pdstudy.train.session import Session
+from pdstudy.train.world import open_world
 
 
 def quiet(what: str, share: float) -> None:
@@ -41,28 +46,27 @@ def train(
     """Train `run` in `directory` and return its final state: "done", "diverged" or "stopped".
 
     Goes on from the newest checkpoint by itself; "stopped" means that `should_stop` was true at the end of a step:
-    all is saved, and calling again continues. `store` holds the teacher's distributions where the objective has a
-    teacher. Raises `ConfigError` on what does not fit together, before anything is trained.
+    all is saved, and calling again continues. Every rank of a run calls this; ranks come from the environment
+    (torchrun, submitit), and it is enough that one of them is told to stop. `store` holds the teacher's distributions
+    where the objective has a teacher. Raises `ConfigError` on what does not fit together, before anything is trained.
     """
     if (finished := directory.result()) is not None:
         return str(finished["state"])
-    session = Session(run, directory, corpus, store, evaluations, placement, progress)
+    with open_world(replicas=placement.replicas, sharded=run.precision != "float32") as world:
+        session = Session(run, directory, corpus, store, evaluations, placement, progress, world)
+        return _train(session, should_stop)
+
+
+def _train(session: Session, should_stop: Callable[[], bool]) -> str:
+    """The loop itself."""
+    run, vocab = session.run, session.corpus.vocab
     model, optimiser, feed, recorder = session.model, session.optimiser, session.feed, session.recorder
-    objective, vocab = run.objective, corpus.vocab
     try:
         with _quiet_gc():
             for step in range(session.resume(), run.num_steps):
-                alpha = alpha_at(objective, step, run.num_steps)
+                alpha = alpha_at(run.objective, step, run.num_steps)
                 rate = learning_rate(run, step)
-                valid, micro_batches = feed.step(step)
-                sums: dict[str, Tensor] = {}
-                for batch in micro_batches:
-                    loss, parts = model.distillation_loss(
-                        batch.to(model.device), objective=objective, alpha=alpha, divisor=valid, vocab=vocab
-                    )
-                    loss.backward()
-                    for name, value in {"loss": loss.detach(), **parts}.items():
-                        sums[name] = sums[name] + value if name in sums else value
+                valid, sums = gradients(model, feed, step, run.objective, alpha, vocab)
                 norm = clip(model, run.optimiser.clip)
                 set_learning_rate(optimiser, rate)
                 optimiser.step()
@@ -71,13 +75,30 @@ def train(
                 recorder.add(step + 1, valid, {**sums, "grad_norm": norm})
                 if recorder.is_due(step + 1):
                     recorder.write(step + 1, lr=rate, alpha=alpha)
-                session.after(step + 1)
-                if step + 1 < run.num_steps and should_stop():
-                    session.save(step + 1)
+                if session.after(step + 1, should_stop()):
                     return session.stopped(step + 1)
     except Diverged as divergence:
         return session.diverged(divergence)
     return session.done()
+
+
+def gradients(
+    model: PreTrainedModel, feed: Feed, step: int, objective: Objective, alpha: float, vocab: int
+) -> tuple[int, dict[str, Tensor]]:
+    """Forward and backward of all of this rank's micro-batches of a step; gradients are summed over ranks by then.
+
+    Returns the step's valid tokens over all ranks, and this rank's share of the loss ("loss", nats per token) and
+    sums of its parts ("lm", "kd", nats).
+    """
+    valid, micro_batches = feed.step(step)
+    sums: dict[str, Tensor] = {}
+    for last, batch in micro_batches:
+        announce_backward(model, last=last)
+        loss, parts = model.distillation_loss(batch, objective=objective, alpha=alpha, divisor=valid, vocab=vocab)
+        loss.backward()
+        for name, value in {"loss": loss.detach(), **parts}.items():
+            sums[name] = sums[name] + value if name in sums else value
+    return valid, sums
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pdstudy.rundir import RunDir
+from pdstudy.train.world import World
 
 ROWS = 250
 """About how many rows a run writes; shorter runs write one per step."""
@@ -68,15 +69,23 @@ class Recorder:
     """
 
     def __init__(
-        self, directory: RunDir, clock: Clock, *, num_steps: int, tokens_per_step: int, flops_per_token: float
+        self,
+        directory: RunDir,
+        clock: Clock,
+        world: World,
+        *,
+        num_steps: int,
+        tokens_per_step: int,
+        flops_per_token: float,
     ) -> None:
         self._directory = directory
+        self._world = world
         self._clock = clock
         self._num_steps = num_steps
         self._interval = -(-num_steps // ROWS)
         self._tokens_per_step = tokens_per_step
         self._flops_per_token = flops_per_token
-        self._on_device: list[tuple[int, dict[str, Tensor]]] = []
+        self._on_device: list[tuple[int, int, dict[str, Tensor]]] = []
         self._row_seconds = clock.seconds["train"]
         self._row_step = 0
         self.pending: list[dict[str, float]] = []
@@ -88,18 +97,26 @@ class Recorder:
         self._row_seconds, self._row_step = self._clock.seconds["train"], step
 
     def add(self, step: int, valid: int, values: dict[str, Tensor]) -> None:
-        """Note step `step` (1-based) of `valid` tokens: its loss, the sums of its parts, the gradient norm."""
-        self._on_device.append((step, {"valid": torch.tensor(float(valid)), **values}))
+        """Note step `step` (1-based) of `valid` tokens over all ranks: this rank's share of the loss and sums of its
+        parts, and `grad_norm`, that of the whole gradient."""
+        self._on_device.append((step, valid, values))
 
     def drain(self) -> None:
         """Bring what was noted to the host. Raises `Diverged` at the first step that is not finite."""
+        if not self._on_device:
+            return
         noted, self._on_device = self._on_device, []
-        for step, values in noted:
-            step_values = {name: float(value) for name, value in values.items()}
+        names = list(noted[0][2])
+        shares = torch.stack([torch.stack([v[name].double() for name in names]) for _, _, v in noted])
+        norms = shares[:, names.index("grad_norm")].clone()
+        table = self._world.sum(shares)
+        table[:, names.index("grad_norm")] = norms  # every rank has the whole one already
+        for (step, valid, _), row in zip(noted, table.tolist(), strict=True):
+            values = dict(zip(names, row, strict=True))
             for name in ("loss", "grad_norm"):
-                if not math.isfinite(step_values[name]):
-                    raise Diverged(step, f"{name} is {step_values[name]}")
-            self.pending.append(step_values)
+                if not math.isfinite(values[name]):
+                    raise Diverged(step, f"{name} is {values[name]}")
+            self.pending.append({"valid": valid, **values})
 
     def is_due(self, step: int) -> bool:
         return step == 1 or step % self._interval == 0 or step == self._num_steps
@@ -129,6 +146,7 @@ class Recorder:
             "memory_bytes": peak_memory_bytes(),
             "seconds": round(seconds, 3),
         }
-        self._directory.append_metrics(row)
+        if self._world.main:
+            self._directory.append_metrics(row)
         self.pending = []
         self._row_seconds, self._row_step = seconds, step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from pdstudy.config import AdamW, Run
 
@@ -34,5 +35,6 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def clip(model: nn.Module, limit: float) -> Tensor:
-    """Scale gradients so that their global norm is at most `limit`; the norm before that, on the device."""
-    return nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=True)
+    """Scale gradients so that their norm over all parameters and ranks is at most `limit`; the norm before that."""
+    norm = nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=True)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

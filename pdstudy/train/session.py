@@ -1,18 +1,20 @@
-"""One attempt at a run: what it is made of, and everything it writes."""
+"""One attempt at a run: what it is made of, and everything it writes. Every rank has one; the main rank's writes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from pdstudy import provenance
 from pdstudy.config import Heldout, Placement, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import StoreSpec
+from pdstudy.distill.store import StoreReader, open_store
 from pdstudy.evaluate.heldout import evaluate, sequences_of
 from pdstudy.files import read_json, read_jsonl, truncate_jsonl, write_json
 from pdstudy.normal import ConfigError
@@ -24,11 +26,12 @@ from pdstudy.train.export import export
 from pdstudy.train.feed import Feed
 from pdstudy.train.metrics import Clock, Diverged, Recorder, peak_memory_bytes
 from pdstudy.train.optim import adamw
-
-if TYPE_CHECKING:
-    from pdstudy.distill.store import StoreReader
+from pdstudy.train.parallel import lay_out
+from pdstudy.train.world import World
 
 STATUS_SECONDS = 3.0
+AGREE_EVERY = {"cpu": 1, "cuda": 10}
+"""Steps between agreements of the ranks on stopping and saving: hosts of GPUs should run ahead of them."""
 
 
 class Session:
@@ -43,36 +46,42 @@ class Session:
         evaluations: tuple[Heldout, ...],
         placement: Placement,
         progress: Callable[[str, float], None],
+        world: World,
     ) -> None:
         self.run, self.directory, self.corpus, self.evaluations = run, directory, corpus, evaluations
-        self.placement, self.progress = placement, progress
+        self.placement, self.progress, self.world = placement, progress, world
         _check(run, corpus, evaluations)
         torch.set_num_threads(placement.threads)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = models.build_model(run.student, seed=run.seed).to(device)
-        self.optimiser = adamw(self.model, run.optimiser)
-        self.feed = Feed(run, corpus, _open_store(run, store, corpus), placement)
+        self.feed = Feed(run, corpus, _open_store(run, store, corpus), placement, world)
+        self.model = models.build_model(run.student, seed=run.seed).to(world.device)
         self.parameters = models.parameter_counts(self.model)
+        lay_out(self.model, placement, world, run.precision)
+        self.optimiser = adamw(self.model, run.optimiser)
         self.forward_flops = models.forward_flops(run.student, run.view.context)
         self.clock = Clock()
         self.recorder = Recorder(
             directory,
             self.clock,
+            world,
             num_steps=run.num_steps,
             tokens_per_step=run.tokens_per_step,
             flops_per_token=3 * self.forward_flops,
         )
-        self.checkpoints = Checkpoints(directory.checkpoints, self.model, self.optimiser)
+        self.checkpoints = Checkpoints(directory.checkpoints, self.model, self.optimiser, world)
         self._last_save = self._last_status = time.monotonic()
-        directory.create(run)
-        self.attempt = self._note_provenance(device)
+        self.attempt = world.on_main(self._open_directory)
 
-    def _note_provenance(self, device: torch.device) -> int:
+    def _open_directory(self) -> int:
+        self.directory.create(self.run)
         path = self.directory.path / "provenance.json"
         before = read_json(path)
         earlier = [*before.pop("earlier"), before] if before else []
         now = provenance.collect(
-            threads=torch.get_num_threads(), attention=models.ATTENTION, device=str(device), attempt=len(earlier) + 1
+            attempt=len(earlier) + 1,
+            attention=models.ATTENTION,
+            device=provenance.device_name(),
+            ranks=self.world.size,
+            threads=torch.get_num_threads(),
         )
         write_json(path, {**now, "earlier": earlier})
         return len(earlier) + 1
@@ -86,27 +95,41 @@ class Session:
             step = trainer["step"]
             self.clock.seconds.update(trainer["seconds"])
             self.recorder.resume(trainer["pending"], step)
-        truncate_jsonl(self.directory.metrics_file, step)
-        # Rows of the last step come from the final evaluations, which are made again.
-        truncate_jsonl(self.directory.evals_file, min(step, self.run.num_steps - 1))
+        self.world.on_main(lambda: self._drop_rows_after(step))
         self._status("running", step)
         return step
 
-    def after(self, step: int) -> None:
-        """What is due at the end of a step: evaluations, a checkpoint, a sign of life."""
-        now = time.monotonic()
-        if step < self.run.num_steps:
-            for heldout in self.evaluations:
-                every = heldout.every_tokens
-                per_step = self.run.tokens_per_step
-                if every is not None and step * per_step // every > (step - 1) * per_step // every:
-                    self._evaluate(heldout, step)
-            if now - self._last_save > 60 * self.placement.save_minutes:
-                self.save(step)
-        if now - self._last_status > STATUS_SECONDS:
+    def _drop_rows_after(self, step: int) -> None:
+        truncate_jsonl(self.directory.metrics_file, step)
+        # Rows of the last step come from the final evaluations, which are made again.
+        truncate_jsonl(self.directory.evals_file, min(step, self.run.num_steps - 1))
+
+    def after(self, step: int, stop: bool) -> bool:
+        """What is due at the end of a step: evaluations, a checkpoint, a sign of life. True: saved, and to stop."""
+        if time.monotonic() - self._last_status > STATUS_SECONDS:
             self._status("running", step)
+        if step == self.run.num_steps:
+            return False
+        for heldout in self.evaluations:
+            if heldout.every_tokens is not None and self._crosses(heldout.every_tokens, step):
+                self._evaluate(heldout, step)
+        self.checkpoints.publish()
+        if step % AGREE_EVERY[self.world.device.type] and self.world.size > 1:
+            return False
+        due = time.monotonic() - self._last_save > 60 * self.placement.save_minutes
+        stop, due = self.world.any(stop, due)
+        if stop or due:
+            self._save(step, background=not stop)
+        return stop
+
+    def _crosses(self, every: int, step: int) -> bool:
+        per_step = self.run.tokens_per_step
+        return step * per_step // every > (step - 1) * per_step // every
 
     def _status(self, state: str, step: int) -> None:
+        self._last_status = time.monotonic()
+        if not self.world.main:
+            return
         left = (self.run.num_steps - step) * self.run.tokens_per_step
         speed = self.recorder.tokens_per_second
         self.directory.set_status(
@@ -117,25 +140,23 @@ class Session:
             eta_seconds=round(left / speed, 1) if speed else None,
         )
         self.progress("train", step / self.run.num_steps)
-        self._last_status = time.monotonic()
 
-    def save(self, step: int) -> None:
+    def _save(self, step: int, *, background: bool) -> None:
         """Save a checkpoint, of a state that is known to be finite. Raises `Diverged` where it is not."""
         self.recorder.drain()
         with self.clock.charge("save"):
-            # The clock's own save time so far; what this save costs is not in it, and no result depends on it.
             trainer = {"step": step, "pending": self.recorder.pending, "seconds": dict(self.clock.seconds)}
-            self.checkpoints.save(step, trainer)
+            self.checkpoints.save(step, trainer, background=background)
         self._last_save = time.monotonic()
 
-    def _evaluate(self, heldout: Heldout, step: int, *, final: bool = False) -> dict[str, object]:
+    def _evaluate(self, heldout: Heldout, step: int, *, final: bool = False) -> dict[str, Any]:
         self.recorder.drain()
         with self.clock.charge("evaluate"):
-            scored = evaluate(
-                self.model, self.corpus, self.run.view, heldout, batch_tokens=self.placement.micro_batch_tokens
-            )
+            bound = self.placement.micro_batch_tokens
+            scored = evaluate(self.model, self.corpus, self.run.view, heldout, batch_tokens=bound, world=self.world)
             row = {"step": step, "tokens": step * self.run.tokens_per_step, **scored, "final": final}
-            self.directory.append_eval(row)
+            if self.world.main:
+                self.directory.append_eval(row)
         return row
 
     def stopped(self, step: int) -> str:
@@ -144,30 +165,29 @@ class Session:
 
     def diverged(self, divergence: Diverged) -> str:
         """The end of a run whose loss is not a number. No checkpoint, no model; rows up to there stay."""
+        self.checkpoints.finish()
         self._finish("diverged", divergence.step, evals=[], step=divergence.step, reason=divergence.reason)
         return "diverged"
 
     def done(self) -> str:
         """Final checkpoint, evaluations and export, then result.json."""
         steps = self.run.num_steps
-        if self.checkpoints.newest_step() != steps:
-            self.save(steps)
+        self._save(steps, background=False)
         evals = [self._evaluate(heldout, steps, final=True) for heldout in self.evaluations]
         with self.clock.charge("save"):
-            state = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
-            export(
-                self.model,
-                state,
-                self.directory.model,
-                run=self.run,
-                key=self.directory.key,
-                corpus=self.corpus,
-                evals=evals,
-            )
+            weights = get_model_state_dict(self.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+            self.world.on_main(lambda: self._export(weights, evals))
+            self.checkpoints.settle()
         self._finish("done", steps, evals=evals)
         return "done"
 
-    def _finish(self, state: str, steps: int, *, evals: list[dict[str, object]], **more: object) -> None:
+    def _export(self, weights: dict[str, Any], evals: list[dict[str, Any]]) -> None:
+        folder, key = self.directory.model, self.directory.key
+        export(self.model.config, weights, folder, run=self.run, key=key, corpus=self.corpus, evals=evals)
+
+    def _finish(self, state: str, steps: int, *, evals: list[dict[str, Any]], **more: object) -> None:
+        if not self.world.main:
+            return
         rows = list(read_jsonl(self.directory.metrics_file))
         last = rows[-max(1, len(rows) // 20) :]
         self.clock.lap()
@@ -198,8 +218,6 @@ class Session:
 def _check(run: Run, corpus: TokenCorpus, evaluations: tuple[Heldout, ...]) -> None:
     if run.student.vocab < corpus.vocab:
         raise ConfigError(f"student.vocab: found {run.student.vocab}; allowed: at least the tokenizer's {corpus.vocab}")
-    if run.precision != "float32":
-        raise ConfigError(f"precision: found {run.precision!r}; allowed here: 'float32'")
     length = len(corpus.stream(run.data.split))
     if run.data.stop + 1 > length:
         raise ConfigError(
@@ -214,8 +232,6 @@ def _open_store(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReade
     teacher = run.teacher
     if teacher is None:
         return None
-    from pdstudy.distill.store import open_store
-
     assert isinstance(run.objective, KD)
     if store is None:
         raise ConfigError("the run distils from a teacher, but no logit store was given")
