@@ -16,12 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdstudy.corpus.batches import IGNORED
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.targets import soft_targets
 from pdstudy.objective import KD, LM
-
-IGNORED = -100
-"""Target of a position that counts for nothing."""
 
 CHUNK_BYTES = 8 << 20
 """Bytes of one chunk of logits: what fits a cache is quicker at small vocabularies."""

@@ -30,16 +30,19 @@ def summarise(logits: Tensor, targets: Tensor, coverage: Coverage, vocab: int) -
 
 def _summarise(logits: Tensor, targets: Tensor, coverage: Coverage) -> SparseTargets:
     vocab = logits.shape[1]
-    normaliser = logits.logsumexp(1)
-    std = logits.std(1, correction=0)
-    log_probs = logits - normaliser[:, None]
+    top = logits.amax(1, keepdim=True)
+    probs = (logits - top).exp_()
+    total = probs.sum(1, keepdim=True)
+    normaliser = top + total.log()
+    probs /= total
+    log_probs = logits - normaliser
     ids, values = rank(log_probs, vocab if coverage.k is None else min(coverage.k, vocab))
     mask = kept(values, TopPK(p=coverage.p, k=coverage.k))
     width = int(mask.sum(1).max())
     ids, values, mask = ids[:, :width], values[:, :width], mask[:, :width]
     gold = log_probs.gather(1, targets[:, None])[:, 0]
-    probs = log_probs.exp()
-    entropy = torch.special.entr(probs).sum(1)
+    entropy = -torch.linalg.vecdot(probs, log_probs)
+    std = torch.linalg.vector_norm(logits - logits.mean(1, keepdim=True), dim=1) / vocab**0.5
     # Summed over what is outside, not 1 - the inside: a small tail keeps its digits. Unused places repeat the first.
     tail = probs.scatter_(1, ids.where(mask, ids[:, :1]), 0).sum(1)
-    return SparseTargets(ids.where(mask, 0), values.where(mask, -torch.inf), tail, gold, normaliser, entropy, std)
+    return SparseTargets(ids.where(mask, 0), values.where(mask, -torch.inf), tail, gold, normaliser[:, 0], entropy, std)

@@ -20,15 +20,25 @@ def rank(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     `log_probs` is float32 [N, V]. Returns (int64 [N, k], float32 [N, k]).
     """
-    # One integer per entry that orders like (value, -id): torch.topk itself leaves the order of ties open, and ties
-    # at the edge are common where a teacher's logits are bfloat16.
-    bits = (log_probs + 0.0).view(torch.int32)  # + 0.0 makes one zero of two
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)
     vocab = log_probs.shape[1]
-    keys = (ordered << 32) + torch.arange(vocab - 1, -1, -1, device=log_probs.device)
-    top = keys.topk(k, dim=1).values if k < vocab else keys.sort(dim=1, descending=True).values
-    ids = vocab - 1 - (top & 0xFFFFFFFF)
-    return ids, log_probs.gather(1, ids)
+    if k >= vocab:
+        values, ids = log_probs.sort(dim=1, descending=True, stable=True)
+        return ids, values
+    values, ids = log_probs.topk(k + 1, dim=1)
+    # topk leaves open which of several equal entries it takes and in what order. At the edge that happens to few rows
+    # of a float32 teacher and to most rows of a bfloat16 one; those are chosen again, the lowest ids first.
+    last = values[:, k - 1 : k]
+    tied = values[:, k] == values[:, k - 1]
+    ids = ids[:, :k]
+    if tied.any():
+        rows, edge = log_probs[tied], last[tied]
+        room = k - (rows > edge).sum(1, keepdim=True)
+        at_edge = rows == edge
+        chosen = (rows > edge) | (at_edge & (at_edge.cumsum(1, dtype=torch.int32) <= room))
+        ids[tied] = chosen.nonzero()[:, 1].view(-1, k)
+    ids = ids.sort(dim=1).values
+    values, order = log_probs.gather(1, ids).sort(dim=1, descending=True, stable=True)
+    return ids.gather(1, order), values
 
 
 def kept(log_probs: Tensor, truncation: TopPK) -> Tensor:
