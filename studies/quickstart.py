@@ -30,9 +30,9 @@ from pdstudy import (
 )
 
 VOCAB = 1024
-STEP = 2048  # tokens per optimiser step
-STUDENT_TOKENS = 160 * STEP  # 327,680
-TEACHER_TOKENS = 400 * STEP  # 819,200
+STEP = 1024  # tokens per optimiser step
+STUDENT_TOKENS = 320 * STEP  # 327,680
+TEACHER_TOKENS = 800 * STEP  # 819,200
 
 
 def shape(width: int, layers: int) -> Shape:
@@ -58,7 +58,7 @@ def base(corpus: Corpus) -> tuple[Run, KD]:
         data=Slice(start=STUDENT_TOKENS, tokens=TEACHER_TOKENS),
         view=view,
         optimiser=AdamW(lr=6e-3),
-        schedule=Cosine(warmup_tokens=20 * STEP),
+        schedule=Cosine(warmup_tokens=40 * STEP),
         tokens_per_step=STEP,
         tokens=TEACHER_TOKENS,
     )
@@ -68,7 +68,7 @@ def base(corpus: Corpus) -> tuple[Run, KD]:
         data=Slice(tokens=STUDENT_TOKENS),
         view=view,
         optimiser=AdamW(lr=8e-3),
-        schedule=Cosine(warmup_tokens=16 * STEP),
+        schedule=Cosine(warmup_tokens=32 * STEP),
         tokens_per_step=STEP,
         tokens=STUDENT_TOKENS,
     )
@@ -84,7 +84,7 @@ def corpus(scale: str) -> Corpus:
 
 
 HELDOUT = (
-    Heldout(data=Slice(split="validation", tokens=16_384), every_tokens=20 * STEP),
+    Heldout(data=Slice(split="validation", tokens=8_192), every_tokens=64 * STEP),
     Heldout(data=Slice(split="test", tokens=32_768)),
 )
 
