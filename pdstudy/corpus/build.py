@@ -26,7 +26,7 @@ from pdstudy.data import BPE, Corpus, Source, Split
 from pdstudy.files import file_sha256, write_json
 from pdstudy.normal import ConfigError, encode, fingerprint
 
-_BATCH_BYTES = 4_000_000
+_BATCH_BYTES = 1_000_000
 _BATCH_DOCUMENTS = 4096
 # Shares of the whole in which reading and the tokenizer end; the rest is encoding.
 _READ, _TRAINED = 0.2, 0.4
@@ -48,10 +48,11 @@ def build(corpus: Corpus, directory: Path, progress: Progress = quiet) -> None:
     Raises `ConfigError` on input that cannot be read, on too few documents for a split, and where `directory` holds
     something else or a damaged corpus.
     """
+    key = fingerprint(corpus)  # also refuses what is not there to be read
     if directory.exists():
         found = open_corpus(directory).manifest["fingerprint"]
-        if found != fingerprint(corpus):
-            raise ConfigError(f"{directory} holds corpus {found}, not {fingerprint(corpus)}; move it away")
+        if found != key:
+            raise ConfigError(f"{directory} holds corpus {found}, not {key}; move it away")
         return
     directory.parent.mkdir(parents=True, exist_ok=True)
     for left in directory.parent.glob(f"{directory.name}.tmp-*"):
@@ -123,10 +124,11 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
 def _read(source: Source, spool: Spool, number: int, sources: int, progress: Progress) -> dict[str, Any]:
     """Spool the documents of one source; what the manifest says of it. Documents of white space alone are left out."""
     label = type(source).__name__ + (f" {source.name}" if hasattr(source, "name") else "")
+    progress(f"read {label}", _READ * number / sources)  # may have to download it
     digest = hashlib.sha256()
     kept = empty = size = 0
     for where, text in documents(source):
-        if (kept + empty) % 1000 == 0:
+        if (kept + empty) % 1000 == 999:
             # How many documents a source has is known only at its end.
             progress(f"read {label}: {kept:,} documents", _READ * number / sources)
         if not text or text.isspace():

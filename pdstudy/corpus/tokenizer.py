@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from pdstudy.data import TOKENIZER_FILES
 from pdstudy.normal import ConfigError
 
 EOS = "<|endoftext|>"
-FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-"""The files of a transformers tokenizer that say how text is cut and where documents end."""
 
 
 def train_bpe(texts: Iterator[str], vocab: int, folder: Path) -> None:
@@ -48,7 +47,7 @@ def copy_pretrained(source: Path, folder: Path) -> None:
             f"{source} has no tokenizer.json; load it once with transformers' AutoTokenizer and save_pretrained it"
         )
     folder.mkdir()
-    for name in FILES:
+    for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
 
@@ -112,11 +111,12 @@ def _kinds(decoder: dict[str, Any] | None) -> set[str]:
 
 
 def _eos_name(folder: Path) -> str:
-    for name in FILES[1:]:
+    for name in TOKENIZER_FILES[1:]:
         if (folder / name).is_file():
             token = json.loads((folder / name).read_text()).get("eos_token")
             if isinstance(token, dict):
                 token = token.get("content")
             if isinstance(token, str):
                 return token
-    raise ConfigError(f"{folder} names no eos_token in {' or '.join(FILES[1:])}; documents need an end: set one")
+    names = " or ".join(TOKENIZER_FILES[1:])
+    raise ConfigError(f"{folder} names no eos_token in {names}; documents need an end: set one")

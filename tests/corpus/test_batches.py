@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from pdstudy.config import WSD, AdamW, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import IGNORED, order, read, step_sequences
-from pdstudy.data import Slice, View
+from pdstudy.data import Corpus, Slice, StandardLibrary, View
 from pdstudy.shapes import Shape
-from tests.corpus.conftest import STANDARD
 
 RUN = Run(
     student=Shape(width=32, layers=1, heads=2, query_groups=1, ffn=64, vocab=640),
-    corpus=STANDARD,
+    corpus=Corpus(sources=(StandardLibrary(),)),
     data=Slice(tokens=64 * 100, start=64 * 10),
     view=View(context=64),
     optimiser=AdamW(lr=1e-3),

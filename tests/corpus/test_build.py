@@ -1,0 +1,227 @@
+"""What is built is whole, repeatable, checked, and the same however it is stored."""
+
+import hashlib
+import itertools
+import json
+import multiprocessing
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pdstudy.corpus import TokenCorpus, build, open_corpus
+from pdstudy.corpus.sources import documents
+from pdstudy.corpus.stream import StreamWriter, TokenStream
+from pdstudy.corpus.tokenizer import Encoder
+from pdstudy.data import BPE, Corpus, LocalFiles, StandardLibrary
+from pdstudy.normal import ConfigError
+
+
+def small(folder: Path, documents: int = 300) -> Corpus:
+    """A few hundred short documents of the standard library's json and email packages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = Path(json.__file__).parent.joinpath("decoder.py").read_text().splitlines(keepends=True)
+    rows = [{"text": "".join(lines[i : i + 5])} for i in range(documents)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Corpus(sources=(LocalFiles(paths=(str(folder / "rows.jsonl"),)),), tokenizer=BPE(vocab=300),
+                  validation=0.1, test=0.1)  # fmt: skip
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+def test_two_builds_are_equal_byte_for_byte(tmp_path: Path) -> None:
+    corpus = small(tmp_path / "text")
+    build(corpus, tmp_path / "a")
+    build(corpus, tmp_path / "b")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "text"]
+
+
+def test_building_again_does_nothing_and_another_corpus_is_refused(tmp_path: Path) -> None:
+    corpus = small(tmp_path / "text")
+    build(corpus, tmp_path / "a")
+    before = (tmp_path / "a/manifest.json").stat().st_mtime_ns
+    build(corpus, tmp_path / "a")
+    assert (tmp_path / "a/manifest.json").stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match=r"holds corpus .* move it away"):
+        build(small(tmp_path / "other", documents=299), tmp_path / "a")
+
+
+def test_progress_rises_to_one(tmp_path: Path) -> None:
+    seen: list[tuple[str, float]] = []
+    build(small(tmp_path / "text"), tmp_path / "a", lambda what, share: seen.append((what, share)))
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+    stages = [what.split(":")[0] for what, _ in seen]
+    wanted = ["read LocalFiles", "tokenizer", "tokens of train", "tokens of validation", "tokens of test", "done"]
+    assert list(dict.fromkeys(stages)) == wanted
+
+
+def test_duplicates_are_dropped_and_counted(tmp_path: Path) -> None:
+    corpus = small(tmp_path / "text")
+    build(corpus, tmp_path / "once")
+    path = tmp_path / "text/rows.jsonl"
+    path.write_text(path.read_text() * 3)
+    build(small_again(corpus), tmp_path / "thrice")
+    once, thrice = open_corpus(tmp_path / "once"), open_corpus(tmp_path / "thrice")
+    assert thrice.manifest["splits"] == once.manifest["splits"]
+    assert thrice.stream("train").sha256(0, 1000) == once.stream("train").sha256(0, 1000)
+    assert thrice.manifest["duplicates"] - once.manifest["duplicates"] == 600
+
+
+def small_again(corpus: Corpus) -> Corpus:
+    """The same declaration as a new process would see it after its file changed."""
+    source = corpus.sources[0]
+    assert isinstance(source, LocalFiles)
+    path = Path(source.paths[0])
+    moved = path.rename(path.with_name("more.jsonl"))
+    return Corpus(sources=(LocalFiles(paths=(str(moved),)),), tokenizer=corpus.tokenizer,
+                  validation=corpus.validation, test=corpus.test)  # fmt: skip
+
+
+def test_the_texts_of_all_splits_are_the_source(standard: TokenCorpus, texts: list[str]) -> None:
+    decoder = Encoder(standard.tokenizer_dir)
+    found = set()
+    for split in ("train", "validation", "test"):
+        stream = standard.stream(split)  # type: ignore[arg-type]
+        edges = [*stream.document_starts(0, len(stream)).tolist(), len(stream)]
+        for start, stop in itertools.pairwise(edges):
+            found.add(decoder.decode(stream.tokens(start, stop).tolist()))
+    assert found == set(texts)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_shards_are_one_index_space(dtype: type, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    high = np.iinfo(dtype).max
+    documents = [rng.integers(0, high, n, endpoint=True).astype(np.uint32) for n in rng.integers(1, 30, 50)]
+    flat = np.concatenate(documents)
+    starts = np.cumsum([0, *map(len, documents)])[:-1]
+    writer = StreamWriter(tmp_path, "train", dtype, shard_tokens=64)
+    for i in range(0, 50, 7):
+        writer.write(documents[i : i + 7])
+    *shards, offsets = writer.close()
+    assert len(shards) == -(-len(flat) // 64)
+    stream = TokenStream("train", [np.memmap(tmp_path / s, dtype=dtype, mode="r") for s in shards],
+                         np.load(tmp_path / offsets))  # fmt: skip
+    assert len(stream) == len(flat)
+    assert stream.num_documents == 50
+    for start in range(0, len(flat), 13):
+        for stop in (start, start + 1, start + 64, start + 200, len(flat)):
+            stop = min(stop, len(flat))
+            tokens = stream.tokens(start, stop)
+            assert tokens.dtype == np.int64
+            assert np.array_equal(tokens, flat[start:stop])
+            inside = starts[(starts >= start) & (starts < stop)]
+            assert np.array_equal(stream.document_starts(start, stop), inside)
+    assert stream.sha256(5, 500) == hashlib.sha256(flat[5:500].astype("<u4").tobytes()).hexdigest()
+    for start, stop in ((0, len(flat) + 1), (-1, 3), (5, 4)):
+        with pytest.raises(ConfigError, match="of the train split were asked for"):
+            stream.tokens(start, stop)
+
+
+def flip(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("tokens-train-00000.bin", flip, "its sha256 is not the one in the manifest"),
+        ("tokens-test-00000.bin", cut, "bytes, the manifest says"),
+        ("documents-validation.npy", flip, "its sha256 is not the one in the manifest"),
+        ("token_bytes.npy", Path.unlink, "it is missing"),
+        ("tokenizer/tokenizer.json", flip, "its sha256 is not the one in the manifest"),
+        ("manifest.json", cut, "it cannot be read"),
+    ],
+)
+def test_damage_is_refused_with_file_and_reason(name: str, damage: object, reason: str, tmp_path: Path) -> None:
+    corpus = small(tmp_path / "text")
+    build(corpus, tmp_path / "a")
+    open_corpus(tmp_path / "a")
+    damage(tmp_path / "a" / name)  # type: ignore[operator]
+    with pytest.raises(ConfigError, match=rf"{name} is damaged: .*{reason}.*; delete .*/a and run again"):
+        open_corpus(tmp_path / "a")
+    with pytest.raises(ConfigError, match="is damaged"):
+        build(corpus, tmp_path / "a")
+
+
+def test_an_absent_corpus_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no corpus at .*: it has no manifest.json"):
+        open_corpus(tmp_path)
+
+
+def _stall(what: str, share: float) -> None:
+    if what == "tokens of train":
+        time.sleep(600)
+
+
+def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path) -> None:
+    target = tmp_path / "corpus"
+    corpus = small(tmp_path / "text")
+    child = multiprocessing.get_context("spawn").Process(target=build, args=(corpus, target, _stall))
+    child.start()
+    while not list(tmp_path.glob("corpus.tmp-*/tokens-train*")):
+        assert child.is_alive()
+        time.sleep(0.02)
+    child.kill()
+    child.join()
+    assert not target.exists()
+    build(corpus, target)
+    open_corpus(target)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "text"]
+
+
+def test_opening_needs_no_torch(standard: TokenCorpus) -> None:
+    program = (
+        "import sys; from pathlib import Path; from pdstudy.corpus import open_corpus; import pdstudy.corpus.batches;"
+        f"open_corpus(Path({str(standard.directory)!r})).stream('train').tokens(0, 9);"
+        "assert not {'torch', 'transformers', 'pyarrow', 'datasets'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def peak_megabytes(corpus: Corpus, directory: Path) -> float:
+    """Peak resident memory of a process of its own that builds `corpus`."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=_measure, args=(corpus, directory, queue))
+    process.start()
+    peak: float = queue.get(timeout=500)
+    process.join()
+    return peak
+
+
+def _measure(corpus: Corpus, directory: Path, queue: "multiprocessing.Queue[float]") -> None:
+    build(corpus, directory)
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
+    """70 MB of text more must cost less than half of that in memory (the tokenizer's own caches fill up at first)."""
+    texts = [text for _, text in documents(StandardLibrary()) if text.strip()]
+    peaks = []
+    for copies in (2, 8):
+        path = tmp_path / f"{copies}.jsonl"
+        with path.open("w") as file:
+            for copy in range(copies):
+                for text in texts:
+                    file.write(json.dumps({"text": f"# {copy}\n{text}"}) + "\n")
+        corpus = Corpus(sources=(LocalFiles(paths=(str(path),)),), tokenizer=BPE(vocab=512, sample_bytes=2_000_000))
+        peaks.append(peak_megabytes(corpus, tmp_path / f"corpus{copies}"))
+    assert peaks[1] - peaks[0] < 35, peaks

@@ -1,0 +1,145 @@
+"""Tokens stand for the text exactly, whatever the text."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoTokenizer
+
+from pdstudy.corpus import TokenCorpus, build, open_corpus
+from pdstudy.corpus.tokenizer import EOS, Encoder, train_bpe
+from pdstudy.data import Corpus, PretrainedTokenizer
+from pdstudy.normal import ConfigError
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@pytest.fixture(scope="module")
+def encoder(standard: TokenCorpus) -> Encoder:
+    return Encoder(standard.tokenizer_dir)
+
+
+@given(text=TEXT)
+@example(text=f"a {EOS} b{EOS}")
+@example(text="\x00\ufeff\r\n \u2028  ’’ 𝔘\t")
+def test_round_trip_and_bytes_are_exact(encoder: Encoder, standard: TokenCorpus, text: str) -> None:
+    (ids,) = encoder.encode([text])
+    assert encoder.decode(ids.tolist()) == text
+    assert int(standard.token_bytes[ids].sum()) == len(text.encode())
+    # One end, at the end, even where the text names the token.
+    assert np.flatnonzero(ids == standard.eos).tolist() == [len(ids) - 1]
+
+
+def test_the_stream_is_the_documents(standard: TokenCorpus, encoder: Encoder) -> None:
+    for split, facts in standard.manifest["splits"].items():
+        stream = standard.stream(split)
+        ids = stream.tokens(0, len(stream))
+        starts = stream.document_starts(0, len(stream))
+        assert len(starts) == facts["documents"] == (ids == standard.eos).sum()
+        assert np.array_equal(starts[1:], np.flatnonzero(ids == standard.eos)[:-1] + 1)
+        assert int(standard.token_bytes[ids].sum()) == facts["bytes"] == facts["token_bytes"]
+        assert ids.max() < standard.vocab
+
+
+def test_transformers_loads_it(standard: TokenCorpus) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(standard.tokenizer_dir)
+    assert len(tokenizer) == standard.vocab == 600
+    assert tokenizer.eos_token_id == standard.eos
+    text = "def f(x):\n    return x  # ü, naïve , isn't\n"
+    (ids,) = Encoder(standard.tokenizer_dir).encode([text])
+    assert tokenizer.encode(text) == ids[:-1].tolist()  # nothing is added to a prompt
+    assert tokenizer.decode(ids[:-1]) == text
+    assert tokenizer.decode(ids) == text + EOS
+    assert tokenizer.model_max_length > 10**9
+
+
+def test_training_is_deterministic_across_processes(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from pdstudy.corpus.tokenizer import train_bpe;"
+        "texts = [p.read_text() for p in sorted(Path(sys.argv[1]).glob('*.py'))];"
+        "train_bpe(iter(texts), 700, Path(sys.argv[2]))"
+    )
+    source = Path(json.__file__).parent
+    for name, threads in (("a", "1"), ("b", "2")):
+        command = [sys.executable, "-c", program, str(source), str(tmp_path / name)]
+        subprocess.run(command, check=True, env={"RAYON_NUM_THREADS": threads, "PYTHONPATH": "."})
+    assert (tmp_path / "a/tokenizer.json").read_bytes() == (tmp_path / "b/tokenizer.json").read_bytes()
+
+
+def test_few_texts_give_a_smaller_vocabulary(tmp_path: Path) -> None:
+    train_bpe(iter(["abab"]), 1000, tmp_path / "tokenizer")
+    encoder = Encoder(tmp_path / "tokenizer")
+    assert encoder.vocab == 259  # the end, 256 bytes, "ab", "abab"
+    assert encoder.decode(encoder.encode(["ü"])[0].tolist()) == "ü"
+
+
+def sentencepiece_like() -> Tokenizer:
+    """As Llama 2's: spaces as "▁", unknown characters as bytes."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    special = ["<unk>", "<s>", "</s>"]
+    alphabet = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special + alphabet, show_progress=False)
+    tokenizer.train_from_iterator(["the cat sat on the mat and the hat"], trainer)
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in special]
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def neox_like() -> Tokenizer:
+    """As GPT-NeoX's: byte-level, with runs of spaces as added tokens that are not special."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(["the cat sat on the mat and the hat"], trainer)
+    tokenizer.add_tokens(["    ", "  "])
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [sentencepiece_like, neox_like])
+def test_other_tokenizers_count_bytes_too(make: object, tmp_path: Path) -> None:
+    make().save(str(tmp_path / "tokenizer.json"))  # type: ignore[operator]
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": {"content": "</s>"}}')
+    encoder = Encoder(tmp_path)
+    text = "the cat\n    ünd  𝔘 hat"
+    (ids,) = encoder.encode([text])
+    assert int(encoder.token_bytes()[ids].sum()) == len(text.encode())
+    assert encoder.decode(ids.tolist()) == text
+
+
+def test_a_transformers_tokenizer_is_copied(standard: TokenCorpus, declared: Corpus, tmp_path: Path) -> None:
+    folder = tmp_path / "given"
+    AutoTokenizer.from_pretrained(standard.tokenizer_dir).save_pretrained(folder)
+    (folder / "model.safetensors").write_bytes(b"no part of the tokenizer's identity")
+    corpus = dataclasses.replace(declared, tokenizer=PretrainedTokenizer(path=str(folder)))
+    build(corpus, tmp_path / "corpus")
+    copied = open_corpus(tmp_path / "corpus")
+    assert (copied.tokenizer_dir / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+    assert not (copied.tokenizer_dir / "model.safetensors").exists()
+    assert (copied.vocab, copied.eos) == (standard.vocab, standard.eos)
+    assert np.array_equal(copied.token_bytes, standard.token_bytes)
+
+
+def test_a_folder_without_end_or_tokenizer_is_refused(declared: Corpus, tmp_path: Path) -> None:
+    neox_like().save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ConfigError, match="names no eos_token in tokenizer_config"):
+        Encoder(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<end>"}')
+    with pytest.raises(ConfigError, match="'<end>' is not in"):
+        Encoder(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    corpus = dataclasses.replace(declared, tokenizer=PretrainedTokenizer(path=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"no file matches .*tokenizer.json"):
+        build(corpus, tmp_path / "corpus")
