@@ -1,0 +1,49 @@
+"""Signals that ask a run to stop: noted when they come, acted on at the end of a step, passed on afterwards."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+WATCHED = (signal.SIGTERM, signal.SIGUSR2)
+"""A cluster's warnings: SIGTERM from SLURM and from users, SIGUSR2 where submitit asked for it."""
+
+
+class StopSignals:
+    """Notes SIGTERM and SIGUSR2 while it is open. Use in the main thread of each rank.
+
+        with StopSignals() as signals:
+            state = train(..., should_stop=signals.seen)
+        if state == "stopped":
+            signals.forward()
+
+    One rank that was told is enough: ranks agree at the end of a step. A handler may not save by itself, because a
+    save needs all ranks.
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, FrameType | None] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        self._before = {number: signal.signal(number, self._note) for number in WATCHED}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._seen = (number, frame)
+
+    def seen(self) -> bool:
+        """Whether a signal has come."""
+        return self._seen is not None
+
+    def forward(self) -> None:
+        """Call the handler that was there before for the signal that came (submitit's requeues the job)."""
+        if self._seen is not None:
+            handler = self._before[self._seen[0]]
+            if callable(handler):
+                handler(*self._seen)
