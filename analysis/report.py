@@ -30,6 +30,8 @@ from analysis.style import si
 from analysis.table import Cell, Table
 
 BOOTSTRAPS = 1000
+MAX_STAGES = 12
+"""Rows of students in the table of costs; axes are left out, the last first, until there are no more."""
 
 
 class Report:
@@ -185,6 +187,8 @@ class Report:
             stages.append(("logits", store["planned"]["flops"], manifest.get("seconds", np.nan)))
         unique = self.runs.drop_duplicates("run")
         axes = [self.column(a) for a in self.axes]
+        while axes and unique.groupby(axes).ngroups > MAX_STAGES:
+            axes.pop()
         for labels, part in unique.groupby(axes, sort=False) if axes else [(("students",), unique)]:
             spent = (part["seconds_train"] + part["seconds_evaluate"]).sum(min_count=1)
             planned = part["flops_planned"].sum()

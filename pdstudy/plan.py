@@ -167,7 +167,7 @@ class _Builder:
     def _teacher(self, teacher: Run, cell: Cell) -> str:
         key = fingerprint(teacher)
         if key not in self._teachers:
-            label = f"teacher {si(sizes(teacher)[1])}"
+            label = f"{si(sizes(teacher)[1])} parameters"
             self._teachers[key] = self._run_item("teacher", key, label, teacher, (self._corpus(teacher.corpus, cell),))
         return key
 
@@ -217,7 +217,7 @@ class _Builder:
         need = StoreNeed(spec, coverage, sequences)
         tokens = len(sequences) * spec.view.context
         forward = sizes(spec.teacher)[2] if isinstance(spec.teacher, Run) else folder_flops(spec.teacher)
-        label = f"logits {coverage.label}, {si(tokens)} tokens"
+        label = f"{coverage.label}, {si(tokens)} tokens"
         needs = (fingerprint(spec.corpus), *(sorted(teachers) if isinstance(spec.teacher, Run) else ()))
         size = tokens * bytes_per_token(coverage, spec.corpus)
         return Item("logits", key, label, done, need, needs, forward * tokens, size, "done" if done else "new")

@@ -11,7 +11,7 @@ from pdstudy.launch import Outcome, View
 from pdstudy.plan import Item, Plan
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.table import Table
 
 PLAIN_EVERY_SECONDS = 15.0
 
@@ -113,8 +113,7 @@ class LiveView:
         self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._render)
         self._live.start()
 
-    def _render(self) -> Group:
-        from rich.console import Group
+    def _render(self) -> Table:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
@@ -122,8 +121,8 @@ class LiveView:
         for slot, doing in sorted(self.meter.doing.items()):
             bar = ProgressBar(total=1.0, completed=doing.share, width=24)
             table.add_row(f"slot {slot}", bar, f"{doing.item.kind} {doing.item.label}", doing.what)
-        whole = ProgressBar(total=1.0, completed=self.meter.share, width=48)
-        return Group(table, whole, self.meter.summary())
+        table.add_row("all", ProgressBar(total=1.0, completed=self.meter.share, width=24), self.meter.summary())
+        return table
 
     def begin(self, slot: int, item: Item) -> None:
         self.meter.doing[slot] = _Doing(item)

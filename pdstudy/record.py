@@ -45,7 +45,7 @@ def make_record(plan: Plan) -> dict[str, Any]:
             }
             for cell in study.cells
         ],
-        "teachers": [{"run": i.key, "name": i.label, "planned": {"flops": i.flops}} for i in teachers],
+        "teachers": [{"run": i.key, "name": f"teacher, {i.label}", "planned": {"flops": i.flops}} for i in teachers],
         "stores": [
             {"key": i.key, "planned": {"flops": i.flops, "bytes": i.bytes}} for i in plan.items if i.kind == "logits"
         ],

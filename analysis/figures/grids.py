@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from analysis.plot import Plot
 from analysis.style import COLUMN, PAGE, counts_axis, look, panels, plain, styled
@@ -57,17 +62,42 @@ def line_grid(
                 rows.append(pd.DataFrame({"panel": level, **done, "seeds": wide.shape[1]}))
             if level is not None:
                 axis.set_title(plain(level))
-        _share(axes[: len(levels)], columns, x_label, y_label, logarithmic)
+        if logarithmic:
+            x_label = _swept(axes[: len(levels)], np.unique(table[x].to_numpy(dtype=float)), x_label)
+        _share(axes[: len(levels)], columns, x_label, y_label)
         for axis in axes[len(levels) :]:
             axis.set_visible(False)
-        axes[0].legend()
+        _legend(figure, axes, arms)
     data = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
     seeds = sorted(set(data["seeds"])) if rows else [0]
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     return Plot(figure, data, f"{caption} Mean over seeds (n = {n}); bands span the lowest and the highest seed.")
 
 
-def _share(axes: list[Axes], columns: int, x_label: str, y_label: str, logarithmic: bool) -> None:
+def _swept(axes: list[Axes], values: np.ndarray, x_label: str) -> str:
+    """A logarithmic axis with a tick at each value swept, in units of a power of ten that the label then names."""
+    power = int(np.floor(np.log10(values.min())))
+    for a in axes:
+        a.set_xscale("log")
+        a.set_xticks(values, [f"{v / 10.0**power:g}" for v in values])
+        a.xaxis.set_minor_locator(NullLocator())
+    return x_label if power == 0 else rf"{x_label} ($\times 10^{{{power}}}$)"
+
+
+def _legend(figure: Figure, axes: list[Axes], arms: list[str]) -> None:
+    """Every arm once, above the panels: no panel needs to hold them all."""
+    looks = [look(i) for i in range(len(arms))]
+    handles = [
+        Line2D([], [], color=s.colour, linestyle=cast(Any, s.dash), marker=s.marker, markersize=3) for s in looks
+    ]
+    names = [plain(a) for a in arms]
+    if len(axes) > 1:
+        figure.legend(handles, names, loc="outside upper right", ncols=min(6, len(arms)))
+    else:
+        axes[0].legend(handles, names)
+
+
+def _share(axes: list[Axes], columns: int, x_label: str, y_label: str) -> None:
     """One range for all panels, labels at the edges only."""
     drawn = [a for a in axes if a.lines]
     if not drawn:
@@ -77,9 +107,7 @@ def _share(axes: list[Axes], columns: int, x_label: str, y_label: str, logarithm
         for a in axes:
             getattr(a, f"set_{which}lim")(limits[:, 0].min(), limits[:, 1].max())
     for i, a in enumerate(axes):
-        if logarithmic:
-            a.set_xscale("log")
-        else:
+        if a.get_xscale() == "linear":
             counts_axis(a, logarithmic=False)
             a.locator_params(axis="x", nbins=4)
         if i % columns:

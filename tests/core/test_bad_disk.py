@@ -1,0 +1,61 @@
+"""Disks that are full or read-only: one message, nothing half-written taken for whole, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.core.test_run import call, metrics, results
+from tests.core.tiny import write_tiny
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """A tmpfs at `folder`; skips where this user may not mount one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"needs the right to mount a small file system: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_fails_runs_with_a_reason_and_room_lets_them_go_on(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    with mounted(tmp_path / "workspace", "size=1500k"):
+        failed = call(tmp_path, "run", "tiny.py", "--slots", "1")
+        assert failed.returncode == 1, failed.stdout + failed.stderr
+        assert "No space left on device" in failed.stderr, failed.stderr
+        assert "Traceback" not in failed.stderr
+        for path in (tmp_path / "workspace").rglob("*.json"):
+            json.loads(path.read_text())  # whole, or absent
+        subprocess.run(["mount", "-o", "remount,size=64m", str(tmp_path / "workspace")], check=True)
+        done = call(tmp_path, "run", "tiny.py", "--slots", "1")
+        assert done.returncode == 0, done.stdout + done.stderr
+        losses, rows = results(tmp_path), metrics(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    write_tiny(tmp_path / "elsewhere")
+    undisturbed = call(tmp_path / "elsewhere", "run", "tiny.py", "--slots", "1")
+    assert undisturbed.returncode == 0
+    assert losses == results(tmp_path / "elsewhere")
+    assert rows == metrics(tmp_path / "elsewhere")
+
+
+def test_a_read_only_workspace_is_one_message(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    with mounted(tmp_path / "workspace", "size=1m,ro"):
+        failed = call(tmp_path, "run", "tiny.py", "--slots", "1")
+        assert failed.returncode == 2
+        assert "Read-only file system" in failed.stderr
+        assert "Traceback" not in failed.stderr
+        assert os.listdir(tmp_path / "workspace") == []
+        assert call(tmp_path, "plan", "tiny.py").returncode == 0
+        assert call(tmp_path, "status", "tiny.py").returncode == 0
