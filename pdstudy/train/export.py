@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
@@ -49,7 +50,10 @@ def export(
     )
     exported.tie_weights()
     logging.disable_progress_bar()
-    exported.save_pretrained(partial)
+    try:
+        exported.save_pretrained(partial)
+    except SafetensorError as error:  # a full disk, in another's words
+        raise OSError(str(error)) from error
     for file in partial.iterdir():
         file.chmod(0o644)  # safetensors are written readable by their owner alone
     shutil.copytree(corpus.tokenizer_dir, partial, dirs_exist_ok=True)

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from pdstudy.config import Heldout, Placement, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.mixing import alpha_at
+from pdstudy.normal import ConfigError
 from pdstudy.objective import Objective
 from pdstudy.rundir import RunDir
 from pdstudy.train.feed import Feed
@@ -52,9 +53,14 @@ def train(
     """
     if (finished := directory.result()) is not None:
         return str(finished["state"])
-    with open_world(replicas=placement.replicas, sharded=run.precision != "float32") as world:
-        session = Session(run, directory, corpus, store, evaluations, placement, progress, world)
-        return _train(session, should_stop)
+    try:
+        with open_world(replicas=placement.replicas, sharded=run.precision != "float32") as world:
+            session = Session(run, directory, corpus, store, evaluations, placement, progress, world)
+            return _train(session, should_stop)
+    except OSError as error:
+        raise ConfigError(
+            f"{directory.path} cannot be written: {error}; what is there is whole: make room and run again"
+        ) from error
 
 
 def _train(session: Session, should_stop: Callable[[], bool]) -> str:

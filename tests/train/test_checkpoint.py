@@ -1,0 +1,162 @@
+"""Checkpoints on disk: which are kept, and what damage and a full disk do."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pdstudy.config import AdamW, Placement, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.files import read_jsonl
+from pdstudy.normal import ConfigError
+from pdstudy.rundir import RunDir
+from pdstudy.train.checkpoint import Checkpoints, step_of, whole
+from pdstudy.train.loop import train
+from pdstudy.train.model import build_model
+from pdstudy.train.optim import adamw
+from pdstudy.train.world import World
+
+ALONE = World(torch.device("cpu"))
+OFTEN = Placement(save_minutes=1e-9)
+
+
+@pytest.fixture
+def checkpoints(small_run: Run, tmp_path: Path) -> Checkpoints:
+    model = build_model(small_run.student, seed=0)
+    return Checkpoints(tmp_path / "checkpoints", model, adamw(model, AdamW(lr=1e-3)), ALONE, lasting=(20,))
+
+
+def steps(folder: Path) -> list[int]:
+    return [step_of(path) for path in whole(folder)]
+
+
+def test_the_two_newest_and_the_lasting_are_kept(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    seen = []
+    for step in range(10, 60, 10):
+        checkpoints.save(step, {"step": step})
+        seen.append(steps(folder))
+    assert seen == [[10], [10, 20], [20, 30], [20, 30, 40], [20, 40, 50]]
+    checkpoints.settle()
+    assert steps(folder) == [20, 50]
+    assert {path.name[0] for path in folder.iterdir()} == {"s"}
+
+
+def test_a_checkpoint_in_the_background_holds_the_state_at_its_call(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    model = checkpoints._model
+    checkpoints.save(1, {"step": 1}, background=True)
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    checkpoints.finish()
+    assert checkpoints.load(tmp_path / "checkpoints" / "step-00000001") == {"step": 1}
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+def stop_after(count: int):
+    calls = iter(range(1, 10**6))
+    return lambda: next(calls) >= count
+
+
+def test_saves_follow_the_clock_and_a_finished_run_keeps_one(
+    small_run: Run, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    often, rarely = RunDir(tmp_path / "often"), RunDir(tmp_path / "rarely")
+    for directory, placement in ((often, OFTEN), (rarely, Placement())):
+        train(
+            small_run, directory, corpus=corpus, store=None, evaluations=(), placement=placement,
+            should_stop=stop_after(9),
+        )  # fmt: skip
+    assert steps(often.checkpoints) == [8, 9]
+    assert steps(rarely.checkpoints) == [9]
+    train(small_run, often, corpus=corpus, store=None, evaluations=(), placement=OFTEN)
+    assert steps(often.checkpoints) == [24]
+
+
+def stopped(run: Run, corpus: TokenCorpus, path: Path) -> RunDir:
+    directory = RunDir(path)
+    for count in (5, 4):
+        train(run, directory, corpus=corpus, store=None, evaluations=(), should_stop=stop_after(count))
+    assert steps(directory.checkpoints) == [5, 9]
+    return directory
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no metadata", "no tensors", "no numbers", "half numbers"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
+    damage: str, small_run: Run, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    directory = stopped(small_run, corpus, tmp_path / "run")
+    newest = whole(directory.checkpoints)[-1]
+    (tensors,) = newest.glob("*.distcp")
+    if damage == "truncated":
+        tensors.write_bytes(tensors.read_bytes()[:1000])
+    elif damage == "half numbers":
+        (newest / "trainer.json").write_text('{"step": ')
+    else:
+        {"no metadata": newest / ".metadata", "no tensors": tensors, "no numbers": newest / "trainer.json"}[
+            damage
+        ].unlink()
+    rows = directory.metrics_file.read_text()
+    with pytest.raises(ConfigError, match=r"step-00000009 is damaged.*delete it"):
+        train(small_run, directory, corpus=corpus, store=None, evaluations=())
+    assert directory.metrics_file.read_text() == rows
+    shutil.rmtree(newest)
+    assert train(small_run, directory, corpus=corpus, store=None, evaluations=()) == "done"
+    assert [row["step"] for row in read_jsonl(directory.metrics_file)] == list(range(1, 25))
+
+
+def test_a_half_written_checkpoint_is_not_taken_for_whole(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
+    directory = stopped(small_run, corpus, tmp_path / "run")
+    five, nine = whole(directory.checkpoints)
+    nine.rename(nine.with_name(f".{nine.name}"))
+    seen: list[int] = []
+    train(
+        small_run, directory, corpus=corpus, store=None, evaluations=(),
+        progress=lambda what, share: seen.append(round(share * 24)),
+    )  # fmt: skip
+    assert seen[0] == step_of(five)
+    assert steps(directory.checkpoints) == [24]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2500k", "tmpfs", str(disk)], capture_output=True)
+    if made.returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("placement", [OFTEN, Placement()], ids=["background", "at the end"])
+def test_a_full_disk_loses_nothing(
+    placement: Placement, small_run: Run, corpus: TokenCorpus, small_disk: Path, tmp_path: Path
+) -> None:
+    directory, undisturbed = RunDir(small_disk / "run"), RunDir(tmp_path / "undisturbed")
+    common = {"corpus": corpus, "store": None, "evaluations": ()}
+    train(small_run, directory, **common, should_stop=stop_after(6))
+    filler = small_disk / "filler"
+    filler.write_bytes(b"0" * (shutil.disk_usage(small_disk).free - 100_000))
+    with pytest.raises(ConfigError, match=r"cannot be written.*the newest whole one is step-00000006. Make room"):
+        train(small_run, directory, **common, placement=placement)
+    assert steps(directory.checkpoints) == [6]
+    assert not list(directory.checkpoints.glob(".step-*"))
+    size = sum(file.stat().st_size for file in whole(directory.checkpoints)[0].rglob("*"))
+    filler.write_bytes(b"0" * (shutil.disk_usage(small_disk).free + filler.stat().st_size - size - 80_000))
+    with pytest.raises(ConfigError, match="make room and run again"):  # the last checkpoint fits, the export does not
+        train(small_run, directory, **common)
+    assert steps(directory.checkpoints)[-1] == 24
+    assert not directory.model.exists()
+    assert directory.result() is None
+    filler.unlink()
+    assert train(small_run, directory, **common) == "done"
+    train(small_run, undisturbed, **common)
+    losses = [[row["loss"] for row in read_jsonl(d.metrics_file)] for d in (directory, undisturbed)]
+    assert losses[0] == losses[1]
