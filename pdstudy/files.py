@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -59,11 +60,14 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_bytes(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
 def truncate_jsonl(path: Path, keep_up_to_step: int) -> None:
     """Drop rows of steps that a resumed run will write again."""
     if path.exists():
-        kept = [json.dumps(row) + "\n" for row in read_jsonl(path) if row["step"] <= keep_up_to_step]
-        write_bytes(path, "".join(kept).encode())
+        write_jsonl(path, (row for row in read_jsonl(path) if row["step"] <= keep_up_to_step))
 
 
 def file_sha256(path: Path) -> str:
@@ -124,32 +128,31 @@ class Claimed(ConfigError):
 
 
 class Claim:
-    """An exclusive claim on making one artifact, held by a file; a claim whose process is gone is taken over.
+    """An exclusive claim on making one artifact (`what`, in messages), held by a file.
+
+    A claim whose process is gone is taken over.
 
     Raises `Claimed`, naming the holder, when a live process holds it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, what: str) -> None:
         self.path = path
+        self.what = what
         self._mine: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "born": _birth(os.getpid())}
 
     def __enter__(self) -> Claim:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            try:
-                handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                holder = self.holder(self.path)
-                if holder is not None:
-                    raise Claimed(
-                        f"{self.path.parent.name} is being made by process {holder['pid']} on {holder['host']}; "
-                        f"wait for it, or stop it, then run again"
-                    ) from None
-                self.path.unlink(missing_ok=True)
-                continue
-            with os.fdopen(handle, "w") as file:
-                json.dump(self._mine, file)
-            return self
+        # Looking, removing a dead claim and writing one's own are one act under a lock, or two could both succeed.
+        with (self.path.parent / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            holder = self.holder(self.path)
+            if holder is not None:
+                raise Claimed(
+                    f"{self.what} is in the hands of process {holder['pid']} on {holder['host']}; "
+                    f"wait for it, or stop it, then run again"
+                )
+            write_json(self.path, self._mine)
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.path.unlink(missing_ok=True)
@@ -157,15 +160,10 @@ class Claim:
     @staticmethod
     def holder(path: Path) -> dict[str, Any] | None:
         """The live holder of the claim at `path`, or None. A holder on another host counts as live."""
-        try:
-            text = path.read_text()
-            unknown: dict[str, Any] = {"host": socket.gethostname(), "pid": "?", "born": ""}
-            holder: dict[str, Any] = json.loads(text) if text else unknown  # empty: being written this instant
-        except (FileNotFoundError, json.JSONDecodeError):
+        holder = read_json(path)
+        if holder is None or (holder["host"] == socket.gethostname() and _birth(holder["pid"]) != holder["born"]):
             return None
-        if holder["host"] == socket.gethostname() and text and _birth(holder["pid"]) != holder["born"]:
-            return None
-        return holder
+        return dict(holder)
 
 
 def _birth(pid: int) -> str:

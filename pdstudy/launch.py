@@ -61,13 +61,15 @@ class _Slot:
         self.process: subprocess.Popen[str] | None = None
 
     def give(self, item: Item, task: dict[str, Any]) -> None:
+        self.item = item
         if self.process is None or self.process.poll() is not None:
             self._start()
         assert self.process is not None
         assert self.process.stdin is not None
-        self.item = item
-        self.process.stdin.write(json.dumps(task) + "\n")
-        self.process.stdin.flush()
+        # A worker that dies before it reads this reports it by its end, like any that dies at work.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(task) + "\n")
+            self.process.stdin.flush()
 
     def _start(self) -> None:
         # One thread per slot: two busy threads on two busy cores stall each other (reports/NOTES.md).
@@ -86,7 +88,9 @@ class _Slot:
         assert process.stdout is not None
         for line in process.stdout:
             self._events.put((self, json.loads(line)))
-        self._events.put((self, {"event": "died", "code": process.wait()}))
+        code = process.wait()
+        if process is self.process:  # else a new worker has long taken its place
+            self._events.put((self, {"event": "died", "code": code}))
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -108,7 +112,7 @@ class _Slot:
 
 def run_plan(plan: Plan, workspace: Workspace, *, slots: int, view: View) -> Outcome:
     """Make everything that a plan lacks. Raises `Claimed` where another process is running this study."""
-    with Claim(workspace.root / "studies" / f"{plan.study.name}.claim"):
+    with Claim(workspace.root / "studies" / f"{plan.study.name}.claim", f"study {plan.study.name}"):
         return _Driver(plan, workspace, slots, view).run()
 
 

@@ -90,7 +90,7 @@ def perform(task: Task, progress: Progress, should_stop: ShouldStop) -> str:
             raise StopWork
 
     claim = Path(task.workspace) / "claims" / f"{task.kind}-{task.key.replace('/', '-')}"
-    with Claim(claim):
+    with Claim(claim, f"{task.kind} {task.key}"):
         try:
             if isinstance(task.subject, Corpus):
                 return _corpus(task, task.subject, stoppable)
