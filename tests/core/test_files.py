@@ -47,7 +47,8 @@ def test_a_last_line_cut_short_is_left_out(tmp_path: Path) -> None:
 def test_a_claim_excludes_others_and_names_the_holder(tmp_path: Path) -> None:
     path = tmp_path / "claims" / "student-1"
     with Claim(path, "student 1"):
-        with pytest.raises(Claimed, match=f"student 1 is in the hands of process {os.getpid()}"), Claim(path, "student 1"):
+        message = f"student 1 is in the hands of process {os.getpid()}"
+        with pytest.raises(Claimed, match=message), Claim(path, "student 1"):
             pass
         assert Claim.holder(path) is not None
     assert not path.exists()
@@ -55,10 +56,8 @@ def test_a_claim_excludes_others_and_names_the_holder(tmp_path: Path) -> None:
 
 def test_the_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "claim"
-    code = (
-        f"import os; from pathlib import Path; from pdstudy.files import Claim; Claim(Path({str(path)!r}), "it").__enter__()"
-    )
-    subprocess.run([sys.executable, "-c", code + "; os._exit(9)"], check=False)
+    code = f"from pathlib import Path; from pdstudy.files import Claim; Claim(Path({str(path)!r}), 'it').__enter__()"
+    subprocess.run([sys.executable, "-c", code + "; import os; os._exit(9)"], check=False)
     assert json.loads(path.read_text())["pid"] != os.getpid()
     assert Claim.holder(path) is None
     with Claim(path, "student 1"):
@@ -79,7 +78,7 @@ def test_of_many_who_take_over_one_dead_claim_one_wins(tmp_path: Path) -> None:
         f"path = Path({str(path)!r})\n"
         "for _ in range(30):\n"
         "    try:\n"
-        "        with Claim(path, "student 1"):\n"
+        "        with Claim(path, 'it'):\n"
         f"            with open({str(tmp_path / 'inside')!r}, 'x'): time.sleep(0.002)\n"
         f"            Path({str(tmp_path / 'inside')!r}).unlink()\n"
         "    except Claimed: time.sleep(0.001)\n"
