@@ -211,8 +211,8 @@ class Placement:
     `threads` are torch's intra-op threads on a CPU; `save_minutes` is the time between checkpoints for resuming;
     `activation_checkpointing` recomputes each block in the backward pass (less memory, a third more computation);
     `compile` compiles each block; `attention` "auto" is flash attention where it is installed and fits, else torch's
-    own; `workers` threads read batches ahead; `replicas` copies of the model are each sharded over the ranks of one
-    copy (1: sharded over all ranks).
+    own; `read_ahead` is how many steps a thread reads ahead; `replicas` copies of the model are each sharded over the
+    ranks of one copy (1: sharded over all ranks).
     """
 
     micro_batch_tokens: int | None = None
@@ -221,7 +221,7 @@ class Placement:
     activation_checkpointing: bool = False
     compile: bool = False
     attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
-    workers: int = 0
+    read_ahead: int = 0
     replicas: int = 1
 
     def check(self) -> Iterator[Problem]:
@@ -229,8 +229,8 @@ class Placement:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 yield Problem(name, value, "above 0")
-        if self.workers < 0:
-            yield Problem("workers", self.workers, "0 or more")
+        if self.read_ahead < 0:
+            yield Problem("read_ahead", self.read_ahead, "0 or more")
 
 
 def normal_form(run: Run) -> Run:

@@ -71,14 +71,12 @@ def _vocabulary_tables(model: PreTrainedModel) -> list[tuple[str, Tensor]]:
 def _card(run: Run, key: str, parameters: int, evals: list[dict[str, Any]]) -> str:
     objective = run.objective
     if isinstance(objective, KD):
-        trained = (
-            f"distilled from a larger teacher while it was pre-trained: L = {1 - objective.alpha:g} L_lm + "
-            f"{objective.alpha:g} L_kd, {type(objective.loss).__name__} on the teacher's top-p-k distribution "
-            f"(p = {objective.truncation.p:g}, k = {objective.truncation.k}), teacher temperature "
-            f"{objective.temperature.tau:g}"
-        )
+        trained = "distilled from a teacher while it was pre-trained"
+        parts = {"share of distillation": objective.alpha, "loss": objective.loss, "teacher": objective.truncation,
+                 "temperature": objective.temperature}  # fmt: skip
+        how = ", (1 - alpha) L_lm + alpha L_kd; " + ", ".join(f"{name} `{part}`" for name, part in parts.items())
     else:
-        trained = "pre-trained with the plain language-modelling loss"
+        trained, how = "pre-trained", " with the plain language-modelling loss"
     rows = "".join(
         f"| {row['split']} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} | {row['tokens_scored']:,} |\n"
         for row in evals
@@ -90,9 +88,9 @@ tags:
 - pdstudy
 - {"distillation" if isinstance(objective, KD) else "pre-training"}
 ---
-# {parameters:,} parameters, {trained.split(":")[0].split(" with ")[0]}
+# {parameters:,} parameters, {trained}
 
-A research model made by pdstudy, run `{key}`: {trained}. It read {run.num_tokens:,} tokens
+A research model made by pdstudy, run `{key}`: {trained}{how}. It read {run.num_tokens:,} tokens
 ({run.num_steps:,} steps of {run.tokens_per_step:,}, context {run.view.context}), peak learning rate
 {run.optimiser.lr:g}, seed {run.seed}.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,18 +43,18 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> MicroBatch:
         """The same on a device; copies overlap with computation where the source is pinned."""
-        return _to(self, device)
+        return _each_tensor(self, lambda tensor: tensor.to(device, non_blocking=True))
 
 
-def _to(value: T, device: torch.device) -> T:
-    """A dataclass of tensors, on a device."""
+def _each_tensor(value: T, change: Callable[[Tensor], Tensor]) -> T:
+    """A dataclass of tensors with each of them changed."""
     moved: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
         if isinstance(item, Tensor):
-            moved[field.name] = item.to(device, non_blocking=True)
+            moved[field.name] = change(item)
         elif dataclasses.is_dataclass(item) and not isinstance(item, type):
-            moved[field.name] = _to(item, device)
+            moved[field.name] = _each_tensor(item, change)
     return dataclasses.replace(value, **moved)
 
 
@@ -61,11 +62,18 @@ class Feed:
     """A rank's batches as a pure function of the step: nothing to save, nothing to restore.
 
     Rank r of R takes the r-th of R equal pieces of each step. Raises `ConfigError` where the sequences of a step
-    cannot be divided so, or `placement.micro_batch_tokens` is below one sequence.
+    cannot be divided so, or `placement.micro_batch_tokens` is below one sequence. `packed`: see `micro_batch`.
     """
 
     def __init__(
-        self, run: Run, corpus: TokenCorpus, store: StoreReader | None, placement: Placement, world: World
+        self,
+        run: Run,
+        corpus: TokenCorpus,
+        store: StoreReader | None,
+        placement: Placement,
+        world: World,
+        *,
+        packed: bool = False,
     ) -> None:
         count = run.sequences_per_step
         if count % world.size:
@@ -84,31 +92,63 @@ class Feed:
                 f"placement.micro_batch_tokens: found {bound}; allowed: at least one sequence, {run.view.context} "
                 f"tokens"
             )
+        self._ahead: dict[int, Future[tuple[int, Iterable[MicroBatch]]]] = {}
+        self._reach = placement.read_ahead
+        # One thread: reading is quick beside a step, and the store's reader is not made for two.
+        self._thread = ThreadPoolExecutor(1) if self._reach else None
+        self._packed = packed
         self._parts = np.array_split(self._rows, -(-len(self._rows) // (bound // run.view.context)))
 
     def step(self, step: int) -> tuple[int, Iterator[tuple[bool, MicroBatch]]]:
         """The number of valid tokens of all of step `step` (0-based), and the rank's micro-batches of it, as equal
         as they can be, each with whether it is the last."""
-        batch = read(self._stream, self._run.view, step_sequences(self._run, step))
+        valid, parts = self._load(step) if self._thread is None else self._loaded(step, self._thread)
         last = len(self._parts) - 1
-        parts = ((number == last, self._micro_batch(batch, part)) for number, part in enumerate(self._parts))
-        return int((batch.targets >= 0).sum()), parts
+        return valid, ((number == last, part.to(self._device)) for number, part in enumerate(parts))
+
+    def _load(self, step: int) -> tuple[int, Iterable[MicroBatch]]:
+        batch = read(self._stream, self._run.view, step_sequences(self._run, step))
+        return int((batch.targets >= 0).sum()), (self._micro_batch(batch, part) for part in self._parts)
+
+    def _loaded(self, step: int, thread: ThreadPoolExecutor) -> tuple[int, Iterable[MicroBatch]]:
+        for coming in range(step, min(step + self._reach + 1, self._run.num_steps)):
+            if coming not in self._ahead:
+                self._ahead[coming] = thread.submit(self._whole, coming)
+        return self._ahead.pop(step).result()
+
+    def _whole(self, step: int) -> tuple[int, Iterable[MicroBatch]]:
+        valid, parts = self._load(step)
+        pin = self._device.type == "cuda"  # so that the copy to the device does not wait
+        return valid, [_each_tensor(part, Tensor.pin_memory) if pin else part for part in parts]
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
 
     def _micro_batch(self, batch: Batch, rows: np.ndarray) -> MicroBatch:
         signal = None
         if self._store is not None:
             assert isinstance(self._run.objective, KD)
             signal = self._store.signal(batch.sequences[rows], self._run.objective.truncation)
-        return micro_batch(batch, rows, signal).to(self._device)
+        return micro_batch(batch, rows, signal, packed=self._packed)
 
 
-def micro_batch(batch: Batch, rows: np.ndarray, signal: SparseTargets | None = None) -> MicroBatch:
-    """Rows of a batch as tensors; where documents are respected, with positions and a mask that start anew at each."""
+def micro_batch(
+    batch: Batch, rows: np.ndarray, signal: SparseTargets | None = None, *, packed: bool = False
+) -> MicroBatch:
+    """Rows of a batch as tensors; where documents are respected, with positions that start anew at each.
+
+    What attention may look at is then said by a mask, or with `packed`, for flash attention, by the positions alone:
+    all rows are one row, in which every document is a sequence.
+    """
     inputs = torch.from_numpy(batch.inputs[rows])
     targets = torch.from_numpy(batch.targets[rows]).flatten()
     if batch.documents is None:
         return MicroBatch(inputs, targets, signal=signal)
     documents = torch.from_numpy(batch.documents[rows])
+    if packed:
+        return MicroBatch(inputs.view(1, -1), targets, positions_within(documents).view(1, -1), signal=signal)
     return MicroBatch(inputs, targets, positions_within(documents), document_mask(documents), signal)
 
 

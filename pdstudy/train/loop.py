@@ -41,6 +41,7 @@ def train(
     store: Path | None,
     evaluations: tuple[Heldout, ...],
     placement: Placement = Placement(),  # noqa: B008 (frozen)
+    relatives: tuple[RunDir, ...] = (),
     progress: Callable[[str, float], None] = quiet,
     should_stop: Callable[[], bool] = never,
 ) -> str:
@@ -49,14 +50,21 @@ def train(
     Goes on from the newest checkpoint by itself; "stopped" means that `should_stop` was true at the end of a step:
     all is saved, and calling again continues. Every rank of a run calls this; ranks come from the environment
     (torchrun, submitit), and it is enough that one of them is told to stop. `store` holds the teacher's distributions
-    where the objective has a teacher. Raises `ConfigError` on what does not fit together, before anything is trained.
+    where the objective has a teacher. `relatives` are runs that may begin alike: a new run starts from the latest of
+    their checkpoints that lies on its own way (provenance says so; the result is the same).
+
+    Raises `ConfigError` on what does not fit together, before anything is trained, and on a disk that cannot be
+    written.
     """
     if (finished := directory.result()) is not None:
         return str(finished["state"])
     try:
         with open_world(replicas=placement.replicas, sharded=run.precision != "float32") as world:
-            session = Session(run, directory, corpus, store, evaluations, placement, progress, world)
-            return _train(session, should_stop)
+            session = Session(run, directory, corpus, store, evaluations, placement, progress, relatives, world)
+            try:
+                return _train(session, should_stop)
+            finally:
+                session.feed.close()
     except OSError as error:
         raise ConfigError(
             f"{directory.path} cannot be written: {error}; what is there is whole: make room and run again"

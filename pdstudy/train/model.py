@@ -20,9 +20,8 @@ from pdstudy.distill.head import fused_loss
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD, LM
 from pdstudy.shapes import Shape, Student, TransformersConfig
+from pdstudy.train.attention import CAUSAL_SDPA, Attention
 from pdstudy.train.feed import MicroBatch
-
-ATTENTION = "sdpa"
 
 
 def transformers_config(student: Student) -> PretrainedConfig:
@@ -63,7 +62,9 @@ def _refuse_dropout(config: PretrainedConfig) -> None:
             raise ConfigError(f"student.settings: found {name}={value}; allowed: 0 (add ({name!r}, 0.0) to settings)")
 
 
-def build_model(student: Student, *, seed: int, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def build_model(
+    student: Student, *, seed: int, dtype: torch.dtype = torch.float32, attention: Attention = "sdpa"
+) -> PreTrainedModel:
     """The student at its initial weights, on the CPU: a function of `student`, `seed` and `dtype` alone.
 
     The global random state is neither read nor changed. Raises `ConfigError` where the model's logits are not its
@@ -72,7 +73,9 @@ def build_model(student: Student, *, seed: int, dtype: torch.dtype = torch.float
     config = transformers_config(student)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = _from_config(config, ATTENTION).to(dtype)
+        # A Shape's layers all see everything before them; other models may have windows, which need built masks.
+        plain = attention == "sdpa" and isinstance(student, Shape)
+        model: PreTrainedModel = _from_config(config, CAUSAL_SDPA if plain else attention).to(dtype)
     if isinstance(student, TransformersConfig):
         _refuse_other_logits(model, student.model_type)
     return _with_loss(model)
@@ -80,7 +83,7 @@ def build_model(student: Student, *, seed: int, dtype: torch.dtype = torch.float
 
 def load_exported(folder: Path) -> PreTrainedModel:
     """A model that the trainer exported, with its loss, on the CPU in float32."""
-    return _with_loss(AutoModelForCausalLM.from_pretrained(folder, attn_implementation=ATTENTION))
+    return _with_loss(AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa"))
 
 
 def _with_loss(model: PreTrainedModel) -> PreTrainedModel:

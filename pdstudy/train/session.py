@@ -16,12 +16,14 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import StoreSpec
 from pdstudy.distill.store import StoreReader, open_store
 from pdstudy.evaluate.heldout import evaluate, sequences_of
-from pdstudy.files import read_json, read_jsonl, truncate_jsonl, write_json
-from pdstudy.normal import ConfigError
+from pdstudy.files import read_json, read_jsonl, truncate_jsonl, write_json, write_jsonl
+from pdstudy.normal import ConfigError, fingerprint
 from pdstudy.objective import KD
 from pdstudy.rundir import RunDir
+from pdstudy.train import attention
 from pdstudy.train import model as models
-from pdstudy.train.checkpoint import Checkpoints
+from pdstudy.train.branch import lasting_steps, starting_point
+from pdstudy.train.checkpoint import Checkpoints, step_of
 from pdstudy.train.export import export
 from pdstudy.train.feed import Feed
 from pdstudy.train.metrics import Clock, Diverged, Recorder, peak_memory_bytes
@@ -46,14 +48,17 @@ class Session:
         evaluations: tuple[Heldout, ...],
         placement: Placement,
         progress: Callable[[str, float], None],
+        relatives: tuple[RunDir, ...],
         world: World,
     ) -> None:
         self.run, self.directory, self.corpus, self.evaluations = run, directory, corpus, evaluations
-        self.placement, self.progress, self.world = placement, progress, world
+        self.placement, self.progress, self.relatives, self.world = placement, progress, relatives, world
         _check(run, corpus, evaluations)
         torch.set_num_threads(placement.threads)
-        self.feed = Feed(run, corpus, _open_store(run, store, corpus), placement, world)
-        self.model = models.build_model(run.student, seed=run.seed).to(world.device)
+        self.attention = attention.choose(placement.attention, precision=run.precision, device=world.device)
+        packed = self.attention == "flash_attention_2"
+        self.feed = Feed(run, corpus, _open_store(run, store, corpus), placement, world, packed=packed)
+        self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(world.device)
         self.parameters = models.parameter_counts(self.model)
         lay_out(self.model, placement, world, run.precision)
         self.optimiser = adamw(self.model, run.optimiser)
@@ -67,7 +72,8 @@ class Session:
             tokens_per_step=run.tokens_per_step,
             flops_per_token=3 * self.forward_flops,
         )
-        self.checkpoints = Checkpoints(directory.checkpoints, self.model, self.optimiser, world)
+        self.lasting = lasting_steps(run)
+        self.checkpoints = Checkpoints(directory.checkpoints, self.model, self.optimiser, world, self.lasting)
         self._last_save = self._last_status = time.monotonic()
         self.attempt = world.on_main(self._open_directory)
 
@@ -78,7 +84,7 @@ class Session:
         earlier = [*before.pop("earlier"), before] if before else []
         now = provenance.collect(
             attempt=len(earlier) + 1,
-            attention=models.ATTENTION,
+            attention=self.attention,
             device=provenance.device_name(),
             ranks=self.world.size,
             threads=torch.get_num_threads(),
@@ -87,17 +93,36 @@ class Session:
         return len(earlier) + 1
 
     def resume(self) -> int:
-        """Restore the newest checkpoint, if any, and drop rows that will be written again; the steps completed."""
+        """Restore the newest checkpoint, or that of a relative, and drop rows that will be written again.
+
+        Returns the steps completed.
+        """
         step = 0
-        newest = self.checkpoints.newest()
+        newest = self.checkpoints.newest() or self.world.on_main(self._branch)
         if newest is not None:
-            trainer = self.checkpoints.load(newest)
+            trainer = self.checkpoints.load(Path(newest))
             step = trainer["step"]
             self.clock.seconds.update(trainer["seconds"])
             self.recorder.resume(trainer["pending"], step)
         self.world.on_main(lambda: self._drop_rows_after(step))
         self._status("running", step)
         return step
+
+    def _branch(self) -> str | None:
+        """The checkpoint of a relative to start from, its rows made this run's own."""
+        found = starting_point(self.run, self.relatives)
+        if found is None:
+            return None
+        relative, path = found
+        step = step_of(path)
+        wanted = {fingerprint(heldout) for heldout in self.evaluations}
+        write_jsonl(self.directory.metrics_file, (r for r in read_jsonl(relative.metrics_file) if r["step"] <= step))
+        evals = (r for r in read_jsonl(relative.evals_file) if r["step"] <= step and not r["final"])
+        write_jsonl(self.directory.evals_file, (r for r in evals if r["eval"] in wanted))
+        provenance_file = self.directory.path / "provenance.json"
+        branch = {"branched_from": {"run": relative.key, "step": step}}
+        write_json(provenance_file, {**read_json(provenance_file), **branch})
+        return str(path)
 
     def _drop_rows_after(self, step: int) -> None:
         truncate_jsonl(self.directory.metrics_file, step)
@@ -114,11 +139,12 @@ class Session:
             if heldout.every_tokens is not None and self._crosses(heldout.every_tokens, step):
                 self._evaluate(heldout, step)
         self.checkpoints.publish()
-        if step % AGREE_EVERY[self.world.device.type] and self.world.size > 1:
-            return False
         due = time.monotonic() - self._last_save > 60 * self.placement.save_minutes
-        stop, due = self.world.any(stop, due)
-        if stop or due:
+        if self.world.size == 1 or step % AGREE_EVERY[self.world.device.type] == 0:
+            stop, due = self.world.any(stop, due)
+        else:
+            stop = due = False
+        if stop or due or step in self.lasting:
             self._save(step, background=not stop)
         return stop
 

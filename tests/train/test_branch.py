@@ -1,0 +1,61 @@
+"""Runs that begin alike may share their beginning."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pdstudy.config import WSD, AdamW, Heldout, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.files import read_jsonl
+from pdstudy.rundir import RunDir
+from pdstudy.train.branch import lasting_steps, shared_steps
+from pdstudy.train.checkpoint import step_of, whole
+from pdstudy.train.loop import train
+
+
+@pytest.fixture(scope="module")
+def stable(small_run: Run) -> Run:
+    """16 steps, the last 4 of them decay."""
+    return dataclasses.replace(small_run, steps=16, schedule=WSD(warmup_tokens=1024, decay_tokens=2048))
+
+
+def test_runs_share_what_comes_before_the_first_difference(small_run: Run, stable: Run) -> None:
+    longer = dataclasses.replace(stable, steps=24)
+    assert shared_steps(stable, stable) == 16
+    assert shared_steps(stable, longer) == shared_steps(longer, stable) == 12
+    assert lasting_steps(stable) == (12,)
+    assert lasting_steps(longer) == (20,)
+    assert shared_steps(small_run, dataclasses.replace(small_run, steps=30)) == 4  # the warm-up of a cosine
+    for change in ({"seed": 1}, {"optimiser": AdamW(lr=1e-3)}, {"tokens_per_step": 1024}):
+        assert shared_steps(stable, dataclasses.replace(longer, **change)) == 0
+
+
+def test_a_branch_ends_as_the_run_that_began_at_the_beginning(
+    stable: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
+) -> None:
+    longer = dataclasses.replace(stable, steps=24)
+    trunk, branch, whole_run, other = (RunDir(tmp_path / name) for name in ("trunk", "branch", "whole", "other"))
+    common = {"corpus": corpus, "store": None, "evaluations": heldout}
+    train(stable, trunk, **common)
+    assert [step_of(path) for path in whole(trunk.checkpoints)] == [12, 16]
+    train(dataclasses.replace(stable, seed=1), other, **common)
+    train(longer, whole_run, **common)
+    seen: list[int] = []
+    train(
+        longer, branch, **common, relatives=(other, trunk),
+        progress=lambda what, share: seen.append(round(share * 24)),
+    )  # fmt: skip
+    assert seen[0] == 12
+    provenance = json.loads((branch.path / "provenance.json").read_text())
+    assert provenance["branched_from"] == {"run": "trunk", "step": 12}
+    for file in ("metrics.jsonl", "evals.jsonl"):
+        rows = [[(r["step"], r["loss"]) for r in read_jsonl(d.path / file)] for d in (branch, whole_run)]
+        assert rows[0] == rows[1]
+    weights = [load_file(d.model / "model.safetensors") for d in (branch, whole_run)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -1,0 +1,69 @@
+"""One run, started in every way: in process, as a command, under torchrun."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from pdstudy.config import Heldout, Placement, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.files import read_jsonl
+from pdstudy.rundir import RunDir
+from pdstudy.train.assignment import Assignment, main
+from pdstudy.train.loop import train
+from tests.train import ranks
+
+
+def test_the_same_run_by_its_assignment_and_under_torchrun(
+    small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
+) -> None:
+    run, file = dataclasses.replace(small_run, steps=6), tmp_path / "assignment.json"
+    inside, assigned, two = (RunDir(tmp_path / name) for name in ("inside", "assigned", "two"))
+    train(run, inside, corpus=corpus, store=None, evaluations=heldout)
+    Assignment(run, assigned.path, corpus.directory, None, heldout).write(file)
+    assert main(file) == 0
+    Assignment(run, two.path, corpus.directory, None, heldout).write(file)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*torchrun, "-m", "pdstudy.train", str(file)], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    for directory in (assigned, two):
+        assert [row["step"] for row in read_jsonl(directory.metrics_file)] == [1, 2, 3, 4, 5, 6]
+    expected, same, near = (load_file(d.model / "model.safetensors") for d in (inside, assigned, two))
+    for name, value in expected.items():
+        assert same[name].equal(value)
+        assert (near[name] - value).norm() < 1e-4 * value.norm()
+
+
+def test_a_wrong_assignment_is_one_line(
+    small_run: Run, corpus: TokenCorpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "assignment.json"
+    Assignment(small_run, tmp_path / "run", corpus.directory, placement=Placement(micro_batch_tokens=8)).write(file)
+    assert main(file) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pdstudy: placement.micro_batch_tokens: found 8")
+    assert main(tmp_path / "none.json") == 2
+
+
+def assigned(file: Path) -> None:
+    raise SystemExit(main(file))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_bfloat16_trains_float32_weights(
+    size: int, small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
+) -> None:
+    full, mixed = RunDir(tmp_path / "full"), RunDir(tmp_path / "mixed")
+    train(small_run, full, corpus=corpus, store=None, evaluations=heldout)
+    run, file = dataclasses.replace(small_run, precision="bfloat16"), tmp_path / "assignment.json"
+    Assignment(run, mixed.path, corpus.directory, None, heldout).write(file)
+    ranks.run(size, assigned, file)
+    assert {str(value.dtype) for value in load_file(mixed.model / "model.safetensors").values()} == {"torch.float32"}
+    for ours, theirs in zip(mixed.result()["evals"], full.result()["evals"], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=0.03)
+        assert ours["loss"] != theirs["loss"]
