@@ -23,12 +23,12 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def declared_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Functions and classes of some modules as documents, so that a sequence holds several."""
+    """Paragraphs of some modules as documents, so that a sequence holds several."""
     file = tmp_path_factory.mktemp("texts") / "texts.jsonl"
     library = Path(json.__file__).parent.parent
     with file.open("w") as out:
         for module in sorted(library.glob("[a-d]*.py")):
-            for text in module.read_text(errors="ignore").split("\n\n\n"):
+            for text in module.read_text(errors="ignore").split("\n\n"):
                 out.write(json.dumps({"text": text}) + "\n")
     return Corpus(
         sources=(LocalFiles(paths=(str(file),)),),
