@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pdstudy.normal import Problem, declared
+from pdstudy.losses import NLL, AnyTemperature, Divergence, Renormalise, Rest, Temperature, undefined
+from pdstudy.mixing import Everywhere, Mix, Steady, TokenRule
+from pdstudy.normal import Problem, declared, neutral
 
 if TYPE_CHECKING:
     from pdstudy.config import Pretrained, Run
@@ -37,26 +39,6 @@ Truncation = TopPK
 
 
 @declared
-class Temperature:
-    """The teacher's kept logits are divided by `tau` before they are renormalised; the student stays at 1 and the loss
-    has no tau squared (the paper's Eq. 4)."""
-
-    tau: float = 1.0
-
-    def check(self) -> Iterator[Problem]:
-        if self.tau <= 0:
-            yield Problem("tau", self.tau, "above 0")
-
-
-@declared
-class NLL:
-    """Soft-label cross-entropy, -sum_S F(p)(v) log q(v), q over the whole vocabulary. Peng et al. 2024, section 3.3."""
-
-
-Divergence = NLL
-
-
-@declared
 class LM:
     """Cross-entropy on the data alone: alpha = 0."""
 
@@ -66,18 +48,23 @@ class KD:
     """(1 - alpha) L_lm + alpha L_kd with a teacher's truncated distribution.
 
     `alpha` is the share of distillation; at 0 the run is the LM run, teacher and all else left out of its identity.
-    The paper's best static value is 0.9 (its Table 4); 1 is its "vanilla" distillation.
+    The paper's best static value is 0.9 (its Table 4); 1 is its "vanilla" distillation. `rest` is what happens to the
+    mass that the truncation drops; `mix` moves alpha over training, `tokens` weighs it from token to token.
     """
 
     teacher: Run | Pretrained
     truncation: Truncation = TopPK()
-    temperature: Temperature = Temperature()
+    temperature: AnyTemperature = Temperature()
     loss: Divergence = NLL()
     alpha: float = 0.9
+    rest: Rest = neutral(Renormalise())
+    mix: Mix = neutral(Steady())
+    tokens: TokenRule = neutral(Everywhere())
 
     def check(self) -> Iterator[Problem]:
         if not 0 <= self.alpha <= 1:
             yield Problem("alpha", self.alpha, "0 to 1")
+        yield from undefined(self.rest, self.temperature, self.loss)
 
     @property
     def needs_teacher(self) -> bool:

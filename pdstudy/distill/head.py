@@ -1,24 +1,24 @@
 """The fused head: output projection, loss and all gradients, chunk by chunk, never tokens x vocabulary.
 
-Every loss here is, per row of logits z, `c * logsumexp(z) - sum_j t_j z_j` with a sparse target t, so its gradient is
-`c * softmax(z) - t`, which is formed in the buffer that held the logits. Distillation therefore costs what
-cross-entropy costs, and data and teacher are one sparse target of K + 1 entries.
-
-Gradients are computed in the forward and scaled in the backward: nothing is computed twice, and one chunk of logits is
-all that lives at a time beside the gradients themselves.
+Gradients are computed in the forward, in the buffer that held the logits, and scaled in the backward: nothing is
+computed twice, and one chunk of logits is all that lives at a time beside the gradients themselves. Distillation by a
+loss that is linear in the student's log-probabilities costs what cross-entropy costs (`linear`); others take a few
+passes more (`events`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from pdstudy.corpus.batches import IGNORED
+from pdstudy.distill.events import EventRows
+from pdstudy.distill.linear import LinearRows, is_linear
+from pdstudy.distill.mixing import token_share
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.targets import soft_targets
 from pdstudy.objective import KD, LM
 
 CHUNK_BYTES = 8 << 20
@@ -26,6 +26,25 @@ CHUNK_BYTES = 8 << 20
 
 CHUNK_ROWS = 192
 """Rows that a chunk has at least: fewer starve the matrix products at large vocabularies."""
+
+
+class Rows(Protocol):
+    """The losses of a chunk of C rows."""
+
+    def __call__(
+        self,
+        logits: Tensor,
+        gold: Tensor,
+        signal: SparseTargets | None,
+        lm_share: Tensor,
+        kd_share: Tensor,
+        gradients: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """(lm, kd) of each row, [C], from `logits` [C, vocab], which is overwritten.
+
+        With `gradients` it becomes the gradient of sum(lm_share * lm + kd_share * kd). Shares are [C]; `gold`, int64
+        [C], holds valid ids.
+        """
 
 
 def fused_loss(
@@ -49,48 +68,38 @@ def fused_loss(
     """
     if alpha and signal is None:
         raise ValueError(f"alpha is {alpha:g}, but there is no teacher signal")
-    rows = _Rows(targets, targets != IGNORED, signal, objective, alpha)
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    work = _Work(targets, signal, objective, alpha, divisor, vocab, dtype)
     size = chunk_rows or max(CHUNK_ROWS, CHUNK_BYTES // (vocab * dtype.itemsize))
     with torch.autocast(hidden.device.type, enabled=False):
-        loss, lm, kd = _FusedHead.apply(hidden, weight, rows, divisor, vocab, size, dtype, torch.is_grad_enabled())
+        loss, lm, kd = _FusedHead.apply(hidden, weight, work, size, torch.is_grad_enabled())
     return loss, {"lm": lm} if signal is None else {"lm": lm, "kd": kd}
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """What the loss needs besides logits, for all N rows."""
+class _Work:
+    """What the loss needs besides hidden states and weight, for all N rows."""
 
     targets: Tensor
-    valid: Tensor
     signal: SparseTargets | None
     objective: LM | KD
     alpha: float
+    divisor: float | Tensor
+    vocab: int
+    dtype: torch.dtype
 
-    def __call__(self, logits: Tensor, rows: slice, scale: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Loss sums (lm, kd) of a chunk; with a scale, turns `logits` into the scaled gradient in place."""
-        valid = self.valid[rows].to(logits.dtype)
-        gold = self.targets[rows].clamp(min=0)[:, None]  # any id will do where the target is ignored
-        gold_logits = logits.gather(1, gold)
-        if self.signal is not None:
-            assert isinstance(self.objective, KD)
-            part = self.signal.rows(rows)
-            soft = soft_targets(part, self.objective.temperature, logits.dtype)
-            soft_logits = logits.gather(1, part.ids)
-        top = logits.amax(1, keepdim=True)
-        total = logits.sub_(top).exp_().sum(1, keepdim=True)
-        normaliser = top + total.log()
-        lm = ((normaliser - gold_logits)[:, 0] * valid).sum(dtype=torch.float64)
-        kd = torch.zeros_like(lm)
-        if self.signal is not None:
-            kd = ((soft * (normaliser - soft_logits)).sum(1) * valid).sum(dtype=torch.float64)
-        if scale is not None:
-            share = (valid * scale)[:, None]
-            logits.mul_(share / total)
-            logits.scatter_add_(1, gold, share * -(1 - self.alpha))
-            if self.signal is not None:
-                logits.scatter_add_(1, part.ids, soft * (share * -self.alpha))
-        return lm, kd
+    def sums(self, logits: Tensor, part: slice, rows: Rows, gradients: bool) -> Tensor:
+        """Sums (loss, lm, kd) of a chunk, float64 [3]; with `gradients`, `logits` becomes the gradient of the loss."""
+        valid = (self.targets[part] != IGNORED).to(self.dtype)
+        gold = self.targets[part].clamp(min=0)  # any id will do where the target is ignored
+        signal = None if self.signal is None else self.signal.rows(part)
+        alpha = valid * self.alpha
+        if signal is not None and isinstance(self.objective, KD):
+            alpha = alpha * token_share(self.objective.tokens, signal, self.dtype)
+        scale = 1 / self.divisor
+        lm, kd = rows(logits, gold, signal, (valid - alpha) * scale, alpha * scale, gradients)
+        values = torch.stack([((valid - alpha) * lm + alpha * kd) * scale, valid * lm, valid * kd])
+        return values.sum(1, dtype=torch.float64)
 
 
 class _FusedHead(torch.autograd.Function):
@@ -99,25 +108,28 @@ class _FusedHead(torch.autograd.Function):
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
-        rows: _Rows,
-        divisor: float | Tensor,
-        vocab: int,
+        work: _Work,
         size: int,
-        dtype: torch.dtype,
         grad_enabled: bool,  # under no_grad, needs_input_grad is still true
     ) -> tuple[Tensor, Tensor, Tensor]:
+        dtype, vocab = work.dtype, work.vocab
         of_hidden, of_weight = (grad_enabled and needed for needed in ctx.needs_input_grad[:2])
-        scale = torch.as_tensor(1 / divisor, dtype=dtype, device=hidden.device)
+        objective = work.objective
+        rows: Rows
+        if isinstance(objective, LM) or is_linear(objective):
+            rows = LinearRows(objective)
+        else:
+            rows = EventRows(objective)
         table = weight[:vocab].to(dtype)
         grad_hidden = torch.empty_like(hidden, dtype=dtype) if of_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=dtype) if of_weight else None
-        sums = torch.zeros(2, dtype=torch.float64, device=hidden.device)
+        sums = torch.zeros(3, dtype=torch.float64, device=hidden.device)
         buffer = torch.empty(min(size, len(hidden)), vocab, dtype=dtype, device=hidden.device)
         for start in range(0, len(hidden), size):
             part = slice(start, min(start + size, len(hidden)))
             states = hidden[part].to(dtype)
             logits = torch.mm(states, table.t(), out=buffer[: len(states)])
-            sums += torch.stack(rows(logits, part, scale if of_hidden or of_weight else None))
+            sums += work.sums(logits, part, rows, of_hidden or of_weight)
             if grad_hidden is not None:
                 torch.mm(logits, table, out=grad_hidden[part])
             if grad_weight is not None:
@@ -126,10 +138,9 @@ class _FusedHead(torch.autograd.Function):
             None if grad_hidden is None else grad_hidden.to(hidden.dtype),
             None if grad_weight is None else grad_weight.to(weight.dtype),
         )
-        lm, kd = sums[0].clone(), sums[1].clone()
+        loss, lm, kd = sums[0].to(dtype), sums[1].clone(), sums[2].clone()
         ctx.mark_non_differentiable(lm, kd)
-        loss = ((1 - rows.alpha) * lm + rows.alpha * kd) / divisor
-        return loss.to(dtype), lm, kd
+        return loss, lm, kd
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
@@ -138,4 +149,4 @@ class _FusedHead(torch.autograd.Function):
         if grads is None:
             raise RuntimeError("the fused head's gradients were used already; call backward once per loss")
         scaled = tuple(None if g is None else g.mul_(grad_outputs[0]) for g in grads)
-        return (*scaled, None, None, None, None, None, None)
+        return (*scaled, None, None, None)

@@ -1,10 +1,28 @@
-"""The share of distillation over training."""
+"""The share of distillation, over training and from token to token."""
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.mixing import ByConfidence, ByEntropy, Routed, TokenRule
 from pdstudy.objective import KD, LM
 
 
 def alpha_at(objective: LM | KD, step: int, total_steps: int) -> float:
     """Alpha of step `step` (0-based) of `total_steps`."""
-    return objective.alpha if isinstance(objective, KD) else 0.0
+    return objective.alpha * objective.mix.factor(step / total_steps) if isinstance(objective, KD) else 0.0
+
+
+def token_share(rule: TokenRule, signal: SparseTargets, dtype: torch.dtype) -> Tensor:
+    """The weight of each token's alpha, [N], 0 to 1."""
+    if isinstance(rule, ByEntropy):
+        return (signal.entropy.to(dtype) / rule.full).clamp(max=1)
+    if isinstance(rule, ByConfidence):
+        return 1 - signal.log_probs[:, 0].to(dtype).exp()
+    if isinstance(rule, Routed):
+        if signal.entropy_rank is None:
+            raise ValueError("routing needs the rank of each token's entropy, which only a store's reader gives")
+        return (signal.entropy_rank >= rule.share).to(dtype)
+    return torch.ones_like(signal.entropy, dtype=dtype)

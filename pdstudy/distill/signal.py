@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,9 @@ class SparseTargets:
     log-probabilities; places that a row does not use hold id 0 and -inf. The first place of every row is used.
     Columns, float32 [N]: `tail` is the probability outside the kept ids, `gold` the log-probability of the target id,
     `log_normaliser` the log-sum-exp of the teacher's logits, `entropy` (nats) and `std` (of the logits) are those of
-    the full distribution.
+    the full distribution. Where a store was captured for it, `tempered` (float32 [N, len(taus)]) is the sum of
+    p^(1/tau) outside the kept ids, for each of `taus`. `entropy_rank` (float32 [N], from a store's reader) is the share
+    of the slice's tokens with a lower entropy.
     """
 
     ids: Tensor
@@ -29,21 +32,34 @@ class SparseTargets:
     log_normaliser: Tensor
     entropy: Tensor
     std: Tensor
+    tempered: Tensor | None = None
+    taus: tuple[float, ...] = ()
+    entropy_rank: Tensor | None = None
+
+    def tail_at(self, tau: float) -> Tensor:
+        """The sum of p^(1/tau) outside the kept ids, [N]. Raises `KeyError` where the signal does not have it."""
+        if tau == 1:
+            return self.tail
+        if tau not in self.taus or self.tempered is None:
+            raise KeyError(f"the signal has no tail at tau = {tau:g}, only at {(1.0, *self.taus)}")
+        return self.tempered[:, self.taus.index(tau)]
 
     def rows(self, part: slice) -> SparseTargets:
         """The signal of a range of positions (views, no copies)."""
-        return SparseTargets(**{f.name: getattr(self, f.name)[part] for f in dataclasses.fields(self)})
+        fields: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        taken: dict[str, Any] = {n: v[part] if isinstance(v, Tensor) else v for n, v in fields.items()}
+        return SparseTargets(**taken)
 
     @staticmethod
     def concatenate(parts: Sequence[SparseTargets]) -> SparseTargets:
         """All rows in order, as wide as the widest part."""
         width = max(part.ids.shape[1] for part in parts)
-        columns: dict[str, list[Tensor]] = {f.name: [] for f in dataclasses.fields(SparseTargets)}
-        for part in parts:
-            for name, column in columns.items():
-                value = getattr(part, name)
-                if value.ndim == 2:
-                    unused = 0 if name == "ids" else -torch.inf
-                    value = pad(value, (0, width - value.shape[1]), value=unused)
-                column.append(value)
-        return SparseTargets(**{name: torch.cat(values) for name, values in columns.items()})
+        joined: dict[str, Any] = {}
+        for field in dataclasses.fields(SparseTargets):
+            values = [getattr(part, field.name) for part in parts]
+            if field.name in ("ids", "log_probs"):
+                unused = 0 if field.name == "ids" else -torch.inf
+                values = [pad(v, (0, width - v.shape[1]), value=unused) for v in values]
+            if isinstance(values[0], Tensor):
+                joined[field.name] = torch.cat(values)
+        return dataclasses.replace(parts[0], **joined)

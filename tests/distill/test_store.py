@@ -39,7 +39,8 @@ def opened(
 
 
 def same(a: SparseTargets, b: SparseTargets) -> bool:
-    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    pairs = [(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a)]
+    return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in pairs)
 
 
 def only(directory: Path, suffix: str) -> Path:

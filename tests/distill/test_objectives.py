@@ -1,0 +1,125 @@
+"""Every combination that is defined against a dense float64 reference; every other is refused."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from pdstudy.config import Pretrained
+from pdstudy.distill.head import fused_loss
+from pdstudy.losses import (
+    KLD,
+    MSE,
+    NLL,
+    WTTM,
+    Adaptive,
+    AnyTemperature,
+    Decoupled,
+    Divergence,
+    JensenShannon,
+    NormKD,
+    OntoGold,
+    Plain,
+    Renormalise,
+    RenormaliseBoth,
+    Rest,
+    ReverseKL,
+    SkewKL,
+    Smooth,
+    Tail,
+    Temperature,
+    TotalVariation,
+    Weighted,
+    ZLoss,
+    undefined,
+)  # fmt: skip
+from pdstudy.objective import KD
+from tests.distill.dense import kd_rows, signal_of, support
+
+TEACHER = Pretrained(path="unread")
+N, WIDTH, VOCAB, PADDING = 14, 8, 60, 3
+TAUS = (0.5, 2.0, 4.0)
+ALPHA, DIVISOR = 0.8, 5.0
+
+RESTS: tuple[Rest, ...] = (Renormalise(), RenormaliseBoth(), Tail(), OntoGold(), Plain(), Smooth(), Decoupled())
+TEMPERATURES: tuple[AnyTemperature, ...] = (
+    Temperature(),
+    *(Temperature(tau=tau, both=both, squared=both) for tau in (0.5, 2.0, 4.0) for both in (False, True)),
+    Temperature(tau=2.0, squared=True),
+    NormKD(scale=1.0), NormKD(scale=0.5),
+    WTTM(tau=2.0), WTTM(tau=2.0, over="all"), WTTM(tau=0.5, weighted=False),
+    Adaptive(by="entropy", reference=1.5), Adaptive(by="std", reference=2.5, power=-0.5, tau=1.3),
+)  # fmt: skip
+LOSSES: tuple[Divergence, ...] = (
+    NLL(), KLD(), ReverseKL(), JensenShannon(), JensenShannon(beta=0.2), SkewKL(), TotalVariation(), MSE(on="logits"),
+    MSE(on="probabilities"), Weighted(terms=((0.7, NLL()), (0.4, KLD()))),
+    Weighted(terms=((1.0, KLD()), (1e-2, ZLoss()))),
+)  # fmt: skip
+
+
+def case(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """hidden, weight, teacher logits (float64), targets (two ignored)."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*size: int) -> Tensor:
+        # Exact in float32, so that both precisions see the same numbers.
+        return torch.randn(*size, generator=generator).double()
+
+    hidden, weight = normal(N, WIDTH), normal(VOCAB + PADDING, WIDTH) / 2
+    teacher = (hidden @ weight[:VOCAB].T + 0.7 * normal(N, VOCAB)).float().double()
+    targets = torch.where(torch.rand(N, generator=generator) < 0.5, teacher.argmax(1), torch.arange(N) * 4)
+    targets[3] = targets[9] = -100
+    return hidden, weight, teacher, targets
+
+
+def reference(hidden: Tensor, weight: Tensor, teacher: Tensor, targets: Tensor, mask: Tensor, kd: KD) -> Tensor:
+    logits = hidden @ weight[:VOCAB].T
+    valid = targets != -100
+    gold = targets.clamp(min=0)
+    lm = -torch.log_softmax(logits, 1).gather(1, gold[:, None])[:, 0]
+    return (((1 - ALPHA) * lm + ALPHA * kd_rows(logits, teacher, mask, gold, kd)) * valid).sum() / DIVISOR
+
+
+def combinations() -> Iterator[tuple[Rest, AnyTemperature]]:
+    for rest, temperature in itertools.product(RESTS, TEMPERATURES):
+        if any(not list(undefined(rest, temperature, loss)) for loss in LOSSES):
+            yield rest, temperature
+
+
+@pytest.mark.parametrize(("rest", "temperature"), combinations(), ids=str)
+def test_every_defined_loss_matches_the_dense_reference(rest: Rest, temperature: AnyTemperature) -> None:
+    hidden, weight, teacher, targets = case()
+    hidden.requires_grad_(), weight.requires_grad_()
+    for (p, k), loss in itertools.product(((0.9, 12), (1.0, 3), (1.0, None)), LOSSES):
+        if list(undefined(rest, temperature, loss)) or (k is None and isinstance(rest, Smooth | Tail | Decoupled)):
+            continue
+        kd = KD(teacher=TEACHER, rest=rest, temperature=temperature, loss=loss)
+        mask = support(teacher, p, k)
+        want = reference(hidden, weight, teacher, targets, mask, kd)
+        want_grads = torch.autograd.grad(want, (hidden, weight))
+        for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-6)):
+            signal = signal_of(teacher, mask, targets.clamp(min=0), TAUS, dtype)
+            h, w = (x.detach().to(dtype).requires_grad_() for x in (hidden, weight))
+            got, _ = fused_loss(h, w, targets, signal, kd, ALPHA, DIVISOR, VOCAB, chunk_rows=5)
+            assert got.item() == pytest.approx(want.item(), rel=tolerance), loss
+            for mine, theirs in zip(torch.autograd.grad(got, (h, w)), want_grads):
+                assert (mine.double() - theirs).norm() < tolerance * theirs.norm(), (loss, dtype)
+
+
+@pytest.mark.parametrize("rest", [Tail(), Decoupled()])
+def test_nothing_outside_the_support(rest: Rest) -> None:
+    """K = V: the bucket is empty and the losses are the plain divergences."""
+    hidden, weight, teacher, targets = case()
+    signal = signal_of(teacher, torch.ones_like(teacher, dtype=torch.bool), targets.clamp(min=0), (), torch.float64)
+    w = weight.requires_grad_()
+    results = []
+    for rule in (rest, Renormalise()):
+        kd = KD(teacher=TEACHER, rest=rule, loss=KLD())
+        loss, _ = fused_loss(hidden, w, targets, signal, kd, ALPHA, DIVISOR, VOCAB)
+        results.append((loss.detach(), torch.autograd.grad(loss, w)[0]))
+    for a, b in zip(*results):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
