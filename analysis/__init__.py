@@ -24,7 +24,8 @@ Nothing here imports the trainer or torch. Import from the modules:
 
     laws        HOFFMANN, TIED, OVERTRAINING, ..., power_law(column, floor=True), SumOfPowers(name, terms, source=...)
     fit         fit(table, law, loss=COL, columns={"N": COL, "D": COL}, weights=, cluster=, delta=1e-3,
-                fixed={}, tied=()) -> Fit: .parameters, .objective, .agreeing/.polished, .predict(x), .summary(), .to_frame(), .plot()
+                fixed={}, tied=()) -> Fit: .parameters, .objective, .agreeing/.polished, .predict(x),
+                .summary(), .to_frame(), .plot()
     bootstrap   bootstrap(fit, n=4000, seed=0) -> Bootstrap: .intervals(), .errors(), .band(x, prediction=False),
                 .derived(function); TooFewRuns below 2k + 2 runs
 """

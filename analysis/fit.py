@@ -91,7 +91,7 @@ class Fit:
     def agreeing(self) -> int:
         """How many of the polished starts end at the best objective, within 1e-6 of it."""
         best = self.solution.objective[self._best()]
-        return int((self.solution.objective <= best * (1 + AGREE) + 1e-25).sum())
+        return int((self.solution.objective <= best * (1 + AGREE) + 0.5e-18 * len(self.points)).sum())
 
     @property
     def polished(self) -> int:
@@ -218,7 +218,7 @@ def search(problem: Problem) -> Fit:
     starts = starts[np.isfinite(starts).all(axis=1)]
     values = np.concatenate([problem.evaluate(starts[s], problem.sample)[0] for s in problem.slices(len(starts))])
     chosen = _choose(starts, values)
-    solution = minimise(problem, starts[chosen], problem.sample)
+    solution = minimise(problem, starts[chosen], problem.sample, alike=True)
     best = int(np.argmin(solution.objective))
     ok, reason = True, ""
     if not np.isfinite(solution.objective[best]):

@@ -27,11 +27,15 @@ class Solution:
     decrement: Array
 
 
-def minimise(problem: Problem, start: Array, sample: Sample, rounds: int = 6) -> Solution:
+def minimise(problem: Problem, start: Array, sample: Sample, *, alike: bool = False, rounds: int = 8) -> Solution:
     """Minimise from every row of `start` (S, k_free).
 
     Every round starts BFGS anew with a fresh curvature: with a Huber threshold far below the residuals the objective
     is nearly piecewise linear, and the curvature gathered on the way goes stale. Rows stop when a round gains nothing.
+
+    Args:
+        alike: all rows are the same minimisation from other starts, so those that are 1 % above the best after two
+            rounds needn't go on.
     """
     free = np.clip(start, problem.constraint.lower, problem.constraint.upper)
     objective = np.empty(len(free))
@@ -39,14 +43,18 @@ def minimise(problem: Problem, start: Array, sample: Sample, rounds: int = 6) ->
     for part in problem.slices(len(free)):
         rows = free[part]
         own = sample.take(part)
-        value = np.full(len(rows), np.inf)
+        value = np.full(len(rows), 1e300)
         left = np.full(len(rows), np.inf)
         active = np.arange(len(rows))
-        for _ in range(rounds):
+        for turn in range(rounds):
+            if turn:
+                rows[active] = _damped(problem, rows[active], own.take(active))
             rows[active], new, left[active] = _bfgs(problem, rows[active], own.take(active))
-            gained = ~(value[active] - new <= 1e-10 * np.abs(new))
+            gained = np.isfinite(new) & (new < value[active] - 1e-10 * np.abs(new))
             value[active] = new
             active = active[gained & (left[active] > TOLERANCE)]
+            if alike and turn:
+                active = active[value[active] <= 1.01 * value.min()]
             if not len(active):
                 break
         free[part], objective[part], decrement[part] = rows, value, left
@@ -57,12 +65,43 @@ def inverse(curvature: Array) -> Array:
     """Inverse of symmetric matrices (S, k, k) with tiny eigenvalues lifted, after scaling to a unit diagonal."""
     diagonal = np.sqrt(np.maximum(np.einsum("skk->sk", curvature), 1e-300))
     values, vectors = np.linalg.eigh(curvature / diagonal[:, :, None] / diagonal[:, None, :])
-    values = np.maximum(values, 1e-12 * values[:, -1:])
+    values = np.maximum(values, np.maximum(1e-12 * values[:, -1:], 1e-300))
     scaled = vectors / diagonal[:, :, None]
     return np.einsum("sij,sj,skj->sik", scaled, 1.0 / values, scaled)
 
 
-def _bfgs(problem: Problem, start: Array, sample: Sample, steps: int = 200) -> tuple[Array, Array, Array]:
+def _damped(problem: Problem, start: Array, sample: Sample, steps: int = 40) -> Array:
+    """Gauss-Newton with Marquardt's damping: follows a curved ridge, on which BFGS with its old curvature crawls."""
+    low, high = problem.constraint.lower, problem.constraint.upper
+    x = start.copy()
+    f, g = problem.evaluate(x, sample)
+    h = problem.curvature(x, sample)
+    damping = np.full(len(x), 1e-3)
+    rows = np.flatnonzero(np.isfinite(f))
+    for _ in range(steps):
+        if not len(rows):
+            break
+        held = ((x[rows] <= low) & (g[rows] > 0)) | ((x[rows] >= high) & (g[rows] < 0))
+        pull = np.where(held, 0.0, g[rows])
+        curved = np.where(held[:, :, None] | held[:, None, :], 0.0, h[rows])
+        diagonal = np.einsum("skk->sk", curved)
+        diagonal += damping[rows, None] * diagonal + 1e-14 * diagonal.max(axis=1, keepdims=True) + held + 1e-300
+        d = -np.linalg.solve(curved, pull[..., None])[..., 0]
+        d /= np.maximum(1.0, np.abs(d).max(axis=1, keepdims=True) / 5.0)
+        trial = np.clip(x[rows] + d, low, high)
+        value, gradient = problem.evaluate(trial, sample.take(rows))
+        better = value < f[rows]
+        gain = np.where(better, (f[rows] - value) / np.maximum(np.abs(value), 1e-300), np.inf)
+        done = rows[better]
+        x[done], f[done], g[done] = trial[better], value[better], gradient[better]
+        if len(done):
+            h[done] = problem.curvature(x[done], sample.take(done))
+        damping[rows] = np.where(better, np.maximum(damping[rows] / 5, 1e-12), damping[rows] * 4)
+        rows = rows[(damping[rows] < 1e6) & ~(better & (gain < 1e-9))]
+    return x
+
+
+def _bfgs(problem: Problem, start: Array, sample: Sample, steps: int = 120) -> tuple[Array, Array, Array]:
     """One run of BFGS per row; returns points, objectives and relative Newton decrements."""
     low, high = problem.constraint.lower, problem.constraint.upper
     end = start.copy()
@@ -107,7 +146,7 @@ def _search(
     x_new, f_new, g_new = x.copy(), f.copy(), np.zeros_like(x)
     moved = np.zeros(len(x), dtype=bool)
     rows = np.flatnonzero(going)
-    for _ in range(30):
+    for _ in range(20):
         if not len(rows):
             break
         trial = np.clip(x[rows] + step[rows, None] * d[rows], low, high)

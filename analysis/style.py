@@ -12,11 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # figures are files here; a display is never needed, and a cluster node has none
-
-import matplotlib.pyplot as plt
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -71,14 +67,15 @@ def plain(text: object) -> str:
 @contextmanager
 def styled() -> Iterator[None]:
     """Inside this context matplotlib has the style of the project, and outside what the user had."""
-    with plt.style.context(STYLE):
+    with matplotlib.style.context(STYLE):
         yield
 
 
 def panels(width: float = COLUMN, height: float = 2.4, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of this size in inches and its axes, row by row. Call inside `styled()`."""
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
-    return figure, list(axes.ravel())
+    # Not through pyplot, which would keep every figure in memory until it is closed.
+    figure = Figure(figsize=(width, height))
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
 def si(value: float, digits: int = 3) -> str:

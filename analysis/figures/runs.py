@@ -21,16 +21,18 @@ def learning_curves(
     seed: str = "seed",
     x_label: str = "training tokens",
     y_label: str = "loss (nats per token)",
-    wide: bool = False,
+    markers: bool = False,
+    logarithmic: bool = False,
 ) -> Plot:
     """Mean over seeds and range between the lowest and the highest seed, one line per arm.
 
     `curves` has one row per evaluation of a run: columns x, y, arm, seed. Only points that every seed of an arm
     reached are averaged, so that a run that ended early can't bend the mean; it is drawn on its own, thin.
+    `markers`: mark every point (few evaluations), not about six per line. `logarithmic`: the axis of x.
     """
     values = curves.assign(**{x: column(curves, x, "the axis"), y: column(curves, y, "the curve")})
     with styled():
-        figure, (axes,) = panels(PAGE if wide else COLUMN, 2.6)
+        figure, (axes,) = panels(COLUMN, 2.6)
         rows, counts = [], []
         for i, (name, part) in enumerate(values.groupby(arm, sort=False)):
             wide_part = part.pivot_table(index=x, columns=seed, values=y, aggfunc="last", sort=True)
@@ -42,7 +44,7 @@ def learning_curves(
                 label = f"{plain(name)} (n = {wide_part.shape[1]})"
                 axes.plot(
                     whole.index, mean, color=style.colour, linestyle=style.dash, marker=style.marker, label=label,
-                    markevery=max(1, len(whole) // 6), markersize=3.5,
+                    markevery=1 if markers else max(1, len(whole) // 6), markersize=3.5,
                 )  # fmt: skip
                 if wide_part.shape[1] > 1:
                     axes.fill_between(whole.index, low, high, color=style.colour, alpha=0.18, linewidth=0)
@@ -54,7 +56,7 @@ def learning_curves(
             rest = wide_part.loc[wide_part.index > whole.index.max()] if len(whole) else wide_part
             for s in rest.columns:
                 axes.plot(rest.index, rest[s], color=style.colour, linewidth=0.6, alpha=0.7)
-        counts_axis(axes, logarithmic=False)
+        counts_axis(axes, logarithmic=logarithmic)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.legend()
@@ -118,8 +120,9 @@ def bars(
                 at, part[value], width * 0.92, color=look(i).colour, label=plain(name), hatch=hatches[i % len(hatches)],
                 edgecolor="white", linewidth=0,
             )  # fmt: skip
-            reach = np.abs(np.stack([part[value] - part[low], part[high] - part[value]]))
-            axes.errorbar(at, part[value], yerr=np.nan_to_num(reach), fmt="none", ecolor="black", elinewidth=0.8)
+            reach = _reach(part, value, low, high)
+            if reach is not None:
+                axes.errorbar(at, part[value], yerr=reach, fmt="none", ecolor="black", elinewidth=0.8)
         axes.set_xticks(range(len(groups)), [plain(g) for g in groups])
         axes.grid(axis="x", visible=False)
         axes.set_ylabel(y_label)
@@ -150,7 +153,7 @@ def gain_and_kept(
         twin.grid(visible=False)
         (right,) = twin.plot(rows[x], rows[kept], color=second.colour, marker=second.marker, linestyle=second.dash,
                              markerfacecolor="white")  # fmt: skip
-        reach = np.nan_to_num(np.abs(np.stack([rows[gain] - rows[low], rows[high] - rows[gain]])))
+        reach = _reach(rows, gain, low, high)
         left = axes.errorbar(
             rows[x], rows[gain], yerr=reach, color=first.colour, marker=first.marker, linestyle=first.dash
         )
@@ -158,7 +161,7 @@ def gain_and_kept(
         if logarithmic:
             counts_axis(axes)
         if rows[kept].max() > 30 * rows[kept].min() > 0:
-            twin.set_yscale("log")
+            counts_axis(twin, "y")
         axes.set_zorder(twin.get_zorder() + 1)
         axes.patch.set_visible(False)
         axes.set_xlabel(x_label)
@@ -190,7 +193,7 @@ def gain_by_size(
         for i, (name, part) in enumerate(table.groupby(teacher, sort=False)):
             part = part.sort_values(size)
             style = look(i)
-            reach = np.nan_to_num(np.abs(np.stack([part[gain] - part[low], part[high] - part[gain]])))
+            reach = _reach(part, gain, low, high)
             # A small shift keeps the error bars of two teachers apart.
             at = part[size] * (1 + 0.02 * i)
             axes.errorbar(at, part[gain], yerr=reach, color=style.colour, marker=style.marker, linestyle=style.dash,
@@ -201,3 +204,9 @@ def gain_by_size(
         axes.set_ylabel(gain_label)
         axes.legend()
     return Plot(figure, table.reset_index(drop=True), caption)
+
+
+def _reach(table: pd.DataFrame, value: str, low: str, high: str) -> np.ndarray | None:
+    """Lengths of error bars (2, n), None where no row has an interval (one seed)."""
+    found = np.abs(np.stack([table[value] - table[low], table[high] - table[value]]))
+    return None if np.isnan(found).all() else found

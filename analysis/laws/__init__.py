@@ -1,6 +1,14 @@
-"""Scaling laws as small objects, and those known by name to the command line."""
+"""Scaling laws as small objects."""
 
 from analysis.laws.base import Array, Columns, Law, Parameter, check_gradient, coefficient, exponent
+from analysis.laws.distillation import (
+    DISTILLATION_PUBLISHED,
+    GAMMA_PUBLISHED,
+    DistillationFull,
+    DistillationLimit,
+    stable,
+)
+from analysis.laws.joint import Gamma, Kaplan
 from analysis.laws.powers import (
     HOFFMANN,
     OVERTRAINING,
@@ -11,21 +19,57 @@ from analysis.laws.powers import (
     Term,
     power_law,
 )
+from analysis.laws.repeats import Repeats, token_worth
+
+GAMMA = Gamma()
+KAPLAN = Kaplan()
+REPEATS = Repeats()
+DISTILLATION = DistillationLimit()
+DISTILLATION_FULL = DistillationFull()
+
+ALL: tuple[Law, ...] = (
+    power_law("N"),
+    power_law("N", floor=False),
+    HOFFMANN,
+    TIED,
+    OVERTRAINING,
+    GAMMA,
+    KAPLAN,
+    REPEATS,
+    DISTILLATION,
+    DISTILLATION_FULL,
+    WIDTH_DEPTH,
+    WIDTH_DEPTH_SIZE,
+)
+"""Every law that ships, in the order of the documentation."""
 
 __all__ = [
+    "ALL",
+    "DISTILLATION",
+    "DISTILLATION_FULL",
+    "DISTILLATION_PUBLISHED",
+    "GAMMA",
+    "GAMMA_PUBLISHED",
     "HOFFMANN",
+    "KAPLAN",
     "OVERTRAINING",
+    "REPEATS",
     "TIED",
     "WIDTH_DEPTH",
     "WIDTH_DEPTH_SIZE",
     "Array",
     "Columns",
+    "Gamma",
+    "Kaplan",
     "Law",
     "Parameter",
+    "Repeats",
     "SumOfPowers",
     "Term",
     "check_gradient",
     "coefficient",
     "exponent",
     "power_law",
+    "stable",
+    "token_worth",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,9 @@ class Law(ABC):
     source: str
     """Who published it, with the equation."""
 
+    told_by: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Which parameters only the variation of a column can tell; where that column hardly varies they are flagged."""
+
     note: str = ""
     """What a user has to know before believing a fit of it."""
 
@@ -74,8 +78,8 @@ class Law(ABC):
     def log_loss(self, theta: Array, x: Columns) -> tuple[Array, Sequence[Array]]:
         """ln of the predicted loss, and its derivative by each fitted parameter.
 
-        `theta` is (S, k): S parameter vectors in fitted form. `x` maps each column to (n,). Returns (S, n) and k
-        arrays of (S, n).
+        `theta` is (S, k): S parameter vectors in fitted form. `x` maps each column to (n,), or to (S, n) where each
+        vector has a design of its own; write `theta[:, j, None]` and both work. Returns (S, n) and k arrays of it.
         """
 
     @abstractmethod

@@ -37,6 +37,12 @@ class SumOfPowers(Law):
     def __init__(self, name: str, terms: Sequence[Term], *, source: str, floor: bool = True, note: str = "") -> None:
         self.name, self.terms, self.floor, self.source, self.note = name, tuple(terms), floor, source, note
         self.columns = tuple(dict.fromkeys(c for term in terms for c, _ in term.exponents))
+        self.told_by = {
+            c: tuple(
+                dict.fromkeys(n for t in terms for column, e in t.exponents if column == c for n in (t.coefficient, e))
+            )
+            for c in self.columns
+        }
         self._exponents = tuple(dict.fromkeys(e for term in terms for _, e in term.exponents))
         if len(self._exponents) not in _VALUES:
             raise ValueError(
@@ -58,10 +64,8 @@ class SumOfPowers(Law):
             for column, e in term.exponents:
                 z = z - theta[:, place[e], None] * (logs[column] - np.log(term.unit))
             parts.append(np.exp(z))
-        total = sum(parts[1:], parts[0])
-        floor = np.exp(theta[:, :1])
-        if self.floor:
-            total = total + floor
+        floor = np.exp(theta[:, :1]) if self.floor else np.zeros((len(theta), 1))
+        total = sum(parts, floor)
         shares = [np.divide(part, total, out=part) for part in parts]
         derivatives = [floor / total] if self.floor else []
         slopes: dict[str, Array] = {}
