@@ -17,10 +17,25 @@ import pandas as pd
 Record = Mapping[str, Any]
 
 
+RESERVED = frozenset((
+    "study", "cell", "seed", "run", "state", "step", "steps", "tokens", "non_embedding", "total", "train_loss",
+    "validation_loss", "test_loss", "validation_bits_per_byte", "test_bits_per_byte", "bits_per_byte", "nats_per_token",
+    "flops_student", "flops_evaluation", "flops_planned", "seconds_train", "seconds_evaluate", "tokens_per_second",
+    "peak_memory_bytes", "attempts", "teacher", "teacher_total", "teacher_test_loss", "error", "split", "final", "arm",
+    "N", "panel",
+))  # fmt: skip
+"""Columns of ours: an axis of such a name has its column called `axis_NAME`."""
+
+
+def axis_column(axis: str) -> str:
+    """The column that holds the labels of an axis, in every table here."""
+    return f"axis_{axis}" if axis in RESERVED else axis
+
+
 def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per cell of a study.
 
-    Columns: `study`, `cell`, one per axis (its label; `axis_NAME` where NAME is taken), `seed`, `run` (key), `state`,
+    Columns: `study`, `cell`, one per axis (its label; see `axis_column`), `seed`, `run` (key), `state`,
     `steps`, `tokens`, `non_embedding`, `total` (parameters), `validation_loss`, `test_loss` (nats per token, the last
     evaluation of each split at the end), `*_bits_per_byte`, `train_loss`, `flops_student`, `flops_evaluation`,
     `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`, `attempts`,
@@ -32,8 +47,7 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     for cell in record["cells"]:
         row: dict[str, Any] = {"study": record["study"], "cell": cell["name"]}
         outcome = _outcome(workspace, cell["run"])
-        for axis, label in cell["labels"].items():
-            row[f"axis_{axis}" if axis in outcome else axis] = label
+        row |= {axis_column(axis): label for axis, label in cell["labels"].items()}
         row |= {"seed": cell["seed"], "run": cell["run"]} | outcome
         row["flops_planned"] = cell["planned"]["flops"]
         for name in ("non_embedding", "total", "tokens"):
@@ -52,15 +66,16 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
 
 def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per held-out evaluation of every cell, in the order made: `cell`, axis labels, `seed`, `run`, `step`,
-    `tokens`, `split`, `loss` (nats per token), `bits_per_byte`, `final`."""
+    `tokens`, `split`, `nats_per_token`, `bits_per_byte`, `final`."""
     wanted = {e["eval"] for e in record["evaluations"]}
     rows = []
     for cell in record["cells"]:
         for row in _rows(workspace / "runs" / cell["run"] / "evals.jsonl"):
             if row["eval"] in wanted:
-                kept = {k: row[k] for k in ("step", "tokens", "split", "loss", "bits_per_byte", "final")}
-                labels = {f"axis_{k}" if k in kept else k: v for k, v in cell["labels"].items()}
-                rows.append({"cell": cell["name"], **labels, "seed": cell["seed"], "run": cell["run"], **kept})
+                kept = {k: row[k] for k in ("step", "tokens", "split", "bits_per_byte", "final")}
+                labels = {axis_column(axis): label for axis, label in cell["labels"].items()}
+                made = {"cell": cell["name"], **labels, "seed": cell["seed"], "run": cell["run"], **kept}
+                rows.append(made | {"nats_per_token": row["loss"]})
     return pd.DataFrame(rows)
 
 

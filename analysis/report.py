@@ -23,7 +23,7 @@ from analysis.figures.grids import line_grid
 from analysis.figures.runs import effects
 from analysis.fit import Fit, fit
 from analysis.laws import power_law
-from analysis.load import Record, load_evaluations, load_runs, read_json, summary
+from analysis.load import Record, axis_column, load_evaluations, load_runs, read_json, summary
 from analysis.page import Block, Listing, Page, Section, Text
 from analysis.plot import Plot
 from analysis.style import si
@@ -62,10 +62,6 @@ class Report:
         except AnalysisError as error:
             return [Text(f"Not shown: {error}")]
 
-    def column(self, axis: str) -> str:
-        """The column that holds an axis's labels."""
-        return f"axis_{axis}" if f"axis_{axis}" in self.runs.columns else axis
-
     def curves(self, output: dict[str, Any]) -> list[Block]:
         rows = self.evaluations
         rows = rows[rows["split"] == output["split"]] if len(rows) else rows
@@ -75,9 +71,9 @@ class Report:
             line_grid(
                 rows,
                 x="tokens",
-                y="loss",
-                arm=self.column(output["lines"]),
-                panel=self.column(output["panels"]) if output["panels"] else None,
+                y="nats_per_token",
+                arm=axis_column(output["lines"]),
+                panel=axis_column(output["panels"]) if output["panels"] else None,
                 x_label="training tokens",
                 y_label=f"{output['split']} loss (nats/token)",
                 logarithmic=False,
@@ -86,13 +82,13 @@ class Report:
         ]
 
     def sweep(self, output: dict[str, Any]) -> list[Block]:
-        column, metric = self.column(output["x"]), f"{output['split']}_loss"
+        column, metric = axis_column(output["x"]), f"{output['split']}_loss"
         rows = self.done.dropna(subset=[metric])
         if not len(rows):
             return [Text("Not shown: no run is done yet.")]
         rows = rows.assign(**{column: rows[column].astype(float)})
-        lines = self.column(output["lines"])
-        panel = self.column(output["panels"]) if output["panels"] else None
+        lines = axis_column(output["lines"])
+        panel = axis_column(output["panels"]) if output["panels"] else None
         plot = line_grid(
             rows,
             x=column,
@@ -108,13 +104,13 @@ class Report:
         return [plot, _best_levels(plot.data, column, panel or "", lines)]
 
     def size_law(self, output: dict[str, Any]) -> list[Block]:
-        metric, lines = f"{output['split']}_loss", self.column(output["lines"])
+        metric, lines = f"{output['split']}_loss", axis_column(output["lines"])
         rows = self.done.dropna(subset=[metric])
         fits: dict[str, Fit] = {}
         bands: dict[str, Bootstrap] = {}
         notes: list[Block] = []
         for name, part in rows.groupby(lines, sort=False):
-            data = part.rename(columns={output["size"]: "N", metric: "loss"})[["N", "loss"]]
+            data = part[[output["size"], metric]].rename(columns={output["size"]: "N", metric: "loss"})
             try:
                 fits[str(name)], reason = _size_fit(data)
                 notes.append(Text(f"{name}: {reason}"))
@@ -128,18 +124,21 @@ class Report:
         return [plot, *notes, *(Listing(f"{name}\n{found.summary()}") for name, found in fits.items())]
 
     def compare(self, output: dict[str, Any]) -> list[Block]:
-        comparison, left_out = self.comparison(f"{output['split']}_loss")
-        blocks: list[Block] = [effects(comparison), comparison.table()]
+        comparison, left_out = self.comparison(output["split"])
+        label = f"difference of {output['split']} loss to the baseline (nats/token)"
+        blocks: list[Block] = [effects(comparison, label=label), comparison.table()]
         return [*blocks, Text(f"Left out: {left_out}.")] if left_out else blocks
 
-    def comparison(self, metric: str) -> tuple[Comparison, str]:
+    def comparison(self, split: str) -> tuple[Comparison, str]:
         """All arms against the study's baseline, matched on every axis that the baseline does not name."""
         baseline = self.record["baseline"]
         if not baseline:
             raise AnalysisError("the study names no baseline")
-        within = [self.column(a) for a in self.axes if a not in baseline]
-        named = [self.column(a) for a in baseline]
-        rows = self.done.dropna(subset=[metric]).assign(arm=lambda d: d[named].agg("/".join, axis=1))
+        within = [axis_column(a) for a in self.axes if a not in baseline]
+        named = [axis_column(a) for a in baseline]
+        metric = f"{split} loss"
+        rows = self.done.rename(columns={f"{split}_loss": metric}).dropna(subset=[metric])
+        rows = rows.assign(arm=rows[named].agg("/".join, axis=1))
         reference = "/".join(baseline.values())
         kept, missing = [], []
         for stratum, part in rows.groupby(within, sort=False) if within else [((), rows)]:
@@ -186,7 +185,7 @@ class Report:
             manifest = read_json(self.workspace / "stores" / store["key"] / "manifest.json") or {}
             stages.append(("logits", store["planned"]["flops"], manifest.get("seconds", np.nan)))
         unique = self.runs.drop_duplicates("run")
-        axes = [self.column(a) for a in self.axes]
+        axes = [axis_column(a) for a in self.axes]
         while axes and unique.groupby(axes).ngroups > MAX_STAGES:
             axes.pop()
         for labels, part in unique.groupby(axes, sort=False) if axes else [(("students",), unique)]:
@@ -291,8 +290,8 @@ def _provenance(report: Report) -> dict[str, str]:
     notes: dict[str, set[str]] = {}
     for key in sorted(set(report.runs["run"])):
         stored = read_json(report.workspace / "runs" / key / "provenance.json") or {}
-        for name in ("commit", "versions", "machine", "attention", "threads"):
-            if name in stored:
+        for name in ("commit", "dirty", "packages", "python", "processor", "device", "ranks", "threads", "attention"):
+            if stored.get(name) is not None:
                 value = stored[name]
                 if isinstance(value, dict):
                     value = ", ".join(f"{k} {v}" for k, v in sorted(value.items()))

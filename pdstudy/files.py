@@ -34,7 +34,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
@@ -138,7 +138,7 @@ class Claim:
     def __init__(self, path: Path, what: str) -> None:
         self.path = path
         self.what = what
-        self._mine: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "born": _birth(os.getpid())}
+        self.mine: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "born": _birth(os.getpid())}
 
     def __enter__(self) -> Claim:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ class Claim:
                     f"{self.what} is in the hands of process {holder['pid']} on {holder['host']}; "
                     f"wait for it, or stop it, then run again"
                 )
-            write_json(self.path, self._mine)
+            write_json(self.path, self.mine)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,10 +159,19 @@ class Claim:
 
     @staticmethod
     def holder(path: Path) -> dict[str, Any] | None:
-        """The live holder of the claim at `path`, or None. A holder on another host counts as live."""
+        """The live holder of the claim at `path`, or None.
+
+        A holder on another host counts as live, unless it is a SLURM job that the queue does not have.
+        """
         holder = read_json(path)
-        if holder is None or (holder["host"] == socket.gethostname() and _birth(holder["pid"]) != holder["born"]):
+        if holder is None:
             return None
+        if holder["host"] == socket.gethostname():
+            return dict(holder) if _birth(holder["pid"]) == holder["born"] else None
+        if "job" in holder:
+            from pdstudy.slurm.queue import alive
+
+            return dict(holder) if alive(holder["job"]) else None
         return dict(holder)
 
 
