@@ -15,6 +15,7 @@ from pdstudy.loading import checked_plan
 from pdstudy.normal import ConfigError
 from pdstudy.plan import Plan
 from pdstudy.rundir import Workspace
+from pdstudy.slurm import cli as cluster
 
 EPILOG = """\
 a first study, in five commands:
@@ -81,14 +82,18 @@ def _parser() -> argparse.ArgumentParser:
         "--steps", type=int, help="try it: this many steps per run, in this process, in a workspace of its own"
     )
     sub.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
-    command("status", _status, "the state of every artifact of a study; read-only")
+    cluster.add_submit_and_cancel(command, _planned, _workspace)
+    sub = command("status", _status, "the state of every artifact of a study; read-only")
+    sub.add_argument("--watch", action="store_true", help="show it again and again; sends what a submit kept back")
     sub = command("logs", _logs, "the log of a cell's run (or of its teacher, corpus or logits)", json=False)
     sub.add_argument("cell", help="a pattern over cell names, or: teacher, corpus, logits")
     sub.add_argument("-n", type=int, default=40, metavar="LINES", help="last lines to show (default 40)")
+    sub.add_argument("-f", "--follow", action="store_true", help="go on showing lines as they come (one log)")
     sub = command("results", _results, "one row per cell, failed and diverged ones included")
     sub.add_argument("--csv", type=Path, help="write the full table here")
     sub = command("report", _report, "figures, tables and one HTML page from what is there; works on partial data")
     sub.add_argument("--out", type=Path, help="folder to write (default: reports/STUDY)")
+    cluster.add_gc(command, _workspace)
     command("doctor", _doctor, "what this machine has and lacks, and for what", study=False)
     sub = command("new", _new, "write a commented study file to start from", study=False, json=False)
     sub.add_argument("name", help="name of the study; the file is studies/NAME.py")
@@ -162,13 +167,12 @@ def cores() -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from pdstudy.show import print_json, print_status, state_of
+    from pdstudy.slurm.watch import show, watch
 
+    if args.watch:
+        return watch(lambda: _planned(args)[0], _workspace(args))
     plan, workspace = _planned(args)
-    if args.json:
-        print_json([state_of(i, workspace) for i in plan.items])
-    else:
-        print_status(plan, workspace)
+    show(plan, workspace, as_json=args.json)
     return 0
 
 
@@ -187,6 +191,12 @@ def _logs(args: argparse.Namespace) -> int:
         print(f"== {item.kind} {item.label} ({log})")
         lines = log.read_text(errors="replace").splitlines() if log.exists() else ["(nothing was logged)"]
         print("\n".join(lines[-args.n :]))
+    if args.follow:
+        from pdstudy.slurm.watch import follow
+
+        if len(chosen) > 1:
+            raise ConfigError(f"-f follows one log; {args.cell!r} matches {len(chosen)}")
+        follow(make_task(plan, chosen[0], workspace).log)
     return 0
 
 

@@ -64,6 +64,10 @@ class Plan:
     def todo(self) -> tuple[Item, ...]:
         return tuple(i for i in self.items if not i.done)
 
+    @functools.cached_property
+    def stores(self) -> tuple[Item, ...]:
+        return tuple(i for i in self.items if i.kind == "logits")
+
     def seconds(self, items: Iterable[Item]) -> float:
         """Device-seconds at the plan's rate."""
         return sum(i.flops for i in items) / self.rate

@@ -14,6 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pdstudy.files import read_json
+
+CODE_FILE = "code.json"
+"""Beside a copy of the packages: what `code` said where the copy was taken."""
+
 PACKAGES = ("pdstudy", "torch", "transformers", "tokenizers", "numpy", "safetensors", "flash-attn")
 
 
@@ -26,7 +31,7 @@ def collect(**more: Any) -> dict[str, Any]:
 def _of_process() -> dict[str, Any]:
     """What cannot change while the process lives: the code was read when it was imported."""
     return {
-        **_code(Path(__file__).resolve().parent),
+        **code(),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "host": socket.gethostname(),
@@ -51,8 +56,12 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _code(folder: Path) -> dict[str, Any]:
-    """Commit of the checkout that this code runs from and, where it has changes, a hash of them; None without git."""
+def code() -> dict[str, Any]:
+    """Commit of the checkout that this code comes from and, where it has changes, a hash of them; None without git."""
+    folder = Path(__file__).resolve().parent
+    copied: dict[str, Any] | None = read_json(folder.parent / CODE_FILE)
+    if copied is not None:
+        return copied
     commit = _git(folder, "rev-parse", "HEAD")
     difference = _git(folder, "diff", "HEAD") if commit else None
     return {

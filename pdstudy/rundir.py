@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,17 @@ from pdstudy.files import append_jsonl, read_json, write_json
 from pdstudy.normal import SCHEMA, ConfigError, canonical, decode, encode, fingerprint
 
 
+def unguarded() -> None:
+    """Anyone may write."""
+
+
 @dataclass(frozen=True)
 class RunDir:
-    """Paths and files of one run."""
+    """Paths and files of one run. `guard` is called before anything is published: it does not return to a process
+    whose run another has taken over."""
 
     path: Path
+    guard: Callable[[], None] = field(default=unguarded, compare=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -71,6 +78,7 @@ class RunDir:
         return read_json(self.path / "status.json") or {"state": "new"}
 
     def set_status(self, state: str, **fields: Any) -> None:
+        self.guard()
         write_json(self.path / "status.json", {"state": state, "time": time.time(), **fields})
 
     def result(self) -> dict[str, Any] | None:
@@ -82,9 +90,11 @@ class RunDir:
         return tuple(e for e in evaluations if fingerprint(e) not in made)
 
     def append_metrics(self, row: dict[str, Any]) -> None:
+        self.guard()
         append_jsonl(self.metrics_file, row)
 
     def append_eval(self, row: dict[str, Any]) -> None:
+        self.guard()
         append_jsonl(self.evals_file, row)
 
 

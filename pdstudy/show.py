@@ -96,44 +96,80 @@ def plan_json(plan: Plan, workspace: Workspace, *, why: bool) -> dict[str, Any]:
     }
 
 
-def state_of(item: Item, workspace: Workspace) -> dict[str, Any]:
-    """An item's state as found on disk now: done, diverged, running, lost (its process is gone), failed, or new."""
-    holder = Claim.holder(workspace.root / "claims" / f"{item.kind}-{item.key.replace('/', '-')}")
+def state_of(item: Item, workspace: Workspace, seen: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An item's state as found on disk now: done, diverged, running, lost (its process is gone), failed, or new.
+
+    `seen` is what the cluster says of it (`pdstudy.slurm.seeing`), which goes over what the disk says.
+    """
     row: dict[str, Any] = {"kind": item.kind, "key": item.key, "label": item.label, "cells": list(item.cells)}
     if item.done:
-        return row | {"state": "diverged" if item.state == "diverged" else "done"}
-    if item.kind not in ("teacher", "student"):
-        return row | {"state": "running" if holder else "new"}
-    status = RunDir(workspace.root / "runs" / item.key).status()
+        return row | {"state": "diverged" if item.state == "diverged" else "done"} | _attempts(seen)
+    status: dict[str, Any] = {"state": "new"}
+    if item.kind in ("teacher", "student"):
+        status = RunDir(workspace.root / "runs" / item.key).status()
     state = status.pop("state")
-    if state == "running" and holder is None:
-        state = "lost"
-    return row | {"state": state} | {k: v for k, v in status.items() if k != "time"}
+    row |= {"state": state} | {k: v for k, v in status.items() if k != "time"}
+    if seen is not None and "state" in seen:
+        if seen["state"] == "queued":
+            row.pop("error", None)
+        return row | seen
+    holder = Claim.holder(workspace.root / "claims" / f"{item.kind}-{item.key.replace('/', '-')}")
+    if item.kind not in ("teacher", "student"):
+        row["state"] = "running" if holder else "new"
+    elif state == "running" and holder is None:
+        row["state"] = "lost"
+    return row | _attempts(seen)
 
 
-def print_status(plan: Plan, workspace: Workspace) -> None:
-    states = [state_of(i, workspace) for i in plan.items]
+def _attempts(seen: dict[str, Any] | None) -> dict[str, Any]:
+    return {k: v for k, v in (seen or {}).items() if k in ("attempts", "lost_seconds")}
+
+
+def states(plan: Plan, workspace: Workspace, seen: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The state of every item; `seen` by `kind/key`."""
+    return [state_of(i, workspace, seen.get(f"{i.kind}/{i.key}")) for i in plan.items]
+
+
+def print_status(plan: Plan, workspace: Workspace, seen: dict[str, dict[str, Any]]) -> None:
+    rows = states(plan, workspace, seen)
     counts: dict[str, int] = {}
-    for row in states:
+    for row in rows:
         counts[row["state"]] = counts.get(row["state"], 0) + 1
     print(f"study {plan.study.name}: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
-    rows = []
-    for row in states:
-        detail = ""
-        if "steps" in row:
-            detail = f"step {row.get('step', 0)}/{row['steps']}"
-            if row.get("tokens_per_second"):
-                detail += f", {si(row['tokens_per_second'])} tokens/s"
-            if row["state"] == "running" and row.get("eta_seconds") is not None:
-                detail += f", {duration(row['eta_seconds'])} left"
-        if row.get("error"):
-            detail = str(row["error"])
-        rows.append([row["kind"], row["label"], row["state"], detail])
-    print_table(["stage", "artifact", "state", ""], rows[:MAX_ROWS])
+    attempts, lost = sum(r.get("attempts", 0) for r in rows), sum(r.get("lost_seconds", 0.0) for r in rows)
+    if attempts:
+        left = plan.seconds(plan.todo) / max(1, counts.get("running", 0)) if plan.todo else 0.0
+        eta = f", about {duration(left)} of work left at this width" if left else ""
+        print(f"{attempts} attempts on the cluster, {lost / 3600:.2g} hours of work lost{eta}")
+    table = [[row["kind"], row["label"], row["state"], _detail(row)] for row in rows]
+    print_table(["stage", "artifact", "state", ""], table[:MAX_ROWS])
     if len(rows) > MAX_ROWS:
         print(f"... and {len(rows) - MAX_ROWS} more (--json shows all)")
     if counts.get("lost") or counts.get("failed"):
-        print("lost and failed runs go on from their newest checkpoint with `pdstudy run`")
+        again = "submit" if attempts else "run"
+        print(f"lost and failed runs go on from their newest checkpoint with `pdstudy {again}`")
+
+
+def _detail(row: dict[str, Any]) -> str:
+    parts = []
+    if "steps" in row:
+        parts.append(f"step {row.get('step', 0)}/{row['steps']}")
+        if row.get("tokens_per_second"):
+            parts.append(f"{si(row['tokens_per_second'])} tokens/s")
+        if row["state"] == "running" and row.get("eta_seconds") is not None:
+            parts.append(f"{duration(row['eta_seconds'])} left")
+    if row.get("reason"):
+        parts.append(str(row["reason"]))
+    if row.get("cause"):
+        parts.append(str(row["cause"]))
+    if row.get("error") and row["error"] != row.get("cause"):
+        parts = [p for p in parts if p == row.get("cause")] + [str(row["error"])]
+    if row.get("jobs"):
+        jobs = row["jobs"]
+        parts.append(f"job {jobs[0]}" + (f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""))
+    if row.get("attempts", 0) > 1:
+        parts.append(f"{row['attempts']} attempts")
+    return ", ".join(parts)
 
 
 def size(number: float) -> str:

@@ -17,7 +17,7 @@ from pdstudy.data import Corpus
 from pdstudy.files import Claim
 from pdstudy.normal import ConfigError, decode, encode
 from pdstudy.plan import Item, Plan, StoreNeed, holds
-from pdstudy.rundir import Workspace
+from pdstudy.rundir import RunDir, Workspace, unguarded
 
 Progress = Callable[[str, float], None]
 ShouldStop = Callable[[], bool]
@@ -49,6 +49,11 @@ class Task:
         return Task(**{name: decode(value) for name, value in data.items()})
 
     @property
+    def claim(self) -> Path:
+        """The file that is held by whoever makes this."""
+        return Path(self.workspace) / "claims" / f"{self.kind}-{self.key.replace('/', '-')}"
+
+    @property
     def log(self) -> Path:
         """Where the worker's output for this task goes."""
         if isinstance(self.subject, Run):
@@ -71,7 +76,7 @@ def make_task(plan: Plan, item: Item, workspace: Workspace) -> Task:
         )
     if isinstance(item.subject, Corpus):
         return Task(**common, subject=item.subject)
-    stores = [i for i in plan.items if i.kind == "logits" and i.key in item.needs]
+    stores = [i for i in plan.stores if i.key in item.needs]
     return Task(
         **common,
         subject=item.subject,
@@ -83,23 +88,29 @@ def make_task(plan: Plan, item: Item, workspace: Workspace) -> Task:
 
 def perform(task: Task, progress: Progress, should_stop: ShouldStop) -> str:
     """Do one task; returns the state reached: done, diverged or stopped. Raises `Claimed` while another makes it."""
+    with Claim(task.claim, f"{task.kind} {task.key}"):
+        return perform_claimed(task, progress, should_stop)
+
+
+def perform_claimed(
+    task: Task, progress: Progress, should_stop: ShouldStop, guard: Callable[[], None] = unguarded
+) -> str:
+    """`perform` for one who holds the claim. `guard`: see `RunDir`."""
 
     def stoppable(what: str, share: float) -> None:
         progress(what, share)
         if should_stop():
             raise StopWork
 
-    claim = Path(task.workspace) / "claims" / f"{task.kind}-{task.key.replace('/', '-')}"
-    with Claim(claim, f"{task.kind} {task.key}"):
-        try:
-            if isinstance(task.subject, Corpus):
-                return _corpus(task, task.subject, stoppable)
-            if isinstance(task.subject, StoreSpec):
-                return _capture(task, task.subject, stoppable)
-            assert isinstance(task.subject, Run)
-            return _train(task, task.subject, progress, should_stop)
-        except StopWork:
-            return "stopped"
+    try:
+        if isinstance(task.subject, Corpus):
+            return _corpus(task, task.subject, stoppable)
+        if isinstance(task.subject, StoreSpec):
+            return _capture(task, task.subject, stoppable)
+        assert isinstance(task.subject, Run)
+        return _train(task, task.subject, progress, should_stop, guard)
+    except StopWork:
+        return "stopped"
 
 
 def _corpus(task: Task, corpus: Corpus, progress: Progress) -> str:
@@ -146,12 +157,12 @@ def teacher_folder(teacher: Run | Pretrained, workspace: Workspace) -> Path:
     return directory.model
 
 
-def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop) -> str:
+def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop, guard: Callable[[], None]) -> str:
     from pdstudy.corpus import open_corpus
     from pdstudy.train.loop import train
 
     workspace = Workspace(Path(task.workspace))
-    directory = workspace.run(run)
+    directory = RunDir(workspace.run(run).path, guard)
     corpus = open_corpus(workspace.corpus(run.corpus))
     result = directory.result()
     if result is not None:

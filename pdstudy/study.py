@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy.config import Heldout, Placement, Run
+from pdstudy.execution import Execution
 from pdstudy.normal import Problem, problems
 from pdstudy.outputs import Output
 
@@ -157,7 +158,8 @@ class Study:
 
     `baseline` gives the labels of the arm that every other arm is compared with, matched on all axes it does not
     name, and paired by seed. `evaluations` are made of every run, teachers included. `outputs` are the tables and
-    figures wanted. `placement` says how a run is carried out, `machine` what it is priced on.
+    figures wanted. `placement` says how a run is carried out, `executions` what its jobs ask of a cluster, `machine`
+    what it is priced on.
     """
 
     name: str
@@ -168,6 +170,7 @@ class Study:
     evaluations: tuple[Heldout, ...] = ()
     outputs: tuple[Output, ...] = ()
     placement: Placement = Placement()
+    executions: tuple[Execution, ...] = ()
     machine: Machine = CPU_CORE
     title: str = ""
     about: str = ""
@@ -236,6 +239,8 @@ class Study:
                     allowed = f"a multiple of the context, {context}"
                     wrong.append(Problem(f"evaluations[{i}].data.{part}", value, allowed, hint=hint))
         wrong += problems(self.placement, "placement")
+        for i, execution in enumerate(self.executions):
+            wrong += problems(execution, f"executions[{i}]")
         for i, output in enumerate(self.outputs):
             wrong += problems(output, f"outputs[{i}]")
             for name in output.axes():

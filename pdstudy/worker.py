@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 from pdstudy.files import Claimed
@@ -61,7 +62,7 @@ def main() -> None:
                 last = now
                 send("progress", what=what, share=share)
 
-        with _output_to(task):
+        with output_to(task.log):
             try:
                 send("end", state=perform(task, progress, stop.is_set))
             except Claimed as claimed:
@@ -76,11 +77,11 @@ def main() -> None:
                 send("failed", error=short, log=str(task.log))
 
 
-class _output_to(contextlib.AbstractContextManager[None]):
-    """Sends this process's standard output and error to a task's log, appended."""
+class output_to(contextlib.AbstractContextManager[None]):
+    """Sends this process's standard output and error to a log, appended."""
 
-    def __init__(self, task: Task) -> None:
-        self._path = task.log
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def __enter__(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

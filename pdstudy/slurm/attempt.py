@@ -1,0 +1,124 @@
+"""One attempt of a job at a unit: the claim that fences it, and the rows that tell how it went.
+
+The claim holds a token, the job element and its restart count. Whoever starts last takes the claim over: SLURM and the
+ledger see to it that a second start only happens when the first is believed dead. An old process that lives on (a
+node that came back, a paused machine) finds another token before it publishes, and ends at once, as if killed:
+everything that it had published is whole, and nothing more is added.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from pdstudy.files import Claim, Claimed, read_json, write_json
+from pdstudy.rundir import RunDir, Workspace
+from pdstudy.slurm.ledger import Row, append_row, read_rows, slurm_folder
+from pdstudy.slurm.units import file_name
+
+FENCED = 76
+"""Exit code of a process that found a newer attempt in its place."""
+
+
+def job_element() -> str:
+    """The job that this process belongs to, as squeue writes it: "12_3", or "12" where it is no array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def attempts_file(workspace: Workspace, unit: str) -> Path:
+    return slurm_folder(workspace) / "attempts" / f"{file_name(unit)}.jsonl"
+
+
+def read_attempts(workspace: Workspace, unit: str) -> list[Row]:
+    """The rows of all attempts at a unit, oldest first."""
+    return list(read_rows(attempts_file(workspace, unit)))
+
+
+class Attempt:
+    """Use as a context around the work, in the main rank. Raises `Claimed` where `pdstudy run` is making the unit."""
+
+    def __init__(self, workspace: Workspace, unit: str, claim: Path, run: RunDir | None) -> None:
+        self.element = job_element()
+        restart = os.environ.get("SLURM_RESTART_COUNT", "0")
+        # A job id comes again when a cluster is set up anew; the time tells the two apart.
+        self.token = f"{self.element}.{restart}.{time.time_ns()}"
+        self._unit = unit
+        self._file = attempts_file(workspace, unit)
+        self._claim = claim
+        self._run = run
+        self._looked = 0.0
+
+    def __enter__(self) -> Attempt:
+        node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+        started = {"event": "start", "job": self.element, "token": self.token, "time": time.time(), "node": node}
+        try:
+            self._take()
+        except Claimed as claimed:
+            self._append(started)
+            self.end("claimed", str(claimed))
+            raise
+        self._append(started | _lost(self._run))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+        if self.held():
+            self._claim.unlink(missing_ok=True)
+
+    def _take(self) -> None:
+        self._claim.parent.mkdir(parents=True, exist_ok=True)
+        with (self._claim.parent / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            holder = Claim.holder(self._claim)
+            if holder is not None and "job" not in holder:
+                raise Claimed(f"{self._unit} is in the hands of process {holder['pid']} on {holder['host']}")
+            mine = Claim(self._claim, self._unit).mine
+            write_json(self._claim, {**mine, "job": self.element, "token": self.token})
+
+    def held(self) -> bool:
+        """Whether this is still the newest attempt."""
+        holder = read_json(self._claim)
+        return holder is not None and holder.get("token") == self.token
+
+    def guard(self) -> None:
+        """End this process at once where a newer attempt has begun. Call before anything is published."""
+        if not self.held():
+            with contextlib.suppress(OSError):
+                self._append({"event": "fenced", "token": self.token, "time": time.time()})
+            os._exit(FENCED)
+
+    def glance(self) -> None:
+        """`guard`, at most once a second: for the end of every step."""
+        now = time.monotonic()
+        if now - self._looked > 1.0:
+            self._looked = now
+            self.guard()
+
+    def end(self, cause: str, error: str = "", **more: Any) -> None:
+        """Note how the attempt ended (`pdstudy.slurm.facts` lists the causes)."""
+        self._append({"event": "end", "token": self.token, "cause": cause, "error": error, "time": time.time(), **more})
+
+    def ends(self, cause: str, since: float) -> int:
+        """How many attempts at the unit ended by a cause since a time."""
+        return sum(r["event"] == "end" and r["cause"] == cause and r["time"] >= since for r in read_rows(self._file))
+
+    def _append(self, row: Row) -> None:
+        append_row(self._file, row)
+
+
+def _lost(run: RunDir | None) -> Row:
+    """Seconds of work that the attempt before did and did not save, as far as its files tell."""
+    if run is None:
+        return {}
+    status = run.status()
+    if status["state"] != "running":
+        return {}
+    saved = [p.stat().st_mtime for p in run.checkpoints.glob("step-*")]
+    config = run.path / "provenance.json"
+    since = max(saved, default=config.stat().st_mtime if config.exists() else status["time"])
+    return {"lost_seconds": round(max(0.0, status["time"] - since), 1)}

@@ -1,0 +1,101 @@
+"""The commands `submit`, `cancel` and `gc`. Imports nothing heavy: `pdstudy.cli` builds its parser with this."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from pdstudy.plan import Plan
+from pdstudy.rundir import Workspace
+
+RETRY = ("exception", "oom", "time", "killed", "lost", "all")
+
+Command = Callable[..., argparse.ArgumentParser]
+Planned = Callable[[argparse.Namespace, str | None], tuple[Plan, Workspace]]
+Where = Callable[[argparse.Namespace], Workspace]
+
+
+def add_submit_and_cancel(command: Command, planned: Planned, where: Where) -> None:
+    sub = command("submit", _submit, "send all that a study lacks to SLURM and return; safe to repeat")
+    sub.set_defaults(planned=planned, where=where)
+    sub.add_argument("--profile", metavar="NAME", help="a profile of pdstudy.toml (default: its `profile`)")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="[STAGE.]FIELD=VALUE",
+        help="over the profile, e.g. student.gpus=8",
+    )
+    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, and what they need; no report")
+    sub.add_argument(
+        "--retry",
+        action="append",
+        default=[],
+        metavar="CAUSE",
+        choices=RETRY,
+        help=f"also send what a submit does not send again by itself, by the cause of its failure: {', '.join(RETRY)} "
+        f"(oom: with twice the memory)",
+    )
+    sub.add_argument("--dry-run", action="store_true", help="the price, and each array's sbatch text; sends nothing")
+    sub = command("cancel", _cancel, "cancel a study's queued and running jobs")
+    sub.set_defaults(planned=planned, where=where)
+    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, and what they need")
+
+
+def add_gc(command: Command, where: Where) -> None:
+    sub = command("gc", _gc, "what the workspace no longer needs: job files, old code, dead claims", study=False)
+    sub.set_defaults(where=where)
+    sub.add_argument("--delete", action="store_true", help="delete it (without: only list it)")
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from pdstudy.show import print_json
+    from pdstudy.slurm.commands import Request, preview, submit_study
+    from pdstudy.slurm.printing import outcome_json, print_outcome, print_preview
+
+    request = Request(args.profile, tuple(args.set), tuple(args.retry), args.only)
+    if args.dry_run:
+        plan, workspace = args.planned(args, args.only)
+        units, arrays = preview(plan, workspace, request)
+        if args.json:
+            print_json([{"stage": a.stage, "elements": a.keys, "sbatch": text} for a, text in arrays])
+        else:
+            print_preview(plan, units, arrays)
+        return 0
+    plan, outcome = submit_study(lambda: args.planned(args, args.only)[0], args.where(args), request)
+    if args.json:
+        print_json(outcome_json(outcome))
+    else:
+        print_outcome(plan, outcome)
+    return 1 if outcome.refused else 0
+
+
+def _cancel(args: argparse.Namespace) -> int:
+    from pdstudy.show import print_json
+    from pdstudy.slurm.commands import cancel_study
+
+    plan, workspace = args.planned(args, args.only)
+    cancelled, others = cancel_study(plan, workspace)
+    if args.json:
+        print_json({"cancelled": cancelled, "sent_by_other_studies": others})
+        return 0
+    shared = f" ({len(others)} of them sent by other studies)" if others else ""
+    print(f"cancelled the jobs of {len(cancelled)} artifacts{shared}; `pdstudy submit {args.study}` sends them again")
+    return 0
+
+
+def _gc(args: argparse.Namespace) -> int:
+    from pdstudy.show import print_json
+    from pdstudy.slurm.cleaning import delete, waste
+    from pdstudy.slurm.printing import print_waste
+
+    found: list[Any] = waste(args.where(args))
+    sized = [{"path": str(w.path), "bytes": w.bytes, "why": w.why} for w in found]
+    if not args.json:
+        print_waste(found, deleted=args.delete)
+    if args.delete:
+        delete(found)
+    if args.json:
+        print_json(sized)
+    return 0

@@ -1,0 +1,218 @@
+"""`pdstudy submit`, `cancel`, and the topping up of `status --watch`."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdstudy.execution import Execution
+from pdstudy.files import Claim
+from pdstudy.normal import ConfigError, decode
+from pdstudy.plan import Plan
+from pdstudy.record import write_record
+from pdstudy.rundir import Workspace
+from pdstudy.slurm import queue as slurm
+from pdstudy.slurm import snapshot
+from pdstudy.slurm.arrays import Array, arrays_of, dependency
+from pdstudy.slurm.attempt import read_attempts
+from pdstudy.slurm.cluster import Cluster, last_words, sbatch_text
+from pdstudy.slurm.facts import Facts, gather
+from pdstudy.slurm.ledger import Ledger, Sent, slurm_folder
+from pdstudy.slurm.profiles import load_profile
+from pdstudy.slurm.queue import Limits, Queue
+from pdstudy.slurm.reconcile import decide
+from pdstudy.slurm.submit import Outcome, adopt, submit
+from pdstudy.slurm.units import Unit, report_unit, task_of, units_of
+
+MORE_MEMORY = 2.0
+"""How much more a unit that ran out of memory asks for when it is tried again."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of `submit`; kept in the ledger with what could not be sent."""
+
+    profile: str | None = None
+    settings: tuple[str, ...] = ()
+    retry: tuple[str, ...] = ()
+    only: str | None = None
+
+
+def submit_study(
+    planned: Callable[[], Plan], workspace: Workspace, request: Request, *, among: Collection[str] | None = None
+) -> tuple[Plan, Outcome]:
+    """Send all of a study that is neither done nor live; `among`: only these units. Returns at once."""
+    slurm.require_slurm()
+    profile = load_profile(request.profile, request.settings)
+    with Claim(slurm_folder(workspace) / "submit.claim", "sending to the cluster"):
+        ledger = Ledger.of(workspace)
+        # The queue before the disk: what is not alive then, and not done afterwards, is nowhere.
+        queue = read_queue(ledger)
+        if not queue.known:
+            raise ConfigError("SLURM's controller does not answer (squeue failed); nothing was sent, try again later")
+        plan = planned()
+        rules = profile.rules(plan.study.executions)
+        units = units_of(plan, rules, workspace)
+        report = None if request.only else report_unit(plan.study.name, rules)
+        cluster = _cluster(plan, units, workspace, ledger)
+        adopt(ledger, queue, cluster)
+        wanted = [u.key for u in units if not u.done] + [f"report/{plan.study.name}"]
+        facts = gather_facts(wanted, ledger, queue, workspace)
+        facts = _retried(units, facts, ledger, plan.study.name, request.retry, wanted, queue, workspace)
+        units = [_with_more_memory(unit, facts.get(unit.key), ledger) for unit in units]
+        if request.only is None:
+            write_record(plan, workspace)
+        details = {"user": getpass.getuser(), "code": cluster.code.name}
+        outcome = submit(units, facts, ledger, queue, cluster, plan.study.name, report=report, among=among,
+                         details=details, request=dataclasses.asdict(request))  # fmt: skip
+    return plan, outcome
+
+
+def read_queue(ledger: Ledger) -> Queue:
+    """One squeue call, for all who have sent anything from this workspace."""
+    return slurm.read_queue(users_of(ledger))
+
+
+def users_of(ledger: Ledger) -> list[str]:
+    return sorted({str(a.row["user"]) for a in ledger.arrays.values()})
+
+
+def gather_facts(units: Sequence[str], ledger: Ledger, queue: Queue, workspace: Workspace) -> dict[str, Facts]:
+    """Facts from the real places: attempts on disk, accounting where there is some, logs beside the jobs."""
+
+    def log(sent: Sent) -> str:
+        return last_words(workspace, ledger, sent.array, sent.index)
+
+    return gather(units, ledger, queue, lambda unit: read_attempts(workspace, unit), slurm.ended_jobs, log)
+
+
+def top_up(planned: Callable[[], Plan], workspace: Workspace, study: str) -> Outcome | None:
+    """Send what the last submit kept back, as it was asked for then; None where nothing is kept."""
+    kept = Ledger.of(workspace).kept.get(study)
+    if kept is None or not kept["units"]:
+        return None
+    asked = kept["request"]
+    request = Request(asked["profile"], tuple(asked["settings"]), (), asked["only"])
+    return submit_study(planned, workspace, request, among=set(kept["units"]))[1]
+
+
+def _cluster(plan: Plan, units: Sequence[Unit], workspace: Workspace, ledger: Ledger) -> Cluster:
+    items = {i.key: i for i in plan.items}
+    out = str((Path("reports") / plan.study.name).resolve())
+
+    def describe(unit: Unit) -> dict[str, Any]:
+        if unit.stage == "report":
+            return {"unit": unit.key, "report": {"study": plan.study.name, "out": out}}
+        return {"unit": unit.key, "task": task_of(plan, unit, items[unit.item], workspace).to_json()}
+
+    code = snapshot.take(workspace)
+    threads = plan.study.placement.threads
+    return Cluster(workspace, plan.study.name, describe, code=code, threads=threads, users=users_of(ledger))
+
+
+def _retried(
+    units: Sequence[Unit],
+    facts: dict[str, Facts],
+    ledger: Ledger,
+    study: str,
+    causes: Sequence[str],
+    wanted: Sequence[str],
+    queue: Queue,
+    workspace: Workspace,
+) -> dict[str, Facts]:
+    """Facts after the user's `--retry`: earlier ends of the units concerned do not count any more."""
+    stay = decide(units, facts).stay
+    again = [key for key, cause in stay.items() if cause in causes or "all" in causes]
+    if not again:
+        return facts
+    ledger.append("retry", study=study, units=again, causes={key: stay[key] for key in again})
+    return gather_facts(wanted, ledger, queue, workspace)
+
+
+def _with_more_memory(unit: Unit, fact: Facts | None, ledger: Ledger) -> Unit:
+    """A unit that ran out of memory asks for more than it had then, and for no less ever after."""
+    if fact is None or fact.live or fact.last is None or "oom" not in fact.all_causes:
+        return unit
+    before = decode(ledger.arrays[fact.last.array].row["execution"])
+    assert isinstance(before, Execution)
+    if before.memory_gb is None:
+        raise ConfigError(
+            f"{unit.label or unit.key} ran out of memory, and no memory_gb was asked for: set it, "
+            f"e.g. --set {unit.stage}.memory_gb=16"
+        )
+    factor = MORE_MEMORY if fact.all_causes[-1] == "oom" else 1.0
+    memory = max(factor * before.memory_gb, unit.execution.memory_gb or 0.0)
+    return dataclasses.replace(unit, execution=dataclasses.replace(unit.execution, memory_gb=memory))
+
+
+def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Unit], list[tuple[Array, str]]]:
+    """The units of a study, and what a submit would give to sbatch now; sends and writes nothing."""
+    rules = load_profile(request.profile, request.settings).rules(plan.study.executions)
+    units = units_of(plan, rules, workspace)
+    ledger = Ledger.of(workspace)
+    there = slurm.available()
+    queue = read_queue(ledger) if there else Queue(known=False)
+    facts = gather_facts([u.key for u in units if not u.done], ledger, queue, workspace)
+    decision = decide(units, facts)
+    limits = slurm.read_limits() if there and queue.known else Limits()
+    names: dict[str, str] = dict(decision.live)
+    texts = []
+    code, threads = slurm_folder(workspace) / "code" / "HASH", plan.study.placement.threads
+    arrays = [a for group in decision.groups for a in arrays_of(group, limits)]
+    if arrays and request.only is None:
+        report = report_unit(plan.study.name, rules)
+        arrays.append(Array("report", report.execution, ((report,),), frozenset()))
+    for number, array in enumerate(arrays, 1):
+        job = f"JOB{number}"
+        before = [names[n] for n in sorted(array.waits)] if array.stage != "report" else list(names.values())
+        waited = dict.fromkeys(name.partition("_")[0] for name in before)
+        after = dependency("afterok" if array.stage != "report" else "afterany", waited, {})
+        texts.append((array, sbatch_text(array, after, plan.study.name, workspace, code, threads)))
+        names |= dict.fromkeys((key for element in array.keys for key in element), job)
+    return units, texts
+
+
+def cancel_study(plan: Plan, workspace: Workspace) -> tuple[list[str], list[str]]:
+    """Cancel the living jobs of a plan's items: (unit keys cancelled, those of them that another study sent)."""
+    slurm.require_slurm()
+    with Claim(slurm_folder(workspace) / "submit.claim", "sending to the cluster"):
+        ledger = Ledger.of(workspace)
+        queue = read_queue(ledger)
+        facts = gather_facts(units_known(plan, ledger), ledger, queue, workspace)
+        live = {key: fact for key, fact in facts.items() if fact.element is not None}
+        if live:
+            elements = {str(fact.element) for fact in live.values()}
+            slurm.cancel(_compact(elements, queue))
+            ledger.append("cancelled", study=plan.study.name, units=list(live))
+        others = [k for k, f in live.items() if f.last and ledger.arrays[f.last.array].row["study"] != plan.study.name]
+    return list(live), others
+
+
+def _compact(elements: Collection[str], queue: Queue) -> list[str]:
+    """Whole arrays by their job, where all that lives of them is meant."""
+    living: dict[str, set[str]] = {}
+    for element, job in queue.jobs.items():
+        if job.live:
+            living.setdefault(element.partition("_")[0], set()).add(element)
+    by_job: dict[str, set[str]] = {}
+    for element in elements:
+        by_job.setdefault(element.partition("_")[0], set()).add(element)
+    out: list[str] = []
+    for number, members in sorted(by_job.items()):
+        out += [number] if living.get(number) == members else sorted(members)
+    return out
+
+
+def units_known(plan: Plan, ledger: Ledger) -> list[str]:
+    """The units of a plan that were ever sent, and its report. Slices are found by the store that they belong to."""
+    keys = {f"{i.kind}/{i.key}" for i in plan.items if not i.done} | {f"report/{plan.study.name}"}
+    return [unit for unit in ledger.sendings if unit in keys or item_of(unit) in keys]
+
+
+def item_of(unit: str) -> str:
+    """A unit's key without its slice: `logits/SPEC/COVERAGE/0-400` -> `logits/SPEC/COVERAGE`."""
+    return "/".join(unit.split("/")[:3]) if unit.startswith("logits/") else unit

@@ -1,0 +1,145 @@
+"""What was sent to the cluster, in the order in which it happened: an append-only file of JSON lines.
+
+    intent      an array is about to be sent: its id, stage, elements (lists of unit keys), execution; before sbatch
+    sent        sbatch answered: the array's job id
+    refused     sbatch refused the array, or it is known never to have arrived
+    kept        what a submit could not send, with the reason; the newest such row of a study counts
+    retry       the user asked to try units again after a cause: earlier endings do not count any more
+    cancelled   the user cancelled units
+
+The workspace has one ledger, since studies share runs. It is written under a claim, by `submit`, `cancel` and the
+topping up of `status --watch`; anyone may read it at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pdstudy.rundir import Workspace
+
+Row = dict[str, Any]
+
+
+def slurm_folder(workspace: Workspace) -> Path:
+    return workspace.root / "slurm"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One unit in one array: the job element that makes it ("12_3"; "12" alone in its array; None: not sent)."""
+
+    array: str
+    index: int
+    element: str | None
+    time: float
+
+
+class Ledger:
+    """The rows, in memory and (with a path) on disk."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self.rows: list[Row] = list(read_rows(path)) if path is not None else []
+        self.arrays: dict[str, ArrayRecord] = {}
+        self.sendings: dict[str, list[tuple[str, int]]] = {}
+        self.kept: dict[str, Row] = {}
+        self.retried: dict[str, float] = {}
+        for row in self.rows:
+            self._take_in(row)
+
+    @staticmethod
+    def of(workspace: Workspace) -> Ledger:
+        return Ledger(slurm_folder(workspace) / "ledger.jsonl")
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Add a row; on disk, whole and synced, before this returns."""
+        row = {"event": event, "time": time.time(), **fields}
+        if self._path is not None:
+            append_row(self._path, row)
+        self.rows.append(row)
+        self._take_in(row)
+
+    def _take_in(self, row: Row) -> None:
+        match row["event"]:
+            case "intent":
+                self.arrays[row["array"]] = ArrayRecord(row)
+                for index, units in enumerate(row["elements"]):
+                    for unit in units:
+                        self.sendings.setdefault(unit, []).append((row["array"], index))
+            case "sent":
+                self.arrays[row["array"]].job = row["job"]
+            case "refused":
+                self.arrays[row["array"]].refused = row["reason"]
+            case "kept":
+                self.kept[row["study"]] = row
+            case "retry":
+                self.retried.update(dict.fromkeys(row["units"], row["time"]))
+
+    def sent(self, unit: str) -> Iterator[Sent]:
+        """The arrays that a unit was sent in, oldest first; refused ones are left out."""
+        for array_id, index in self.sendings.get(unit, ()):
+            array = self.arrays[array_id]
+            if array.refused is None:
+                yield Sent(array_id, index, array.element(index), array.time)
+
+    def unresolved(self) -> list[ArrayRecord]:
+        """Intents of which it is not known whether sbatch took them: the submitting process died in between."""
+        return [a for a in self.arrays.values() if a.job is None and a.refused is None]
+
+
+@dataclass
+class ArrayRecord:
+    """One intent and what became of it."""
+
+    row: Row
+    job: str | None = None
+    refused: str | None = None
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.id = self.row["array"]
+
+    @property
+    def time(self) -> float:
+        return float(self.row["time"])
+
+    def element(self, index: int) -> str | None:
+        """The job of one element as SLURM writes it. submitit sends an array of one as a plain job."""
+        if self.job is None:
+            return None
+        return self.job if len(self.row["elements"]) == 1 else f"{self.job}_{index}"
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Add a row, synced to disk before this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(row, separators=(",", ":")) + "\n"
+    with path.open("a+b") as file:
+        # A process killed in the middle of a row leaves half a line; it must not swallow the next one.
+        if file.tell() and _last_byte(file.fileno(), file.tell()) != b"\n":
+            line = "\n" + line
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _last_byte(descriptor: int, size: int) -> bytes:
+    return os.pread(descriptor, 1, size - 1)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The whole rows of a file that `append_row` wrote; none where it is absent."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except ValueError:  # half a row, see `append_row`
+                continue

@@ -1,0 +1,147 @@
+"""Cluster profiles: the user's and the project's `pdstudy.toml`, and settings on the command line.
+
+profile = "jean"                  # the profile that is used where none is asked for ("default" without this)
+
+[profiles.jean]                   # all stages
+partition = "gpu"
+account = "abc"
+[profiles.jean.student]           # one stage
+minutes = 600
+[[profiles.jean.sizes]]           # models from a number of (non-embedding) parameters on; `stage` is optional
+parameters = 1e9
+nodes = 2
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pdstudy.execution import SELECTORS, SETTINGS, STAGES, Execution
+from pdstudy.normal import ConfigError, Problem, problems
+from pdstudy.study import nearest
+
+
+def profile_files() -> tuple[Path, Path]:
+    """The user's file and the project's, whether or not they exist."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return config / "pdstudy" / "pdstudy.toml", Path("pdstudy.toml")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The rules of one profile, in the order in which they are laid over each other, and the settings over all."""
+
+    name: str
+    site: tuple[Execution, ...]
+    command_line: tuple[Execution, ...]
+
+    def rules(self, study: Sequence[Execution]) -> tuple[Execution, ...]:
+        """With a study's own rules between the site's and the command line's."""
+        return (*self.site, *study, *self.command_line)
+
+
+def load_profile(name: str | None, settings: Sequence[str] = ()) -> Profile:
+    """The profile called `name`, or the default one. `settings` are `[stage.]field=value` as on the command line.
+
+    Raises `ConfigError` with all problems of all files and settings at once.
+    """
+    found: list[Problem] = []
+    tables = [(str(path), _parsed(path, found)) for path in profile_files()]
+    asked = name
+    for file, table in tables:
+        found += _unknown(table, ("profile", "profiles"), "", file)
+        for key, kind, allowed in (("profile", str, "a name"), ("profiles", dict, "tables [profiles.NAME]")):
+            if key in table and not isinstance(table[key], kind):
+                found.append(Problem(key, table.pop(key), allowed, file))
+        name = asked or table.get("profile") or name
+    known = sorted({profile for _, table in tables for profile in table.get("profiles", {})})
+    rules: list[Execution] = []
+    for file, table in tables:
+        profile = table.get("profiles", {}).get(name or "default")
+        if profile is not None:
+            rules += _rules(profile, f"profiles.{name or 'default'}", file, found)
+    if name is not None and name not in known:
+        files = " and ".join(file for file, _ in tables)
+        where = "" if asked else "profile: "
+        allowed = ", ".join(known) or f"none is defined in {files}"
+        found.append(Problem(f"{where}--profile", name, allowed, hint=nearest(name, known)))
+    line = [rule for text in settings if (rule := _setting(text, found)) is not None]
+    if found:
+        # TOML gives no line numbers, so the key says where in the file.
+        lines = "\n".join(f"  {p.file}: {replace(p, file='')}" if p.file else f"  {p}" for p in found)
+        raise ConfigError(f"{len(found)} problem{'s' if len(found) > 1 else ''} with executions:\n{lines}")
+    return Profile(name or "default", tuple(rules), tuple(line))
+
+
+def _parsed(path: Path, found: list[Problem]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        found.append(Problem("the file", str(error), "TOML", str(path)))
+        return {}
+
+
+def _rules(table: Any, at: str, file: str, found: list[Problem]) -> Iterator[Execution]:
+    if not isinstance(table, dict):
+        found.append(Problem(at, table, "a table", file))
+        return
+    settings = {k: v for k, v in table.items() if k not in (*STAGES, "sizes")}
+    yield from _rule(settings, SETTINGS, at, file, found, more=(*STAGES, "sizes"))
+    for stage in STAGES:
+        if stage in table:
+            yield from _rule(table[stage], SETTINGS, f"{at}.{stage}", file, found, stage=stage)
+    sizes = table.get("sizes", [])
+    if not isinstance(sizes, list):
+        found.append(Problem(f"{at}.sizes", sizes, f"tables [[{at}.sizes]]", file))
+        return
+    for i, size in enumerate(sizes):
+        yield from _rule(size, (*SELECTORS, *SETTINGS), f"{at}.sizes[{i}]", file, found)
+
+
+def _rule(
+    table: Any, allowed: Sequence[str], at: str, file: str, found: list[Problem], *, more: Sequence[str] = (),
+    stage: str | None = None,
+) -> Iterator[Execution]:  # fmt: skip
+    if not isinstance(table, dict):
+        found.append(Problem(at, table, "a table", file))
+        return
+    found += _unknown(table, (*allowed, *more), at, file)
+    values: dict[str, Any] = {"stage": stage} if stage else {}
+    values |= {k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in allowed}
+    rule = Execution(**values)
+    wrong = list(problems(rule))
+    found += [Problem(f"{at}.{p.field}", p.found, p.allowed, file, hint=p.hint) for p in wrong]
+    if not wrong:
+        yield rule
+
+
+def _unknown(table: dict[str, Any], allowed: Sequence[str], at: str, file: str) -> list[Problem]:
+    return [
+        Problem(f"{at}.{key}" if at else key, table[key], f"no such key; known: {', '.join(allowed)}", file,
+                hint=nearest(key, allowed))
+        for key in table if key not in allowed
+    ]  # fmt: skip
+
+
+def _setting(text: str, found: list[Problem]) -> Execution | None:
+    """`student.minutes=30` or `partition=gpu`; a value that is not TOML is text."""
+    name, equals, value = text.partition("=")
+    stage, dot, field = name.rpartition(".")
+    if not equals or field not in SETTINGS or (dot and stage not in STAGES):
+        allowed = f"[STAGE.]FIELD=VALUE with a stage of {', '.join(STAGES)} and a field of {', '.join(SETTINGS)}"
+        hint = nearest(field, SETTINGS) if field not in SETTINGS else nearest(stage, STAGES)
+        found.append(Problem("--set", text, allowed, hint=hint))
+        return None
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    at = f"--set {stage}" if dot else "--set"
+    return next(_rule({field: parsed}, SETTINGS, at, "", found, stage=stage or None), None)

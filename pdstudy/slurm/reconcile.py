@@ -1,0 +1,109 @@
+"""What to do, from what is: (units, facts) -> what to send, after what, and what stays behind and why. Pure.
+
+Never sent: what is done, what has a living job, what failed for a reason that trying again does not mend (until the
+user asks), and what needs something that is neither done nor on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pdstudy.execution import Execution
+from pdstudy.slurm.facts import NOTHING, Facts
+from pdstudy.slurm.units import Unit
+
+BUDGETS: Mapping[str, int | None] = {
+    "preempted": None, "node": None, "signal": None, "cancelled": None, "dependency": None, "claimed": None,
+    "killed": 5, "lost": 5, "exception": 0, "oom": 0,
+}  # fmt: skip
+"""How many ends of a cause a submit mends by sending again; None: any number. `time` has the execution's own."""
+
+HELD = ("launch failed requeued held", "JobHoldMaxRequeue")
+"""Reasons for which SLURM holds a job that could run: a node could not start it, or it was requeued very often."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units of one stage that ask for the same and wait for the same: one array, or several where it is too long."""
+
+    stage: str
+    execution: Execution
+    units: tuple[Unit, ...]
+    waits: frozenset[str]
+    """Keys of units that must be done first, each of which is live or sent by an earlier group."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    groups: tuple[Group, ...] = ()
+    live: Mapping[str, str] = field(default_factory=dict)
+    """Unit key to job element."""
+    stay: Mapping[str, str] = field(default_factory=dict)
+    """Unit key to the cause that a submit does not mend by itself (`--retry` does)."""
+    blocked: Mapping[str, str] = field(default_factory=dict)
+    """Unit key to the key of a need that is neither done nor on its way."""
+    release: tuple[str, ...] = ()
+    """Elements that SLURM holds after a failed launch."""
+
+
+def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[str] | None = None) -> Decision:
+    """`units` in an order in which they can be made; a need that is not among them counts as done.
+
+    `among`: send nothing but these.
+    """
+    pending = {u.key: u for u in units if not u.done}
+    live: dict[str, str] = {}
+    stay: dict[str, str] = {}
+    blocked: dict[str, str] = {}
+    release = []
+    groups: dict[tuple[str, Execution, frozenset[str]], list[Unit]] = {}
+    # Students by the thousand share a few sets of needs.
+    waits_of: dict[tuple[str, ...], frozenset[str]] = {}
+    for unit in pending.values():
+        fact = facts.get(unit.key, NOTHING)
+        if fact.element is not None:
+            live[unit.key] = fact.element
+            if fact.job is not None and fact.job.state in ("PENDING", "REQUEUE_HOLD") and fact.job.reason in HELD:
+                release.append(fact.element)
+            continue
+        if not mends(fact, unit.execution):
+            stay[unit.key] = str(fact.cause)
+            continue
+        if among is not None and unit.key not in among:
+            stay[unit.key] = "not asked for"
+            continue
+        missing = next((n for n in unit.needs if n in stay or n in blocked), None)
+        if missing is not None:
+            blocked[unit.key] = missing
+            continue
+        if unit.needs not in waits_of:
+            waits_of[unit.needs] = _direct(unit.needs, pending)
+        groups.setdefault((unit.stage, unit.execution, waits_of[unit.needs]), []).append(unit)
+    return Decision(
+        groups=tuple(
+            Group(stage, execution, tuple(sorted(members, key=lambda u: -u.flops)), waits)
+            for (stage, execution, waits), members in groups.items()
+        ),
+        live=live,
+        stay=stay,
+        blocked=blocked,
+        release=tuple(dict.fromkeys(release)),
+    )
+
+
+def mends(fact: Facts, execution: Execution) -> bool:
+    """Whether sending a unit again is in order after how its attempts ended."""
+    if fact.cause is None:
+        return True
+    budget = execution.time_limits if fact.cause == "time" else BUDGETS.get(fact.cause, 0)
+    if fact.cause in ("done", "diverged"):
+        return True  # and yet it is not done: its files were taken away
+    return budget is None or fact.causes.get(fact.cause, 0) <= budget
+
+
+def _direct(needs: Iterable[str], pending: Mapping[str, Unit]) -> frozenset[str]:
+    """The needs that are not done, without those that another of them waits for anyway."""
+    open_ones = {n for n in needs if n in pending}
+    implied = {n for need in open_ones for n in pending[need].needs}
+    return frozenset(open_ones - implied)

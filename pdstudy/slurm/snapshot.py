@@ -1,0 +1,45 @@
+"""The code that a submission runs, copied when it is submitted: editing it later changes no job that is under way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from pdstudy import provenance
+from pdstudy.files import write_json
+from pdstudy.rundir import Workspace
+from pdstudy.slurm.ledger import slurm_folder
+
+PACKAGES = ("pdstudy", "analysis")
+
+
+def take(workspace: Workspace) -> Path:
+    """A folder to put on PYTHONPATH, named by its content; made once per state of the code."""
+    root = Path(__file__).resolve().parents[2]
+    files = sorted(
+        path
+        for package in PACKAGES
+        for path in (root / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    folder = slurm_folder(workspace) / "code" / digest.hexdigest()[:12]
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        for path in files:
+            target = partial / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        write_json(partial / provenance.CODE_FILE, provenance.code())
+        try:
+            os.replace(partial, folder)
+        except OSError:  # another submit was quicker
+            shutil.rmtree(partial)
+    return folder

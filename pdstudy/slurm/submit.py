@@ -1,0 +1,210 @@
+"""Carrying a decision out: the ledger's intent, sbatch, the answer; and what a refusal leaves for the next time.
+
+`Scheduler` is what this needs of a cluster. `pdstudy.slurm.cluster` is the real one; tests have one in memory.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from pdstudy.normal import encode
+from pdstudy.slurm.arrays import Array, arrays_of, dependency
+from pdstudy.slurm.facts import NOTHING, Facts
+from pdstudy.slurm.ledger import Ledger
+from pdstudy.slurm.queue import Limits, Queue
+from pdstudy.slurm.reconcile import Decision, decide
+from pdstudy.slurm.units import Unit
+
+
+class Refused(Exception):
+    """sbatch took nothing. `limit`: the site's limit on submitted jobs, which passes; else the request is wrong.
+
+    `unanswered`: the controller did not say; the intent stays open, and the next submit finds out.
+    """
+
+    def __init__(self, reason: str, *, limit: bool, unanswered: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.limit = limit
+        self.unanswered = unanswered
+
+
+class Scheduler(Protocol):
+    def queue(self) -> Queue: ...
+
+    def limits(self) -> Limits: ...
+
+    def send(self, array_id: str, array: Array, after: str) -> str:
+        """Submit; the job's id. Raises `Refused`."""
+        ...
+
+    def release(self, elements: Sequence[str]) -> None: ...
+
+    def adopt(self, array_id: str, job: str, count: int) -> None:
+        """Finish the submission of an array whose submitting process died after sbatch had taken it."""
+        ...
+
+
+@dataclass
+class Outcome:
+    """What a submit came to."""
+
+    decision: Decision
+    sent: list[tuple[str, Array]] = field(default_factory=list)
+    """Job id and array."""
+    kept: list[str] = field(default_factory=list)
+    reason: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Unit key to SLURM's words, for requests that it will never take."""
+    report: str | None = None
+
+
+def adopt(ledger: Ledger, queue: Queue, scheduler: Scheduler) -> None:
+    """Settle intents whose submitting process died before it noted the answer: their comment tells."""
+    if not queue.known:
+        return
+    for array in ledger.unresolved():
+        job = queue.sent_for.get(array.id)
+        if job is not None:
+            scheduler.adopt(array.id, job, len(array.row["elements"]))
+            ledger.append("sent", array=array.id, job=job)
+        else:
+            ledger.append("refused", array=array.id, reason="it never reached the queue", limit=False)
+
+
+def submit(
+    units: Sequence[Unit],
+    facts: Mapping[str, Facts],
+    ledger: Ledger,
+    queue: Queue,
+    scheduler: Scheduler,
+    study: str,
+    *,
+    report: Unit | None = None,
+    among: Collection[str] | None = None,
+    details: Mapping[str, object] | None = None,
+    request: object = None,
+) -> Outcome:
+    """Send what is neither done nor live, `among`: of these units only. Call `adopt` before.
+
+    `details` go into each intent (user, code), `request` into the note of what was kept back.
+
+    The report is sent with the last of a study's arrays, to run after all of them, whatever they come to.
+    """
+    outcome = Outcome(decide(units, facts, among))
+    if outcome.decision.release:
+        scheduler.release(outcome.decision.release)
+    sender = _Sender(ledger, queue, scheduler, study, details or {}, outcome)
+    limits = scheduler.limits() if outcome.decision.groups else Limits()
+    for group in outcome.decision.groups:
+        for array in arrays_of(group, limits):
+            sender.send(array)
+    was_kept = (ledger.kept.get(study) or {}).get("units", [])
+    if report is not None and not outcome.kept and (outcome.sent or report.key in was_kept):
+        sender.send_report(report, facts.get(report.key, NOTHING))
+    if outcome.kept or was_kept:
+        ledger.append("kept", study=study, units=outcome.kept, reason=outcome.reason, request=request)
+    return outcome
+
+
+class _Sender:
+    def __init__(
+        self,
+        ledger: Ledger,
+        queue: Queue,
+        scheduler: Scheduler,
+        study: str,
+        details: Mapping[str, object],
+        outcome: Outcome,
+    ) -> None:
+        self.ledger, self.scheduler, self.study = ledger, scheduler, study
+        self.details, self.outcome = details, outcome
+        self.full = False
+        self.elements = dict(outcome.decision.live)
+        self.sizes: dict[str, int] = {}
+        for record in ledger.arrays.values():
+            if record.job is not None:
+                self.sizes[record.job] = len(record.row["elements"])
+        # An array some of whose elements have left the queue can only be waited for by element.
+        known: dict[str, int] = {}
+        for element in queue.jobs:
+            job = element.partition("_")[0]
+            known[job] = known.get(job, 0) + 1
+        self.sizes = {job: size for job, size in self.sizes.items() if known.get(job) == size}
+
+    def send(self, array: Array) -> None:
+        """One array, halved as long as the site's limit on jobs refuses it; the rest is kept."""
+        lacking = [n for n in array.waits if n not in self.elements]
+        if self.full or lacking:
+            refusal = next((self.outcome.refused[n] for n in lacking if n in self.outcome.refused), None)
+            if refusal is None:
+                self.outcome.kept += [u.key for element in array.elements for u in element]
+            else:
+                self._refuse(array, refusal)
+            return
+        try:
+            self._sent(array, self._try(array, dependency("afterok", self._waited(array), self.sizes)))
+        except Refused as refused:
+            if not refused.limit:
+                self._refuse(array, refused.reason)
+                return
+            self.outcome.reason = refused.reason
+            if len(array.elements) == 1 or refused.unanswered:
+                self.full = True
+                self.outcome.kept += [u.key for element in array.elements for u in element]
+                return
+            half = len(array.elements) // 2
+            self.send(replace(array, elements=array.elements[:half]))
+            self.send(replace(array, elements=array.elements[half:]))
+
+    def _waited(self, array: Array) -> list[str]:
+        return list(dict.fromkeys(self.elements[n] for n in array.waits))
+
+    def _refuse(self, array: Array, reason: str) -> None:
+        self.outcome.refused |= {u.key: reason for element in array.elements for u in element}
+
+    def send_report(self, unit: Unit, facts: Facts) -> None:
+        array = Array("report", unit.execution, ((unit,),), frozenset())
+        before = list(dict.fromkeys(self.elements.values()))
+        if facts.element is not None:  # an earlier report writes the same files
+            before.append(facts.element)
+        try:
+            self.outcome.report = self._try(array, dependency("afterany", before, self.sizes))
+        except Refused as refused:
+            if refused.limit:
+                self.outcome.kept.append(unit.key)
+                self.outcome.reason = refused.reason
+            else:
+                self.outcome.refused[unit.key] = refused.reason
+
+    def _try(self, array: Array, after: str) -> str:
+        array_id = uuid.uuid4().hex[:12]
+        self.ledger.append(
+            "intent",
+            array=array_id,
+            study=self.study,
+            stage=array.stage,
+            elements=array.keys,
+            execution=encode(array.execution),
+            after=after,
+            **self.details,
+        )
+        try:
+            job = self.scheduler.send(array_id, array, after)
+        except Refused as refused:
+            if not refused.unanswered:
+                self.ledger.append("refused", array=array_id, reason=refused.reason, limit=refused.limit)
+            raise
+        self.ledger.append("sent", array=array_id, job=job)
+        self.sizes[job] = len(array.elements)
+        return job
+
+    def _sent(self, array: Array, job: str) -> None:
+        self.outcome.sent.append((job, array))
+        alone = len(array.elements) == 1
+        for index, element in enumerate(array.elements):
+            for unit in element:
+                self.elements[unit.key] = job if alone else f"{job}_{index}"

@@ -1,0 +1,328 @@
+"""A scheduler in memory that fails in every way SLURM does, under the real reconciler and the real ledger.
+
+`simulate(seed, cells)` takes one study of random shape through submits, crashes of the submitting process, and the
+scheduler's misfortunes, until everything is done, and checks on the way that nothing runs twice, nothing starts
+before what it needs, nothing that is done or alive is sent, and nothing is lost.
+
+    python -m tests.slurm.simulation --seeds 5000 --cells 2000      (thousands of seeds: `make test-long`)
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pdstudy.execution import Execution, resolve
+from pdstudy.slurm.arrays import Array
+from pdstudy.slurm.facts import gather
+from pdstudy.slurm.ledger import Ledger
+from pdstudy.slurm.queue import Job, Limits, Queue
+from pdstudy.slurm.reconcile import decide
+from pdstudy.slurm.submit import Outcome, Refused, adopt, submit
+from pdstudy.slurm.units import Unit, report_unit
+
+
+class Crash(Exception):
+    """The submitting process dies here."""
+
+
+@dataclass
+class Element:
+    """One job element; `keys` are its units, of which `units` are still to be made."""
+
+    id: str
+    array: str
+    units: tuple[Unit, ...]
+    keys: tuple[str, ...]
+    state: str = "PENDING"
+    reason: str = ""
+    after: tuple[str, ...] = ()
+    restart: int = 0
+    ended: float = 0.0
+
+
+@dataclass
+class World:
+    """The cluster, the disk and the units of one study."""
+
+    rng: random.Random
+    units: list[Unit]
+    allowed: Limits
+    max_submitted: int | None
+    accounting: bool
+    trouble: float
+    done: set[str] = field(default_factory=set)
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    elements: dict[str, Element] = field(default_factory=dict)
+    jobs: dict[str, list[Element]] = field(default_factory=dict)
+    purged: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, Element] = field(default_factory=dict)
+    running: dict[str, Element] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)
+    clock: float = 0.0
+    calls: Counter[str] = field(default_factory=Counter)
+    crash_before: bool = False
+    crash_after: bool = False
+
+    # --- what the reconciler sees
+
+    def queue(self) -> Queue:
+        self.calls["squeue"] += 1
+        jobs = {e.id: Job(e.state, e.reason) for e in self.elements.values()}
+        return Queue(jobs, {e.array: job for job, members in self.jobs.items() for e in members[:1]})
+
+    def limits(self) -> Limits:
+        return self.allowed
+
+    def send(self, array_id: str, array: Array, after: str) -> str:
+        self.calls["sbatch"] += 1
+        assert len(array.elements) <= self.allowed.array
+        wanted_jobs = len(self.pending) + len(self.running) + len(array.elements)
+        if self.max_submitted is not None and wanted_jobs > self.max_submitted:
+            raise Refused("QOSMaxSubmitJobPerUserLimit", limit=True)
+        if self.crash_before and self.rng.random() < 0.3:
+            raise Crash
+        job = str(len(self.jobs) + len(self.purged) + 1 + self.calls["sbatch"])
+        kind, _, names = after.partition(":")
+        wanted: list[str] = []
+        for name in filter(None, names.split(":")):
+            members = [name] if name in self.elements else [e.id for e in self.jobs.get(name, ())]
+            assert members, f"waits for {name}, which the queue does not know"
+            wanted += members
+        alone = len(array.elements) == 1
+        made = []
+        for index, units in enumerate(array.elements):
+            for unit in units:
+                assert unit.key not in self.done, f"{unit.key} is done and was sent"
+                if unit.stage != "report":  # reports queue up, each after the one before
+                    assert unit.key not in self.busy, f"{unit.key} lives and was sent"
+                    self.busy.add(unit.key)
+            id = job if alone else f"{job}_{index}"
+            made.append(Element(id, array_id, units, tuple(u.key for u in units), after=(kind, *wanted)))
+        self.jobs[job] = made
+        for element in made:
+            self.elements[element.id] = self.pending[element.id] = element
+        if self.crash_after and self.rng.random() < 0.3:
+            raise Crash
+        return job
+
+    def release(self, elements: Sequence[str]) -> None:
+        for id in elements:
+            if id in self.elements:
+                self.elements[id].reason = ""
+
+    def adopt(self, array_id: str, job: str, count: int) -> None:
+        assert len(self.jobs[job]) == count
+        assert self.jobs[job][0].array == array_id
+
+    def ended(self, gone: list[str]) -> dict[str, str]:
+        return {e: self.purged[e] for e in gone if e in self.purged} if self.accounting else {}
+
+    # --- what happens
+
+    def step(self, share: float) -> None:
+        """Let about `share` of what could happen happen."""
+        self.clock += 1
+        for element in list(self.pending.values()):
+            if element.reason == "launch failed requeued held":
+                continue
+            verdict = self._dependency(element)
+            if verdict is False:
+                self._end(element, "CANCELLED", "DependencyNeverSatisfied")
+            elif verdict and self.rng.random() < share:
+                self._start(element)
+        for element in list(self.running.values()):
+            if self.rng.random() < share:
+                self._finish(element)
+        for element in [e for e in self.elements.values() if e.ended and self.clock - e.ended > 3]:
+            self.purged[element.id] = element.state
+            del self.elements[element.id]
+
+    def _dependency(self, element: Element) -> bool | None:
+        """True: it may start; False: never; None: not yet."""
+        kind, *wanted = element.after or ("",)
+        for id in wanted:
+            other = self.elements.get(id)
+            state = other.state if other is not None else self.purged[id]
+            if state in ("PENDING", "RUNNING"):
+                return None
+            if kind == "afterok" and state != "COMPLETED":
+                return False
+        return True
+
+    def _start(self, element: Element) -> None:
+        if self.rng.random() < 0.02 * self.trouble:
+            element.reason = "launch failed requeued held"
+            return
+        if self.rng.random() < 0.03 * self.trouble:
+            self._end(element, "CANCELLED")
+            return
+        if self.rng.random() < 0.02 * self.trouble:
+            self._end(element, "FAILED")  # before its process began
+            return
+        del self.pending[element.id]
+        self.running[element.id] = element
+        element.state = "RUNNING"
+        for unit in element.units:
+            if unit.stage != "report":
+                assert all(n in self.done for n in unit.needs), f"{unit.key} started without what it needs"
+            token = f"{element.id}.{element.restart}"
+            self.rows[unit.key].append({"event": "start", "job": element.id, "token": token, "time": time.time()})
+
+    def _finish(self, element: Element) -> None:
+        if self.rng.random() > 0.35 * self.trouble:
+            self._units_end(element, {u.key: "done" for u in element.units})
+            self._end(element, "COMPLETED")
+            return
+        misfortune = self.rng.choice(
+            ["preempted", "chain", "requeued node", "lost node", "killed", "exception", "oom", "OOM", "timeout",
+             "scancel"]
+        )  # fmt: skip
+        keys = [u.key for u in element.units]
+        if misfortune in ("preempted", "chain"):
+            some = keys[: self.rng.randrange(len(keys))]
+            cause = "preempted" if misfortune == "preempted" else "time"
+            self._units_end(element, {k: "done" if k in some else cause for k in keys})
+            self._requeue(element)
+        elif misfortune == "requeued node":
+            self._requeue(element)
+        elif misfortune in ("exception", "oom"):
+            bad = self.rng.choice(keys)
+            self._units_end(element, {k: misfortune if k == bad else "done" for k in keys})
+            self._end(element, "FAILED")
+        else:
+            states = {"lost node": "NODE_FAIL", "killed": "FAILED", "OOM": "OUT_OF_MEMORY", "timeout": "TIMEOUT"}
+            self._end(element, states.get(misfortune, "CANCELLED"))
+
+    def _units_end(self, element: Element, causes: dict[str, str]) -> None:
+        for key, cause in causes.items():
+            token = f"{element.id}.{element.restart}"
+            self.rows[key].append({"event": "end", "token": token, "cause": cause, "time": time.time()})
+            if cause == "done" and not key.startswith("report/"):
+                self.done.add(key)
+
+    def _requeue(self, element: Element) -> None:
+        del self.running[element.id]
+        element.restart += 1
+        element.state, element.after = "PENDING", ()
+        # What a packed job has made is not made again by its next attempt.
+        element.units = tuple(u for u in element.units if u.key not in self.done) or element.units[:1]
+        self.pending[element.id] = element
+
+    def _end(self, element: Element, state: str, reason: str = "") -> None:
+        self.pending.pop(element.id, None)
+        self.running.pop(element.id, None)
+        element.state, element.reason, element.ended = state, reason, self.clock
+        self.busy.difference_update(element.keys)
+
+
+def make_study(rng: random.Random, cells: int) -> list[Unit]:
+    """Corpora, teachers, sliced captures and students that share them; some of it may be made already."""
+    executions = [
+        resolve([Execution(minutes=m, parallelism=rng.choice([None, 4]), pack=rng.choice([1, 1, 3]))], "student", 0)
+        for m in (10, 20)
+    ]
+    plain = resolve([], "corpus", 0)
+    units = [Unit(f"corpus/{i}", "corpus", plain) for i in range(rng.randint(1, 2))]
+    corpora = [u.key for u in units]
+    groups: list[tuple[str, ...]] = [(c,) for c in corpora]
+    for t in range(rng.randint(1, 4)):
+        corpus = rng.choice(corpora)
+        units.append(Unit(f"teacher/{t}", "teacher", executions[t % 2], (corpus,)))
+        slices = [Unit(f"logits/{t}/{s}", "logits", plain, (corpus, f"teacher/{t}")) for s in range(rng.randint(1, 5))]
+        units += slices
+        groups.append((corpus, f"teacher/{t}", *(s.key for s in slices)))
+    for c in range(cells):
+        units.append(Unit(f"student/{c}", "student", rng.choice(executions), rng.choice(groups), flops=rng.random()))
+    return units
+
+
+def simulate(seed: int, cells: int) -> Counter[str]:
+    """One study to its end. Raises `AssertionError` where an invariant breaks; returns what happened how often."""
+    rng = random.Random(seed)
+    units = make_study(rng, cells)
+    size = max(4, rng.choice([cells // 7, cells, 1001]))
+    world = World(
+        rng=rng,
+        units=units,
+        allowed=Limits(array=size),
+        max_submitted=rng.choice([None, None, max(25, cells // 3)]),
+        accounting=rng.random() < 0.5,
+        trouble=rng.choice([0.2, 1.0]),
+    )
+    ledger = Ledger()
+    rounds = 0
+    while len(world.done) < len(units):
+        rounds += 1
+        assert rounds < 400, f"{len(units) - len(world.done)} units are not done after {rounds} submits"
+        if rounds == 12:
+            world.trouble = 0.05  # nothing that fails for ever ever ends
+        world.crash_before = world.crash_after = rng.random() < 0.3
+        outcome = _submit(world, ledger, rng)
+        if outcome is not None:
+            _nothing_is_forgotten(world, outcome)
+        for _ in range(rng.randint(1, 6)):
+            world.step(rng.choice([0.3, 0.9]))
+    world.crash_before = world.crash_after = False
+    final = _submit(world, ledger, rng)
+    assert final is not None
+    assert not final.sent, "everything is done and something was sent"
+    return Counter(rounds=rounds, **world.calls, restarts=sum(e.restart for m in world.jobs.values() for e in m))
+
+
+def _submit(world: World, ledger: Ledger, rng: random.Random) -> Outcome | None:
+    queue = world.queue()
+    adopt(ledger, queue, world)
+    units = [Unit(**{**vars(u), "done": u.key in world.done}) if u.key in world.done else u for u in world.units]
+    report = report_unit("sim", ())
+    keys = [*(u.key for u in units if not u.done), report.key]
+    facts = gather(keys, ledger, queue, world.rows.__getitem__, world.ended)
+    stuck = decide(units, facts).stay
+    if stuck and rng.random() < 0.7:
+        ledger.append("retry", study="sim", units=list(stuck))
+        facts = gather(keys, ledger, queue, world.rows.__getitem__, world.ended)
+    try:
+        return submit(units, facts, ledger, queue, world, "sim", report=report)
+    except Crash:
+        return None
+
+
+def _nothing_is_forgotten(world: World, outcome: Outcome) -> None:
+    """Every unit is done, alive, sent, kept, or has a named reason to stay behind."""
+    sent = {u.key for _, array in outcome.sent for element in array.elements for u in element}
+    decision = outcome.decision
+    for unit in world.units:
+        places = [
+            unit.key in world.done,
+            unit.key in decision.live,
+            unit.key in sent,
+            unit.key in outcome.kept,
+            unit.key in decision.stay,
+            unit.key in decision.blocked,
+        ]
+        assert sum(places) == 1, f"{unit.key} is in {places}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--cells", type=int, default=10_000)
+    args = parser.parse_args()
+    total: Counter[str] = Counter()
+    begun = time.perf_counter()
+    for seed in range(args.first, args.first + args.seeds):
+        try:
+            total += simulate(seed, args.cells)
+        except AssertionError as error:
+            raise SystemExit(f"seed {seed}, {args.cells} cells: {error}") from error
+    print(f"{args.seeds} seeds of {args.cells} cells: all done, {dict(total)}, {time.perf_counter() - begun:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The reconciler without a cluster: a simulation of all that can go wrong, and cases that it should name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pdstudy.execution import Execution, resolve
+from pdstudy.slurm.arrays import arrays_of, dependency, split
+from pdstudy.slurm.facts import Facts, gather
+from pdstudy.slurm.ledger import Ledger
+from pdstudy.slurm.queue import Job, Limits, Queue
+from pdstudy.slurm.reconcile import Group, decide
+from pdstudy.slurm.requeue import cause_of_stop
+from pdstudy.slurm.units import Unit
+from tests.slurm.simulation import simulate
+
+PLAIN = resolve((), "student", 0)
+
+
+@pytest.mark.parametrize("first", range(0, 100, 20))
+def test_a_hundred_small_studies_all_end(first: int) -> None:
+    for seed in range(first, first + 20):
+        simulate(seed, 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 100, 10))
+def test_a_hundred_studies_of_ten_thousand_cells_all_end(first: int) -> None:
+    for seed in range(first, first + 10):
+        simulate(seed, 10_000)
+
+
+def units(*needs: tuple[str, ...]) -> list[Unit]:
+    """u0, u1, ... with these needs."""
+    return [Unit(f"u{i}", "student", PLAIN, n) for i, n in enumerate(needs)]
+
+
+def test_students_wait_for_their_own_inputs_only() -> None:
+    made = [
+        Unit("teacher/a", "teacher", PLAIN),
+        Unit("teacher/b", "teacher", PLAIN, done=True),
+        Unit("logits/a", "logits", PLAIN, ("teacher/a",)),
+        Unit("logits/b", "logits", PLAIN, ("teacher/b",)),
+        Unit("student/lm", "student", PLAIN),
+        Unit("student/a", "student", PLAIN, ("teacher/a", "logits/a")),
+        Unit("student/b", "student", PLAIN, ("teacher/b", "logits/b")),
+    ]
+    waits = {g.units[0].key: g.waits for g in decide(made, {}).groups}
+    # A finished teacher is not waited for; the teacher behind the logits need not be named.
+    assert waits == {
+        "teacher/a": frozenset(),
+        "logits/a": {"teacher/a"},
+        "logits/b": frozenset(),
+        "student/lm": frozenset(),
+        "student/a": {"logits/a"},
+        "student/b": {"logits/b"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("cause", "count", "sent"),
+    [
+        ("exception", 1, False), ("oom", 1, False), ("killed", 5, True), ("killed", 6, False), ("preempted", 99, True),
+        ("node", 99, True), ("time", 20, True), ("time", 21, False), ("cancelled", 3, True), ("dependency", 3, True),
+    ],
+)  # fmt: skip
+def test_budgets_by_cause(cause: str, count: int, sent: bool) -> None:
+    facts = {"u0": Facts(cause=cause, causes={cause: count})}
+    decision = decide(units((), ("u0",), ()), facts)
+    assert [u.key for g in decision.groups for u in g.units] == (["u0", "u2", "u1"] if sent else ["u2"])
+    assert decision.blocked == ({} if sent else {"u1": "u0"})
+
+
+def ledger_with(*rows: dict[str, object]) -> Ledger:
+    ledger = Ledger()
+    for row in rows:
+        ledger.append(str(row.pop("event")), **row)
+    return ledger
+
+
+def sent(unit: str, job: str) -> list[dict[str, object]]:
+    return [
+        {"event": "intent", "array": job, "study": "s", "stage": "student", "elements": [[unit]], "execution": None},
+        {"event": "sent", "array": job, "job": job},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "started", "log", "cause"),
+    [
+        ("FAILED", True, "", "killed"),
+        ("FAILED", True, "slurmstepd: error: Step 1.0 exceeded memory limit (2 > 1)", "oom"),
+        ("FAILED", False, "bash: line 9: module: command not found", "exception"),
+        ("OUT_OF_MEMORY", True, "", "oom"),
+        ("TIMEOUT", True, "", "time"),
+        ("NODE_FAIL", True, "", "node"),
+        ("PREEMPTED", True, "", "preempted"),
+        ("CANCELLED", True, "", "cancelled"),
+        ("CANCELLED", False, "", "cancelled"),
+        ("COMPLETED", True, "", "lost"),
+        (None, True, "", "lost"),
+    ],
+)
+def test_what_an_end_without_a_word_means(state: str | None, started: bool, log: str, cause: str) -> None:
+    queue = Queue({"7": Job(state)} if state else {})
+    rows = [{"event": "start", "job": "7", "token": "7.0", "time": 2e9}] if started else []
+    facts = gather(["u"], ledger_with(*sent("u", "7")), queue, lambda unit: rows, log=lambda s: log)
+    assert facts["u"].cause == cause
+    assert not facts["u"].live
+
+
+def test_a_dependent_that_slurm_dropped_is_said_to_be_so() -> None:
+    queue = Queue({"7": Job("CANCELLED", "DependencyNeverSatisfied")})
+    assert gather(["u"], ledger_with(*sent("u", "7")), queue, lambda unit: [])["u"].cause == "dependency"
+    waiting = Queue({"7": Job("PENDING", "DependencyNeverSatisfied")})
+    assert not gather(["u"], ledger_with(*sent("u", "7")), waiting, lambda unit: [])["u"].live
+
+
+def test_when_the_scheduler_is_silent_nothing_counts_as_gone() -> None:
+    facts = gather(["u"], ledger_with(*sent("u", "7")), Queue(known=False), lambda unit: [])
+    assert facts["u"].live
+
+
+def test_accounting_is_asked_once_and_only_for_what_left_the_queue() -> None:
+    asked: list[list[str]] = []
+
+    def ended(jobs: list[str]) -> dict[str, str]:
+        asked.append(jobs)
+        return {"8": "NODE_FAIL"}
+
+    ledger = ledger_with(*sent("u", "7"), *sent("v", "8"), *sent("w", "9"))
+    facts = gather(["u", "v", "w"], ledger, Queue({"7": Job("RUNNING")}), lambda unit: [], ended)
+    assert asked == [["8", "9"]]
+    assert facts["u"].live
+    assert (facts["v"].cause, facts["w"].cause) == ("node", "lost")
+
+
+def test_a_retry_forgets_what_was_before_it() -> None:
+    rows = [
+        {"event": "start", "job": "7", "token": "7.0", "time": 1.0},
+        {"event": "end", "token": "7.0", "cause": "exception", "error": "ValueError: x", "time": 2.0},
+    ]
+    ledger = ledger_with(*sent("u", "7"))
+    queue = Queue({"7": Job("FAILED")})
+    before = gather(["u"], ledger, queue, lambda unit: rows)["u"]
+    assert (before.cause, before.error) == ("exception", "ValueError: x")
+    ledger.append("retry", study="s", units=["u"])
+    after = gather(["u"], ledger, queue, lambda unit: rows)["u"]
+    assert after.cause is None
+    assert after.all_causes == ("exception",)
+
+
+def test_arrays_respect_the_sites_size_and_share_the_parallelism() -> None:
+    many = tuple(Unit(f"u{i}", "student", PLAIN) for i in range(2_500))
+    execution = resolve([Execution(parallelism=10)], "student", 0)
+    arrays = list(arrays_of(Group("student", execution, many, frozenset()), Limits(array=1001)))
+    assert [len(a.elements) for a in arrays] == [833, 833, 834]
+    assert [a.parallelism for a in arrays] == [3, 3, 4]
+    assert [u.key for a in arrays for e in a.elements for u in e] == [u.key for u in many]
+    assert split(1, 3) == [1, 1, 1]
+
+
+def test_packing_puts_several_units_into_one_element() -> None:
+    execution = resolve([Execution(pack=3)], "student", 0)
+    (array,) = arrays_of(Group("student", execution, tuple(units(*[()] * 7)), frozenset()), Limits())
+    assert array.keys == [["u0", "u1", "u2"], ["u3", "u4", "u5"], ["u6"]]
+
+
+def test_a_whole_array_is_waited_for_by_its_job() -> None:
+    sizes = {"5": 2, "6": 3}
+    assert dependency("afterok", ["5_0", "5_1", "6_2", "7"], {**sizes, "7": 1}) == "afterok:5:6_2:7"
+    assert dependency("afterok", [], sizes) == ""
+
+
+def test_half_a_row_of_the_ledger_is_left_out_and_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    Ledger(path).append("retry", study="s", units=["u"])
+    whole = path.read_bytes()
+    for cut in range(1, len(whole)):
+        path.write_bytes(whole + whole[:cut].rstrip(b"\n"))
+        ledger = Ledger(path)
+        ledger.append("retry", study="s", units=["v"])
+        assert [row["units"] for row in Ledger(path).rows if row["event"] == "retry"][::-1][0] == ["v"]
+        assert json.loads(path.read_text().splitlines()[-1])["units"] == ["v"]
+
+
+def test_why_a_job_was_told_to_stop() -> None:
+    def cause(**details: str) -> str:
+        return cause_of_stop({"JobState": "RUNNING", "PreemptTime": "None"} | details, 60, now=1_700_000_000.0)
+
+    assert cause(PreemptTime="2023-11-14T22:13:00") == "preempted"
+    assert cause(EndTime="2023-11-14T00:00:00") == "time"
+    assert cause(EndTime="2023-11-20T00:00:00") == "signal"
+    assert cause(JobState="COMPLETING") == "cancelled"
+    assert cause(JobState="TIMEOUT") == "time"

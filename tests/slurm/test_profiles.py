@@ -1,0 +1,91 @@
+"""Executions: how rules are laid over each other, what files may say, and that every mistake is told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pdstudy.execution import Execution, misfit, resolve
+from pdstudy.normal import ConfigError
+from pdstudy.slurm.profiles import load_profile
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The user's file and the project's, of a user whose home and project are empty."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "pdstudy").mkdir(parents=True)
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "home" / "pdstudy" / "pdstudy.toml", tmp_path / "project" / "pdstudy.toml"
+
+
+def test_later_rules_win_field_by_field(site: tuple[Path, Path]) -> None:
+    user, project = site
+    user.write_text('profile = "jean"\n[profiles.jean]\npartition = "cpu"\naccount = "me"\n')
+    project.write_text(
+        '[profiles.jean]\npartition = "gpu"\ngpus = 4\n[profiles.jean.student]\nminutes = 600\n'
+        "[[profiles.jean.sizes]]\nparameters = 1e9\nnodes = 2\n"
+    )
+    profile = load_profile(None, ["student.memory_gb=32", "qos=long"])
+    rules = profile.rules((Execution(stage="student", minutes=90, cpus=3),))
+    small, large = resolve(rules, "student", 1e6), resolve(rules, "student", 2e9)
+    assert (small.partition, small.account, small.qos) == ("gpu", "me", "long")
+    assert (small.nodes, large.nodes) == (1, 2)
+    assert (large.gpus, large.tasks_per_node, large.ranks) == (4, 4, 8)
+    assert (small.minutes, small.cpus, small.memory_gb) == (90, 3, 32)
+    # What training asks for, the other stages do not get by accident.
+    assert resolve(rules, "corpus", 0).gpus == 0
+    logits = resolve(rules, "logits", 2e9)
+    assert (logits.gpus, logits.nodes, logits.tasks_per_node, logits.minutes) == (1, 1, 1, 60)
+
+
+def test_without_any_file_there_are_defaults(site: tuple[Path, Path]) -> None:
+    assert load_profile(None).rules(()) == ()
+    assert resolve((), "student", 0).minutes == 60
+
+
+def test_all_problems_are_told_with_key_and_file(site: tuple[Path, Path]) -> None:
+    user, project = site
+    user.write_text("[profiles.default]\nnodes = 0\nminuts = 3\n")
+    project.write_text(
+        '[profiles.default.student]\ngpus = "two"\n[profiles.default.logits]\nnodes = 4\n[profile.x]\na = 1\n'
+    )
+    with pytest.raises(ConfigError) as told:
+        load_profile(None, ["studnt.gpus=1", "gpus=-1"])
+    text = str(told.value)
+    for expected in (
+        f"{user}: profiles.default.nodes: found 0; allowed: above 0",
+        "profiles.default.minuts: found 3; allowed: no such key",
+        "did you mean 'minutes'",
+        "pdstudy.toml: profiles.default.student.gpus: found 'two'",
+        "profiles.default.logits.nodes: found 4; allowed: 1: stage 'logits' is one process",
+        "--set: found 'studnt.gpus=1'",
+        "did you mean 'student'",
+        "--set.gpus: found -1; allowed: 0 or more",
+    ):
+        assert expected in text, text
+
+
+def test_an_unknown_profile_names_those_that_exist(site: tuple[Path, Path]) -> None:
+    site[1].write_text("[profiles.jean]\nnodes = 1\n")
+    with pytest.raises(ConfigError, match=r"--profile: found 'jaen'; allowed: jean \(did you mean 'jean'\?\)"):
+        load_profile("jaen")
+
+
+def test_a_file_that_is_not_toml_is_named(site: tuple[Path, Path]) -> None:
+    site[1].write_text("[profiles\n")
+    with pytest.raises(ConfigError, match=r"pdstudy\.toml: the file: found "):
+        load_profile(None)
+
+
+def test_an_execution_must_fit_its_run() -> None:
+    def wrong(sequences: int, **said: int) -> list[str]:
+        return [p.field for p in misfit(resolve([Execution(**said)], "student", 0), sequences_per_step=sequences)]  # type: ignore[arg-type]
+
+    assert wrong(8, gpus=4, nodes=2) == []
+    assert wrong(8, gpus=3) == ["nodes * tasks_per_node"]
+    assert wrong(8, gpus=1, tasks_per_node=2) == ["tasks_per_node"]
+    assert wrong(8, nodes=4, replicas=3) == ["replicas"]
+    assert wrong(8, nodes=2, pack=2) == ["pack"]
