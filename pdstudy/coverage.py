@@ -1,4 +1,4 @@
-"""What a logit store knows, and which truncations it can serve: one comparison (design, section 4)."""
+"""What a logit store knows, and which objectives it can serve: one comparison (design, section 4)."""
 
 from __future__ import annotations
 
@@ -6,34 +6,80 @@ from collections.abc import Iterable, Iterator
 
 from pdstudy.config import Pretrained, Run
 from pdstudy.data import Corpus, Split, View
-from pdstudy.normal import Problem, declared
-from pdstudy.objective import TopPK, Truncation
+from pdstudy.losses import WTTM, OntoGold, Plain, Tail, Temperature
+from pdstudy.normal import ConfigError, Problem, declared, neutral
+from pdstudy.objective import KD, Sampled, TopPK, Truncation
 
 
 @declared
 class Coverage:
-    """The cut at capture: top-p-k with these limits was kept, in rank order, with full-vocabulary log-probabilities."""
+    """What is kept of each distribution at capture.
+
+    The entries of top-p-k with these limits, in rank order, with full-vocabulary log-probabilities; the sum of
+    p^(1/tau) outside them for each of `taus` (1 always is there); and `draws` ids drawn with replacement from
+    p^exponent / sum p^exponent, in the order drawn, so that fewer draws are a prefix.
+    """
 
     p: float = 1.0
     k: int | None = 100
+    taus: tuple[float, ...] = neutral(())
+    draws: int = neutral(0)
+    exponent: float = neutral(1.0)
 
     def check(self) -> Iterator[Problem]:
         yield from TopPK(p=self.p, k=self.k).check()
+        if self.draws < 0:
+            yield Problem("draws", self.draws, "0 or more")
 
-    def admits(self, truncation: Truncation) -> bool:
-        """True where `truncation` can be derived exactly: every smaller p and k is a prefix of what was kept."""
-        return truncation.p <= self.p and (self.k is None or (truncation.k is not None and truncation.k <= self.k))
+    def admits(self, wanted: Truncation | Coverage) -> bool:
+        """True where what is wanted can be derived exactly: every smaller p and k, and fewer draws, are a prefix."""
+        need = wanted if isinstance(wanted, Coverage) else _of_truncation(wanted)
+        return (
+            need.p <= self.p
+            and (self.k is None or (need.k is not None and need.k <= self.k))
+            and set(need.taus) <= set(self.taus)
+            and (need.draws == 0 or (need.draws <= self.draws and need.exponent == self.exponent))
+        )
 
     @property
     def label(self) -> str:
-        return f"p{self.p:g}-k{'all' if self.k is None else self.k}"
+        """A name for a folder."""
+        tails = "".join(f"-t{tau:g}" for tau in self.taus)
+        drawn = f"-d{self.draws}" + (f"e{self.exponent:g}" if self.exponent != 1 else "") if self.draws else ""
+        return f"p{self.p:g}-k{'all' if self.k is None else self.k}{tails}{drawn}"
 
 
-def join(truncations: Iterable[Truncation]) -> Coverage:
-    """The smallest coverage that admits all of them."""
-    cuts = list(truncations)
-    k = None if any(t.k is None for t in cuts) else max(t.k for t in cuts if t.k is not None)
-    return Coverage(p=max(t.p for t in cuts), k=k)
+def _of_truncation(cut: Truncation) -> Coverage:
+    if isinstance(cut, Sampled):
+        # No entry is asked for; a store keeps one at least.
+        return Coverage(p=0.01, k=1, draws=cut.draws, exponent=cut.exponent)
+    return Coverage(p=cut.p, k=cut.k)
+
+
+def needed(objective: KD) -> Coverage:
+    """The smallest coverage that serves an objective: its truncation, and the tails that its temperature asks for."""
+    cut = _of_truncation(objective.truncation)
+    temperature = objective.temperature
+    everything = isinstance(temperature, WTTM) and temperature.weighted and temperature.over == "all"
+    tail = isinstance(objective.rest, Tail | Plain | OntoGold) and isinstance(temperature, Temperature)
+    tau = temperature.tau if isinstance(temperature, Temperature | WTTM) else 1.0
+    taus = (float(tau),) if (everything or tail) and tau != 1 else ()
+    return Coverage(p=cut.p, k=cut.k, taus=taus, draws=cut.draws, exponent=cut.exponent)
+
+
+def join(wanted: Iterable[Truncation | Coverage]) -> Coverage:
+    """The smallest coverage that admits all of them. Raises `ConfigError` where no one store can."""
+    needs = [w if isinstance(w, Coverage) else _of_truncation(w) for w in wanted]
+    exponents = {n.exponent for n in needs if n.draws}
+    if len(exponents) > 1:
+        raise ConfigError(f"Sampled.exponent: found {sorted(exponents)} for one teacher; one store draws with one")
+    return Coverage(
+        p=max(n.p for n in needs),
+        k=None if any(n.k is None for n in needs) else max(n.k for n in needs if n.k is not None),
+        taus=tuple(sorted({tau for n in needs for tau in n.taus})),
+        draws=max(n.draws for n in needs),
+        exponent=exponents.pop() if exponents else 1.0,
+    )
 
 
 @declared

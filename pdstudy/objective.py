@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pdstudy.losses import NLL, AnyTemperature, Divergence, Renormalise, Rest, Temperature, undefined
-from pdstudy.mixing import Everywhere, Mix, Steady, TokenRule
+from pdstudy.losses import NLL, AnyTemperature, Divergence, Plain, Renormalise, Rest, Temperature, undefined
+from pdstudy.mixing import ByConfidence, Everywhere, Mix, Steady, TokenRule
 from pdstudy.normal import Problem, declared, neutral
 
 if TYPE_CHECKING:
@@ -35,7 +35,26 @@ class TopPK:
             yield Problem("k", self.k, "1 or more, or None for no limit")
 
 
-Truncation = TopPK
+@declared
+class Sampled:
+    """`draws` ids drawn with replacement from the full distribution, at capture; each counts p / (draws x proposal).
+
+    The proposal is p^exponent / sum p^exponent. With exponent 1 every draw counts 1 / draws: the counts of RS-KD
+    (arXiv 2503.16870), whose gradient is that of the full distribution in expectation; its students end at q = p.
+    Otherwise rest=Plain() keeps the estimate unbiased, and Renormalise() makes the weights of a token sum to 1.
+    """
+
+    draws: int = 50
+    exponent: float = 1.0
+
+    def check(self) -> Iterator[Problem]:
+        if self.draws < 1:
+            yield Problem("draws", self.draws, "1 or more")
+        if self.exponent <= 0:
+            yield Problem("exponent", self.exponent, "above 0")
+
+
+Truncation = TopPK | Sampled
 
 
 @declared
@@ -65,6 +84,19 @@ class KD:
         if not 0 <= self.alpha <= 1:
             yield Problem("alpha", self.alpha, "0 to 1")
         yield from undefined(self.rest, self.temperature, self.loss)
+        if isinstance(self.truncation, Sampled):
+            yield from self._check_sampled()
+
+    def _check_sampled(self) -> Iterator[Problem]:
+        hint = "draws estimate p itself: nothing but its cross-entropy is linear in them"
+        if self.temperature != Temperature():
+            yield Problem("temperature", self.temperature, "Temperature(tau=1) with Sampled", hint=hint)
+        if not isinstance(self.loss, NLL):
+            yield Problem("loss", self.loss, "NLL() with Sampled", hint=hint)
+        if not isinstance(self.rest, Renormalise | Plain):
+            yield Problem("rest", self.rest, "Renormalise() or Plain() with Sampled: draws leave no rest")
+        if isinstance(self.tokens, ByConfidence):
+            yield Problem("tokens", self.tokens, "ByEntropy or Routed with Sampled, which keeps no ranks")
 
     @property
     def needs_teacher(self) -> bool:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pdstudy.config import Pretrained, Run, normal_form
-from pdstudy.coverage import Coverage, StoreSpec, join
+from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.data import Corpus
 from pdstudy.files import read_json
 from pdstudy.normal import Problem, decode, differences, fingerprint, hashed_form
-from pdstudy.objective import KD, Truncation
+from pdstudy.objective import KD
 from pdstudy.pricing import bytes_per_token, evaluated_tokens, folder_flops, si, sizes
 from pdstudy.rundir import Workspace
 from pdstudy.study import Cell, Study
@@ -116,7 +116,7 @@ class _Builder:
         self._teachers: dict[str, Item] = {}
         self._students: dict[str, Item] = {}
         self._cells: dict[str, list[str]] = {}
-        self._uses: dict[str, tuple[StoreSpec, set[Truncation], set[tuple[int, int]], set[str]]] = {}
+        self._uses: dict[str, tuple[StoreSpec, set[Coverage], set[tuple[int, int]], set[str]]] = {}
         runs = workspace.root / "runs"
         self._existing = {p.name for p in runs.iterdir()} if runs.is_dir() else set()
         self.finished_rates: list[float] = []
@@ -206,17 +206,17 @@ class _Builder:
         spec = StoreSpec(corpus=run.corpus, view=run.view, split="train", teacher=teacher)
         key = "store " + fingerprint(spec)
         use = self._uses.setdefault(key, (spec, set(), set(), set()))
-        use[1].add(run.objective.truncation)
+        use[1].add(needed(run.objective))
         sequences = run.view.sequences(run.data)
         use[2].add((sequences.start, sequences.stop))
         use[3].add(fingerprint(teacher))
         return key
 
     def _store_item(
-        self, spec: StoreSpec, truncations: set[Truncation], ranges: set[tuple[int, int]], teachers: set[str]
+        self, spec: StoreSpec, wanted: set[Coverage], ranges: set[tuple[int, int]], teachers: set[str]
     ) -> Item:
         sequences = range(min(a for a, _ in ranges), max(b for _, b in ranges))
-        coverage, done = self._find_store(spec, truncations, sequences)
+        coverage, done = self._find_store(spec, wanted, sequences)
         key = f"{fingerprint(spec)}/{coverage.label}"
         need = StoreNeed(spec, coverage, sequences)
         tokens = len(sequences) * spec.view.context
@@ -226,7 +226,7 @@ class _Builder:
         size = tokens * bytes_per_token(coverage, spec.corpus)
         return Item("logits", key, label, done, need, needs, forward * tokens, size, "done" if done else "new")
 
-    def _find_store(self, spec: StoreSpec, truncations: set[Truncation], sequences: range) -> tuple[Coverage, bool]:
+    def _find_store(self, spec: StoreSpec, wanted: set[Coverage], sequences: range) -> tuple[Coverage, bool]:
         """A store that is there and admits all, else the join of what is wanted."""
         folder = self.workspace.stores(spec)
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
@@ -234,9 +234,9 @@ class _Builder:
             if manifest is None:
                 continue
             coverage = decode(manifest["coverage"])
-            if all(coverage.admits(t) for t in truncations):
+            if all(coverage.admits(w) for w in wanted):
                 return coverage, holds(path, sequences)
-        return join(truncations), False
+        return join(wanted), False
 
     def _warn(self, text: str) -> None:
         if len(self.warnings) < 20:

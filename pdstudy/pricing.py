@@ -15,10 +15,12 @@ from pdstudy.shapes import Shape
 
 
 def bytes_per_token(coverage: Coverage, corpus: Corpus) -> float:
-    """Upper bound of the plain encoding: float32 value and 2- or 4-byte id per entry, 28 bytes of statistics."""
+    """Upper bound of the plain encoding: float32 value and 2- or 4-byte id per entry and per draw, 24 bytes of
+    statistics and 4 per tempered tail."""
     vocab = getattr(corpus.tokenizer, "vocab", 65_536)
     k = min(coverage.k or vocab, vocab)
-    return 28.0 + k * (4 + (2 if vocab <= 65_536 else 4))
+    entry = 4 + (2 if vocab <= 65_536 else 4)
+    return 24.0 + 4 * len(coverage.taus) + entry * (k + coverage.draws)
 
 
 def evaluated_tokens(evaluation: Heldout, run: Run) -> int:

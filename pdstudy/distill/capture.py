@@ -93,10 +93,15 @@ def _blocks(
             inputs = torch.from_numpy(text.inputs).to(model.device)
             targets = torch.from_numpy(text.targets).to(model.device)
             logits = model(input_ids=inputs, use_cache=False).logits
-            for i in range(len(wanted)):
-                yield _block(summarise(logits[i], targets[i], coverage, vocab))
+            for i, sequence in enumerate(wanted.tolist()):
+                # Draws depend on the sequence alone, so that a store is the same however it was captured.
+                yield _block(summarise(logits[i], targets[i], coverage, vocab, seed=sequence))
 
 
 def _block(signal: SparseTargets) -> Block:
-    columns = torch.stack([getattr(signal, name) for name in COLUMNS])
-    return Block(signal.ids.cpu().numpy(), signal.log_probs.cpu().numpy(), columns.cpu().numpy())
+    tempered = () if signal.tempered is None else signal.tempered.unbind(1)
+    columns = torch.stack([*(getattr(signal, name) for name in COLUMNS), *tempered])
+    none = signal.ids[:, :0]
+    drawn = none if signal.drawn is None else signal.drawn
+    weights = none.float() if signal.drawn_weights is None else signal.drawn_weights
+    return Block(*(x.cpu().numpy() for x in (signal.ids, signal.log_probs, columns, drawn, weights)))

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pdstudy.normal import ConfigError, declared
+from pdstudy.normal import ConfigError, declared, neutral
 
 COLUMNS = ("tail", "gold", "log_normaliser", "entropy", "std")
 """What a store knows of each position beside the kept entries (`SparseTargets`), in the order stored."""
 
-TAIL, GOLD = 0, 1
+TAIL, GOLD, ENTROPY = 0, 1, 3
 """Rows of `Block.columns`."""
 
 
@@ -22,12 +22,15 @@ class Block:
     """The T positions of one sequence.
 
     `ids` (int64 [T, K]) and `log_probs` (float32 [T, K], nats) are the kept entries in rank order; unused places, all
-    at the end of their row, hold id 0 and -inf. `columns` is float32 [len(COLUMNS), T].
+    at the end of their row, hold id 0 and -inf. `columns` is float32 [C, T]: `COLUMNS`, then tempered tails. `drawn`
+    (int64) and `drawn_weights` (float32) are [T, draws], as in `SparseTargets`.
     """
 
     ids: npt.NDArray[np.int64]
     log_probs: npt.NDArray[np.float32]
     columns: npt.NDArray[np.float32]
+    drawn: npt.NDArray[np.int64]
+    drawn_weights: npt.NDArray[np.float32]
 
 
 class Codec(Protocol):
@@ -47,10 +50,14 @@ class Codec(Protocol):
 class Exact:
     """Everything as it is: float32 values, ids in the fewest of 2 or 4 bytes that `vocab` allows.
 
-    Per block: kept entries of each position (uint32 [T]), columns (float32), values (float32), ids; little-endian.
+    Per block: kept entries of each position (uint32 [T]), columns (float32 [columns, T]), values (float32), weights of
+    draws (float32 [T, draws], left out where `weighted` is off and all are 1), ids, ids drawn; little-endian.
     """
 
     vocab: int
+    columns: int = neutral(len(COLUMNS))
+    draws: int = neutral(0)
+    weighted: bool = neutral(False)
 
     def encode(self, block: Block) -> bytes:
         used = block.log_probs > -np.inf
@@ -58,27 +65,37 @@ class Exact:
             used.sum(1).astype("<u4"),
             block.columns.astype("<f4"),
             block.log_probs[used].astype("<f4"),
+            block.drawn_weights.astype("<f4") if self.weighted else np.zeros(0, np.uint8),
             block.ids[used].astype(self._id),
+            block.drawn.astype(self._id),
         )
         return b"".join(plane.tobytes() for plane in planes)
 
     def decode(self, data: npt.NDArray[np.uint8], tokens: int, k: int | None) -> Block:
         counts = data[: 4 * tokens].view("<u4").astype(np.int64)
-        at = 4 * tokens
-        columns = data[at : at + 4 * tokens * len(COLUMNS)].view("<f4").reshape(len(COLUMNS), tokens)
-        at += columns.nbytes
-        entries = int(counts.sum())
-        if len(data) != at + entries * (4 + self._id.itemsize):
-            raise ConfigError(f"a block of {tokens} positions and {entries} entries cannot have {len(data)} bytes")
-        values = data[at : at + 4 * entries].view("<f4")
-        ids = data[at + 4 * entries :].view(self._id)
+        entries, drawn = int(counts.sum()), tokens * self.draws
+        id_bytes = self._id.itemsize
+        sizes = np.array(
+            [4 * tokens, 4 * tokens * self.columns, 4 * entries, 4 * drawn * self.weighted, id_bytes * entries]
+        )
+        size = int(sizes.sum()) + id_bytes * drawn
+        if len(data) != size:
+            raise ConfigError(f"a block of {tokens} positions and {entries} entries has {size} bytes, not {len(data)}")
+        _, columns, values, weight, ids, drawn_ids = np.split(data, np.cumsum(sizes))
+        columns, values, weight = columns.view("<f4"), values.view("<f4"), weight.view("<f4")
+        ids, drawn_ids = ids.view(self._id), drawn_ids.view(self._id)
         width = int(counts.max(initial=0)) if k is None else k
         kept = np.minimum(counts, width)
         used = np.arange(width) < kept[:, None]
         # Positions of the kept entries within the flat planes: the row's beginning and its first places.
         source = ((np.cumsum(counts) - counts)[:, None] + np.arange(width))[used]
+        weights = weight.astype(np.float32) if self.weighted else np.ones(drawn, np.float32)
         out = Block(
-            np.zeros((tokens, width), np.int64), np.full((tokens, width), -np.inf, np.float32), columns.astype("f4")
+            np.zeros((tokens, width), np.int64),
+            np.full((tokens, width), -np.inf, np.float32),
+            columns.reshape(self.columns, tokens).astype(np.float32),
+            drawn_ids.reshape(tokens, self.draws).astype(np.int64),
+            weights.reshape(tokens, self.draws),
         )
         out.ids[used] = ids[source]
         out.log_probs[used] = values[source]

@@ -19,9 +19,16 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from pdstudy.corpus import TokenStream
-from pdstudy.distill.codec import GOLD, Block, Codec
+from pdstudy.distill.codec import ENTROPY, GOLD, Block, Codec
 from pdstudy.files import read_json, write_bytes, write_json
 from pdstudy.normal import ConfigError
+
+BINS = 1024
+
+
+def entropy_bins(entropy: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """The bin of each entropy (nats): 64 to the nat, the last for all above 16."""
+    return (entropy * 64).clip(0, BINS - 1).astype(np.int64)
 
 
 def write_shard(
@@ -32,6 +39,7 @@ def write_shard(
     encoded = [codec.encode(block) for block in blocks]
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     data = save({"data": np.frombuffer(b"".join(encoded), np.uint8), "offsets": offsets})
+    columns = np.concatenate([block.columns for block in blocks], axis=1)
     name = f"shard-{first:010d}-{stop:010d}"
     write_bytes(directory / f"{name}.safetensors", data)
     write_json(
@@ -42,7 +50,9 @@ def write_shard(
             "tokens_sha256": stream.sha256(first * context, stop * context + 1),
             "tokens": len(blocks) * context,
             "entries": sum(int((block.log_probs > -np.inf).sum()) for block in blocks),
-            "mean_gold": float(np.mean([block.columns[GOLD].mean(dtype=np.float64) for block in blocks])),
+            # How many positions have an entropy in each of `entropy_bins`: quantiles of a corpus without reading it.
+            "entropy_counts": np.bincount(entropy_bins(columns[ENTROPY]), minlength=BINS).tolist(),
+            "mean_gold": float(columns[GOLD].mean(dtype=np.float64)),
         },
     )
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from pdstudy.normal import ConfigError
+
 
 @dataclass(frozen=True)
 class SparseTargets:
@@ -22,7 +24,8 @@ class SparseTargets:
     `log_normaliser` the log-sum-exp of the teacher's logits, `entropy` (nats) and `std` (of the logits) are those of
     the full distribution. Where a store was captured for it, `tempered` (float32 [N, len(taus)]) is the sum of
     p^(1/tau) outside the kept ids, for each of `taus`. `entropy_rank` (float32 [N], from a store's reader) is the share
-    of the slice's tokens with a lower entropy.
+    of the slice's tokens with a lower entropy. `drawn` (int64 [N, D]) are ids drawn with replacement, in order, and
+    `drawn_weights` (float32 [N, D]) their p / proposal.
     """
 
     ids: Tensor
@@ -34,14 +37,19 @@ class SparseTargets:
     std: Tensor
     tempered: Tensor | None = None
     taus: tuple[float, ...] = ()
+    drawn: Tensor | None = None
+    drawn_weights: Tensor | None = None
     entropy_rank: Tensor | None = None
 
     def tail_at(self, tau: float) -> Tensor:
-        """The sum of p^(1/tau) outside the kept ids, [N]. Raises `KeyError` where the signal does not have it."""
+        """The sum of p^(1/tau) outside the kept ids, [N]. Raises `ConfigError` where it is not known."""
         if tau == 1:
             return self.tail
         if tau not in self.taus or self.tempered is None:
-            raise KeyError(f"the signal has no tail at tau = {tau:g}, only at {(1.0, *self.taus)}")
+            raise ConfigError(
+                f"the store has no mass of tails at tau = {tau:g}, only at {(1.0, *self.taus)}; capture with a "
+                f"coverage that has taus=({tau:g},)"
+            )
         return self.tempered[:, self.taus.index(tau)]
 
     def rows(self, part: slice) -> SparseTargets:

@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from pdstudy.config import Run, normal_form
 from pdstudy.corpus import TokenCorpus
-from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.coverage import Coverage, StoreSpec, join
 from pdstudy.distill.codec import COLUMNS, Block, Codec, Exact
-from pdstudy.distill.shards import Shard, write_shard
+from pdstudy.distill.shards import Shard, entropy_bins, write_shard
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.truncation import cut
 from pdstudy.files import read_json, write_json
 from pdstudy.normal import ConfigError, decode, encode, fingerprint
-from pdstudy.objective import Truncation
+from pdstudy.objective import TopPK, Truncation
 
 FORMAT = 1
 
@@ -51,7 +52,12 @@ class StoreWriter:
         self._directory = directory
         self._stream = corpus.stream(spec.split)
         self._context = spec.view.context
-        self._codec = Exact(vocab=corpus.vocab)
+        self._codec = Exact(
+            vocab=corpus.vocab,
+            columns=len(COLUMNS) + len(coverage.taus),
+            draws=coverage.draws,
+            weighted=coverage.draws > 0 and coverage.exponent != 1,
+        )
         known = {
             "format": FORMAT,
             "identity": identity(spec, corpus),
@@ -103,7 +109,7 @@ def open_store(
     if not coverage.admits(truncation):
         raise ConfigError(
             f"the store {directory} keeps {coverage.label}, which cannot serve {truncation}; capture with a coverage "
-            f"of p={truncation.p:g}, k={truncation.k} or more"
+            f"of {join([coverage, truncation]).label}"
         )
     return StoreReader(directory, stored, corpus, spec, sequences)
 
@@ -119,6 +125,7 @@ class StoreReader:
         self._stream = corpus.stream(spec.split)
         self._context = spec.view.context
         self._codec: Codec = decode(manifest["codec"])
+        self._coverage: Coverage = decode(manifest["coverage"])
         wanted = range(sequences.start, max(sequences.stop, sequences.start))
         shards = [s for s in Shard.all_of(directory) if s.first < wanted.stop and wanted.start < s.stop]
         missing = _missing(shards, wanted)
@@ -137,22 +144,34 @@ class StoreReader:
 
     def signal(self, sequences: npt.NDArray[np.int64], truncation: Truncation) -> SparseTargets:
         """The truncated teacher for `sequences` (absolute indices), flattened to N = len(sequences) * context rows."""
-        blocks = [self._block(int(sequence), truncation.k) for sequence in sequences]
+        # A smaller k needs no more than the first places of each row, unless tempered tails must take in the others.
+        k = truncation.k if isinstance(truncation, TopPK) and not self._coverage.taus else None
+        blocks = [self._block(int(sequence), k) for sequence in sequences]
         width = max(block.ids.shape[1] for block in blocks)
         ids = np.zeros((len(blocks), self._context, width), np.int64)
         log_probs = np.full(ids.shape, -np.inf, np.float32)
         for i, block in enumerate(blocks):
             ids[i, :, : block.ids.shape[1]] = block.ids
             log_probs[i, :, : block.ids.shape[1]] = block.log_probs
-        columns = np.stack([block.columns for block in blocks], axis=1).reshape(len(COLUMNS), -1)
-        return cut(
-            SparseTargets(
-                torch.from_numpy(ids.reshape(-1, width)),
-                torch.from_numpy(log_probs.reshape(-1, width)),
-                *torch.from_numpy(columns),
-            ),
-            truncation,
+        columns = torch.from_numpy(np.concatenate([block.columns for block in blocks], axis=1))
+        named = dict(zip(COLUMNS, columns, strict=False))
+        signal = SparseTargets(
+            ids=torch.from_numpy(ids.reshape(-1, width)),
+            log_probs=torch.from_numpy(log_probs.reshape(-1, width)),
+            **named,
+            tempered=columns[len(COLUMNS) :].T,
+            taus=self._coverage.taus,
+            entropy_rank=self._rank_of(named["entropy"]),
+            drawn=torch.from_numpy(np.concatenate([block.drawn for block in blocks])),
+            drawn_weights=torch.from_numpy(np.concatenate([block.drawn_weights for block in blocks])),
         )
+        return cut(signal, truncation)
+
+    def _rank_of(self, entropy: Tensor) -> Tensor:
+        """The share of the tokens of this reader's shards whose entropy lies in a lower bin (`entropy_bins`)."""
+        counts = np.sum([shard.sidecar["entropy_counts"] for shard in self._shards], axis=0)
+        below = torch.from_numpy((np.cumsum(counts) - counts) / counts.sum()).float()
+        return below[torch.from_numpy(entropy_bins(entropy.numpy()))]
 
     @property
     def checked(self) -> tuple[int, float]:

@@ -14,21 +14,22 @@ CHUNK_BYTES = 8 << 20
 """Bytes of float32 logits that are summarised at a time."""
 
 
-def summarise(logits: Tensor, targets: Tensor, coverage: Coverage, vocab: int) -> SparseTargets:
+def summarise(logits: Tensor, targets: Tensor, coverage: Coverage, vocab: int, seed: int) -> SparseTargets:
     """The kept entries and columns of raw logits [N, at least vocab], for target ids int64 [N]. Float32 inside.
 
-    Logits from `vocab` on are padding and count as minus infinity.
+    Logits from `vocab` on are padding and count as minus infinity. `seed` decides the draws.
     """
     rows = max(1, CHUNK_BYTES // (4 * vocab))
+    generator = torch.Generator().manual_seed(seed)
     return SparseTargets.concatenate(
         [
-            _summarise(logits[at : at + rows, :vocab].float(), targets[at : at + rows], coverage)
+            _summarise(logits[at : at + rows, :vocab].float(), targets[at : at + rows], coverage, generator)
             for at in range(0, len(logits), rows)
         ]
     )
 
 
-def _summarise(logits: Tensor, targets: Tensor, coverage: Coverage) -> SparseTargets:
+def _summarise(logits: Tensor, targets: Tensor, coverage: Coverage, generator: torch.Generator) -> SparseTargets:
     vocab = logits.shape[1]
     top = logits.amax(1, keepdim=True)
     probs = (logits - top).exp_()
@@ -43,6 +44,34 @@ def _summarise(logits: Tensor, targets: Tensor, coverage: Coverage) -> SparseTar
     gold = log_probs.gather(1, targets[:, None])[:, 0]
     entropy = -torch.linalg.vecdot(probs, log_probs)
     std = torch.linalg.vector_norm(logits - logits.mean(1, keepdim=True), dim=1) / vocab**0.5
+    drawn = _draw(log_probs, probs, coverage, generator) if coverage.draws else (None, None)
     # Summed over what is outside, not 1 - the inside: a small tail keeps its digits. Unused places repeat the first.
-    tail = probs.scatter_(1, ids.where(mask, ids[:, :1]), 0).sum(1)
-    return SparseTargets(ids.where(mask, 0), values.where(mask, -torch.inf), tail, gold, normaliser[:, 0], entropy, std)
+    used = ids.where(mask, ids[:, :1])
+    tail = probs.scatter_(1, used, 0).sum(1)
+    tempered = None
+    if coverage.taus:
+        outside = log_probs.scatter(1, used, -torch.inf)
+        tempered = torch.stack([(outside / tau).exp().sum(1) for tau in coverage.taus], 1)
+    return SparseTargets(
+        ids.where(mask, 0),
+        values.where(mask, -torch.inf),
+        tail,
+        gold,
+        normaliser[:, 0],
+        entropy,
+        std,
+        tempered,
+        coverage.taus,
+        *drawn,
+    )
+
+
+def _draw(log_probs: Tensor, probs: Tensor, coverage: Coverage, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Ids [N, draws] drawn with replacement from p^exponent, and p / proposal of each."""
+    proposal = probs.double() if coverage.exponent == 1 else (coverage.exponent * log_probs.double()).exp()
+    mass = proposal.cumsum(1)
+    uniform = torch.rand(len(probs), coverage.draws, generator=generator, dtype=torch.float64).to(mass.device)
+    # The last entry with mass, for a uniform number that rounds to 1.
+    ids = torch.searchsorted(mass, uniform * mass[:, -1:], right=True).clamp(max=probs.shape[1] - 1)
+    weights = probs.gather(1, ids).double() * mass[:, -1:] / proposal.gather(1, ids)
+    return ids, (weights if coverage.exponent != 1 else torch.ones_like(weights)).float()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.objective import TopPK
+from pdstudy.objective import Sampled, TopPK, Truncation
 
 
 def rank(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -56,14 +56,28 @@ def kept(log_probs: Tensor, truncation: TopPK) -> Tensor:
     return mask
 
 
-def cut(signal: SparseTargets, truncation: TopPK) -> SparseTargets:
-    """The signal under a smaller truncation. What is dropped goes to the tail."""
+def cut(signal: SparseTargets, truncation: Truncation) -> SparseTargets:
+    """The signal under a smaller truncation. What is dropped goes to the tails.
+
+    Of draws, the first ones become the entries, repeats and all, with the logarithms of their shares of the estimate in
+    the place of log-probabilities.
+    """
+    if isinstance(truncation, Sampled):
+        assert signal.drawn is not None
+        assert signal.drawn_weights is not None
+        shares = signal.drawn_weights[:, : truncation.draws] / truncation.draws
+        return dataclasses.replace(signal, ids=signal.drawn[:, : truncation.draws], log_probs=shares.log())
     mask = kept(signal.log_probs, truncation)
     width = int(mask.sum(1).max()) if truncation.k is None else min(truncation.k, mask.shape[1])
-    dropped = signal.log_probs.double().exp().masked_fill(mask, 0).sum(1)
+    dropped = signal.log_probs.double().masked_fill(mask, -torch.inf)
+    tempered = signal.tempered
+    if tempered is not None and signal.taus:
+        more = [(dropped / tau).exp().sum(1) for tau in signal.taus]
+        tempered = (tempered.double() + torch.stack(more, 1)).float()
     return dataclasses.replace(
         signal,
         ids=signal.ids.where(mask, 0)[:, :width],
         log_probs=signal.log_probs.where(mask, -torch.inf)[:, :width],
-        tail=(signal.tail.double() + dropped).float(),
+        tail=(signal.tail.double() + dropped.exp().sum(1)).float(),
+        tempered=tempered,
     )

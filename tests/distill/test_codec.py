@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from pdstudy.distill.codec import COLUMNS, TAIL, Block, Exact
 from pdstudy.normal import ConfigError, decode, encode
 
+DRAWS = 4
+
 
 def block_of(counts: list[int], vocab: int, seed: int) -> Block:
     """Random rows with `counts` entries, descending log-probabilities of total mass below one, random columns."""
@@ -18,13 +22,14 @@ def block_of(counts: list[int], vocab: int, seed: int) -> Block:
     width = max(counts)
     ids = np.zeros((len(counts), width), np.int64)
     log_probs = np.full((len(counts), width), -np.inf, np.float32)
-    columns = rng.normal(size=(len(COLUMNS), len(counts))).astype(np.float32)
+    columns = rng.normal(size=(len(COLUMNS) + 2, len(counts))).astype(np.float32)
     for i, count in enumerate(counts):
         ids[i, :count] = rng.permutation(vocab)[:count]
         probs = np.sort(rng.dirichlet(np.full(count + 1, 0.3)))[::-1]
         log_probs[i, :count] = np.log(np.maximum(probs[:count], 1e-30))
         columns[TAIL, i] = probs[count:].sum()
-    return Block(ids, log_probs, columns)
+    drawn = rng.integers(0, vocab, size=(len(counts), DRAWS))
+    return Block(ids, log_probs, columns, drawn, rng.random(drawn.shape, np.float32))
 
 
 def flat(block: Block, codec: Exact) -> npt.NDArray[np.uint8]:
@@ -38,17 +43,17 @@ counts = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 @settings(deadline=None, max_examples=80)
 @given(counts=counts, seed=st.integers(0, 10), vocab=st.sampled_from([40, 65_536, 65_537, 262_144]))
 def test_exact_is_exact(counts: list[int], seed: int, vocab: int) -> None:
-    codec = decode(encode(Exact(vocab=vocab)))
+    codec = decode(encode(Exact(vocab=vocab, columns=len(COLUMNS) + 2, draws=DRAWS, weighted=True)))
     block = block_of(counts, vocab, seed)
     got = codec.decode(flat(block, codec), len(counts), None)
-    for mine, want in zip((got.ids, got.log_probs, got.columns), (block.ids, block.log_probs, block.columns)):
-        np.testing.assert_array_equal(mine, want)
+    for field in dataclasses.fields(Block):
+        np.testing.assert_array_equal(getattr(got, field.name), getattr(block, field.name))
 
 
 @settings(deadline=None, max_examples=80)
 @given(counts=counts, seed=st.integers(0, 10), k=st.integers(1, 35))
 def test_a_smaller_k_is_a_prefix_and_mass_is_kept(counts: list[int], seed: int, k: int) -> None:
-    codec = Exact(vocab=300)
+    codec = Exact(vocab=300, columns=len(COLUMNS) + 2, draws=DRAWS, weighted=True)
     block = block_of(counts, 300, seed)
     got = codec.decode(flat(block, codec), len(counts), k)
     shared = min(k, block.ids.shape[1])
@@ -63,7 +68,7 @@ def test_a_smaller_k_is_a_prefix_and_mass_is_kept(counts: list[int], seed: int, 
 
 
 def test_bytes_that_cannot_be_a_block_are_refused() -> None:
-    codec = Exact(vocab=300)
+    codec = Exact(vocab=300, columns=len(COLUMNS) + 2, draws=DRAWS, weighted=True)
     data = flat(block_of([3, 4], 300, 0), codec)
-    with pytest.raises(ConfigError, match="a block of 2 positions and 7 entries cannot have"):
+    with pytest.raises(ConfigError, match="a block of 2 positions and 7 entries has"):
         codec.decode(data[:-1], 2, None)

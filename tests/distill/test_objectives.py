@@ -37,7 +37,8 @@ from pdstudy.losses import (
     ZLoss,
     undefined,
 )  # fmt: skip
-from pdstudy.objective import KD
+from pdstudy.normal import problems
+from pdstudy.objective import KD, Sampled
 from tests.distill.dense import kd_rows, signal_of, support
 
 TEACHER = Pretrained(path="unread")
@@ -123,3 +124,68 @@ def test_nothing_outside_the_support(rest: Rest) -> None:
         results.append((loss.detach(), torch.autograd.grad(loss, w)[0]))
     for a, b in zip(*results):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_not_defined_is_refused_with_the_reason() -> None:
+    refused = {
+        "t > 0 wherever q is": KD(teacher=TEACHER, loss=ReverseKL()),
+        "the target is no distribution": KD(teacher=TEACHER, loss=JensenShannon(), rest=Plain()),
+        "every probability outside": KD(teacher=TEACHER, loss=TotalVariation(), rest=Smooth()),
+        "KLD with rest=Decoupled": KD(teacher=TEACHER, rest=Decoupled()),
+        "both sides of the second term": KD(
+            teacher=TEACHER, rest=Decoupled(), loss=KLD(), temperature=Temperature(tau=2.0)
+        ),
+        "at a temperature per token is not in a store": KD(teacher=TEACHER, rest=Tail(), temperature=NormKD()),
+        "Renormalise() with WTTM": KD(teacher=TEACHER, rest=Tail(), temperature=WTTM(tau=2.0)),
+        "not normalised at all": KD(teacher=TEACHER, rest=Tail(), loss=MSE(on="logits")),
+        "tau = 1 with rest=Smooth": KD(teacher=TEACHER, rest=Smooth(), temperature=Temperature(tau=2.0)),
+        "draws leave no rest": KD(teacher=TEACHER, truncation=Sampled(), rest=Tail()),
+        "NLL() with Sampled": KD(teacher=TEACHER, truncation=Sampled(), loss=KLD()),
+    }
+    for reason, kd in refused.items():
+        found = "; ".join(str(p) for p in problems(kd) if "teacher" not in p.field)
+        assert reason in found, found
+    assert not [p for p in problems(KD(teacher=TEACHER, rest=Tail(), loss=ReverseKL())) if "teacher" not in p.field]
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize(("both", "squared"), [(False, False), (False, True), (True, True)])
+def test_the_reported_loss_is_the_differentiated_one(tau: float, both: bool, squared: bool) -> None:
+    """Finite differences of the value along a random direction: tau squared is in both or in neither."""
+    hidden, weight, teacher, targets = case(1)
+    temperature = Temperature(tau=tau, both=both, squared=squared)
+    direction = torch.randn_like(weight)
+    mask = support(teacher, 0.9, 8)
+    signal = signal_of(teacher, mask, targets.clamp(min=0), TAUS, torch.float64)
+    for rest, loss in itertools.product(RESTS, LOSSES):
+        if list(undefined(rest, temperature, loss)):
+            continue
+        kd = KD(teacher=TEACHER, rest=rest, temperature=temperature, loss=loss)
+
+        def value(w: Tensor, kd: KD = kd) -> Tensor:
+            return fused_loss(hidden, w, targets, signal, kd, ALPHA, DIVISOR, VOCAB)[0]
+
+        w = weight.clone().requires_grad_()
+        slope = (torch.autograd.grad(value(w), w)[0] * direction).sum().item()
+        step = 1e-5
+        numeric = (value(weight + step * direction) - value(weight - step * direction)).item() / (2 * step)
+        assert numeric == pytest.approx(slope, rel=2e-6, abs=1e-7), (rest, loss)
+
+
+def test_divergences_are_zero_at_a_match_and_positive_elsewhere() -> None:
+    hidden, weight, teacher, targets = case(2)
+    gold = targets.clamp(min=0)
+    logits = hidden @ weight[:VOCAB].T
+    for rest, loss in itertools.product(
+        (Tail(), Decoupled(), RenormaliseBoth()), (KLD(), ReverseKL(), JensenShannon(), SkewKL(), TotalVariation())
+    ):
+        if list(undefined(rest, Temperature(), loss)):
+            continue
+        kd = KD(teacher=TEACHER, rest=rest, loss=loss)
+        for theirs, zero in ((logits, True), (teacher, False)):
+            signal = signal_of(theirs, support(theirs, 0.9, 8), gold, (), torch.float64)
+            w = weight.clone().requires_grad_()
+            value, _ = fused_loss(hidden, w, targets, signal, kd, 1.0, 1.0, VOCAB)
+            gradient = torch.autograd.grad(value, w)[0]
+            assert (abs(value.item()) < 1e-12) if zero else (value.item() > 1e-3), (rest, loss)
+            assert not (zero and not isinstance(loss, TotalVariation) and gradient.norm() > 1e-10), (rest, loss)

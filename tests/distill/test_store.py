@@ -19,7 +19,7 @@ from pdstudy.distill.capture import capture
 from pdstudy.distill.shards import Shard
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store import StoreReader, open_store
-from pdstudy.normal import ConfigError
+from pdstudy.normal import ConfigError, decode
 from pdstudy.objective import TopPK
 from tests.distill.conftest import CONTEXT, SEQUENCES
 from tests.distill.teachers import make_teacher
@@ -114,7 +114,7 @@ def test_missing_sequences_are_named(store: Path, spec: StoreSpec, corpus: Token
 
 @pytest.mark.parametrize("cut", [TopPK(p=0.99, k=40), TopPK(p=0.98, k=41), TopPK(p=0.5, k=None)])
 def test_a_cut_beyond_the_coverage_is_refused(store: Path, spec: StoreSpec, corpus: TokenCorpus, cut: TopPK) -> None:
-    with pytest.raises(ConfigError, match=r"keeps p0\.98-k40, which cannot serve .*capture with a coverage of p="):
+    with pytest.raises(ConfigError, match=r"keeps p0\.98-k40, which cannot serve .*capture with a coverage of p0"):
         opened(store, spec, corpus, cut)
 
 
@@ -160,5 +160,5 @@ def test_the_reader_reports_what_it_checked(store: Path, spec: StoreSpec, corpus
 def test_nothing_in_a_store_is_a_pickle_or_a_path_of_this_machine(store: Path, teacher: Path) -> None:
     assert {path.suffix for path in store.iterdir()} == {".json", ".safetensors"}
     manifest = json.loads((store / "manifest.json").read_text())
-    assert manifest["coverage"] == {"is": "Coverage", "k": 40, "p": 0.98}
+    assert decode(manifest["coverage"]) == Coverage(p=0.98, k=40)
     assert str(teacher) not in json.dumps({k: v for k, v in manifest.items() if k != "spec"})

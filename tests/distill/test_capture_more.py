@@ -1,0 +1,119 @@
+"""Draws and tempered tails: captured once, and right at every smaller cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pdstudy.config import Pretrained
+from pdstudy.corpus import TokenCorpus
+from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.distill.capture import capture
+from pdstudy.distill.head import fused_loss
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.store import open_store
+from pdstudy.distill.summary import summarise
+from pdstudy.distill.truncation import cut
+from pdstudy.losses import Plain, Renormalise
+from pdstudy.normal import ConfigError
+from pdstudy.objective import KD, Sampled, TopPK
+from tests.distill.test_capture import dense
+
+SEQUENCES = range(6)
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory, spec: StoreSpec, corpus: TokenCorpus, teacher: Path) -> Path:
+    """Entries, tails at two temperatures, and 40 draws."""
+    directory = tmp_path_factory.mktemp("rich")
+    coverage = Coverage(p=0.99, k=50, taus=(0.5, 2.0), draws=40)
+    capture(spec, coverage, SEQUENCES, corpus=corpus, teacher=teacher, directory=directory)
+    return directory
+
+
+def signal_of(directory: Path, spec: StoreSpec, corpus: TokenCorpus, truncation: TopPK | Sampled) -> SparseTargets:
+    reader = open_store(directory, spec=spec, corpus=corpus, truncation=truncation, sequences=SEQUENCES)
+    return reader.signal(np.array(SEQUENCES), truncation)
+
+
+@pytest.mark.parametrize("truncation", [TopPK(p=0.99, k=50), TopPK(p=0.99, k=5), TopPK(p=0.5, k=50)])
+def test_tempered_tails_follow_the_cut(
+    rich: Path, spec: StoreSpec, corpus: TokenCorpus, teacher: Path, truncation: TopPK
+) -> None:
+    signal = signal_of(rich, spec, corpus, truncation)
+    logits, _, _ = dense(teacher, corpus, np.array(SEQUENCES))
+    log_p = torch.log_softmax(logits, 1)
+    used = signal.log_probs > -torch.inf
+    inside = torch.zeros_like(log_p, dtype=torch.bool).scatter_(1, signal.ids.where(used, signal.ids[:, :1]), True)
+    for tau in (1.0, 0.5, 2.0):
+        want = (log_p / tau).exp().masked_fill(inside, 0).sum(1)
+        torch.testing.assert_close(signal.tail_at(tau).double(), want, rtol=1e-5, atol=2e-6)
+    with pytest.raises(ConfigError, match=r"no mass of tails at tau = 3.*taus=\(3,\)"):
+        signal.tail_at(3.0)
+
+
+def test_fewer_draws_are_a_prefix(rich: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    many, few = (signal_of(rich, spec, corpus, Sampled(draws=n)) for n in (40, 12))
+    assert torch.equal(few.ids, many.ids[:, :12])
+    torch.testing.assert_close(few.log_probs.exp().sum(1), torch.ones(len(few.ids)))
+    with pytest.raises(ConfigError, match=r"keeps p0\.99-k50-t0\.5-t2-d40, which cannot serve .*-d41"):
+        signal_of(rich, spec, corpus, Sampled(draws=41))
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.6])
+def test_sampling_is_unbiased(exponent: float) -> None:
+    """The mean over many draws is the full distribution within four standard errors, at a fixed seed."""
+    logits = 1.5 * torch.randn(1, 30, generator=torch.Generator().manual_seed(3))
+    p = torch.softmax(logits.double(), 1)[0]
+    n = 40_000
+    coverage = Coverage(p=1.0, k=1, draws=n, exponent=exponent)
+    signal = cut(summarise(logits, torch.zeros(1, dtype=torch.int64), coverage, 30, seed=5), Sampled(draws=n))
+    shares = signal.log_probs[0].double().exp()
+    estimate = torch.zeros(30, dtype=torch.float64).index_add_(0, signal.ids[0], shares)
+    proposal = p**exponent / (p**exponent).sum()
+    error = ((p / proposal) ** 2 * proposal * (1 - proposal) / n).sqrt()
+    assert ((estimate - p).abs() < 4 * error).all()
+    assert error.max() < 0.01
+
+
+@pytest.mark.parametrize(("rest", "exponent"), [(Renormalise(), 1.0), (Plain(), 1.0), (Plain(), 0.7)])
+def test_the_gradient_of_draws_is_the_full_one_in_expectation(rest: Renormalise | Plain, exponent: float) -> None:
+    torch.manual_seed(0)
+    n, vocab, draws = 4, 25, 20_000
+    teacher, hidden = 1.5 * torch.randn(n, vocab), torch.randn(n, 6).double()
+    weight = torch.randn(vocab, 6).double().requires_grad_()
+    coverage = Coverage(p=1.0, k=None, draws=draws, exponent=exponent)
+    whole = summarise(teacher, torch.zeros(n, dtype=torch.int64), coverage, vocab, seed=1)
+
+    def gradient(signal: SparseTargets, kd: KD) -> Tensor:
+        targets = torch.zeros(n, dtype=torch.int64)
+        return torch.autograd.grad(fused_loss(hidden, weight, targets, signal, kd, 1.0, 1.0, vocab)[0], weight)[0]
+
+    unread = Pretrained(path="unread")
+    sampled = Sampled(draws=draws, exponent=exponent)
+    full = gradient(whole, KD(teacher=unread, truncation=TopPK(p=1.0, k=None)))
+    drawn = gradient(cut(whole, sampled), KD(teacher=unread, truncation=sampled, rest=rest))
+    assert (drawn - full).norm() < 0.03 * full.norm()
+
+
+def test_draws_do_not_depend_on_how_a_store_was_captured(
+    tmp_path: Path, rich: Path, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
+) -> None:
+    coverage = Coverage(p=0.99, k=50, taus=(0.5, 2.0), draws=40)
+    for part in (range(4, 6), range(4)):
+        capture(spec, coverage, part, corpus=corpus, teacher=teacher, directory=tmp_path)
+    a, b = (signal_of(d, spec, corpus, Sampled(draws=40)) for d in (rich, tmp_path))
+    assert (a.ids != b.ids).float().mean() < 1e-3  # a batch of another size rounds otherwise
+
+
+def test_entropy_ranks_are_quantiles(rich: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    signal = signal_of(rich, spec, corpus, TopPK(p=0.9, k=5))
+    assert signal.entropy_rank is not None
+    want = (signal.entropy[None] < signal.entropy[:, None]).float().mean(1)
+    assert (signal.entropy_rank - want).abs().max() < 0.1
+    for share in (0.15, 0.3, 0.8):
+        assert abs((signal.entropy_rank < share).float().mean() - share) < 0.05
