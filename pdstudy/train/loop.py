@@ -21,7 +21,7 @@ from pdstudy.train.metrics import Diverged
 from pdstudy.train.optim import clip, learning_rate, set_learning_rate
 from pdstudy.train.parallel import announce_backward
 from pdstudy.train.session import Session
-from pdstudy.train.world import open_world
+from pdstudy.train.world import World, open_world
 
 
 def quiet(what: str, share: float) -> None:
@@ -80,7 +80,7 @@ def _train(session: Session, should_stop: Callable[[], bool]) -> str:
             for step in range(session.resume(), run.num_steps):
                 alpha = alpha_at(run.objective, step, run.num_steps)
                 rate = learning_rate(run, step)
-                valid, sums = gradients(model, feed, step, run.objective, alpha, vocab)
+                valid, sums = gradients(model, feed, session.world, step, run.objective, alpha, vocab)
                 norm = clip(model, run.optimiser.clip)
                 set_learning_rate(optimiser, rate)
                 optimiser.step()
@@ -97,7 +97,7 @@ def _train(session: Session, should_stop: Callable[[], bool]) -> str:
 
 
 def gradients(
-    model: PreTrainedModel, feed: Feed, step: int, objective: Objective, alpha: float, vocab: int
+    model: PreTrainedModel, feed: Feed, world: World, step: int, objective: Objective, alpha: float, vocab: int
 ) -> tuple[int, dict[str, Tensor]]:
     """Forward and backward of all of this rank's micro-batches of a step; gradients are summed over ranks by then.
 
@@ -107,7 +107,7 @@ def gradients(
     valid, micro_batches = feed.step(step)
     sums: dict[str, Tensor] = {}
     for last, batch in micro_batches:
-        announce_backward(model, last=last)
+        announce_backward(model, world, last=last)
         loss, parts = model.distillation_loss(batch, objective=objective, alpha=alpha, divisor=valid, vocab=vocab)
         loss.backward()
         for name, value in {"loss": loss.detach(), **parts}.items():

@@ -20,6 +20,18 @@ ROWS = 250
 """About how many rows a run writes; shorter runs write one per step."""
 
 
+PEAK_FLOPS = {
+    "B200": 2.25e15, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12,
+    "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10G": 70e12,
+}  # fmt: skip
+"""Dense bfloat16 FLOPs per second by a part of the device's name, as its maker states them; the first that fits."""
+
+
+def peak_flops(device: str) -> float | None:
+    """The most that a device can do, or None where that is not known: a guess would make MFU a wrong number."""
+    return next((peak for name, peak in PEAK_FLOPS.items() if name in device), None)
+
+
 class Diverged(Exception):
     """The loss or the gradient norm is no longer a number: a result, not a failure."""
 
@@ -64,8 +76,11 @@ class Recorder:
     """Turns per-step values into rows, with one wait for the device per row.
 
     A row's `loss`, `lm` and `kd` are means over the tokens since the row before; `alpha`, `lr` and `grad_norm` are
-    those of its last step. `pending` are the steps since the last row; a checkpoint keeps them, so that a resumed
-    run writes the rows of an undisturbed one.
+    those of its last step. `mfu` is there where the device's `peak` is known: the student's training FLOPs (three
+    forwards) over what the devices could have done in the time without evaluations and saves.
+
+    `pending` are the steps since the last row; a checkpoint keeps them, so that a resumed run writes the rows of an
+    undisturbed one.
     """
 
     def __init__(
@@ -77,6 +92,7 @@ class Recorder:
         num_steps: int,
         tokens_per_step: int,
         flops_per_token: float,
+        peak: float | None = None,
     ) -> None:
         self._directory = directory
         self._world = world
@@ -85,6 +101,7 @@ class Recorder:
         self._interval = -(-num_steps // ROWS)
         self._tokens_per_step = tokens_per_step
         self._flops_per_token = flops_per_token
+        self._peak = None if peak is None else peak * world.size
         self._on_device: list[tuple[int, int, dict[str, Tensor]]] = []
         self._row_seconds = clock.seconds["train"]
         self._row_step = 0
@@ -146,6 +163,8 @@ class Recorder:
             "memory_bytes": peak_memory_bytes(),
             "seconds": round(seconds, 3),
         }
+        if self._peak is not None:
+            row["mfu"] = round(self._flops_per_token * self.tokens_per_second / self._peak, 4)
         if self._world.main:
             self._directory.append_metrics(row)
         self.pending = []

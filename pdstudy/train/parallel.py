@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from transformers import PreTrainedModel
 
@@ -29,15 +30,22 @@ def lay_out(model: PreTrainedModel, placement: Placement, world: World, precisio
         _shard(model, world, torch.bfloat16 if precision == "bfloat16" else None)
 
 
+def _holds_all(mesh: DeviceMesh) -> bool:
+    """Whether every rank holds the whole model: one rank, or as many replicas as ranks."""
+    return mesh.size(mesh.ndim - 1) == 1
+
+
 def _shard(model: PreTrainedModel, world: World, dtype: torch.dtype | None) -> None:
+    assert world.mesh is not None
     # Inputs are not cast: the teacher's log-probabilities come in with them and stay float32.
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     if dtype is None:
         policy = MixedPrecisionPolicy(cast_forward_inputs=False)
+    reshard = not _holds_all(world.mesh)
     for block in blocks(model):
-        fully_shard(block, mesh=world.mesh, mp_policy=policy)
+        fully_shard(block, mesh=world.mesh, mp_policy=policy, reshard_after_forward=reshard)
     # Embedding, last norm and head are one unit: a tied weight may be in one only, and the loss needs the head.
-    sharded = fully_shard(model, mesh=world.mesh, mp_policy=policy)
+    sharded = fully_shard(model, mesh=world.mesh, mp_policy=policy, reshard_after_forward=reshard)
     register_fsdp_forward_method(model, "distillation_loss")
     for module in sharded.modules():
         if isinstance(module, FSDPModule):
@@ -47,8 +55,18 @@ def _shard(model: PreTrainedModel, world: World, dtype: torch.dtype | None) -> N
             module.set_force_sum_reduction_for_comms(True)
 
 
-def announce_backward(model: nn.Module, *, last: bool) -> None:
-    """Tell a sharded model whether the step's last backward is next: replicas exchange gradients only then."""
-    if isinstance(model, FSDPModule):
-        model.set_is_last_backward(last)
+def announce_backward(model: nn.Module, world: World, *, last: bool) -> None:
+    """Tell a sharded model whether the step's last backward is next: replicas exchange gradients only then.
+
+    Where every rank holds the whole model, its gradients and gathered weights stay until then, too: that takes no
+    memory that is not taken anyway.
+    """
+    if world.mesh is None:
+        return
+    assert isinstance(model, FSDPModule)
+    model.set_is_last_backward(last)
+    if _holds_all(world.mesh):
+        model.set_requires_gradient_sync(last)
+        model.set_reshard_after_backward(last)
+    else:
         model.set_requires_all_reduce(last)

@@ -26,7 +26,7 @@ from pdstudy.train.branch import lasting_steps, starting_point
 from pdstudy.train.checkpoint import Checkpoints, step_of
 from pdstudy.train.export import export
 from pdstudy.train.feed import Feed
-from pdstudy.train.metrics import Clock, Diverged, Recorder, peak_memory_bytes
+from pdstudy.train.metrics import Clock, Diverged, Recorder, peak_flops, peak_memory_bytes
 from pdstudy.train.optim import adamw
 from pdstudy.train.parallel import lay_out
 from pdstudy.train.world import World
@@ -71,6 +71,7 @@ class Session:
             num_steps=run.num_steps,
             tokens_per_step=run.tokens_per_step,
             flops_per_token=3 * self.forward_flops,
+            peak=peak_flops(provenance.device_name()),
         )
         self.lasting = lasting_steps(run)
         self.checkpoints = Checkpoints(directory.checkpoints, self.model, self.optimiser, world, self.lasting)

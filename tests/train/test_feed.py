@@ -115,7 +115,7 @@ def test_a_step_reads_nothing_from_the_device(documents: str, small_run: Run, co
     optimiser = adamw(model, run.optimiser)
     feed = Feed(run, corpus, None, Placement(micro_batch_tokens=256), ALONE)
     with _Reads() as reads:
-        gradients(model, feed, 0, LM(), 0.0, corpus.vocab)
+        gradients(model, feed, ALONE, 0, LM(), 0.0, corpus.vocab)
         clip(model, 1.0)
         optimiser.step()
     assert reads.found == []

@@ -86,7 +86,7 @@ def measure(case: Case, out: Path) -> None:
         model = build_model(case.run.student, seed=0, dtype=case.dtype)
         lay_out(model, case.placement, world, "float32")
         feed = Feed(case.run, Text(), Signals() if case.kd else None, case.placement, world)
-        valid, sums = gradients(model, feed, 0, case.objective, 0.7 if case.kd else 0.0, VOCAB)
+        valid, sums = gradients(model, feed, world, 0, case.objective, 0.7 if case.kd else 0.0, VOCAB)
         loss = world.sum(torch.stack([sums[name].double() for name in sums]))
         grads = {name: p.grad for name, p in model.named_parameters()}
         whole = {name: g.full_tensor() if isinstance(g, DTensor) else g for name, g in grads.items()}
@@ -116,6 +116,7 @@ CASES = [
     Case(ranks=2, documents="cross", placement=Placement(activation_checkpointing=True, micro_batch_tokens=48)),
     Case(kd=True, placement=Placement(micro_batch_tokens=48), dtype=FLOAT64),
     Case(kd=True, ranks=2, placement=Placement(micro_batch_tokens=72), dtype=FLOAT64),
+    Case(ranks=2, placement=Placement(replicas=2, micro_batch_tokens=24), dtype=FLOAT64),
     Case(ranks=2, placement=Placement(replicas=2, micro_batch_tokens=48)),
     Case(ranks=4, placement=Placement(replicas=2, micro_batch_tokens=24), dtype=FLOAT64),
 ]

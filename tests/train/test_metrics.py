@@ -1,0 +1,58 @@
+"""Rows, clocks and what a device could do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pdstudy.files import read_jsonl
+from pdstudy.rundir import RunDir
+from pdstudy.train.metrics import Clock, Recorder, peak_flops
+from pdstudy.train.world import World
+
+
+def test_only_known_devices_have_a_peak() -> None:
+    assert peak_flops("NVIDIA H100 80GB HBM3") == 989e12
+    assert peak_flops("NVIDIA H100 PCIe") == 756e12
+    assert peak_flops("NVIDIA A100-SXM4-80GB") == 312e12
+    assert peak_flops("cpu") is None
+    assert peak_flops("NVIDIA GeForce RTX 2080") is None
+
+
+def test_a_row_is_the_mean_over_the_tokens_since_the_row_before(tmp_path: Path) -> None:
+    clock, directory = Clock(), RunDir(tmp_path)
+    recorder = Recorder(
+        directory, clock, World(torch.device("cpu")), num_steps=500, tokens_per_step=10, flops_per_token=6.0, peak=1e3
+    )
+    due = [step for step in range(1, 501) if recorder.is_due(step)]
+    assert due[:4] == [1, 2, 4, 6]
+    assert due[-1] == 500
+    for step, (loss, valid) in enumerate([(4.0, 10), (3.0, 10), (1.0, 5)], start=1):
+        values = {"loss": loss, "lm": loss * valid, "kd": 2 * loss * valid, "grad_norm": step}
+        recorder.add(step, valid, {name: torch.tensor(float(value)) for name, value in values.items()})
+        if step != 2:
+            recorder.write(step, lr=0.1, alpha=0.5)
+    one, two = read_jsonl(directory.metrics_file)
+    assert (one["loss"], one["lm"], one["kd"]) == (4.0, 4.0, 8.0)
+    mean = (3.0 * 10 + 1.0 * 5) / 15
+    assert (two["loss"], two["lm"], two["kd"]) == pytest.approx((mean, mean, 2 * mean))
+    assert two["grad_norm"] == 3
+    assert two["tokens"] == 30
+    assert two["flops"] == 180.0
+    assert two["mfu"] == pytest.approx(6.0 * two["tokens_per_second"] / 1e3, rel=1e-3)
+
+
+def test_the_clock_tells_purposes_apart() -> None:
+    clock = Clock()
+    time.sleep(0.02)
+    with clock.charge("save"):
+        time.sleep(0.04)
+    with clock.charge("evaluate"):
+        time.sleep(0.06)
+    clock.lap()
+    seconds = clock.seconds
+    assert 0.02 <= seconds["train"] < seconds["save"] < seconds["evaluate"]
+    assert seconds["save"] >= 0.04
