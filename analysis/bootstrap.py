@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,9 @@ from analysis.fit import Fit
 from analysis.laws.base import Array, Index
 from analysis.problem import Sample
 from analysis.solve import minimise
+
+if TYPE_CHECKING:
+    from analysis.plot import Plot
 
 _BLOCK = 100  # resamples drawn by one generator: the first 1,000 of 4,000 are those of a bootstrap of 1,000
 
@@ -60,6 +64,24 @@ class Bootstrap:
     def derived(self, quantity: Callable[[Mapping[str, Array]], Array], level: float = 0.95) -> tuple[float, float]:
         """Percentile interval of any function of the parameters (by name, each an array)."""
         return interval(np.asarray(quantity(self.draws)), level)
+
+    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+        """One row per parameter: `parameter`, `value`, `error`, `low`, `high`."""
+        bounds, errors, best = self.intervals(level), self.errors(), self.fit.parameters
+        rows = [(n, best[n], errors[n], *bounds[n]) for n in self.fit.law.names]
+        return pd.DataFrame(rows, columns=["parameter", "value", "error", "low", "high"])
+
+    def summary(self) -> str:
+        """The account of the fit with intervals."""
+        from analysis.describe import summary
+
+        return summary(self.fit, self)
+
+    def plot(self) -> Plot:
+        """Draws and ellipses of pairs of parameters."""
+        from analysis.figures.diagnostics import pair_ellipses
+
+        return pair_ellipses(self)
 
     def band(self, x: Mapping[str, object], level: float = 0.95, *, prediction: bool = False) -> tuple[Array, Array]:
         """Lower and upper loss at `x`.

@@ -17,7 +17,6 @@ from analysis import describe
 from analysis.allocate import allocate
 from analysis.bootstrap import Bootstrap, bootstrap
 from analysis.compare import compare
-from analysis.diagnose import not_identified
 from analysis.errors import AnalysisError, DataError, TooFewRuns
 from analysis.fit import DELTA, Fit, fit
 from analysis.holdout import hold_out
@@ -180,9 +179,8 @@ def _fitted(args: argparse.Namespace) -> tuple[pd.DataFrame, Points, Fit, Bootst
 
 def _fit(args: argparse.Namespace) -> None:
     table, data, fitted, resampled, refused = _fitted(args)
-    unknown = not_identified(fitted) if fitted.ok else ()
-    result = describe.as_data(fitted, resampled, refused, unknown)
-    text = [describe.summary(fitted, resampled, unknown)]
+    result = describe.as_data(fitted, resampled, refused)
+    text = [describe.summary(fitted, resampled)]
     text += [f"intervals refused: {refused}"] if refused else []
     if args.holdout and fitted.ok:
         held = hold_out(data, fitted.law, _mask(table, args.holdout), delta=args.delta, resamples=args.bootstrap)
@@ -247,7 +245,7 @@ def _allocate(args: argparse.Namespace) -> None:
     found = allocate(fitted, args.budget, bootstrap=resampled)
     if args.figures:
         found.plot().save(args.figures / "allocation")
-    result = describe.as_data(fitted, resampled, refused, not_identified(fitted))
+    result = describe.as_data(fitted, resampled, refused)
     result["allocation"] = json.loads(found.to_frame().to_json(orient="records", double_precision=15))
     text = [
         describe.summary(fitted, resampled),

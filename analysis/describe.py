@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,18 +9,17 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from analysis.bootstrap import Bootstrap
-    from analysis.diagnose import NotIdentified
     from analysis.fit import Fit
 
 
-def parameter_frame(fit: Fit, unidentified: Sequence[NotIdentified] = ()) -> pd.DataFrame:
+def parameter_frame(fit: Fit) -> pd.DataFrame:
     """One row per parameter: `parameter`, `value` in its own units, `status`.
 
     The status is '', 'fixed', 'tied', 'at bound' or 'not identified'; numbers of the last two mean nothing alone.
     """
     mix = fit.problem.constraint.mix
     bound = fit.at_bound
-    unknown = {u.parameter for u in unidentified}
+    unknown = {u.parameter for u in fit.unidentified}
     rows = []
     for j, (name, value) in enumerate(fit.parameters.items()):
         if not mix[:, j].any():
@@ -35,9 +33,9 @@ def parameter_frame(fit: Fit, unidentified: Sequence[NotIdentified] = ()) -> pd.
     return pd.DataFrame(rows)
 
 
-def warnings(fit: Fit, unidentified: Sequence[NotIdentified] = ()) -> list[str]:
+def warnings(fit: Fit) -> list[str]:
     """What a reader has to know before using the numbers."""
-    found = [f"{u.parameter} is not identified: {u.why}" for u in unidentified]
+    found = [f"{u.parameter} is not identified: {u.why}" for u in fit.unidentified]
     found += [f"{name} is at a bound of the law" for name in fit.at_bound]
     if fit.agreeing < 3:
         found.append(f"only {fit.agreeing} of {fit.polished} minimisations reach the best objective")
@@ -54,7 +52,7 @@ def warnings(fit: Fit, unidentified: Sequence[NotIdentified] = ()) -> list[str]:
     return found
 
 
-def summary(fit: Fit, bootstrap: Bootstrap | None = None, unidentified: Sequence[NotIdentified] = ()) -> str:
+def summary(fit: Fit, bootstrap: Bootstrap | None = None) -> str:
     """The account of a fit that should stand beside any number taken from it."""
     law, data = fit.law, fit.points
     head = f"{law.name}: {law.formula}    ({law.source})"
@@ -66,7 +64,7 @@ def summary(fit: Fit, bootstrap: Bootstrap | None = None, unidentified: Sequence
     lines.append(f"{len(data)} runs, {ranges}{convention}; loss {data.loss.min():.4f} to {data.loss.max():.4f}")
     intervals = bootstrap.intervals() if bootstrap else {}
     errors = bootstrap.errors() if bootstrap else {}
-    for _, row in parameter_frame(fit, unidentified).iterrows():
+    for _, row in parameter_frame(fit).iterrows():
         name, status = str(row["parameter"]), str(row["status"])
         line = f"  {name:<10}{row['value']:>14.7g}"
         if bootstrap and status in ("", "tied"):
@@ -84,15 +82,13 @@ def summary(fit: Fit, bootstrap: Bootstrap | None = None, unidentified: Sequence
             f"seed {bootstrap.seed}): "
             f"{bootstrap.failed} not converged, {bootstrap.at_bound} at a bound"
         )
-    lines += [f"warning: {w}" for w in warnings(fit, unidentified)]
+    lines += [f"warning: {w}" for w in warnings(fit)]
     if law.note:
         lines.append(f"note: {law.note}")
     return "\n".join(lines)
 
 
-def as_data(
-    fit: Fit, bootstrap: Bootstrap | None, refused: str, unidentified: Sequence[NotIdentified]
-) -> dict[str, object]:
+def as_data(fit: Fit, bootstrap: Bootstrap | None, refused: str) -> dict[str, object]:
     """The fit as JSON holds it: objective, parameters by name, intervals, diagnostics. Numbers at full precision."""
     if not fit.ok:
         return {"law": fit.law.name, "ok": False, "reason": fit.reason, "objective": None, "parameters": None,
@@ -114,11 +110,11 @@ def as_data(
         "gradient_norm": fit.gradient_norm,
         "condition": fit.condition,
         "at_bound": list(fit.at_bound),
-        "not_identified": {u.parameter: u.why for u in unidentified},
+        "not_identified": {u.parameter: u.why for u in fit.unidentified},
         "minima": [
             {"objective": m.objective, "parameters": dict(m.parameters), "starts": m.starts} for m in fit.minima
         ],
-        "warnings": warnings(fit, unidentified),
+        "warnings": warnings(fit),
     }
     if bootstrap:
         diagnostics["bootstrap"] = {

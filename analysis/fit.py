@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +12,12 @@ import pandas as pd
 
 from analysis.errors import AnalysisError, DataError, TooFewRuns
 from analysis.laws.base import Array, Law
-from analysis.points import Points, points
+from analysis.points import CONVENTION, Points, points
 from analysis.problem import Constraint, Problem
 from analysis.solve import Solution, inverse, minimise
 
 if TYPE_CHECKING:
+    from analysis.diagnose import NotIdentified
     from analysis.plot import Plot
 
 DELTA = 1e-3
@@ -152,8 +154,24 @@ class Fit:
         return tuple(named)
 
     def predict(self, x: Mapping[str, object] | pd.DataFrame) -> Array:
-        """Predicted loss at `x` (the law's columns by name)."""
+        """Predicted loss at `x` (the law's columns by name).
+
+        Raises:
+            DataError: `x` says that its N is counted in another way than the fit's.
+        """
+        theirs = {str(v) for v in np.atleast_1d(np.asarray(x[CONVENTION]))} if CONVENTION in x else set()
+        if theirs and self.points.convention and theirs != {self.points.convention}:
+            raise DataError(
+                f"N is {', '.join(sorted(theirs))} here, {self.points.convention} in the fit; convert it first"
+            )
         return self.law.predict(self.parameters, {c: x[c] for c in self.law.columns})
+
+    @cached_property
+    def unidentified(self) -> tuple[NotIdentified, ...]:
+        """Parameters that the data don't tell, and why; found by profiles when first asked for."""
+        from analysis.diagnose import not_identified
+
+        return not_identified(self)
 
     def summary(self) -> str:
         """The whole account as text."""
@@ -162,7 +180,7 @@ class Fit:
         return summary(self)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per parameter: name, value, status."""
+        """One row per parameter: `parameter`, `value`, `status`."""
         from analysis.describe import parameter_frame
 
         return parameter_frame(self)

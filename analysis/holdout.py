@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,9 @@ from analysis.errors import AnalysisError, DataError, TooFewRuns
 from analysis.fit import DELTA, Fit, fit
 from analysis.laws.base import Array, Law
 from analysis.points import Points
+
+if TYPE_CHECKING:
+    from analysis.plot import Plot
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,12 @@ class HoldOut:
         frame = pd.DataFrame(dict(self.test.x), index=list(self.test.rows))
         predicted = self.test.loss / np.exp(self.errors)
         return frame.assign(measured=self.test.loss, predicted=predicted, error=100 * np.expm1(-self.errors))
+
+    def plot(self) -> Plot:
+        """Predicted against measured loss, held-out runs hollow."""
+        from analysis.figures.fits import predicted_and_measured
+
+        return predicted_and_measured(self.fit, pd.DataFrame(dict(self.test.x)).assign(loss=self.test.loss))
 
     def summary(self) -> str:
         """One line."""

@@ -34,7 +34,7 @@ def minimise(problem: Problem, start: Array, sample: Sample, *, alike: bool = Fa
     is nearly piecewise linear, and the curvature gathered on the way goes stale. Rows stop when a round gains nothing.
 
     Args:
-        alike: all rows are the same minimisation from other starts, so those that are 1 % above the best after two
+        alike: all rows are the same minimisation from other starts, so those that are 1 % above the best after four
             rounds needn't go on.
     """
     free = np.clip(start, problem.constraint.lower, problem.constraint.upper)
@@ -53,7 +53,7 @@ def minimise(problem: Problem, start: Array, sample: Sample, *, alike: bool = Fa
             gained = np.isfinite(new) & (new < value[active] - 1e-10 * np.abs(new))
             value[active] = new
             active = active[gained & (left[active] > TOLERANCE)]
-            if alike and turn:
+            if alike and turn >= 3:
                 active = active[value[active] <= 1.01 * value.min()]
             if not len(active):
                 break

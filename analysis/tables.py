@@ -150,7 +150,8 @@ def fit_table(
     for _, row in frame.iterrows():
         name, value = str(row["parameter"]), float(row["value"])
         status = str(row["status"])
-        shown = number(value) if status in ("", "fixed", "tied") else f"{number(value)} ({status})"
+        # A number that the data don't tell isn't printed; the CSV has it.
+        shown = number(value) if status in ("", "fixed", "tied") else status
         cells: list[Cell | str] = [name, Cell(shown, value)]
         if bootstrap:
             low, high = intervals[name]
@@ -165,3 +166,33 @@ def fit_table(
         else ""
     )
     return Table(tuple(columns), tuple(rows), f"{caption} {text}.".strip(), label)
+
+
+def two_baselines(matched: Comparison, other: Comparison, caption: str = "", label: str = "tab:baselines") -> Table:
+    """One row per arm: its difference to the matched control and to a second baseline (the paper's own).
+
+    Raises:
+        DataError: the two comparisons have no arm in common.
+    """
+    second = {(e.arm, e.stratum): e for e in other.effects}
+    rows: list[tuple[Cell | str, ...]] = []
+    for e in matched.effects:
+        if (e.arm, e.stratum) not in second:
+            continue
+        cells: list[Cell | str] = [*(str(s) for s in e.stratum), e.arm]
+        for effect in (e, second[e.arm, e.stratum]):
+            places = places_for((effect.high - effect.low) / 2)
+            noise = effect.verdict in (Verdict.WITHIN_NOISE, Verdict.EQUIVALENT)
+            cells += [
+                effect.baseline,
+                Cell(fixed(effect.difference, places, signed=True), effect.difference, noise=noise),
+                Cell(fixed(effect.low, places, signed=True), effect.low),
+                Cell(fixed(effect.high, places, signed=True), effect.high),
+            ]
+        rows.append(tuple(cells))
+    if not rows:
+        raise DataError("the two comparisons have no arm in common")
+    columns = [*matched.within, "arm"]
+    for kind in ("matched control", "second baseline"):
+        columns += [kind, f"Δ {kind.split()[0]}", "low", "high"]
+    return Table(tuple(columns), tuple(rows), f"{caption} {matched.caption()}".strip(), label)

@@ -50,8 +50,8 @@ def exponent(name: str, latex: str | None = None) -> Parameter:
 class Law(ABC):
     """A law that predicts the logarithm of a loss from columns of a table.
 
-    To add one: give the five attributes, `log_loss` and `starts` (see `examples` in the README of the analysis, or
-    `laws/powers.py`). `check_gradient` compares the derivatives with finite differences.
+    To add one: a sum of power terms is one call of `SumOfPowers`; any other form gives the five attributes, `log_loss`
+    and `starts` (some twelve lines; see `Kaplan`). `check_gradient` compares the derivatives with finite differences.
     """
 
     name: str

@@ -83,12 +83,12 @@ def test_false_positives_are_as_rare_as_promised() -> None:
     """Three arms without effect, three seeds: some verdict of a difference in at most 5 % of studies (Holm)."""
     rng = np.random.default_rng(3)
     wrong = 0
-    for _ in range(400):
+    for _ in range(150):
         noise = rng.normal(0, 0.02, (4, 3)) + rng.normal(0, 0.1, 3)
         table = runs(**{name: list(v) for name, v in zip(("lm", "a", "b", "c"), 5 + noise)})
         verdicts = {e.verdict for e in compare(table, metric="loss", baseline="lm").effects}
         wrong += bool(verdicts & {Verdict.BETTER, Verdict.WORSE})
-    assert wrong / 400 < 0.08  # three standard errors above 5 %
+    assert wrong / 150 < 0.10  # three standard errors above 5 %
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.bootstrap import bootstrap
-from analysis.diagnose import influence, not_identified, profile
+from analysis.diagnose import influence, profile
 from analysis.errors import AnalysisError, DataError, TooFewRuns
 from analysis.fit import fit
 from analysis.holdout import hold_out, leave_one, select
@@ -105,10 +105,10 @@ def test_failure_is_a_result_and_never_a_number(noisy: pd.DataFrame) -> None:
 def test_not_identified_when_sizes_span_little(noisy: pd.DataFrame) -> None:
     narrow = noisy.assign(N=1e8 * (1 + 0.02 * (np.arange(len(noisy)) % 8)))
     narrow["loss"] = HOFFMANN.predict(TRUE, narrow) * np.exp(np.random.default_rng(0).normal(0, 0.003, len(narrow)))
-    unknown = {u.parameter: u.why for u in not_identified(fit(narrow, HOFFMANN))}
+    unknown = {u.parameter: u.why for u in fit(narrow, HOFFMANN).unidentified}
     assert {"A", "alpha"} <= set(unknown)
     assert "N spans only a factor of 1.14 (8 values)" in unknown["alpha"]
-    assert not_identified(fit(noisy, HOFFMANN)) == ()
+    assert fit(noisy, HOFFMANN).unidentified == ()
 
 
 def test_profile_is_lowest_at_the_optimum_and_rises(noisy: pd.DataFrame) -> None:
@@ -268,6 +268,24 @@ def test_ten_thousand_points_take_seconds_and_bounded_memory() -> None:
     assert found.agreeing == found.polished
     assert found.parameters["alpha"] == pytest.approx(TRUE["alpha"], rel=0.01)
     assert peak < 400e6
+
+
+def test_conventions_of_n_are_not_mixed_in_predictions(noisy: pd.DataFrame) -> None:
+    found = fit(noisy.assign(n_convention="non-embedding"), HOFFMANN)
+    with pytest.raises(DataError, match="N is total here, non-embedding in the fit"):
+        found.predict(noisy.assign(n_convention="total"))
+    assert len(found.predict(noisy)) == 48
+
+
+def test_results_have_frames_summaries_and_plots(noisy: pd.DataFrame) -> None:
+    found = fit(noisy, HOFFMANN)
+    drawn = bootstrap(found, 100)
+    held = hold_out(points(noisy, HOFFMANN), HOFFMANN, (noisy["N"] > 3e9).to_numpy())
+    assert list(drawn.to_frame()["parameter"]) == list(HOFFMANN.names)
+    assert "100 bootstraps over pairs" in drawn.summary()
+    assert len(held.plot().data) == 48
+    for result in (found, drawn, held):
+        assert result.plot().svg().startswith("<?xml")
 
 
 def test_points_of_one_law_serve_another(noisy: pd.DataFrame) -> None:

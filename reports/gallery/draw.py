@@ -1,0 +1,301 @@
+"""The gallery: every kind of figure and table, drawn from published runs. `python reports/gallery/draw.py DATA OUT`.
+
+DATA is the folder with the published tables (`chinchilla_epoch`, `porian`, `datablations`, ...). Where no public data
+fills a kind (paired seeds of one's own runs), the numbers are simulated and the caption says so.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import published
+
+from analysis.allocate import allocate
+from analysis.bootstrap import bootstrap
+from analysis.compare import compare
+from analysis.diagnose import profile
+from analysis.figures import diagnostics, distillation, fits, isoflop, runs
+from analysis.fit import Fit, fit
+from analysis.holdout import hold_out, select
+from analysis.isoflop import isoflop as isoflops
+from analysis.isoflop import methods_disagree
+from analysis.laws import GAMMA, HOFFMANN, KAPLAN, REPEATS, TIED, power_law
+from analysis.page import Block, Listing, Page, Section, Text
+from analysis.plot import Plot
+from analysis.points import points
+from analysis.scenarios import World, compare_scenarios
+from analysis.table import Cell, Table
+from analysis.tables import comparison_table, design_table, fit_table, number
+
+EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+HOFFMANN_PRINTED = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
+DATABLATIONS = {"A": float(np.exp(6.255414)), "B": float(np.exp(7.3049974)), "E": float(np.exp(0.6254804)),
+                "alpha": 0.3526596, "beta": 0.3526596}  # fmt: skip
+
+
+def chinchilla(data: Path, dropped: int = 5) -> pd.DataFrame:
+    """The points Epoch AI read off figure 4 of Hoffmann et al., without the `dropped` highest losses."""
+    table = pd.read_csv(data / "chinchilla_epoch" / "svg_extracted_data.csv")
+    table = table.rename(columns={"Model Size": "N", "Training FLOP": "C"})
+    table["D"] = table["C"] / (6 * table["N"])
+    return table[table["loss"] < table["loss"].nlargest(dropped).min()] if dropped else table
+
+
+def porian(data: Path, **config: str) -> pd.DataFrame:
+    """The isoFLOP points of one of Porian et al.'s configurations."""
+    table = pd.read_csv(data / "porian" / "isoflop_points.csv")
+    for key, value in config.items():
+        table = table[table[key] == value]
+    return table
+
+
+def plain_table(frame: pd.DataFrame, caption: str, label: str, digits: int = 4) -> Table:
+    """A frame as a table: numbers to `digits` significant digits, texts as they are."""
+    rows = []
+    for _, row in frame.iterrows():
+        cells: list[Cell | str] = []
+        for value in row:
+            numeric = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            cells.append(Cell(number(float(value), digits), float(value)) if numeric else str(value))
+        rows.append(tuple(cells))
+    return Table(tuple(map(str, frame.columns)), tuple(rows), caption, label)
+
+
+def law_section(data: Path) -> tuple[Section, Fit]:
+    """Chinchilla's points: fit, bootstrap, selection, sensitivity."""
+    table = chinchilla(data)
+    fitted = fit(table, HOFFMANN)
+    resampled = bootstrap(fitted, 4000)
+    tests = {f"C ≥ {c:.0e}".replace("e+", "e"): (table["C"] >= c).to_numpy() for c in (1e20, 3e20, 1e21)}
+    chosen = select(points(table, HOFFMANN), [TIED, HOFFMANN, GAMMA, KAPLAN], tests)
+    held = hold_out(points(table, HOFFMANN), HOFFMANN, tests["C ≥ 1e21"])
+    deltas = [1e-1, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4]
+    swept = pd.DataFrame([{"delta": d, **fit(table, HOFFMANN, delta=d).parameters} for d in deltas])
+    dropped = pd.DataFrame([{"dropped": k, **fit(chinchilla(data, k), HOFFMANN).parameters} for k in (0, 1, 3, 5, 10)])
+    errors = resampled.errors()
+    spans = {n: fitted.parameters[n] + np.linspace(-3, 3, 25) * errors[n] for n in ("alpha", "beta", "E")}
+    profiles = {n: profile(fitted, n, list(span)) for n, span in spans.items()}
+    budgets = list(np.geomspace(1e18, 1e25, 15))
+    by_compute = _envelope(table)
+    blocks: tuple[Block, ...] = (
+        Listing(fitted.summary()),
+        fit_table(fitted, resampled, EPOCH, "Chinchilla's points (published: Epoch AI).", "tab:chinchilla"),
+        fits.predicted_and_measured(held.fit, table[tests["C ≥ 1e21"]]),
+        diagnostics.residual_panels({law.name: fit(table, law) for law in (HOFFMANN, KAPLAN)}),
+        diagnostics.pair_ellipses(resampled, {"Epoch AI": EPOCH, "Hoffmann et al.": HOFFMANN_PRINTED}),
+        diagnostics.profile_curves(fitted, profiles),
+        diagnostics.sensitivity(
+            swept, x="delta", x_label="Huber δ", values={"E": "$E$", "alpha": r"$\alpha$", "beta": r"$\beta$"},
+            caption="The fit against the Huber threshold (240 runs): below 1e-3 it is a least-absolute fit.",
+        ),
+        plain_table(dropped, "The fit against how many of the highest losses are left out.", "tab:dropped"),
+        plain_table(chosen, "Choice of a law, led by hold-out (rms log error).", "tab:select"),
+        diagnostics.held_out_errors(chosen, caption="rms log error on runs held out by compute, best law first."),
+        isoflop.allocation_curves(allocate(fitted, budgets, bootstrap=resampled)),
+        isoflop.loss_surface(fitted),
+        fits.loss_and_law(*by_compute, x="C", x_label="compute C (FLOPs)"),
+    )  # fmt: skip
+    return Section("Scaling law of 240 runs (Chinchilla, points read by Epoch AI)", blocks), fitted
+
+
+def _envelope(table: pd.DataFrame) -> tuple[dict[str, Fit], dict[str, object]]:
+    """The lowest loss in each of 14 bins of compute, and the power law through them."""
+    bins = pd.cut(np.log(table["C"]), 14, labels=False)
+    lowest = table.loc[table.groupby(bins)["loss"].idxmin()]
+    fitted = fit(lowest, power_law("C"))
+    return {"lowest loss per bin": fitted}, {"lowest loss per bin": bootstrap(fitted, 1000)}
+
+
+def isoflop_section(data: Path) -> Section:
+    """Porian et al.'s points: curves, frontier, methods."""
+    config = {
+        "dataset": "rw",
+        "hparams": "base",
+        "warmup": "long",
+        "decay": "kaplan",
+        "param_count": "standard",
+        "val": "val",
+    }
+    table = porian(data, **config)
+    found = isoflops(table, n="n", budget="flops", noise=0.005)
+    methods = methods_disagree(table, n="n", budget="flops", noise=0.005)
+    optima = found.to_frame()[["budget", "sizes", "n", "d", "loss", "tokens_per_parameter", "valid", "refused"]]
+    return Section(
+        "isoFLOP: best size per budget (Porian et al., RefinedWeb, long warm-up)",
+        (
+            found.plot(),
+            plain_table(optima, "Minima per budget by Akima's curve.", "tab:isoflop"),
+            plain_table(
+                methods, "Exponent of N* by method; the full parabola is off on a grid this wide.", "tab:methods"
+            ),
+        ),
+    )
+
+
+def repeats_section(data: Path) -> Section:
+    """Muennighoff et al.'s runs: a surface with many minima, said so."""
+    table = pd.read_csv(data / "datablations" / "fit_set_182.csv")
+    columns = {"N": "params", "D": "tokens", "U": "unique_tokens"}
+    fitted = fit(table, REPEATS, loss="val_loss", columns=columns, fixed=DATABLATIONS)
+    profiles = {
+        "R_D": profile(fitted, "R_D", np.geomspace(4, 1000, 15)),
+        "R_N": profile(fitted, "R_N", np.geomspace(0.5, 30, 15)),
+    }
+    surface = isoflop.repeats_surface(
+        fitted.parameters, 1e10, epochs=np.geomspace(1, 100, 50), sizes=np.geomspace(1e8, 2e10, 50)
+    )
+    return Section(
+        "Repeated data (Muennighoff et al., 182 runs)",
+        (
+            Listing(fitted.summary()),
+            diagnostics.profile_curves(fitted, profiles, logarithmic=("R_D", "R_N")),
+            surface,
+        ),
+    )
+
+
+def distillation_section() -> Section:
+    """Busbridge et al.'s published coefficients (Table 6): what their law says."""
+    world = World()
+    losses = np.linspace(1.65, 3.0, 120)
+    students = ((1.98e8, 20 * 1.98e8), (5.46e8, 20 * 5.46e8), (5.46e8, 1e11), (1.82e9, 1e11), (3e9, 5e11))
+    sizes, tokens = np.geomspace(1e8, 1e10, 40), np.geomspace(1e9, 1e12, 40)
+    budgets = list(np.geomspace(1e20, 1e25, 9))
+    scenarios = pd.concat([compare_scenarios(world, n, budgets) for n in (5.46e8, 3e9)], ignore_index=True)
+    shown = scenarios[scenarios["budget"] == budgets[4]].drop(columns="budget")
+    caption = f"Best allocation at C = {budgets[4]:.2g} FLOPs."
+    return Section(
+        "Distillation law (Busbridge et al., Table 6): capacity gap, distil or train, scenarios",
+        (
+            distillation.student_and_teacher(world, students, losses),
+            distillation.u_curves(world, 5.46e8, [2e10, 1e11, 5e11], np.geomspace(1e8, 3e11, 80)),
+            distillation.distil_or_train_map(world, sizes, tokens, [1.9, 2.1, 2.3]),
+            distillation.best_teacher_map(world, sizes, tokens),
+            distillation.scenario_losses(scenarios),
+            distillation.scenario_allocation(scenarios, 3e9),
+            plain_table(shown, caption, "tab:scenarios"),
+        ),
+    )
+
+
+def paper_section() -> Section:
+    """Figures 1 to 5 of Peng et al., from the numbers they print."""
+    once = " One run per point, so no intervals (Peng et al. 2024"
+    suite = published.SUITE.melt("arm", published.TASKS, "dataset").assign(low=np.nan, high=np.nan)
+    return Section(
+        "The paper's own figures (Peng et al. 2024)",
+        (
+            runs.bars(suite, caption=f"A student of 6.8B by training objective.{once}, tables 11 and 13)."),
+            runs.gain_and_kept(
+                published.BY_P, x="p", x_label="p (top-p-100)",
+                caption=f"Gain against p, and kept logits.{once}, figure 2).",
+            ),
+            runs.gain_and_kept(
+                published.BY_K, x="k", x_label="k (top-0.95-k)", logarithmic=True,
+                caption=f"Gain against k, and kept logits.{once}, figure 3).",
+            ),
+            runs.gain_by_size(published.BY_SIZE, caption=f"Gain over LM against student size.{once}, figure 4)."),
+            runs.learning_curves(
+                published.BY_TOKENS, y="accuracy", y_label="average accuracy (%)", markers=True
+            ),
+            design_table(
+                published.SUITE, metrics=published.TASKS, baseline="LM", caption="6.8B student (%).", label="tab:suite"
+            ),
+        ),
+    )  # fmt: skip
+
+
+def runs_section(data: Path) -> Section:
+    """Comparisons. The seeds are simulated: no public data set has paired seeds of such arms."""
+    rng = np.random.default_rng(20261124)
+    effects = {
+        "KD α=1": -0.31,
+        "KD α=0.9": -0.29,
+        "KD α=0.5": -0.12,
+        "KD τ=2": 0.11,
+        "KD top-1": 0.012,
+        "LM again": 0.0,
+    }
+    rows, curves = [], []
+    for seed in range(3):
+        base = 4.5 + rng.normal(0, 0.05)
+        for arm, effect in {"LM": 0.0, **effects}.items():
+            end = base + effect + (0.0 if arm in ("LM", "LM again") else rng.normal(0, 0.012))
+            rows.append({"arm": arm, "seed": seed, "test_loss": end})
+            for t in np.linspace(2e5, 4e6, 20):
+                curves.append(
+                    {"arm": arm, "seed": seed, "tokens": t, "loss": end + 1.4 * ((t / 2e5) ** -0.7 - 20**-0.7)}
+                )
+    table, curve = pd.DataFrame(rows), pd.DataFrame(curves)
+    compared = compare(table, metric="test_loss", baseline="LM", margin=0.03)
+    said = " Simulated runs, to show the kind."
+    sweep = [
+        {"axis": axis, "x": x, "value": v, "low": v - 0.03, "high": v + 0.03}
+        for axis, xs, best in (
+            ("α", (0.1, 0.5, 0.9, 1.0), 0.95),
+            ("τ", (0.5, 1, 2, 5), 1.0),
+            ("learning rate", (1e-3, 2e-3, 4e-3, 8e-3), 3e-3),
+        )
+        for x in xs
+        for v in [4.2 + 0.12 * np.log(x / best) ** 2]
+    ]
+    nmt = pd.read_csv(data / "alabdulmohsin_nmt" / "nmt.csv")
+    nmt = nmt.rename(columns={"Seen Examples": "tokens", "Loss": "loss", "Model": "arm"}).assign(seed=0)
+    plots: list[Block] = [
+        runs.learning_curves(
+            nmt, x_label="training examples", y_label="log perplexity (nats)", markers=True, logarithmic=True
+        ),
+        _note(runs.learning_curves(curve[curve["arm"].isin(["LM", "KD α=1", "KD α=0.5", "KD τ=2"])]), said),
+        _note(runs.effects(compared), said),
+        replace(comparison_table(compared), caption=compared.caption() + said),
+        diagnostics.small_multiples(
+            pd.DataFrame(sweep), y_label="test loss (nats per token)", logarithmic=("τ", "learning rate"),
+            caption="Sweeps with 95 % intervals; filled: lowest." + said,
+        ),
+    ]  # fmt: skip
+    return Section("Runs and comparisons", tuple(plots))
+
+
+def _note(plot: Plot, text: str) -> Plot:
+    return replace(plot, caption=plot.caption + text)
+
+
+def build(data: Path, out: Path) -> Path:
+    """Draw everything and write `index.html`, `figures/` and `tables/`."""
+    law, fitted = law_section(data)
+    sections = (
+        law,
+        isoflop_section(data),
+        repeats_section(data),
+        distillation_section(),
+        paper_section(),
+        runs_section(data),
+    )
+    intro = Text(
+        "Every kind of figure and table that the analysis has, drawn from published results where they exist. "
+        "Each figure is also a PDF, SVG, PNG and CSV in figures/, each table CSV, Markdown and LaTeX in tables/."
+    )
+    figures = tables = 0
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Plot):
+                figures += 1
+                block.save(out / "figures" / f"{figures:02d}")
+            elif isinstance(block, Table):
+                tables += 1
+                block.save(out / "tables" / f"{tables:02d}-{block.label.removeprefix('tab:')}")
+    provenance = {
+        "data": "Epoch AI, from Hoffmann et al.; Porian et al.; Muennighoff et al.; Alabdulmohsin et al.; Peng et al.",
+        "fit": f"objective {fitted.objective:.14e}, {fitted.agreeing} of {fitted.polished} minimisations agree",
+        "bootstrap": "4000 resamples of runs, seed 0",
+    }
+    page = Page("Gallery of figures and tables", (Section("What this is", (intro,)), *sections), provenance=provenance)
+    return page.save(out / "index.html")
+
+
+if __name__ == "__main__":
+    print(build(Path(sys.argv[1]), Path(sys.argv[2])))
