@@ -182,8 +182,9 @@ class Report:
             result = read_json(self.workspace / "runs" / teacher["run"] / "result.json")
             stages.append((teacher["name"], teacher["planned"]["flops"], _spent(result)))
         for store in self.record["stores"]:
-            manifest = read_json(self.workspace / "stores" / store["key"] / "manifest.json") or {}
-            stages.append(("logits", store["planned"]["flops"], manifest.get("seconds", np.nan)))
+            shards = (self.workspace / "stores" / store["key"]).glob("shard-*.json")
+            spent = [read_json(shard)["seconds"] for shard in shards]
+            stages.append(("logits", store["planned"]["flops"], sum(spent) if spent else np.nan))
         unique = self.runs.drop_duplicates("run")
         axes = [axis_column(a) for a in self.axes]
         while axes and unique.groupby(axes).ngroups > MAX_STAGES:

@@ -32,9 +32,15 @@ def entropy_bins(entropy: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 
 
 def write_shard(
-    directory: Path, first: int, blocks: Sequence[Block], codec: Codec, stream: TokenStream, context: int
+    directory: Path,
+    first: int,
+    blocks: Sequence[Block],
+    codec: Codec,
+    stream: TokenStream,
+    context: int,
+    seconds: float,
 ) -> None:
-    """Store `blocks` as the sequences from `first` on."""
+    """Store `blocks` as the sequences from `first` on; `seconds` is what making them took."""
     stop = first + len(blocks)
     encoded = [codec.encode(block) for block in blocks]
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
@@ -53,6 +59,7 @@ def write_shard(
             # How many positions have an entropy in each of `entropy_bins`: quantiles of a corpus without reading it.
             "entropy_counts": np.bincount(entropy_bins(columns[ENTROPY]), minlength=BINS).tolist(),
             "mean_gold": float(columns[GOLD].mean(dtype=np.float64)),
+            "seconds": round(seconds, 3),
         },
     )
 

@@ -7,6 +7,7 @@ serves every slice, batch size, order and token budget, and every truncation tha
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class StoreWriter:
     """
 
     def __init__(self, directory: Path, spec: StoreSpec, coverage: Coverage, corpus: TokenCorpus, weights: str) -> None:
+        self._since = time.perf_counter()
         self._directory = directory
         self._stream = corpus.stream(spec.split)
         self._context = spec.view.context
@@ -83,8 +85,13 @@ class StoreWriter:
         return _missing(Shard.all_of(self._directory), sequences)
 
     def write(self, first: int, blocks: Sequence[Block]) -> None:
-        """Store the sequences from `first` on: one new shard, there whole or not at all."""
-        write_shard(self._directory, first, blocks, self._codec, self._stream, self._context)
+        """Store the sequences from `first` on: one new shard, there whole or not at all.
+
+        The time since the last shard (or since this writer was made) is noted as what the shard took.
+        """
+        now = time.perf_counter()
+        write_shard(self._directory, first, blocks, self._codec, self._stream, self._context, now - self._since)
+        self._since = now
 
 
 def open_store(

@@ -7,46 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.core.cli import PDSTUDY, call, metrics, results
 from tests.core.tiny import write_tiny
-
-PDSTUDY = [sys.executable, "-m", "pdstudy.cli"]
-
-
-def call(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PDSTUDY_WORKSPACE": str(folder / "workspace"), **more}
-    return subprocess.run([*PDSTUDY, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the tiny study has been run once."""
-    folder = tmp_path_factory.mktemp("tiny")
-    write_tiny(folder)
-    done = call(folder, "run", "tiny.py", "--slots", "1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
-
-
-def metrics(folder: Path) -> dict[str, list[dict[str, float]]]:
-    """Loss and gradient norm of every step of every run: what two equal computations share to the bit."""
-    found = {}
-    for path in sorted((folder / "workspace" / "runs").glob("*/metrics.jsonl")):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        found[path.parent.name] = [{k: r[k] for k in ("step", "loss", "grad_norm")} for r in rows]
-    return found
-
-
-def results(folder: Path) -> dict[str, list[float]]:
-    """Final losses of every finished run."""
-    paths = sorted((folder / "workspace" / "runs").glob("*/result.json"))
-    return {p.parent.name: [e["loss"] for e in json.loads(p.read_text())["evals"]] for p in paths}
 
 
 def test_a_second_run_makes_nothing(finished: Path) -> None:
