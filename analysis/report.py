@@ -183,8 +183,8 @@ class Report:
             stages.append((teacher["name"], teacher["planned"]["flops"], _spent(result)))
         for store in self.record["stores"]:
             shards = (self.workspace / "stores" / store["key"]).glob("shard-*.json")
-            spent = [read_json(shard)["seconds"] for shard in shards]
-            stages.append(("logits", store["planned"]["flops"], sum(spent) if spent else np.nan))
+            took = [read_json(shard)["seconds"] for shard in shards]
+            stages.append(("logits", store["planned"]["flops"], sum(took) if took else np.nan))
         unique = self.runs.drop_duplicates("run")
         axes = [axis_column(a) for a in self.axes]
         while axes and unique.groupby(axes).ngroups > MAX_STAGES:

@@ -28,7 +28,8 @@ a first study, in five commands:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = _parser(analyse=words[:1] == ["analyse"]).parse_args(words)
     try:
         code = args.run(args)
     except (ConfigError, Claimed) as error:
@@ -47,7 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, analyse: bool) -> argparse.ArgumentParser:
+    """The whole command line. The options of `analyse` need pandas, and so are there only when it is called."""
     parser = argparse.ArgumentParser(
         prog="pdstudy",
         description="Studies of pre-training distillation: declare, price, run, analyse, report.",
@@ -94,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("report", _report, "figures, tables and one HTML page from what is there; works on partial data")
     sub.add_argument("--out", type=Path, help="folder to write (default: reports/STUDY)")
     cluster.add_gc(command, _workspace)
+    if analyse:
+        from analysis import cli as analysis
+
+        analysis.add_parser(commands)
+        commands.choices["analyse"].set_defaults(run=analysis.run)
+    else:
+        commands.add_parser("analyse", help="fit scaling laws, isoFLOP minima, allocations, comparisons to any CSV")
     command("doctor", _doctor, "what this machine has and lacks, and for what", study=False)
     sub = command("new", _new, "write a commented study file to start from", study=False, json=False)
     sub.add_argument("name", help="name of the study; the file is studies/NAME.py")
@@ -110,6 +119,11 @@ def _planned(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, W
     return checked_plan(args.study, args.scale, workspace, only), workspace
 
 
+def _call(args: argparse.Namespace) -> str:
+    """How the study was named on the command line."""
+    return args.study if args.scale is None else f"{args.study} --scale {args.scale}"
+
+
 def _plan(args: argparse.Namespace) -> int:
     from pdstudy.show import plan_json, print_json, print_plan
 
@@ -117,7 +131,7 @@ def _plan(args: argparse.Namespace) -> int:
     if args.json:
         print_json(plan_json(plan, workspace, why=args.explain))
     else:
-        print_plan(plan, workspace, why=args.explain)
+        print_plan(plan, workspace, why=args.explain, call=_call(args))
     return 0
 
 
@@ -153,11 +167,11 @@ def _run(args: argparse.Namespace) -> int:
     if outcome.blocked:
         print(f"not started, since what they need is missing: {len(outcome.blocked)} artifacts", file=sys.stderr)
     if outcome.stopped:
-        print(f"stopped; `pdstudy run {args.study}` goes on from here", file=sys.stderr)
+        print(f"stopped; `pdstudy run {_call(args)}` goes on from here", file=sys.stderr)
         return 130
     if outcome.failed or outcome.blocked:
         return 1
-    print(f"done: {len(outcome.done)} made. next: pdstudy report {args.study}")
+    print(f"done: {len(outcome.done)} made. next: pdstudy report {_call(args)}")
     return 0
 
 

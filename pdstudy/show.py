@@ -26,7 +26,8 @@ def print_table(header: list[str], rows: list[list[str]], *, right: set[int] = f
         print("  ".join(cells).rstrip())
 
 
-def print_plan(plan: Plan, workspace: Workspace, *, why: bool) -> None:
+def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> None:
+    """A plan for people; `call` is how the study was named on the command line, for the hint at what to do next."""
     study = plan.study
     totals = plan.totals()
     new = totals["items"] - totals["done"]
@@ -53,7 +54,7 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool) -> None:
     print(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
     for warning in plan.warnings:
         print(f"warning: {warning}")
-    print(f"next: pdstudy run {study.name}" if new else f"next: pdstudy report {study.name}")
+    print(f"next: pdstudy {'run' if new else 'report'} {call}")
 
 
 def _why(plan: Plan, workspace: Workspace, item: Item) -> str:
