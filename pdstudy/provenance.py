@@ -56,9 +56,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def code() -> dict[str, Any]:
-    """Commit of the checkout that this code comes from and, where it has changes, a hash of them; None without git."""
-    folder = Path(__file__).resolve().parent
+def code(folder: Path = Path(__file__).resolve().parent) -> dict[str, Any]:  # noqa: B008 (a constant)
+    """Commit of the checkout that `folder` lies in and, where it has changes, a hash of them; None without git."""
     copied: dict[str, Any] | None = read_json(folder.parent / CODE_FILE)
     if copied is not None:
         return copied

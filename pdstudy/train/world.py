@@ -85,13 +85,13 @@ def open_world(*, replicas: int, sharded: bool) -> Iterator[World]:
     A process group that exists already is used and left alone. `sharded` asks for a mesh even for one process.
     Raises `ConfigError` where the ranks cannot be divided among `replicas`.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
     device = _device()
+    if size % replicas:
+        raise ConfigError(f"placement.replicas: found {replicas}; allowed: a divisor of the ranks, {size}")
     if size == 1 and not sharded and not dist.is_initialized():
         yield World(device)
         return
-    if size % replicas:
-        raise ConfigError(f"placement.replicas: found {replicas}; allowed: a divisor of the {size} ranks")
     owned = not dist.is_initialized()
     if owned:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -100,7 +100,6 @@ def open_world(*, replicas: int, sharded: bool) -> Iterator[World]:
         else:
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
-        size = dist.get_world_size()
         if replicas > 1:
             mesh = init_device_mesh(device.type, (replicas, size // replicas), mesh_dim_names=("replicate", "shard"))
         else:

@@ -110,6 +110,7 @@ CASES = [
     Case(placement=Placement(micro_batch_tokens=72), dtype=FLOAT64),
     Case(documents="cross", placement=Placement(micro_batch_tokens=48), dtype=FLOAT64),
     Case(placement=Placement(activation_checkpointing=True)),
+    pytest.param(Case(placement=Placement(compile=True)), marks=pytest.mark.slow),  # a minute of compiling
     Case(ranks=2),
     Case(ranks=2, dtype=FLOAT64),
     Case(ranks=2, tied=False, placement=Placement(micro_batch_tokens=48), dtype=FLOAT64),

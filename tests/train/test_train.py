@@ -205,6 +205,7 @@ def test_late_evaluations_join_a_finished_run(
     [
         ({"student": SMALL_VOCAB}, {}, (), "student.vocab: found 300"),
         ({"data": Slice(tokens=64 * 10**6)}, {}, (), "data: found train"),
+        ({}, {"replicas": 2}, (), "replicas: found 2; allowed: a divisor of the ranks, 1"),
         ({}, {"micro_batch_tokens": 63}, (), "at least one sequence, 64"),
         ({}, {}, (Heldout(data=Slice(tokens=10**9, split="test")),), "evaluation: found test"),
         ({}, {}, (Heldout(data=Slice(tokens=63, split="test")),), "at least that many"),
