@@ -21,7 +21,7 @@ from analysis.errors import AnalysisError
 from analysis.figures.fits import loss_and_law
 from analysis.figures.grids import line_grid
 from analysis.figures.runs import effects
-from analysis.fit import Fit, fit
+from analysis.fit import DELTA, Fit, fit
 from analysis.laws import power_law
 from analysis.load import Record, axis_column, load_evaluations, load_runs, read_json, summary
 from analysis.page import Block, Listing, Page, Section, Text
@@ -183,7 +183,7 @@ class Report:
             stages.append((teacher["name"], teacher["planned"]["flops"], _spent(result)))
         for store in self.record["stores"]:
             shards = (self.workspace / "stores" / store["key"]).glob("shard-*.json")
-            took = [read_json(shard)["seconds"] for shard in shards]
+            took = [read_json(shard).get("seconds", np.nan) for shard in shards]
             stages.append(("logits", store["planned"]["flops"], sum(took) if took else np.nan))
         unique = self.runs.drop_duplicates("run")
         axes = [axis_column(a) for a in self.axes]
@@ -199,7 +199,8 @@ class Report:
 def build(workspace: Path, record: Record, out: Path) -> str:
     """Write `out`/index.html with figures/, tables/ and data/. Returns the result table as text."""
     report = Report(workspace, record)
-    sections = [Section("Question", (Text(record["about"]), Text(_runs_line(report))))] if record["about"] else []
+    opening = [Text(t) for t in (record["about"], _runs_line(report), *_teacher_lines(report)) if t]
+    sections = [Section("Question", tuple(opening))]
     for number, output in enumerate(record["outputs"], 1):
         blocks = report.blocks(output)
         for i, block in enumerate(blocks):
@@ -226,10 +227,14 @@ def build(workspace: Path, record: Record, out: Path) -> str:
 def _size_fit(data: pd.DataFrame) -> tuple[Fit, str]:
     """A power law of size: with a floor where the data identify one, else without. Raises what the fit raises."""
     span = f"{data['N'].nunique()} sizes from {si(data['N'].min())} to {si(data['N'].max())}, {len(data)} runs"
-    floor = fit(data, power_law("N"), columns={"N": "N"})
+    # Seeds of one size scatter by more than the usual threshold of 1e-3 at small scale, which would make the fit one
+    # of medians; three times their spread keeps it a least-squares fit that a run gone wrong cannot bend.
+    spread = np.log(data["loss"]).groupby(data["N"]).std().pow(2).mean() ** 0.5
+    delta = max(DELTA, 3 * float(np.nan_to_num(spread)))
+    floor = fit(data, power_law("N"), columns={"N": "N"}, delta=delta)
     if floor.ok and not floor.at_bound and floor.condition < 1e4 and floor.parameters["E"] > 0.05 * data["loss"].min():
         return floor, f"power law with a floor over {span}"
-    return fit(data, power_law("N", floor=False), columns={"N": "N"}), (
+    return fit(data, power_law("N", floor=False), columns={"N": "N"}, delta=delta), (
         f"power law without a floor over {span}; a floor is not identified by so short a range, and so the law is no "
         "ground for extrapolation"
     )
@@ -275,6 +280,16 @@ def _runs_line(report: Report) -> str:
     counts = report.runs["state"].value_counts()
     seeds = report.runs["seed"].nunique()
     return f"{len(report.runs)} runs, {seeds} seeds: " + ", ".join(f"{n} {state}" for state, n in counts.items()) + "."
+
+
+def _teacher_lines(report: Report) -> list[str]:
+    """One line per teacher that was trained here: its size and losses, which bound what students can learn from it."""
+    lines = []
+    for teacher in report.record["teachers"]:
+        result = read_json(report.workspace / "runs" / teacher["run"] / "result.json")
+        losses = ", ".join(f"{e['split']} loss {e['loss']:.3f}" for e in (result or {}).get("evals", []))
+        lines.append(f"{teacher['name'].capitalize()}: {losses or 'not finished'} (nats per token).")
+    return lines
 
 
 def _banner(runs: pd.DataFrame) -> str:
