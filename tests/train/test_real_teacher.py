@@ -52,6 +52,7 @@ def study(scale="mini"):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_student_of_a_real_teacher_by_the_same_commands(tmp_path: Path) -> None:
     folder = cache_root() / "teachers" / "SmolLM2-135M-Instruct"
     if not folder.exists():
