@@ -207,10 +207,15 @@ def _compact(elements: Collection[str], queue: Queue) -> list[str]:
     return out
 
 
-def units_known(plan: Plan, ledger: Ledger) -> list[str]:
-    """The units of a plan that were ever sent, and its report. Slices are found by the store that they belong to."""
-    keys = {f"{i.kind}/{i.key}" for i in plan.items if not i.done} | {f"report/{plan.study.name}"}
-    return [unit for unit in ledger.sendings if unit in keys or item_of(unit) in keys]
+def units_known(plan: Plan, ledger: Ledger, *, done: bool = False) -> list[str]:
+    """The units of a plan that were ever sent and are not done (or are), and its report with the former.
+
+    Slices are found by the store that they belong to.
+    """
+    keys = {f"{i.kind}/{i.key}" for i in plan.items if i.done == done}
+    if not done:
+        keys.add(f"report/{plan.study.name}")
+    return [unit for unit in ledger.sendings if item_of(unit) in keys]
 
 
 def item_of(unit: str) -> str:

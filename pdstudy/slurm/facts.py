@@ -117,6 +117,8 @@ def _facts(
     )
     if live is None and not queue.known:
         live = last.element  # the scheduler did not answer: what was sent may be there
+    if ledger.cancelled.get(unit, 0.0) > last.time and states.get(last.element or "") == DEPENDENCY:
+        states = {**states, str(last.element): "CANCELLED"}  # the user's doing, whatever it waited for then
     ends = list(_ends(last, rows, states, log, live is not None))
     after = ledger.retried.get(unit, 0.0)
     counted = Counter(cause for cause, _, time in ends if time >= after)

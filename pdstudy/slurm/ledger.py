@@ -50,6 +50,7 @@ class Ledger:
         self.sendings: dict[str, list[tuple[str, int]]] = {}
         self.kept: dict[str, Row] = {}
         self.retried: dict[str, float] = {}
+        self.cancelled: dict[str, float] = {}
         for row in self.rows:
             self._take_in(row)
 
@@ -80,6 +81,8 @@ class Ledger:
                 self.kept[row["study"]] = row
             case "retry":
                 self.retried.update(dict.fromkeys(row["units"], row["time"]))
+            case "cancelled":
+                self.cancelled.update(dict.fromkeys(row["units"], row["time"]))
 
     def sent(self, unit: str) -> Iterator[Sent]:
         """The arrays that a unit was sent in, oldest first; refused ones are left out."""

@@ -26,7 +26,7 @@ def print_preview(plan: Plan, units: Sequence[Unit], arrays: Sequence[tuple[Arra
          str(p.over_limit or "")]
         for p in prices
     ]  # fmt: skip
-    header = ["stage", "jobs' work", unit, "node-hours", "longest, hours", "longer than one job"]
+    header = ["stage", "artifacts", unit, "node-hours", "longest, hours", "longer than one job"]
     print_table(header, rows, right={1, 2, 3, 4, 5})
     print(
         f"\nin all {hours(sum(p.device_hours for p in prices))} {unit}, "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from pdstudy.plan import Plan
 from pdstudy.rundir import Workspace
 from pdstudy.slurm import queue as slurm
+from pdstudy.slurm.attempt import read_attempts
 from pdstudy.slurm.commands import gather_facts, item_of, read_queue, units_known
 from pdstudy.slurm.facts import Facts
 from pdstudy.slurm.ledger import Ledger, slurm_folder
@@ -56,8 +56,14 @@ def look(plan: Plan, workspace: Workspace) -> Sight | None:
     for unit in known:
         if unit in facts:
             by_item.setdefault(item_of(unit), []).append(facts[unit])
+    made = {unit: read_attempts(workspace, unit) for unit in units_known(plan, ledger, done=True)}
     kept = ledger.kept.get(plan.study.name) or {"units": [], "reason": ""}
     rows = {item: _row(parts) for item, parts in by_item.items()}
+    for unit, attempts in made.items():
+        starts = [r for r in attempts if r["event"] == "start"]
+        row = rows.setdefault(item_of(unit), {"attempts": 0, "lost_seconds": 0.0})
+        row["attempts"] += len(starts)
+        row["lost_seconds"] += sum(r.get("lost_seconds", 0.0) for r in starts)
     for unit in kept["units"]:
         row = rows.setdefault(item_of(unit), {})
         if not row.get("jobs"):
@@ -82,7 +88,3 @@ def _row(parts: list[Facts]) -> dict[str, Any]:
     if worst.cause is None or worst.cause in ("done", "diverged"):
         return row
     return row | {"state": ENDED[worst.cause], "cause": worst.cause, "error": worst.error or worst.cause}
-
-
-def total_lost_hours(rows: Iterable[dict[str, Any]]) -> float:
-    return sum(row.get("lost_seconds", 0.0) for row in rows) / 3600

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 
 from pdstudy.files import read_json, write_json
 from pdstudy.normal import ConfigError
+from pdstudy.rundir import unguarded
 from pdstudy.train.world import World
 
 KEPT = 2
@@ -45,7 +46,8 @@ def whole(folder: Path) -> list[Path]:
 class Checkpoints:
     """The checkpoints of one run directory, for one model and its optimiser. Every rank calls the same in order.
 
-    `lasting` are steps whose checkpoints stay when newer ones come.
+    `lasting` are steps whose checkpoints stay when newer ones come. `attempt` keeps what is half written apart from
+    that of a process whose place this one has taken; `guard` (see `RunDir`) is called before a checkpoint is named.
     """
 
     def __init__(
@@ -55,12 +57,16 @@ class Checkpoints:
         optimiser: torch.optim.Optimizer,
         world: World,
         lasting: Iterable[int] = (),
+        attempt: int = 1,
+        guard: Callable[[], None] = unguarded,
     ) -> None:
         self._folder = folder
         self._model = model
         self._optimiser = optimiser
         self._world = world
         self._lasting = frozenset(lasting)
+        self._attempt = attempt
+        self._guard = guard
         self._writing: tuple[Path, Future[Any]] | None = None
 
     def newest(self) -> Path | None:
@@ -74,7 +80,7 @@ class Checkpoints:
         Raises `ConfigError` where this one, or the one still being written, cannot be written (a full disk).
         """
         self.finish()
-        partial = self._folder / f".step-{step:08d}"
+        partial = self._folder / f".step-{step:08d}.{self._attempt}"
         model, optimiser = get_state_dict(self._model, self._optimiser)
         state = {"model": model, "optimiser": optimiser}
         alone = self._world.size == 1
@@ -99,7 +105,8 @@ class Checkpoints:
         failure = None
         if self._world.main:
             try:
-                shutil.rmtree(partial, ignore_errors=True)
+                for left in self._folder.glob(".step-*"):
+                    shutil.rmtree(left, ignore_errors=True)
                 write_json(partial / "trainer.json", trainer)
             except OSError as error:
                 failure = _reason(error)
@@ -121,7 +128,8 @@ class Checkpoints:
         try:
             future.result()
             if self._world.main:
-                path = partial.with_name(partial.name.removeprefix("."))
+                self._guard()
+                path = partial.with_name(_name(partial))
                 shutil.rmtree(path, ignore_errors=True)
                 os.replace(partial, path)
                 self._drop_old()
@@ -164,9 +172,14 @@ class Checkpoints:
         newest = max(whole(self._folder), default=None)
         left = f"the newest whole one is {newest.name}" if newest else "there is none before it"
         return ConfigError(
-            f"checkpoint {partial.name.removeprefix('.')} cannot be written to {self._folder}: {reason}; "
+            f"checkpoint {_name(partial)} cannot be written to {self._folder}: {reason}; "
             f"{left}. Make room and run again: the run goes on from there"
         )
+
+
+def _name(partial: Path) -> str:
+    """`.step-00000010.2` -> `step-00000010`."""
+    return partial.name.split(".")[1]
 
 
 def _reason(error: BaseException) -> str:

@@ -74,9 +74,11 @@ class Session:
             peak=peak_flops(provenance.device_name()),
         )
         self.lasting = lasting_steps(run)
-        self.checkpoints = Checkpoints(directory.checkpoints, self.model, self.optimiser, world, self.lasting)
         self._last_save = self._last_status = time.monotonic()
         self.attempt = world.on_main(self._open_directory)
+        self.checkpoints = Checkpoints(
+            directory.checkpoints, self.model, self.optimiser, world, self.lasting, self.attempt, directory.guard
+        )
 
     def _open_directory(self) -> int:
         self.directory.create(self.run)
@@ -210,6 +212,7 @@ class Session:
 
     def _export(self, weights: dict[str, Any], evals: list[dict[str, Any]]) -> None:
         folder, key = self.directory.model, self.directory.key
+        self.directory.guard()
         export(self.model.config, weights, folder, run=self.run, key=key, corpus=self.corpus, evals=evals)
 
     def _finish(self, state: str, steps: int, *, evals: list[dict[str, Any]], **more: object) -> None:
@@ -221,6 +224,7 @@ class Session:
         seconds = {purpose: round(spent, 3) for purpose, spent in self.clock.seconds.items()}
         scored = sum(row["tokens_scored"] for row in read_jsonl(self.directory.evals_file))
         tokens = steps * self.run.tokens_per_step
+        self.directory.guard()
         write_json(
             self.directory.path / "result.json",
             {

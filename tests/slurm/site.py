@@ -1,0 +1,342 @@
+"""A real SLURM on this machine, for tests: controller, several node daemons, munge, and accounting where it is wanted.
+
+All daemons listen on the loopback interface only. What had to be known (SLURM 22.05):
+
+- slurm.conf takes one key per line, but for node and partition lines.
+- `SlurmdParameters=config_overrides` lets a node claim more processors than there are.
+- A requeued job waits for its credential to expire; 5 seconds is the least that is taken.
+- `preempt_send_user_signal` belongs to SlurmctldParameters here, whatever the manual says.
+- slurmdbd wants its host's name and, apart from it, the address; its file must be readable by its owner alone.
+- Node names must resolve: the first one becomes the ranks' meeting point.
+- A database on /dev/shm starts ten times faster than on a disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PACKAGES = [
+    "slurmctld", "slurmd", "slurm-client", "munge", "slurmdbd", "slurm-wlm-mysql-plugin", "mariadb-server-core",
+    "mariadb-client-core",
+]  # fmt: skip
+BINARIES = ("slurmctld", "slurmd", "sbatch", "munged", "slurmdbd", "mariadbd")
+
+
+def lacking() -> str | None:
+    """Why no cluster can be started here, after an attempt to install it; None where one can."""
+    if os.geteuid() != 0:
+        return "starting SLURM's daemons takes root"
+    if all(map(shutil.which, BINARIES)):
+        return None
+    if shutil.which("apt-get") is None:
+        return "SLURM is not installed and there is no apt-get to install it"
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *PACKAGES]
+    for command in (["apt-get", "update", "-q"], install):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            return f"SLURM could not be installed: {' '.join(command[:2])} says {done.stderr.strip()[-300:]}"
+    return None
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:g} s for {what}")
+        time.sleep(0.05)
+
+
+@dataclass
+class Site:
+    """One cluster. `start` and `stop` it; `env` is what its clients need."""
+
+    folder: Path
+    port: int
+    nodes: int = 4
+    cpus: int = 8
+    gpus: int = 2
+    accounting: bool = True
+    user_signal: bool = True
+    env: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.env = {"SLURM_CONF": str(self.folder / "slurm.conf")}
+        self._database = Path("/dev/shm") / f"pdstudy-slurm-{self.port}"
+
+    # --- starting and stopping
+
+    def start(self) -> None:
+        for name in ("run", "log", "state", "spool", "dev"):
+            (self.folder / name).mkdir(parents=True)
+        self.folder.chmod(0o755)
+        self._name_nodes()
+        for number in range(self.gpus):
+            # A GPU that SLURM can hand out and nobody can compute on: a second null device.
+            os.mknod(self.folder / "dev" / f"gpu{number}", 0o666 | 0o020000, os.makedev(1, 3))
+        self._configure()
+        self._start_munge()
+        if self.accounting:
+            self._start_accounting()
+        self.ask("slurmctld")
+        for number in range(1, self.nodes + 1):
+            self.start_node(f"n{number}")
+        wait_until(lambda: self._idle() == self.nodes, 30, "idle nodes")
+
+    def stop(self) -> None:
+        with contextlib.suppress(subprocess.SubprocessError):
+            self.ask("scancel", "-u", "root")
+            time.sleep(0.5)
+        for number in range(1, self.nodes + 1):
+            self.kill_node(f"n{number}")
+        for daemon in ("slurmctld", "slurmdbd", "db", "munged"):
+            self._end(self.folder / "run" / f"{daemon}.pid")
+        shutil.rmtree(self._database, ignore_errors=True)
+
+    def _name_nodes(self) -> None:
+        hosts = Path("/etc/hosts")
+        known = hosts.read_text().split()
+        missing = [f"n{i}" for i in range(1, self.nodes + 1) if f"n{i}" not in known]
+        if missing:
+            with hosts.open("a") as file:
+                file.writelines(f"127.0.0.1 {name}\n" for name in missing)
+
+    def _configure(self) -> None:
+        host, folder, socket_ = socket.gethostname().split(".")[0], self.folder, self.folder / "run" / "munge.sock"
+        controller = {"SlurmctldParameters": "preempt_send_user_signal"} if self.user_signal else {}
+        settings: dict[str, object] = {
+            "ClusterName": "test",
+            "SlurmctldHost": f"{host}(127.0.0.1)",
+            "SlurmUser": "root",
+            "SlurmdUser": "root",
+            "AuthInfo": f"socket={socket_},cred_expire=5",
+            "MailProg": "/bin/true",
+            "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",
+            "SlurmctldPort": self.port,
+            "StateSaveLocation": folder / "state",
+            "SlurmdSpoolDir": folder / "spool" / "%n",
+            "SlurmctldPidFile": folder / "run" / "slurmctld.pid",
+            "SlurmdPidFile": folder / "run" / "slurmd.%n.pid",
+            "SlurmctldLogFile": folder / "log" / "slurmctld.log",
+            "SlurmdLogFile": folder / "log" / "slurmd.%n.log",
+            "ProctrackType": "proctrack/linuxproc",
+            "TaskPlugin": "task/none",
+            "SelectType": "select/cons_tres",
+            "SelectTypeParameters": "CR_CPU_Memory",
+            "DefMemPerCPU": 2000,
+            "SchedulerParameters": "batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1",
+            **controller,
+            "SlurmdParameters": "config_overrides",
+            "PreemptType": "preempt/partition_prio",
+            "PreemptMode": "REQUEUE",
+            "ReturnToService": 2,
+            "KillWait": 1,
+            "SlurmdTimeout": 10,
+            "MinJobAge": 600,
+            "GresTypes": "gpu",
+            "JobAcctGatherType": "jobacct_gather/linux",
+            "JobAcctGatherFrequency": "task=1",
+            "JobAcctGatherParams": "OverMemoryKill",
+            "AccountingStorageType": "accounting_storage/none",
+        }
+        if self.accounting:
+            settings |= {
+                "AccountingStorageType": "accounting_storage/slurmdbd",
+                "AccountingStorageHost": "127.0.0.1",
+                "AccountingStoragePort": self.port + 1,
+                "AccountingStoragePass": socket_,
+                "AccountingStorageTRES": "gres/gpu",
+                "AccountingStorageEnforce": "associations,limits,qos",
+            }
+        first = self.port + 10
+        lines = [f"{name}={value}" for name, value in settings.items()]
+        lines += [
+            f"NodeName=n[1-{self.nodes}] NodeHostname={host} NodeAddr=127.0.0.1 "
+            f"Port=[{first}-{first + self.nodes - 1}] CPUs={self.cpus} RealMemory=20000 Gres=gpu:{self.gpus}",
+            # Whoever is in `high` takes nodes away from the others: with ten seconds' notice, or with none.
+            "PartitionName=low Nodes=ALL Default=YES DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10",
+            "PartitionName=scavenge Nodes=ALL DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=0",
+            "PartitionName=high Nodes=ALL DefaultTime=10 PriorityTier=10 PreemptMode=OFF",
+        ]
+        (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
+        (folder / "gres.conf").write_text(f"Name=gpu File={folder}/dev/gpu[0-{self.gpus - 1}]\n")
+
+    def _start_munge(self) -> None:
+        run, key = self.folder / "run", self.folder / "munge.key"
+        key.write_bytes(os.urandom(256))
+        key.chmod(0o400)
+        self.ask("munged", "--force", f"--socket={run}/munge.sock", f"--key-file={key}", f"--pid-file={run}/munged.pid",
+                 f"--log-file={self.folder}/log/munged.log", f"--seed-file={run}/munge.seed")  # fmt: skip
+
+    def _start_accounting(self) -> None:
+        run, log, data = self.folder / "run", self.folder / "log", self._database
+        shutil.rmtree(data, ignore_errors=True)
+        small = "--innodb-log-file-size=4M"
+        self.ask("mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal",
+                 "--skip-test-db", "--user=root", small)  # fmt: skip
+        subprocess.Popen(
+            ["mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={run}/db.sock", "--bind-address=127.0.0.1",
+             f"--port={self.port + 2}", "--user=root", f"--pid-file={run}/db.pid", small,
+             "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900", "--innodb-flush-log-at-trx-commit=0",
+             "--performance-schema=off", f"--log-error={log}/db.log"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        grant = "create user slurm@'127.0.0.1' identified by 'x'; grant all on slurm_acct.* to slurm@'127.0.0.1'"
+        sql = ["mariadb", "--no-defaults", "-uroot", "-S", f"{run}/db.sock", "-e", grant]
+        wait_until(lambda: self.works(*sql), 60, "the database")
+        settings = {
+            "AuthType": "auth/munge",
+            "AuthInfo": f"socket={run}/munge.sock",
+            "DbdHost": socket.gethostname().split(".")[0],
+            "DbdAddr": "127.0.0.1",
+            "DbdPort": self.port + 1,
+            "CommunicationParameters": "NoInAddrAny",
+            "SlurmUser": "root",
+            "CommitDelay": 1,
+            "LogFile": f"{log}/slurmdbd.log",
+            "PidFile": f"{run}/slurmdbd.pid",
+            "StorageType": "accounting_storage/mysql",
+            "StorageHost": "127.0.0.1",
+            "StoragePort": self.port + 2,
+            "StorageUser": "slurm",
+            "StoragePass": "x",
+            "StorageLoc": "slurm_acct",
+        }
+        path = self.folder / "slurmdbd.conf"
+        path.write_text("\n".join(f"{k}={v}" for k, v in settings.items()) + "\n")
+        path.chmod(0o600)
+        self.ask("slurmdbd")
+        wait_until(lambda: self.works("sacctmgr", "-i", "add", "cluster", "test"), 60, "slurmdbd")
+        self.ask("sacctmgr", "-i", "add", "account", "lab", "cluster=test")
+        self.ask("sacctmgr", "-i", "add", "user", "root", "account=lab", "cluster=test")
+
+    # --- what an operator, or an accident, does
+
+    def start_node(self, name: str) -> None:
+        self.ask("slurmd", "-N", name)
+
+    def kill_node(self, name: str) -> None:
+        """The node's daemon, its step daemons and all that they started die at once."""
+        pid = self.folder / "run" / f"slurmd.{name}.pid"
+        for victim in [*self._steps_of(name), *([int(pid.read_text())] if pid.exists() else [])]:
+            _kill(victim)
+        pid.unlink(missing_ok=True)
+
+    def kill_daemon(self, name: str) -> None:
+        """Only the node's daemon dies; what runs on the node goes on."""
+        pid = self.folder / "run" / f"slurmd.{name}.pid"
+        _kill(int(pid.read_text()))
+        pid.unlink(missing_ok=True)
+
+    def restart_controller(self) -> None:
+        """The controller is killed and comes back with what it had written down."""
+        pid = self.folder / "run" / "slurmctld.pid"
+        _kill(int(pid.read_text()))
+        pid.unlink(missing_ok=True)
+        wait_until(lambda: self.works("slurmctld"), 20, "slurmctld")
+        wait_until(lambda: self.works("squeue"), 30, "the controller's answer")
+
+    def down(self, name: str) -> None:
+        self.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
+
+    def resume(self, name: str) -> None:
+        self.works("scontrol", "update", f"nodename={name}", "state=resume")
+
+    def limit_submitted(self, count: int) -> None:
+        """At most so many jobs of one user in the queue; -1 for any number."""
+        self.ask("sacctmgr", "-i", "modify", "qos", "normal", "set", f"MaxSubmitJobsPerUser={count}")
+        wait_until(lambda: (f"MaxSubmitJobsPU={count}(" in self.ask("scontrol", "show", "assoc_mgr", "flags=qos")) or
+                   count < 0, 20, "the controller to hear of the limit")  # fmt: skip
+
+    def processes(self, job: str, node: str | None = None) -> list[int]:
+        """Python processes of a job (raw id), on a node where one is named."""
+        found = []
+        for proc in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (proc / "cmdline").read_bytes().split(b"\0")
+                variables = dict(v.split(b"=", 1) for v in (proc / "environ").read_bytes().split(b"\0") if b"=" in v)
+            except (OSError, ValueError):
+                continue
+            if (
+                variables.get(b"SLURM_JOB_ID") == job.encode()
+                and variables.get(b"SLURM_CONF") == os.fsencode(self.env["SLURM_CONF"])
+                and b"submitit.core._submit" in command
+                and b"python" in command[0]
+                and (node is None or variables.get(b"SLURMD_NODENAME") == node.encode())
+            ):
+                found.append(int(proc.name))
+        return found
+
+    def _steps_of(self, name: str) -> list[int]:
+        """Step daemons of a node and everything below them."""
+        roots = []
+        for proc in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                text = (proc / "cmdline").read_bytes()
+                environ = (proc / "environ").read_bytes()
+                if text.startswith(b"slurmstepd") or b"slurmstepd" in text[:40]:
+                    spool = f"{self.folder}/spool/{name}".encode()
+                    maps = b"".join(os.fsencode(os.readlink(f)) + b"\n" for f in (proc / "fd").iterdir())
+                    if spool in maps or spool in environ:
+                        roots.append(int(proc.name))
+        return [p for root in roots for p in [root, *_descendants(root)]]
+
+    # --- asking
+
+    def ask(self, *words: str) -> str:
+        done = subprocess.run(words, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=90)
+        if done.returncode:
+            raise subprocess.CalledProcessError(done.returncode, words, done.stdout, f"{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def works(self, *words: str) -> bool:
+        try:
+            self.ask(*words)
+        except subprocess.SubprocessError:
+            return False
+        return True
+
+    def _idle(self) -> int:
+        with contextlib.suppress(subprocess.SubprocessError, ValueError):
+            return int(self.ask("sinfo", "-h", "-p", "low", "-t", "idle", "-o", "%D") or 0)
+        return 0
+
+    def _end(self, pid_file: Path) -> None:
+        if not pid_file.exists():
+            return
+        pid = int(pid_file.read_text())
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: _gone(pid), 10, pid_file.name)
+        _kill(pid)
+        pid_file.unlink(missing_ok=True)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        children = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [p for child in children for p in [child, *_descendants(child)]]
