@@ -22,10 +22,25 @@ Nothing here imports the trainer or torch. Import from the modules:
                 difference, low, high)
     figures.fits    loss_and_law({name: Fit}, {name: Bootstrap}, x="N"), predicted_and_measured(fit)
 
-    laws        HOFFMANN, TIED, OVERTRAINING, ..., power_law(column, floor=True), SumOfPowers(name, terms, source=...)
+    laws        HOFFMANN, TIED, OVERTRAINING, GAMMA, KAPLAN, REPEATS, DISTILLATION, DISTILLATION_FULL, WIDTH_DEPTH,
+                WIDTH_DEPTH_SIZE, power_law(column, floor=True), SumOfPowers(name, terms, source=...), ALL
     fit         fit(table, law, loss=COL, columns={"N": COL, "D": COL}, weights=, cluster=, delta=1e-3,
-                fixed={}, tied=()) -> Fit: .parameters, .objective, .agreeing/.polished, .predict(x),
-                .summary(), .to_frame(), .plot()
-    bootstrap   bootstrap(fit, n=4000, seed=0) -> Bootstrap: .intervals(), .errors(), .band(x, prediction=False),
-                .derived(function); TooFewRuns below 2k + 2 runs
+                fixed={}, tied=()) -> Fit: .ok/.reason, .parameters, .objective, .agreeing/.polished, .unidentified,
+                .at_bound, .minima, .predict(x), .summary(), .to_frame(), .plot()
+    bootstrap   bootstrap(fit, n=4000, seed=0, residual=False) -> Bootstrap: .intervals(), .errors(),
+                .band(x, prediction=False), .derived(function), .to_frame(), .plot(); TooFewRuns below 2k + 2 runs
+    diagnose    profile(fit, name, values), not_identified(fit), influence(fit, top)
+    holdout     hold_out(points, law, mask), leave_one(points, law, groups), select(points, laws, {name: mask})
+    isoflop     isoflop(table, n=, loss=, budget=, method=Method.AKIMA) -> IsoFlop; methods_disagree, parabola_bias
+    frontier    exponents(table, budget=, optimal=, spread=) -> Frontier
+    allocate    allocate(fit, budgets, bootstrap=, flops=six_n or TrueFlops(context, vocabulary)) -> Allocation
+    scenarios   World(...): .supervised, .distilled, .best_teacher, .tokens_for; best_distilled(world, n, budget,
+                Scenario.FREE | INFERENCE | PRETRAINING | BOTH), compare_scenarios, distil_or_train
+    multiplier  multiplier(baseline_fit, "D", tokens, loss, at={"N": n}) -> how many times the tokens it needs to match
+    cli         add_parser(subparsers), run(args): analyse fit | isoflop | allocate | compare
+
+    figures.isoflop      isoflop_curves, allocation_curves, loss_surface, repeats_surface
+    figures.diagnostics  residual_panels, profile_curves, pair_ellipses, sensitivity, small_multiples, held_out_errors
+    figures.distillation student_and_teacher, u_curves, distil_or_train_map, best_teacher_map, scenario_losses,
+                         scenario_allocation
 """

@@ -108,6 +108,8 @@ def _figure(plot: Plot, number: int) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     prefix = f"f{number}-"
+    # A hundredth of a point is finer than any screen; matplotlib writes six decimals.
+    svg = re.sub(r'\bd="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg)
     svg = re.sub(r'(\sid=")', rf"\g<1>{prefix}", svg)
     svg = re.sub(r"(url\(#)", rf"\g<1>{prefix}", svg)
     svg = re.sub(r'((?:xlink:)?href="#)', rf"\g<1>{prefix}", svg)

@@ -28,6 +28,7 @@ from analysis.page import Block, Listing, Page, Section, Text
 from analysis.plot import Plot
 from analysis.points import points
 from analysis.scenarios import World, compare_scenarios
+from analysis.style import si
 from analysis.table import Cell, Table
 from analysis.tables import comparison_table, design_table, fit_table, number
 
@@ -54,13 +55,17 @@ def porian(data: Path, **config: str) -> pd.DataFrame:
 
 
 def plain_table(frame: pd.DataFrame, caption: str, label: str, digits: int = 4) -> Table:
-    """A frame as a table: numbers to `digits` significant digits, texts as they are."""
+    """A frame as a table: whole numbers as they are, large ones as 1.9B, others to `digits` significant digits."""
     rows = []
-    for _, row in frame.iterrows():
+    for row in frame.itertuples(index=False):
         cells: list[Cell | str] = []
         for value in row:
-            numeric = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            cells.append(Cell(number(float(value), digits), float(value)) if numeric else str(value))
+            if isinstance(value, (int, np.integer)):
+                cells.append(Cell(str(value), int(value)))
+            elif isinstance(value, float):
+                cells.append(Cell(si(value) if abs(value) >= 1e6 else number(value, digits), value))
+            else:
+                cells.append(str(value))
         rows.append(tuple(cells))
     return Table(tuple(map(str, frame.columns)), tuple(rows), caption, label)
 
