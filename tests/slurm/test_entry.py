@@ -1,0 +1,169 @@
+"""A job's side without a cluster: slices of a capture, fences, inputs, snapshots of the code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pdstudy.execution import Execution
+from pdstudy.loading import load_study
+from pdstudy.plan import Plan, make_plan
+from pdstudy.rundir import Workspace
+from pdstudy.slurm import snapshot
+from pdstudy.slurm.attempt import FENCED, Attempt, read_attempts
+from pdstudy.slurm.entry import missing_input
+from pdstudy.slurm.units import Unit, task_of, units_of
+from pdstudy.stages import perform
+from tests.slurm.lab import Lab, write_texts
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    lab = Lab(folder, write_texts(folder), None).write(seeds=(0,))
+    return lab.folder / "grid.py"
+
+
+def planned(study: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, slice_tokens: int) -> Plan:
+    """The study's plan, with shards so short that its small capture has several."""
+    from pdstudy.distill import capture
+    from pdstudy.slurm import units
+
+    monkeypatch.setattr(capture, "SHARD_TOKENS", slice_tokens)
+    monkeypatch.setattr(units, "SLICE_TOKENS", slice_tokens)
+    return make_plan(load_study(str(study)), workspace)
+
+
+def make(plan: Plan, units: list[Unit], workspace: Workspace, *stages: str) -> None:
+    items = {i.key: i for i in plan.items}
+    for unit in units:
+        if unit.stage in stages:
+            perform(task_of(plan, unit, items[unit.item], workspace), lambda what, share: None, lambda: False)
+
+
+def shards(workspace: Workspace) -> dict[str, str]:
+    found = sorted(workspace.root.glob("stores/*/*/shard-*.safetensors"))
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
+
+
+def test_shards_of_slices_are_those_of_one_capture(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pdstudy.distill import capture
+    from pdstudy.slurm import units as module
+
+    assert module.SLICE_TOKENS == capture.SHARD_TOKENS
+    whole, sliced = Workspace(tmp_path / "whole"), Workspace(tmp_path / "sliced")
+    plan = planned(study, whole, monkeypatch, 1024)
+    units = units_of(plan, (), whole)
+    assert [u.stage for u in units] == ["corpus", "teacher", "logits", "student", "student"]
+    make(plan, units, whole, "corpus", "teacher", "logits")
+
+    plan = planned(study, sliced, monkeypatch, 1024)
+    units = units_of(plan, [Execution(stage="logits", slices=3)], sliced)
+    parts = [u for u in units if u.stage == "logits"]
+    assert [u.sequences for u in parts] == [(0, 32), (32, 96), (96, 160)]
+    assert set(units[-1].needs) >= {u.key for u in parts}
+    make(plan, units, sliced, "corpus", "teacher")
+    make(plan, parts[::-1], sliced, "logits")
+    assert len(shards(sliced)) == 5
+    assert shards(sliced) == shards(whole)
+    assert all(i.done for i in make_plan(load_study(str(study)), sliced).items if i.kind == "logits")
+
+    # With one slice gone, that slice alone is asked for.
+    for path in sliced.root.glob("stores/*/*/shard-0000000032-*"):
+        path.unlink()
+    plan = planned(study, sliced, monkeypatch, 1024)
+    left = [u for u in units_of(plan, [Execution(stage="logits", slices=3)], sliced) if u.stage == "logits"]
+    assert [u.done for u in left] == [True, False, True]
+
+
+def test_a_unit_says_which_input_it_lacks(study: Path, tmp_path: Path) -> None:
+    """SLURM starts what depends on a job that it has forgotten, so the task looks for itself."""
+    workspace = Workspace(tmp_path / "workspace")
+    plan = make_plan(load_study(str(study)), workspace)
+    units = units_of(plan, (), workspace)
+    items = {i.key: i for i in plan.items}
+
+    def lacking(number: int) -> str:
+        return str(missing_input(task_of(plan, units[number], items[units[number].item], workspace), workspace))
+
+    assert lacking(0) == "None"
+    assert "its corpus" in lacking(1)
+    make(plan, units, workspace, "corpus")
+    assert lacking(1) == "None"
+    assert "its teacher" in lacking(2)
+    assert lacking(3) == "None"  # the LM student
+    assert "its logits" in lacking(4)
+
+
+ATTEMPT = """
+import os, sys
+from pathlib import Path
+from pdstudy.rundir import Workspace
+from pdstudy.slurm.attempt import Attempt
+with Attempt(Workspace(Path(sys.argv[1])), "student/x", Path(sys.argv[1]) / "claims" / "student-x", None) as attempt:
+    attempt.guard()
+    print("mine", flush=True)
+    sys.stdin.readline()
+    attempt.guard()
+    print("still mine")
+"""
+
+
+def attempt(workspace: Path, job: str, restart: int) -> subprocess.Popen[str]:
+    environment = {**os.environ, "SLURM_JOB_ID": job, "SLURM_RESTART_COUNT": str(restart)}
+    process = subprocess.Popen([sys.executable, "-c", ATTEMPT, str(workspace)], env=environment, text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "mine\n"
+    return process
+
+
+def test_the_older_of_two_attempts_ends_at_its_guard(tmp_path: Path) -> None:
+    old = attempt(tmp_path, "7", 0)
+    new = attempt(tmp_path, "7", 1)
+    told, _ = old.communicate("\n")
+    assert (old.returncode, told) == (FENCED, "")
+    told, _ = new.communicate("\n")
+    assert (new.returncode, told) == (0, "still mine\n")
+    assert [row["event"] for row in read_attempts(Workspace(tmp_path), "student/x")] == ["start", "start", "fenced"]
+    assert not (tmp_path / "claims" / "student-x").exists()
+
+
+def test_a_local_run_keeps_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdstudy.files import Claim, Claimed
+
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    path = tmp_path / "claims" / "student-x"
+    with Claim(path, "student x"), pytest.raises(Claimed, match="in the hands of process"):
+        Attempt(Workspace(tmp_path), "student/x", path, None).__enter__()
+    ends = [r["cause"] for r in read_attempts(Workspace(tmp_path), "student/x") if r["event"] == "end"]
+    assert ends == ["claimed"]
+
+
+def test_a_snapshot_is_the_code_as_it_was(tmp_path: Path) -> None:
+    folder = snapshot.take(Workspace(tmp_path))
+    assert snapshot.take(Workspace(tmp_path)) == folder
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
+    told = subprocess.run(
+        [sys.executable, "-c", "import pdstudy, pdstudy.provenance as p; print(pdstudy.__file__); print(p.code())"],
+        env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert told[0].startswith(str(folder))
+    assert json.loads((folder / "code.json").read_text()) == eval(told[1])
+
+
+def test_commands_import_nothing_heavy() -> None:
+    modules = "pdstudy.cli, pdstudy.slurm.commands, pdstudy.slurm.watch, pdstudy.slurm.printing, pdstudy.slurm.cleaning"
+    script = (
+        f"import sys, {modules}; "
+        "print([m for m in ('torch', 'transformers', 'numpy', 'pandas', 'submitit') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "[]\n"
