@@ -79,19 +79,26 @@ def test_saves_follow_the_clock_and_a_finished_run_keeps_one(
     assert steps(often.checkpoints) == [24]
 
 
-def stopped(run: Run, corpus: TokenCorpus, path: Path) -> RunDir:
-    directory = RunDir(path)
+@pytest.fixture(scope="module")
+def stopped_once(small_run: Run, corpus: TokenCorpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stopped") / "run"
     for count in (5, 4):
-        train(run, directory, corpus=corpus, store=None, evaluations=(), should_stop=stop_after(count))
-    assert steps(directory.checkpoints) == [5, 9]
-    return directory
+        train(small_run, RunDir(path), corpus=corpus, store=None, evaluations=(), should_stop=stop_after(count))
+    assert steps(RunDir(path).checkpoints) == [5, 9]
+    return path
+
+
+@pytest.fixture
+def stopped(stopped_once: Path, tmp_path: Path) -> RunDir:
+    """A run with checkpoints of steps 5 and 9."""
+    return RunDir(Path(shutil.copytree(stopped_once, tmp_path / "run")))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no metadata", "no tensors", "no numbers", "half numbers"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
-    damage: str, small_run: Run, corpus: TokenCorpus, tmp_path: Path
+    damage: str, small_run: Run, corpus: TokenCorpus, stopped: RunDir
 ) -> None:
-    directory = stopped(small_run, corpus, tmp_path / "run")
+    directory = stopped
     newest = whole(directory.checkpoints)[-1]
     (tensors,) = newest.glob("*.distcp")
     if damage == "truncated":
@@ -111,8 +118,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
     assert [row["step"] for row in read_jsonl(directory.metrics_file)] == list(range(1, 25))
 
 
-def test_a_half_written_checkpoint_is_not_taken_for_whole(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
-    directory = stopped(small_run, corpus, tmp_path / "run")
+def test_a_half_written_checkpoint_is_not_taken_for_whole(small_run: Run, corpus: TokenCorpus, stopped: RunDir) -> None:
+    directory = stopped
     five, nine = whole(directory.checkpoints)
     nine.rename(nine.with_name(f".{nine.name}"))
     seen: list[int] = []
