@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from pdstudy.config import Pretrained, Run
 from pdstudy.data import Corpus, Split, View
@@ -18,6 +19,9 @@ class Coverage:
     The entries of top-p-k with these limits, in rank order, with full-vocabulary log-probabilities; the sum of
     p^(1/tau) outside them for each of `taus` (1 always is there); and `draws` ids drawn with replacement from
     p^exponent / sum p^exponent, in the order drawn, so that fewer draws are a prefix.
+
+    `encoding`: "exact" keeps float32; "fast" and "small" keep the same coded values (`pdstudy.distill.planes`) in about
+    3 and 2 bytes per entry.
     """
 
     p: float = 1.0
@@ -25,11 +29,14 @@ class Coverage:
     taus: tuple[float, ...] = neutral(())
     draws: int = neutral(0)
     exponent: float = neutral(1.0)
+    encoding: Literal["exact", "fast", "small"] = neutral("exact")
 
     def check(self) -> Iterator[Problem]:
         yield from TopPK(p=self.p, k=self.k).check()
         if self.draws < 0:
             yield Problem("draws", self.draws, "0 or more")
+        if self.encoding != "exact" and self.draws and self.exponent != 1:
+            yield Problem("encoding", self.encoding, "'exact' with draws of another exponent than 1")
 
     def admits(self, wanted: Truncation | Coverage) -> bool:
         """True where what is wanted can be derived exactly: every smaller p and k, and fewer draws, are a prefix."""
@@ -38,15 +45,22 @@ class Coverage:
             need.p <= self.p
             and (self.k is None or (need.k is not None and need.k <= self.k))
             and set(need.taus) <= set(self.taus)
+            and (not isinstance(wanted, Coverage) or (need.encoding == "exact") == (self.encoding == "exact"))
             and (need.draws == 0 or (need.draws <= self.draws and need.exponent == self.exponent))
         )
 
     @property
     def label(self) -> str:
         """A name for a folder."""
-        tails = "".join(f"-t{tau:g}" for tau in self.taus)
-        drawn = f"-d{self.draws}" + (f"e{self.exponent:g}" if self.exponent != 1 else "") if self.draws else ""
-        return f"p{self.p:g}-k{'all' if self.k is None else self.k}{tails}{drawn}"
+        tails = "".join(f"-t{_whole(tau)}" for tau in self.taus)
+        drawn = f"-d{self.draws}" + (f"e{_whole(self.exponent)}" if self.exponent != 1 else "") if self.draws else ""
+        coded = "" if self.encoding == "exact" else f"-{self.encoding}"
+        return f"p{_whole(self.p)}-k{'all' if self.k is None else self.k}{tails}{drawn}{coded}"
+
+
+def _whole(number: float) -> str:
+    """All digits, or two coverages would share a folder: 0.95 -> '0.95', 1.0 -> '1'."""
+    return repr(float(number)).removesuffix(".0")
 
 
 def _of_truncation(cut: Truncation) -> Coverage:
@@ -64,21 +78,27 @@ def needed(objective: KD) -> Coverage:
     tail = isinstance(objective.rest, Tail | Plain | OntoGold) and isinstance(temperature, Temperature)
     tau = temperature.tau if isinstance(temperature, Temperature | WTTM) else 1.0
     taus = (float(tau),) if (everything or tail) and tau != 1 else ()
-    return Coverage(p=cut.p, k=cut.k, taus=taus, draws=cut.draws, exponent=cut.exponent)
+    encoding: Literal["exact", "small"] = "exact" if objective.stored == "exact" else "small"
+    return Coverage(p=cut.p, k=cut.k, taus=taus, draws=cut.draws, exponent=cut.exponent, encoding=encoding)
 
 
 def join(wanted: Iterable[Truncation | Coverage]) -> Coverage:
     """The smallest coverage that admits all of them. Raises `ConfigError` where no one store can."""
+    wanted = list(wanted)
     needs = [w if isinstance(w, Coverage) else _of_truncation(w) for w in wanted]
     exponents = {n.exponent for n in needs if n.draws}
     if len(exponents) > 1:
         raise ConfigError(f"Sampled.exponent: found {sorted(exponents)} for one teacher; one store draws with one")
+    encodings = {w.encoding for w in wanted if isinstance(w, Coverage)}
+    if len(encodings) > 1:
+        raise ConfigError(f"KD.stored: found {sorted(encodings)} for one teacher; one store has one encoding")
     return Coverage(
         p=max(n.p for n in needs),
         k=None if any(n.k is None for n in needs) else max(n.k for n in needs if n.k is not None),
         taus=tuple(sorted({tau for n in needs for tau in n.taus})),
         draws=max(n.draws for n in needs),
         exponent=exponents.pop() if exponents else 1.0,
+        encoding=encodings.pop() if encodings else "exact",
     )
 
 

@@ -15,11 +15,13 @@ from pdstudy.shapes import Shape
 
 
 def bytes_per_token(coverage: Coverage, corpus: Corpus) -> float:
-    """Upper bound of the plain encoding: float32 value and 2- or 4-byte id per entry and per draw, 24 bytes of
-    statistics and 4 per tempered tail."""
+    """Upper bound. Plain: float32 value and 2- or 4-byte id per entry and per draw, 24 bytes of
+    statistics and 4 per tempered tail. Coded: a byte in the place of the value."""
     vocab = getattr(corpus.tokenizer, "vocab", 65_536)
     k = min(coverage.k or vocab, vocab)
     entry = 4 + (2 if vocab <= 65_536 else 4)
+    if coverage.encoding != "exact":
+        return 14.0 + 2 * len(coverage.taus) + (3 if vocab <= 65_536 else 4) * k + 4 * coverage.draws
     return 24.0 + 4 * len(coverage.taus) + entry * (k + coverage.draws)
 
 

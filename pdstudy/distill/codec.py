@@ -85,26 +85,37 @@ class Exact:
         columns, values, weight = columns.view("<f4"), values.view("<f4"), weight.view("<f4")
         ids, drawn_ids = ids.view(self._id), drawn_ids.view(self._id)
         width = int(counts.max(initial=0)) if k is None else k
-        kept = np.minimum(counts, width)
-        used = np.arange(width) < kept[:, None]
-        # Positions of the kept entries within the flat planes: the row's beginning and its first places.
-        source = ((np.cumsum(counts) - counts)[:, None] + np.arange(width))[used]
         weights = weight.astype(np.float32) if self.weighted else np.ones(drawn, np.float32)
-        out = Block(
-            np.zeros((tokens, width), np.int64),
-            np.full((tokens, width), -np.inf, np.float32),
+        used = np.arange(width) < counts[:, None]
+        block = Block(
+            rows_of(ids, counts, width).astype(np.int64),
+            np.where(used, rows_of(values, counts, width), -np.float32(np.inf)),
             columns.reshape(self.columns, tokens).astype(np.float32),
             drawn_ids.reshape(tokens, self.draws).astype(np.int64),
             weights.reshape(tokens, self.draws),
         )
-        out.ids[used] = ids[source]
-        out.log_probs[used] = values[source]
-        dropping = counts > width
-        if dropping.any():
-            inside = np.exp(out.log_probs[dropping].astype(np.float64)).sum(1)
-            out.columns[TAIL, dropping] = np.maximum(out.columns[TAIL, dropping], 1 - inside)
-        return out
+        return with_dropped(block, dropping=counts > width)
 
     @property
     def _id(self) -> np.dtype[Any]:
         return np.dtype("<u2" if self.vocab <= 2**16 else "<u4")
+
+
+def rows_of(plane: npt.NDArray[Any], counts: npt.NDArray[np.int64], width: int) -> npt.NDArray[Any]:
+    """The first `width` entries of each row of a plane whose rows have `counts` entries; [T, width], padded with 0."""
+    longest = int(counts.max(initial=0))
+    if len(counts) and counts.min() == longest >= width:
+        return plane.reshape(len(counts), longest)[:, :width]
+    out = np.zeros((len(counts), width), plane.dtype)
+    used = np.arange(width) < counts[:, None]
+    # The row's beginning and its first places.
+    out[used] = plane[((np.cumsum(counts) - counts)[:, None] + np.arange(width))[used]]
+    return out
+
+
+def with_dropped(block: Block, dropping: npt.NDArray[np.bool_]) -> Block:
+    """The block, with what rows marked in `dropping` lost by a smaller k added to their tails."""
+    if dropping.any():
+        inside = np.exp(block.log_probs[dropping].astype(np.float64)).sum(1)
+        block.columns[TAIL, dropping] = np.maximum(block.columns[TAIL, dropping], 1 - inside)
+    return block

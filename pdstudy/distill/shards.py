@@ -20,6 +20,7 @@ from safetensors.numpy import save
 
 from pdstudy.corpus import TokenStream
 from pdstudy.distill.codec import ENTROPY, GOLD, Block, Codec
+from pdstudy.distill.planes import BOUND, Planes, added_kl
 from pdstudy.files import read_json, write_bytes, write_json
 from pdstudy.normal import ConfigError
 
@@ -44,6 +45,7 @@ def write_shard(
     stop = first + len(blocks)
     encoded = [codec.encode(block) for block in blocks]
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    error = coding_error(blocks, encoded, codec, context)
     data = save({"data": np.frombuffer(b"".join(encoded), np.uint8), "offsets": offsets})
     columns = np.concatenate([block.columns for block in blocks], axis=1)
     name = f"shard-{first:010d}-{stop:010d}"
@@ -60,8 +62,24 @@ def write_shard(
             "entropy_counts": np.bincount(entropy_bins(columns[ENTROPY]), minlength=BINS).tolist(),
             "mean_gold": float(columns[GOLD].mean(dtype=np.float64)),
             "seconds": round(seconds, 3),
+            "added_kl": error,
         },
     )
+
+
+def coding_error(blocks: Sequence[Block], encoded: Sequence[bytes], codec: Codec, context: int) -> dict[str, float]:
+    """Mean and largest KL divergence (nats) that the codec adds to a position. Raises `ConfigError` above `BOUND`."""
+    if not isinstance(codec, Planes):
+        return {"mean": 0.0, "largest": 0.0}
+    decoded = (codec.decode(np.frombuffer(data, np.uint8), context, None) for data in encoded)
+    added = np.concatenate([added_kl(block, coded) for block, coded in zip(blocks, decoded)])
+    error = {"mean": float(added.mean()), "largest": float(added.max())}
+    if error["mean"] > BOUND:
+        raise ConfigError(
+            f"coded values would add {error['mean']:.2g} nats per token to these distributions, more than the "
+            f"{BOUND:g} declared; capture with encoding='exact'"
+        )
+    return error
 
 
 @dataclass(frozen=True)
@@ -100,6 +118,12 @@ class Shard:
             raise _damaged(self.data_file, "it is missing")
         if size != self.sidecar["bytes"]:
             raise _damaged(self.data_file, f"it has {size:,} bytes, its sidecar says {self.sidecar['bytes']:,}")
+
+    def check_error(self) -> None:
+        """Raises `ConfigError` where the coding error measured at writing is above what the codec declares."""
+        mean = self.sidecar.get("added_kl", {"mean": 0.0})["mean"]
+        if mean > BOUND:
+            raise ConfigError(f"{self.data_file} was coded with an error of {mean:.2g} nats per token, above {BOUND:g}")
 
     def check_tokens(self, stream: TokenStream, context: int) -> None:
         """Raises `ConfigError` where the shard was captured over other tokens than the corpus has there."""

@@ -21,6 +21,7 @@ from pdstudy.config import Run, normal_form
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import Coverage, StoreSpec, join
 from pdstudy.distill.codec import COLUMNS, Block, Codec, Exact
+from pdstudy.distill.planes import Planes
 from pdstudy.distill.shards import Shard, entropy_bins, write_shard
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.truncation import cut
@@ -43,6 +44,15 @@ def identity(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
     }
 
 
+def codec_of(coverage: Coverage, vocab: int) -> Codec:
+    """The codec that holds what `coverage` keeps."""
+    columns = len(COLUMNS) + len(coverage.taus)
+    if coverage.encoding != "exact":
+        return Planes(vocab=vocab, compressed=coverage.encoding == "small", columns=columns, draws=coverage.draws)
+    weighted = coverage.draws > 0 and coverage.exponent != 1
+    return Exact(vocab=vocab, columns=columns, draws=coverage.draws, weighted=weighted)
+
+
 class StoreWriter:
     """Adds shards to the store at `directory`, making it where there is none.
 
@@ -54,12 +64,7 @@ class StoreWriter:
         self._directory = directory
         self._stream = corpus.stream(spec.split)
         self._context = spec.view.context
-        self._codec = Exact(
-            vocab=corpus.vocab,
-            columns=len(COLUMNS) + len(coverage.taus),
-            draws=coverage.draws,
-            weighted=coverage.draws > 0 and coverage.exponent != 1,
-        )
+        self._codec = codec_of(coverage, corpus.vocab)
         known = {
             "format": FORMAT,
             "identity": identity(spec, corpus),
@@ -145,6 +150,7 @@ class StoreReader:
             )
         for shard in shards:
             shard.check_size()
+            shard.check_error()
         self._shards = shards
         self._firsts = np.array([s.first for s in shards])
         self._opened: dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] = {}

@@ -1,0 +1,143 @@
+"""The coded store's error is known and small, and its ids are exact."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pdstudy.config import Pretrained
+from pdstudy.corpus import TokenCorpus
+from pdstudy.coverage import Coverage, StoreSpec, join, needed
+from pdstudy.distill.capture import _block, capture
+from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block
+from pdstudy.distill.planes import BOUND, Planes, added_kl
+from pdstudy.distill.store import open_store
+from pdstudy.distill.summary import summarise
+from pdstudy.normal import ConfigError, decode, encode
+from pdstudy.objective import KD, TopPK
+from tests.distill.test_codec import block_of, counts
+
+
+def flat(block: Block, codec: Planes) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(b"\0" + codec.encode(block), np.uint8)[1:]
+
+
+def natural(vocab: int = 5000, tokens: int = 96, k: int = 60, p: float = 1.0) -> Block:
+    """Distributions as peaked as a language model's, through the same code as a capture."""
+    generator = torch.Generator().manual_seed(0)
+    spread = 1 + 3 * torch.rand(tokens, 1, generator=generator)
+    logits = spread * torch.randn(tokens, vocab, generator=generator)
+    gold = logits.argmax(1)
+    return _block(summarise(logits, gold, Coverage(p=p, k=k, taus=(2.0,), draws=5), vocab, seed=0))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=counts,
+    seed=st.integers(0, 10),
+    vocab=st.sampled_from([40, 65_536, 65_537, 262_144]),
+    compressed=st.booleans(),
+    k=st.one_of(st.none(), st.integers(1, 35)),
+)
+def test_ids_are_exact_and_values_within_half_a_step(
+    counts: list[int], seed: int, vocab: int, compressed: bool, k: int | None
+) -> None:
+    codec = decode(encode(Planes(vocab=vocab, compressed=compressed, columns=len(COLUMNS) + 2, draws=4)))
+    block = block_of(counts, vocab, seed)
+    block.columns[GOLD] = -np.abs(block.columns[GOLD])
+    block.columns[len(COLUMNS) :] = np.abs(block.columns[len(COLUMNS) :]) + 0.01
+    got = codec.decode(flat(block, codec), len(counts), k)
+    width = min(got.ids.shape[1], block.ids.shape[1])
+    np.testing.assert_array_equal(got.ids[:, :width], block.ids[:, :width])
+    np.testing.assert_array_equal(got.drawn, block.drawn)
+    assert not got.ids[:, width:].any()
+    assert (got.log_probs[:, width:] == -np.inf).all()
+    exact, coded = block.log_probs[:, :width], got.log_probs[:, :width]
+    np.testing.assert_array_equal(exact == -np.inf, coded == -np.inf)
+    depth = block.log_probs[:, :1] - exact
+    # Half a step, and the rounding of the first entry to float16.
+    error = np.abs(np.where(np.isfinite(exact), exact - np.where(np.isfinite(exact), coded, 0), 0))
+    assert (error[depth <= 12] <= 1 / 32 + 0.005).all()
+    assert (error[(depth > 12) & (depth < 27)] <= 1 / 8 + 0.02).all()
+    np.testing.assert_allclose(got.columns[GOLD], block.columns[GOLD], atol=1 / 2048 + 1e-6)
+    np.testing.assert_allclose(got.columns[2:], block.columns[2:], rtol=5e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("p", [1.0, 0.9])
+def test_compression_changes_bytes_alone_and_the_error_is_small(p: float) -> None:
+    block = natural(p=p)
+    raw, small = (Planes(vocab=5000, compressed=c, columns=6, draws=5) for c in (False, True))
+    data = {codec.compressed: flat(block, codec) for codec in (raw, small)}
+    assert len(data[True]) < 0.85 * len(data[False])
+    a, b = raw.decode(data[False], 96, None), small.decode(data[True], 96, None)
+    for field in dataclasses.fields(Block):
+        np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+    added = added_kl(block, a)
+    assert added.min() > -1e-9
+    assert added.mean() < 1e-4 < BOUND
+    big = block.columns[TAIL] > 1e-6
+    np.testing.assert_allclose(a.columns[TAIL, big], block.columns[TAIL, big], rtol=1 / 32 + 1e-3)
+
+
+def test_the_error_is_the_kl_divergence() -> None:
+    exact, coded = natural(tokens=1, k=3), natural(tokens=1, k=3)
+    coded.log_probs[:] = np.log([[0.5, 0.2, 0.1]])
+    coded.columns[TAIL] = 0.2
+    p = np.append(np.exp(exact.log_probs[0].astype(np.float64)), exact.columns[TAIL])
+    p /= p.sum()
+    want = (p * np.log(p / [0.5, 0.2, 0.1, 0.2])).sum()
+    assert added_kl(exact, coded)[0] == pytest.approx(want, rel=1e-6)
+
+
+def test_bytes_that_cannot_be_a_block_are_refused() -> None:
+    codec = Planes(vocab=5000, compressed=True, columns=6, draws=5)
+    data = flat(natural(), codec)
+    with pytest.raises(ConfigError, match="cannot have"):
+        codec.decode(data[:-1], 96, None)
+    with pytest.raises(ConfigError, match="was read as 95"):
+        codec.decode(data, 95, None)
+
+
+@pytest.mark.parametrize("encoding", ["fast", "small"])
+def test_a_coded_store_serves_what_an_exact_one_does(
+    tmp_path: Path, encoding: Literal["fast", "small"], spec: StoreSpec, corpus: TokenCorpus, teacher: Path
+) -> None:
+    cut, sequences = TopPK(p=0.98, k=20), np.arange(6)
+    signals = {}
+    for name in ("exact", encoding):
+        coverage = Coverage(p=0.98, k=40, encoding=name)
+        capture(spec, coverage, range(6), corpus=corpus, teacher=teacher, directory=tmp_path / name)
+        reader = open_store(tmp_path / name, spec=spec, corpus=corpus, truncation=cut, sequences=range(6))
+        signals[name] = reader.signal(sequences, cut)
+    exact, coded = signals["exact"], signals[encoding]
+    assert (exact.ids == coded.ids).all(1).float().mean() > 0.95  # p may cut one place sooner or later
+    torch.testing.assert_close(coded.gold, exact.gold, rtol=0, atol=6e-4)
+    with pytest.raises(ConfigError, match=rf"cannot serve .* coverage of p0\.98-k41-{encoding}"):
+        open_store(tmp_path / encoding, spec=spec, corpus=corpus, truncation=TopPK(p=0.9, k=41), sequences=range(6))
+    (path,) = (tmp_path / encoding).glob("shard-*.json")
+    sidecar = json.loads(path.read_text())
+    assert 0 < sidecar["added_kl"]["mean"] < BOUND < sidecar["added_kl"]["largest"] * 10
+    path.write_text(json.dumps(sidecar | {"added_kl": {"mean": 1e-3, "largest": 1.0}}))
+    with pytest.raises(ConfigError, match=r"was coded with an error of 0\.001 nats"):
+        open_store(tmp_path / encoding, spec=spec, corpus=corpus, truncation=cut, sequences=range(6))
+
+
+def test_a_run_says_whether_its_targets_are_coded() -> None:
+    plain, coded = (KD(teacher=Pretrained(path="unread"), stored=stored) for stored in ("exact", "coded"))
+    exact, small = needed(plain), needed(coded)
+    assert (exact.encoding, small.encoding) == ("exact", "small")
+    assert not exact.admits(small)
+    assert not small.admits(exact)
+    assert Coverage(p=1.0, k=100, encoding="fast").admits(small)
+    assert join([small, small]).label == "p0.95-k100-small"
+    with pytest.raises(ConfigError, match="one store has one encoding"):
+        join([exact, small])
