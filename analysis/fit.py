@@ -253,26 +253,25 @@ def search(problem: Problem) -> Fit:
 
 
 def _minimise(problem: Problem, starts: Array) -> Solution:
-    """From every start, at ten times delta first where delta is far below the residuals.
+    """From every start; where that doesn't converge, the best few again by way of ten times delta.
 
-    There the objective is nearly piecewise linear; the smoother one leads close, and the last steps are short.
+    With delta far below the residuals the objective is nearly piecewise linear; the smoother one leads close and the
+    last steps are short. Not for every fit: it leads all starts into one of several minima.
     """
-    scatter = np.median(np.abs(problem.residuals(starts[:1])))
-    if scatter > 3 * problem.delta:
-        coarse = replace(problem, delta=10 * problem.delta)
-        starts = minimise(coarse, starts, problem.sample, alike=True, rounds=3).free
     solution = minimise(problem, starts, problem.sample, alike=True)
     order = np.argsort(solution.objective, kind="stable")[:3]
-    if solution.decrement[order[0]] < 1e-7:
+    if solution.decrement[order[0]] < 1e-7 or solution.objective[order[0]] < 1e-24:
         return solution
-    # Not there yet: only the best few are worth following on.
-    further = minimise(problem, solution.free[order], problem.sample, rounds=16)
+    coarse = minimise(replace(problem, delta=10 * problem.delta), starts, problem.sample, alike=True, rounds=3)
+    near = coarse.free[np.argsort(coarse.objective, kind="stable")[:3]]
+    further = minimise(problem, np.concatenate([solution.free[order], near]), problem.sample, alike=True, rounds=16)
+    best = np.argsort(further.objective, kind="stable")[: len(order)]
     for old, new in (
         (solution.free, further.free),
         (solution.objective, further.objective),
         (solution.decrement, further.decrement),
     ):
-        old[order] = new
+        old[order] = new[best]
     return solution
 
 
