@@ -34,14 +34,14 @@ TEACHER = {teacher!r}
 corpus = Corpus(
     sources=(Packaged(name="wikipedia-leads"),), tokenizer=PretrainedTokenizer(path=TEACHER), validation=0.03, test=0.03
 )
-kd = KD(teacher=Pretrained(path=TEACHER, dtype="bfloat16"), truncation=TopPK(p=0.95, k=50), alpha=0.9)
+kd = KD(teacher=Pretrained(path=TEACHER, dtype="float32"), truncation=TopPK(p=0.95, k=50), alpha=0.9)
 
 
 def study(scale="mini"):
     base = Run(
         student=Shape(width=64, layers=2, heads=4, query_groups=2, ffn=168, vocab=49152), corpus=corpus,
         data=Slice(tokens={tokens}), view=View(context=256), objective=kd, optimiser=AdamW(lr=4e-3),
-        schedule=Cosine(warmup_tokens=2048), tokens_per_step=1024, tokens=2 * {tokens},
+        schedule=Cosine(warmup_tokens=2048), tokens_per_step=512, tokens={tokens},
     )
     return Study(
         name="real", title="A real teacher", about="SmolLM2-135M teaches a small student.", base=base,
