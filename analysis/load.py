@@ -7,7 +7,7 @@ under which labels. Runs that failed, diverged or have not started have rows too
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,16 @@ RESERVED = frozenset((
     "validation_loss", "test_loss", "validation_bits_per_byte", "test_bits_per_byte", "bits_per_byte", "nats_per_token",
     "flops_student", "flops_evaluation", "flops_planned", "seconds_train", "seconds_evaluate", "tokens_per_second",
     "peak_memory_bytes", "attempts", "teacher", "teacher_total", "teacher_test_loss", "error", "split", "final", "arm",
-    "N", "panel",
+    "N", "panel", "runs", "validation loss", "test loss", "tokens/s", "mean", "low", "high", "seeds",
+    "baseline", "value", "baseline_value", "difference", "p", "dof", "verdict",
 ))  # fmt: skip
-"""Columns of ours: an axis of such a name has its column called `axis_NAME`."""
+"""Columns of ours, here and in what `analysis` makes of these tables: an axis of such a name has its column called
+`axis_NAME`."""
+
+_FLOATS = (
+    "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
+    "flops_planned", "seconds_train", "seconds_evaluate",
+)  # fmt: skip
 
 
 def axis_column(axis: str) -> str:
@@ -37,16 +44,17 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
 
     Columns: `study`, `cell`, one per axis (its label; see `axis_column`), `seed`, `run` (key), `state`,
     `steps`, `tokens`, `non_embedding`, `total` (parameters), `validation_loss`, `test_loss` (nats per token, the last
-    evaluation of each split at the end), `*_bits_per_byte`, `train_loss`, `flops_student`, `flops_evaluation`,
-    `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`, `attempts`,
-    `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, and every field of the configuration as
-    `config.FIELD`.
+    of the study's evaluations of each split, at the end), `*_bits_per_byte`, `train_loss`, `flops_student`,
+    `flops_evaluation`, `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`,
+    `attempts`, `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, and every field of the configuration
+    as `config.FIELD`.
     """
-    teachers = {t["run"]: _outcome(workspace, t["run"]) for t in record["teachers"]}
+    wanted = {e["eval"] for e in record["evaluations"]}
+    teachers = {t["run"]: _outcome(workspace, t["run"], wanted) for t in record["teachers"]}
     rows = []
     for cell in record["cells"]:
         row: dict[str, Any] = {"study": record["study"], "cell": cell["name"]}
-        outcome = _outcome(workspace, cell["run"])
+        outcome = _outcome(workspace, cell["run"], wanted)
         row |= {axis_column(axis): label for axis, label in cell["labels"].items()}
         row |= {"seed": cell["seed"], "run": cell["run"]} | outcome
         row["flops_planned"] = cell["planned"]["flops"]
@@ -59,9 +67,7 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
         row |= _config(workspace, cell["run"])
         rows.append(row)
     frame = pd.DataFrame(rows)
-    numeric = [c for c in frame.columns if c.endswith("_loss") or c.startswith(("flops_", "seconds_"))]
-    frame[numeric] = frame[numeric].astype(float)
-    return frame
+    return frame.astype(dict.fromkeys(_FLOATS, float))
 
 
 def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
@@ -111,7 +117,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file, or None where there is none."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
@@ -122,7 +128,12 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             yield from (json.loads(line) for line in file if line.endswith("\n"))
 
 
-def _outcome(workspace: Path, key: str) -> dict[str, Any]:
+def final_evaluations(result: Record, wanted: Collection[str]) -> list[dict[str, Any]]:
+    """Of a finished run's evaluations those that a study asked for: another study may have added its own."""
+    return [e for e in result.get("evals", []) if e["eval"] in wanted]
+
+
+def _outcome(workspace: Path, key: str, wanted: Collection[str]) -> dict[str, Any]:
     """What a run came to, the same columns whatever its state."""
     directory = workspace / "runs" / key
     result = read_json(directory / "result.json")
@@ -146,7 +157,7 @@ def _outcome(workspace: Path, key: str) -> dict[str, Any]:
         "error": status.get("error") or found.get("reason"),
     }
     for split in ("validation", "test"):
-        last = [e for e in found.get("evals", []) if e["split"] == split][-1:]
+        last = [e for e in final_evaluations(found, wanted) if e["split"] == split][-1:]
         row[f"{split}_loss"] = last[0]["loss"] if last else None
         row[f"{split}_bits_per_byte"] = last[0]["bits_per_byte"] if last else None
     return row

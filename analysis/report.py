@@ -23,7 +23,7 @@ from analysis.figures.grids import line_grid
 from analysis.figures.runs import effects
 from analysis.fit import DELTA, Fit, fit
 from analysis.laws import power_law
-from analysis.load import Record, axis_column, load_evaluations, load_runs, read_json, summary
+from analysis.load import Record, axis_column, final_evaluations, load_evaluations, load_runs, read_json, summary
 from analysis.page import Block, Listing, Page, Section, Text
 from analysis.plot import Plot
 from analysis.style import si
@@ -67,13 +67,16 @@ class Report:
         rows = rows[rows["split"] == output["split"]] if len(rows) else rows
         if not len(rows):
             return [Text(f"Not shown: no run has been evaluated on the {output['split']} split yet.")]
+        lines = axis_column(output["lines"])
+        panel = axis_column(output["panels"]) if output["panels"] else None
+        self._check_distinct(rows, lines, panel)
         return [
             line_grid(
                 rows,
                 x="tokens",
                 y="nats_per_token",
-                arm=axis_column(output["lines"]),
-                panel=axis_column(output["panels"]) if output["panels"] else None,
+                arm=lines,
+                panel=panel,
                 x_label="training tokens",
                 y_label=f"{output['split']} loss (nats/token)",
                 logarithmic=False,
@@ -86,9 +89,10 @@ class Report:
         rows = self.done.dropna(subset=[metric])
         if not len(rows):
             return [Text("Not shown: no run is done yet.")]
-        rows = rows.assign(**{column: rows[column].astype(float)})
         lines = axis_column(output["lines"])
         panel = axis_column(output["panels"]) if output["panels"] else None
+        self._check_distinct(rows, lines, panel, column)
+        rows = rows.assign(**{column: _numbers(rows[column])})
         plot = line_grid(
             rows,
             x=column,
@@ -97,15 +101,28 @@ class Report:
             panel=panel,
             x_label=output["x"],
             y_label=f"{output['split']} loss (nats/token)",
-            logarithmic=True,
+            logarithmic=bool((rows[column] > 0).all()),
             caption=f"Final {output['split']} loss against {output['x']}; a ring marks the lowest mean.",
             best=True,
         )
-        return [plot, _best_levels(plot.data, column, panel or "", lines)]
+        return [plot, _best_levels(plot.data, column, panel, lines)]
+
+    def _check_distinct(self, rows: pd.DataFrame, *columns: str | None) -> None:
+        """Raises `AnalysisError` where runs of one seed would fall on one point: what they differ in would be mixed."""
+        named = [c for c in columns if c is not None]
+        cells = rows.drop_duplicates("cell")
+        twice = cells[cells.duplicated([*named, "seed"], keep=False)]
+        if len(twice):
+            mixed = [a for a in self.axes if axis_column(a) not in named and twice[axis_column(a)].nunique() > 1]
+            raise AnalysisError(
+                f"runs that differ in {' and '.join(mixed)} would be mixed; let lines or panels name every axis that "
+                "tells runs of one seed apart"
+            )
 
     def size_law(self, output: dict[str, Any]) -> list[Block]:
         metric, lines = f"{output['split']}_loss", axis_column(output["lines"])
         rows = self.done.dropna(subset=[metric])
+        self._check_distinct(rows, lines, output["size"])
         fits: dict[str, Fit] = {}
         bands: dict[str, Bootstrap] = {}
         notes: list[Block] = []
@@ -127,7 +144,9 @@ class Report:
         comparison, left_out = self.comparison(output["split"])
         label = f"difference of {output['split']} loss to the baseline (nats/token)"
         blocks: list[Block] = [effects(comparison, label=label), comparison.table()]
-        return [*blocks, Text(f"Left out: {left_out}.")] if left_out else blocks
+        notes = [f"Left out: {left_out}."] if left_out else []
+        notes += [diverged] if (diverged := _diverged_line(self)) else []
+        return [*blocks, *map(Text, notes)]
 
     def comparison(self, split: str) -> tuple[Comparison, str]:
         """All arms against the study's baseline, matched on every axis that the baseline does not name."""
@@ -137,11 +156,12 @@ class Report:
         within = [axis_column(a) for a in self.axes if a not in baseline]
         named = [axis_column(a) for a in baseline]
         metric = f"{split} loss"
-        rows = self.done.rename(columns={f"{split}_loss": metric}).dropna(subset=[metric])
+        rows = self.runs.rename(columns={f"{split}_loss": metric})
         rows = rows.assign(arm=rows[named].agg("/".join, axis=1))
         reference = "/".join(baseline.values())
         kept, missing = [], []
-        for stratum, part in rows.groupby(within, sort=False) if within else [((), rows)]:
+        for stratum, every in rows.groupby(within, sort=False) if within else [((), rows)]:
+            part = every[(every["state"] == "done") & every[metric].notna()]
             seeds = set(part.loc[part["arm"] == reference, "seed"])
             fits = part[(part["arm"] == reference) | part["seed"].isin(seeds)]
             if fits["arm"].nunique() > 1:
@@ -162,16 +182,17 @@ class Report:
     def cost(self, output: dict[str, Any]) -> list[Block]:
         rate = (self.record.get("first_planned") or self.record)["rate"]
         source = (self.record.get("first_planned") or self.record)["rate_source"]
-        rows: list[tuple[Cell | str, ...]] = []
-        totals = np.zeros(3)
-        for name, planned, seconds in self._stages():
-            values = np.array([planned, planned / rate, seconds])
-            totals += np.nan_to_num(values)
-            rows.append(_cost_row(name, values))
-        rows.append(_cost_row("all", totals))
+        stages = self._stages()
+        rows = [_cost_row(name, flops, flops / rate, seconds) for name, flops, seconds in stages]
+        timed = [(flops, seconds) for _, flops, seconds in stages if np.isfinite(seconds)]
+        flops, seconds = (float(sum(values)) for values in zip(*timed)) if timed else (float("nan"), float("nan"))
+        if len(timed) < len(stages):
+            rows.append(_cost_row("all that have run", flops, flops / rate, seconds))
+            flops, seconds = sum(f for _, f, _ in stages), float("nan")
+        rows.append(_cost_row("all", flops, flops / rate, seconds))
         caption = (
             f"Planned FLOPs and device-seconds (at {rate / 1e9:.3g} GFLOP/s per device, {source}) against measured "
-            "seconds of training and evaluation; – where a stage has not run or is not timed."
+            "seconds of training and evaluation; – where not all of a stage has run or is timed."
         )
         return [Table(("stage", "planned FLOPs", "planned s", "actual s", "actual/planned"), tuple(rows), caption)]
 
@@ -190,7 +211,7 @@ class Report:
         while axes and unique.groupby(axes).ngroups > MAX_STAGES:
             axes.pop()
         for labels, part in unique.groupby(axes, sort=False) if axes else [(("students",), unique)]:
-            spent = (part["seconds_train"] + part["seconds_evaluate"]).sum(min_count=1)
+            spent = (part["seconds_train"] + part["seconds_evaluate"]).sum(min_count=len(part))
             planned = part["flops_planned"].sum()
             stages.append((" ".join(map(str, labels)) + f" ({len(part)} runs)", float(planned), float(spent)))
         return stages
@@ -199,7 +220,8 @@ class Report:
 def build(workspace: Path, record: Record, out: Path) -> str:
     """Write `out`/index.html with figures/, tables/ and data/. Returns the result table as text."""
     report = Report(workspace, record)
-    opening = [Text(t) for t in (record["about"], _runs_line(report), *_teacher_lines(report)) if t]
+    texts = (record["about"], _runs_line(report), _diverged_line(report), *_teacher_lines(report))
+    opening = [Text(t) for t in texts if t]
     sections = [Section("Question", tuple(opening))]
     for number, output in enumerate(record["outputs"], 1):
         blocks = report.blocks(output)
@@ -240,7 +262,16 @@ def _size_fit(data: pd.DataFrame) -> tuple[Fit, str]:
     )
 
 
-def _best_levels(data: pd.DataFrame, x: str, panel: str, lines: str) -> Table:
+def _numbers(labels: pd.Series) -> pd.Series:
+    """The labels of an axis as numbers. Raises `AnalysisError` where one is none."""
+    found = pd.to_numeric(labels, errors="coerce")
+    if not np.isfinite(found).all():
+        wrong = ", ".join(map(repr, labels[~np.isfinite(found)].unique()[:5]))
+        raise AnalysisError(f"a sweep is over an axis whose labels are numbers; {labels.name} has {wrong}")
+    return found.astype(float)
+
+
+def _best_levels(data: pd.DataFrame, x: str, panel: str | None, lines: str) -> Table:
     """The lowest mean of each line, and whether the sweep brackets it."""
     rows: list[tuple[Cell | str, ...]] = []
     for (level, arm), part in data.groupby(["panel", "arm"], sort=False, dropna=False):
@@ -250,25 +281,29 @@ def _best_levels(data: pd.DataFrame, x: str, panel: str, lines: str) -> Table:
         best, mean = float(part[x][at]), float(part["mean"][at])
         spread = float(part["high"][at] - part["low"][at])
         shown = (Cell(f"{best:g}", best), Cell(f"{mean:.3f}", mean), Cell(f"{spread:.3f}", spread))
-        rows.append((str(level), str(arm), *shown, edge))
-    return Table((panel, lines, f"best {x}", "loss", "range over seeds", ""), tuple(rows), "Lowest mean of each line.")
+        rows.append((*([] if panel is None else [str(level)]), str(arm), *shown, edge))
+    heads = (*([] if panel is None else [panel]), lines, f"best {x}", "loss", "range over seeds", "")
+    return Table(heads, tuple(rows), "Lowest mean of each line.")
 
 
 def _spent(result: dict[str, Any] | None) -> float:
     return float(result["seconds"]["train"] + result["seconds"]["evaluate"]) if result else float("nan")
 
 
-def _cost_row(name: str, values: np.ndarray) -> tuple[Cell | str, ...]:
-    flops, planned, actual = (float(v) for v in values)
+def _cost_row(name: str, flops: float, planned: float, actual: float) -> tuple[Cell | str, ...]:
     ratio = actual / planned if planned and actual else float("nan")
 
     def cell(value: float, text: str) -> Cell:
         return Cell(text if np.isfinite(value) else "–", value)
 
     return (
-        name, Cell(f"{flops:.2e}", flops), cell(planned, f"{planned:,.0f}"), cell(actual, f"{actual:,.0f}"),
+        name, cell(flops, f"{flops:.2e}"), cell(planned, _seconds(planned)), cell(actual, _seconds(actual)),
         cell(ratio, f"{ratio:.2f}"),
     )  # fmt: skip
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _table_of(frame: pd.DataFrame) -> Table:
@@ -277,17 +312,24 @@ def _table_of(frame: pd.DataFrame) -> Table:
 
 
 def _runs_line(report: Report) -> str:
-    counts = report.runs["state"].value_counts()
-    seeds = report.runs["seed"].nunique()
-    return f"{len(report.runs)} runs, {seeds} seeds: " + ", ".join(f"{n} {state}" for state, n in counts.items()) + "."
+    runs = report.runs.drop_duplicates("run")  # several cells may be one run
+    counts = ", ".join(f"{n} {state}" for state, n in runs["state"].value_counts().items())
+    cells = f" for {len(report.runs)} cells" if len(runs) < len(report.runs) else ""
+    return f"{len(runs)} runs{cells}, {report.runs['seed'].nunique()} seeds: {counts}."
+
+
+def _diverged_line(report: Report) -> str:
+    cells = report.runs.loc[report.runs["state"] == "diverged", "cell"]
+    return f"Diverged, and so in no mean and no comparison: {', '.join(cells)}." if len(cells) else ""
 
 
 def _teacher_lines(report: Report) -> list[str]:
     """One line per teacher that was trained here: its size and losses, which bound what students can learn from it."""
     lines = []
+    wanted = {e["eval"] for e in report.record["evaluations"]}
     for teacher in report.record["teachers"]:
-        result = read_json(report.workspace / "runs" / teacher["run"] / "result.json")
-        losses = ", ".join(f"{e['split']} loss {e['loss']:.3f}" for e in (result or {}).get("evals", []))
+        result = read_json(report.workspace / "runs" / teacher["run"] / "result.json") or {}
+        losses = ", ".join(f"{e['split']} loss {e['loss']:.3f}" for e in final_evaluations(result, wanted))
         lines.append(f"{teacher['name'].capitalize()}: {losses or 'not finished'} (nats per token).")
     return lines
 

@@ -45,6 +45,7 @@ from pdstudy.losses import (
     Weighted,
     ZLoss,
 )
+from pdstudy.machines import CPU_CORE, H100, Machine
 from pdstudy.mixing import (
     ByConfidence,
     ByEntropy,
@@ -60,7 +61,7 @@ from pdstudy.normal import ConfigError, Problem
 from pdstudy.objective import KD, LM, Sampled, TopPK
 from pdstudy.outputs import Compare, Cost, Curves, SizeLaw, Sweep
 from pdstudy.shapes import Shape, TransformersConfig
-from pdstudy.study import CPU_CORE, H100, Grid, Machine, Study, arm, axis
+from pdstudy.study import Grid, Study, arm, axis
 
 if TYPE_CHECKING:
     from pathlib import Path

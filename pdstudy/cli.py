@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pdstudy.files import Claimed
 from pdstudy.loading import checked_plan
@@ -16,6 +17,9 @@ from pdstudy.normal import ConfigError
 from pdstudy.plan import Plan
 from pdstudy.rundir import Workspace
 from pdstudy.slurm import cli as cluster
+
+if TYPE_CHECKING:
+    from pdstudy.launch import Outcome
 
 EPILOG = """\
 a first study, in five commands:
@@ -78,7 +82,12 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
         "--explain", action="store_true", help="for each run: exists, or which fields differ from the nearest"
     )
     sub = command("run", _run, "make all that a study lacks on this machine; safe to repeat, goes on where it was")
-    sub.add_argument("--slots", type=int, help="worker processes, one thread each (default: the processor's cores)")
+    sub.add_argument(
+        "--slots",
+        type=_positive,
+        metavar="N",
+        help="worker processes, one thread each (default: the processor's cores)",
+    )
     sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, e.g. '*loss=KD*seed=0'")
     sub.add_argument(
         "--steps", type=int, help="try it: this many steps per run, in this process, in a workspace of its own"
@@ -89,7 +98,7 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
     sub.add_argument("--watch", action="store_true", help="show it again and again; sends what a submit kept back")
     sub = command("logs", _logs, "the log of a cell's run (or of its teacher, corpus or logits)", json=False)
     sub.add_argument("cell", help="a pattern over cell names, or: teacher, corpus, logits")
-    sub.add_argument("-n", type=int, default=40, metavar="LINES", help="last lines to show (default 40)")
+    sub.add_argument("-n", type=_positive, default=40, metavar="LINES", help="last lines to show (default 40)")
     sub.add_argument("-f", "--follow", action="store_true", help="go on showing lines as they come (one log)")
     sub = command("results", _results, "one row per cell, failed and diverged ones included")
     sub.add_argument("--csv", type=Path, help="write the full table here")
@@ -107,6 +116,13 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
     sub = command("new", _new, "write a commented study file to start from", study=False, json=False)
     sub.add_argument("name", help="name of the study; the file is studies/NAME.py")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: 1 or more")
+    return number
 
 
 def _workspace(args: argparse.Namespace) -> Workspace:
@@ -136,6 +152,19 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if not args.json:
+        return _carry_out(args)[0]
+    from pdstudy.launch import Outcome
+    from pdstudy.show import print_json
+
+    with contextlib.redirect_stdout(sys.stderr):
+        code, outcome = _carry_out(args)
+    print_json(dataclasses.asdict(outcome or Outcome()))
+    return code
+
+
+def _carry_out(args: argparse.Namespace) -> tuple[int, Outcome | None]:
+    """The exit code, and the outcome where anything was to be made."""
     from pdstudy.launch import run_plan
     from pdstudy.progress import PlainView, view
     from pdstudy.record import write_record
@@ -144,22 +173,18 @@ def _run(args: argparse.Namespace) -> int:
     if args.steps is not None:
         from pdstudy.trial import try_cells
 
-        return try_cells(plan.study, workspace, args.steps)
+        return try_cells(plan.study, workspace, args.steps), None
     todo = plan.todo
     if args.only is None:
         write_record(plan, workspace)
     if not todo:
         print(f"{plan.study.name}: all {len(plan.items)} artifacts exist in {workspace.root}; nothing to do")
-        return 0
-    slots = args.slots or cores()
+        return 0, None
+    slots = cores() if args.slots is None else args.slots
     price = f"{plan.seconds(todo) / 3600:.2g} {plan.study.machine.unit} ({plan.rate_source})"
     print(f"{plan.study.name}: {len(todo)} of {len(plan.items)} artifacts to make, {price}, {slots} slots")
     outcome = run_plan(plan, workspace, slots=slots, view=PlainView() if args.plain or args.json else view())
     labels = {i.key: i.label for i in plan.items}
-    if args.json:
-        from pdstudy.show import print_json
-
-        print_json(dataclasses.asdict(outcome))
     for key, error in outcome.failed.items():
         print(f"failed: {labels[key]}: {error}", file=sys.stderr)
     for key in outcome.diverged:
@@ -168,11 +193,11 @@ def _run(args: argparse.Namespace) -> int:
         print(f"not started, since what they need is missing: {len(outcome.blocked)} artifacts", file=sys.stderr)
     if outcome.stopped:
         print(f"stopped; `pdstudy run {_call(args)}` goes on from here", file=sys.stderr)
-        return 130
+        return 130, outcome
     if outcome.failed or outcome.blocked:
-        return 1
+        return 1, outcome
     print(f"done: {len(outcome.done)} made. next: pdstudy report {_call(args)}")
-    return 0
+    return 0, outcome
 
 
 def cores() -> int:
@@ -223,7 +248,7 @@ def _results(args: argparse.Namespace) -> int:
         frame.to_csv(args.csv, index=False)
         print(f"{len(frame)} rows written to {args.csv}")
     elif args.json:
-        print(frame.to_json(orient="records", indent=1))
+        print(frame.to_json(orient="records", indent=1, double_precision=15))
     else:
         print(summary(frame).to_string(index=False))
     return 0

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from pdstudy.data import Corpus, Slice, View
@@ -106,6 +107,11 @@ class Pretrained:
     def content(self) -> dict[str, str]:
         return {"path": content_hash((self.path,))}
 
+    def check(self) -> Iterator[Problem]:
+        if not (Path(self.path).expanduser() / "config.json").is_file():
+            yield Problem("path", self.path, "a transformers folder, with config.json and weights",
+                          hint=f"from {Path.cwd()}")  # fmt: skip
+
 
 @declared
 class Run:
@@ -167,8 +173,9 @@ class Run:
         for name in ("start", "tokens"):
             value = getattr(self.data, name)
             if value % context:
+                near = max(name == "tokens", round(value / context))
                 yield Problem(f"data.{name}", value, f"a multiple of the context, {context}",
-                              hint=f"nearest: {round(value / context) * context}")  # fmt: skip
+                              hint=f"nearest: {near * context}")  # fmt: skip
         if self.data.split != "train":
             yield Problem("data.split", self.data.split, "'train': validation and test are for evaluation")
         teacher = self.teacher

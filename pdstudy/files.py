@@ -41,7 +41,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file, or None where it is absent."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter below a stray file, such as a .DS_Store
         return None
 
 
@@ -104,7 +104,7 @@ def expand(pattern: str) -> list[Path]:
     """The files that a path, a folder (all below it) or a glob stands for, sorted."""
     path = Path(pattern).expanduser()
     if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.is_file())
+        return sorted(p.resolve() for p in path.rglob("*") if p.is_file())
     if path.is_file():
         return [path.resolve()]
     anchor = Path(path.anchor) if path.is_absolute() else Path()

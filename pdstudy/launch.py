@@ -106,7 +106,8 @@ class _Slot:
         if kill:
             self.process.kill()
         else:
-            self.process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it is gone, and a task that it never read still in the pipe
+                self.process.stdin.close()
         self.process.wait()
 
 
@@ -183,14 +184,17 @@ class _Driver:
         if kind == "end":
             self._ended(slot, item, event["state"])
         elif kind == "claimed":
+            if item.key not in self.not_before:
+                self.view.note(f"{item.label}: {event['error']}; waiting")
             self.not_before[item.key] = time.monotonic() + CLAIM_WAIT_SECONDS
             self.waiting[item.key] = item
-            self.view.note(f"{item.label}: {event['error']}; waiting")
         elif kind == "failed":
             self.outcome.failed[item.key] = f"{event['error']} (log: {event['log']})"
             self.view.end(slot.number, item, "failed", event["error"])
         elif kind == "died":
-            self._died(slot, item, event["code"])
+            code = event["code"]
+            how = f"killed by signal {-code}" if code < 0 else f"left with exit code {code}"
+            self._died(slot, item, f"its worker was {how}", "signal 9 is often the system out of memory")
 
     def _ended(self, slot: _Slot, item: Item, state: str) -> None:
         if state == "done":
@@ -198,16 +202,18 @@ class _Driver:
             self.outcome.done.append(item.key)
         elif state == "diverged":
             self.outcome.diverged.append(item.key)
+        elif not self.outcome.stopped:
+            self._died(slot, item, "its worker was told to stop (signal 15)", "not by pdstudy")
+            return
         self.view.end(slot.number, item, state)
 
-    def _died(self, slot: _Slot, item: Item, code: int) -> None:
-        how = f"killed by signal {-code}" if code < 0 else f"left with exit code {code}"
+    def _died(self, slot: _Slot, item: Item, what: str, hint: str) -> None:
         self.attempts[item.key] = self.attempts.get(item.key, 0) + 1
         if self.attempts[item.key] <= RETRIES:
             self.waiting[item.key] = item
-            self.view.note(f"{item.label}: its worker was {how}; trying again from the newest checkpoint")
+            self.view.note(f"{item.label}: {what}; trying again from the newest checkpoint")
             return
-        error = f"its worker was {how}, {RETRIES + 1} times (signal 9 is often the system out of memory)"
+        error = f"{what}, {RETRIES + 1} times ({hint})"
         if item.kind in ("teacher", "student"):
             RunDir(self.workspace.root / "runs" / item.key).set_status("failed", error=error)
         self.outcome.failed[item.key] = error

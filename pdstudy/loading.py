@@ -9,13 +9,12 @@ import os
 import re
 import sys
 import traceback
-from fnmatch import fnmatch
 from pathlib import Path
 
 from pdstudy.normal import ConfigError, class_named
 from pdstudy.plan import Plan, make_plan
 from pdstudy.rundir import Workspace
-from pdstudy.study import Grid, Study, cell_name, nearest
+from pdstudy.study import Study, nearest
 
 
 def find_study(name: str) -> Path:
@@ -31,6 +30,8 @@ def find_study(name: str) -> Path:
 def load_study(name: str, scale: str | None = None) -> Study:
     """Import a study file and call its `study(scale)`. Raises `ConfigError` with file and line on any error in it."""
     path = find_study(name)
+    if path.suffix != ".py":
+        raise ConfigError(f"{path} is no Python file; a study is a .py file that defines `study(scale)`")
     spec = importlib.util.spec_from_file_location(f"pdstudy_study_{path.stem}", path.resolve())
     assert spec is not None
     assert spec.loader is not None
@@ -96,22 +97,13 @@ def checked_plan(name: str, scale: str | None, workspace: Workspace, only: str |
     Raises `ConfigError` with all of the study's problems at once.
     """
     study = load_study(name, scale)
-    plan = make_plan(study if only is None else _matching(study, only), workspace)
+    plan = make_plan(dataclasses.replace(study, only=only), workspace)
     if plan.problems:
         count = len(plan.problems)
         here = str(Path.cwd()) + os.sep
         lines = "\n".join(f"  {p}".replace(here, "") for p in plan.problems)
         raise ConfigError(f"{find_study(name)} has {count} problem{'s' if count > 1 else ''}:\n{lines}")
+    if not plan.study.cells:
+        names = ", ".join(c.name for c in study.cells[:3])
+        raise ConfigError(f"--only {only!r} matches no cell; cells are named like {names}")
     return plan
-
-
-def _matching(study: Study, only: str) -> Study:
-    names = {(i, s): cell_name(a.labels, s) for i, a in enumerate(study.grid.arms) for s in study.seeds}
-    kept = [key for key, name in names.items() if fnmatch(name, only)]
-    if not kept:
-        raise ConfigError(
-            f"--only {only!r} matches no cell; cells are named like {', '.join(list(names.values())[:3])}"
-        )
-    arms = tuple(study.grid.arms[i] for i in dict.fromkeys(i for i, _ in kept))
-    seeds = tuple(dict.fromkeys(s for _, s in kept))
-    return dataclasses.replace(study, grid=Grid(arms), seeds=seeds)

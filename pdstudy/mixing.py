@@ -118,6 +118,15 @@ Curve: TypeAlias = Steady | LinearMix | CosineMix | PeriodicMix | WSDMix | Until
 Mix: TypeAlias = Curve | OnData
 
 
+def absent(mix: Mix) -> bool:
+    """True where the factor is 0 throughout, so that nothing is distilled: the run is the LM run."""
+    if isinstance(mix, Until):
+        return mix.stop == 0
+    if isinstance(mix, LinearMix | CosineMix):
+        return mix.first == mix.last == 0
+    return isinstance(mix, PeriodicMix) and mix.on == mix.low == 0
+
+
 def decayed(shape: str, u: float) -> float:
     """What is left at the share `u` of a decay to 0: linear 1 - u, cosine, 1 - sqrt(u), exponential 0.5^(10 u)."""
     if shape == "linear":

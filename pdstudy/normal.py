@@ -210,21 +210,32 @@ def _problems_of(value: Any) -> tuple[Problem, ...]:
 
 
 def _search(value: Any) -> Iterator[Problem]:
-    wrong = False
+    wrong = inside = False
     cls: Any = type(value)
     for name, (hint, text) in _hints(cls).items():
         item = getattr(value, name)
         if not _fits(item, hint):
             wrong = True
             yield Problem(name, item, text)
-        elif isinstance(item, tuple):
-            for i, element in enumerate(item):
-                yield from problems(element, f"{name}[{i}]")
         else:
-            yield from problems(item, name)
+            for problem in _of_part(item, name):
+                inside = True
+                yield problem
     check = getattr(value, "check", None)
     if check is not None and not wrong:
-        yield from check()
+        try:
+            yield from check()
+        except (TypeError, ArithmeticError, AttributeError):
+            if not inside:  # else it tripped over a part that is wrong in itself, as was said above
+                raise
+
+
+def _of_part(item: Any, at: str) -> Iterator[Problem]:
+    if isinstance(item, tuple):
+        for i, element in enumerate(item):
+            yield from _of_part(element, f"{at}[{i}]")
+    else:
+        yield from problems(item, at)
 
 
 @functools.cache
@@ -249,7 +260,7 @@ def _fits(value: Any, hint: Any) -> bool:
             return all(_fits(v, args[0]) for v in value)
         return len(value) == len(args) and all(_fits(v, a) for v, a in zip(value, args, strict=True))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint) if isinstance(hint, type) else True

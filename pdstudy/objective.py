@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pdstudy.losses import NLL, AnyTemperature, Divergence, Plain, Renormalise, Rest, Temperature, undefined
-from pdstudy.mixing import ByConfidence, Everywhere, Mix, Steady, TokenRule
+from pdstudy.mixing import ByConfidence, Everywhere, Mix, Steady, TokenRule, absent
 from pdstudy.normal import Problem, declared, neutral
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class KD:
 
     @property
     def needs_teacher(self) -> bool:
-        return self.alpha > 0
+        return self.alpha > 0 and not absent(self.mix)
 
 
 Objective = LM | KD

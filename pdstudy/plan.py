@@ -6,6 +6,7 @@ students. Shared artifacts appear once. Nothing here imports torch, numpy or pan
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,12 +14,12 @@ from typing import Any, Literal
 
 from pdstudy.config import Pretrained, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
-from pdstudy.data import Corpus
+from pdstudy.data import Corpus, Slice
 from pdstudy.files import read_json
-from pdstudy.normal import Problem, decode, differences, fingerprint, hashed_form
+from pdstudy.normal import ConfigError, Problem, decode, differences, fingerprint, hashed_form
 from pdstudy.objective import KD
 from pdstudy.pricing import bytes_per_token, evaluated_tokens, folder_flops, si, sizes
-from pdstudy.rundir import Workspace
+from pdstudy.rundir import Workspace, stored_form
 from pdstudy.study import Cell, Study
 
 Kind = Literal["corpus", "teacher", "logits", "student"]
@@ -113,6 +114,8 @@ class _Builder:
         self.problems: list[Problem] = []
         self.keys: dict[str, str] = {}
         self._corpora: dict[str, Item] = {}
+        self._lengths: dict[str, dict[str, int]] = {}
+        self._too_long: set[tuple[str, Slice]] = set()
         self._teachers: dict[str, Item] = {}
         self._students: dict[str, Item] = {}
         self._cells: dict[str, list[str]] = {}
@@ -152,21 +155,22 @@ class _Builder:
             manifest = read_json(self.workspace.corpus(corpus) / "manifest.json")
             label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
             self._corpora[key] = Item("corpus", key, label, manifest is not None, corpus)
-            if manifest is not None:
-                self._check_lengths(manifest, cell)
+            self._lengths[key] = {} if manifest is None else {s: m["tokens"] for s, m in manifest["splits"].items()}
+        self._check_lengths(self._lengths[key], cell)
         return key
 
-    def _check_lengths(self, manifest: dict[str, Any], cell: Cell) -> None:
-        wanted = [("base run", "data", cell.run.data)]
+    def _check_lengths(self, tokens: dict[str, int], cell: Cell) -> None:
+        """Slices that end beyond a corpus that is there; each is said once."""
+        wanted = [("data", cell.run.data)]
         if isinstance(cell.run.teacher, Run):
-            wanted.append(("teacher", "data", cell.run.teacher.data))
-        wanted += [("evaluation", f"evaluations[{i}].data", e.data) for i, e in enumerate(self.study.evaluations)]
-        for what, name, part in wanted:
-            have = manifest["splits"][part.split]["tokens"]
-            if part.stop + 1 > have:
-                allowed = f"a slice that ends before {have - 1:,}, the corpus's {part.split} tokens"
+            wanted.append(("objective.teacher.data", cell.run.teacher.data))
+        wanted += [(f"evaluations[{i}].data", e.data) for i, e in enumerate(self.study.evaluations)]
+        for name, part in wanted:
+            if part.stop + 1 > tokens.get(part.split, part.stop + 1) and (name, part) not in self._too_long:
+                self._too_long.add((name, part))
+                allowed = f"a slice that ends before {tokens[part.split]:,}, the corpus's {part.split} tokens"
                 found = f"[{part.start:,}, {part.stop:,})"
-                self.problems.append(Problem(f"{what} {name}", found, allowed, cell.file, cell.line))
+                self.problems.append(Problem(name, found, allowed, cell.file, cell.line))
 
     def _teacher(self, teacher: Run, cell: Cell) -> str:
         key = fingerprint(teacher)
@@ -227,16 +231,19 @@ class _Builder:
         return Item("logits", key, label, done, need, needs, forward * tokens, size, "done" if done else "new")
 
     def _find_store(self, spec: StoreSpec, wanted: set[Coverage], sequences: range) -> tuple[Coverage, bool]:
-        """A store that is there and admits all, else the join of what is wanted."""
+        """A store that admits all, best one that holds all, too; else the join of what is wanted."""
         folder = self.workspace.stores(spec)
+        short: Coverage | None = None
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             manifest = read_json(path / "manifest.json")
             if manifest is None:
                 continue
             coverage = decode(manifest["coverage"])
             if all(coverage.admits(w) for w in wanted):
-                return coverage, holds(path, sequences)
-        return join(wanted), False
+                if holds(path, sequences):
+                    return coverage, True
+                short = short or coverage
+        return short or join(wanted), False
 
     def _warn(self, text: str) -> None:
         if len(self.warnings) < 20:
@@ -277,5 +284,8 @@ def _stored_runs(workspace: Workspace) -> tuple[Any, ...]:
     runs = workspace.root / "runs"
     if not runs.is_dir():
         return ()
-    stored = (read_json(p / "config.json") for p in sorted(runs.iterdir()))
-    return tuple(hashed_form(decode(s["run"])) for s in stored if s)
+    forms = []
+    for stored in (read_json(p / "config.json") for p in sorted(runs.iterdir())):
+        with contextlib.suppress(ConfigError):  # a run of texts that have been moved since has nothing to compare
+            forms += [stored_form(stored)] if stored else []
+    return tuple(forms)

@@ -1,6 +1,6 @@
 """The workspace and its run directories. A run directory is the database: nothing is read from logs or names.
 
-config.json       the run's full configuration and the schema version
+config.json       the run's full configuration, its hashed form and the schema version
 provenance.json   commit, versions, machine, threads, attention backend
 status.json       state (queued, running, done, diverged, failed, stopped), step, speed, error
 metrics.jsonl     one row per logged step
@@ -23,7 +23,15 @@ from pdstudy.config import Heldout, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import Corpus
 from pdstudy.files import append_jsonl, read_json, write_json
-from pdstudy.normal import SCHEMA, ConfigError, canonical, decode, encode, fingerprint
+from pdstudy.normal import SCHEMA, ConfigError, decode, encode, fingerprint, hashed_form
+
+
+def stored_form(stored: dict[str, Any]) -> Any:
+    """The hashed form in a config.json, as it was when the run was made.
+
+    Where it was not stored it is made anew, which raises `ConfigError` when texts or a teacher have been moved since.
+    """
+    return stored["hashed"] if "hashed" in stored else hashed_form(normal_form(decode(stored["run"])))
 
 
 def unguarded() -> None:
@@ -61,9 +69,10 @@ class RunDir:
     def create(self, run: Run) -> None:
         """Write the configuration, or compare it with the one that is there. Raises `ConfigError` on a difference."""
         stored = read_json(self.path / "config.json")
+        made = normal_form(run)
         if stored is None:
-            write_json(self.path / "config.json", {"schema": SCHEMA, "run": encode(normal_form(run))})
-        elif canonical(normal_form(decode(stored["run"]))) != canonical(normal_form(run)):
+            write_json(self.path / "config.json", {"schema": SCHEMA, "run": encode(made), "hashed": hashed_form(made)})
+        elif stored_form(stored) != hashed_form(made):
             raise ConfigError(f"{self.path} holds another run than its name says; move it away")
 
     def config(self) -> Run:

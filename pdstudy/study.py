@@ -14,20 +14,24 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pdstudy.config import Heldout, Placement, Run
+from pdstudy.data import View
 from pdstudy.execution import Execution
+from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.normal import Problem, problems
 from pdstudy.outputs import Output
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 def _caller() -> tuple[str, int]:
@@ -101,35 +105,22 @@ def axis(name: str, levels: Mapping[str, Any] | Sequence[Any], *, field: str | N
     Without `field` each level is itself a mapping from dotted fields to values: `{"tuned": {"optimiser.lr": 4e-3}}`.
     """
     file, line = _caller()
-    named = levels if isinstance(levels, Mapping) else {_label(v): v for v in levels}
+    named = levels.items() if isinstance(levels, Mapping) else [(v, v) for v in levels]
     arms = []
-    for label, value in named.items():
+    for label, value in named:
         updates = value if field is None and isinstance(value, Mapping) else {field or name: value}
-        arms.append(Arm({name: label}, tuple(Change(p, v, file, line) for p, v in updates.items())))
+        arms.append(Arm({name: _label(label)}, tuple(Change(p, v, file, line) for p, v in updates.items())))
     return Grid(tuple(arms))
 
 
 def arm(label: str, changes: Mapping[str, Any], *, axis: str = "arm") -> Grid:
     """One explicit arm: `arm("PD*", {"objective": kd, "schedule": wsd})`."""
     file, line = _caller()
-    return Grid((Arm({axis: label}, tuple(Change(p, v, file, line) for p, v in changes.items())),))
+    return Grid((Arm({axis: _label(label)}, tuple(Change(p, v, file, line) for p, v in changes.items())),))
 
 
 def _label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a run is priced on: sustained training FLOP/s of one device (peak times MFU), and its hours' name."""
-
-    name: str
-    flops_per_second: float
-    unit: str = "GPU-hours"
-
-
-CPU_CORE = Machine(name="one CPU core", flops_per_second=2.0e10, unit="core-hours")
-H100 = Machine(name="H100 (989 TFLOP/s bf16 at MFU 0.35)", flops_per_second=0.35 * 989e12)
 
 
 @dataclass(frozen=True)
@@ -159,7 +150,7 @@ class Study:
     `baseline` gives the labels of the arm that every other arm is compared with, matched on all axes it does not
     name, and paired by seed. `evaluations` are made of every run, teachers included. `outputs` are the tables and
     figures wanted. `placement` says how a run is carried out, `executions` what its jobs ask of a cluster, `machine`
-    what it is priced on.
+    what it is priced on. `only` leaves out the cells whose names do not match it.
     """
 
     name: str
@@ -174,6 +165,7 @@ class Study:
     machine: Machine = CPU_CORE
     title: str = ""
     about: str = ""
+    only: str | None = None
     where: tuple[str, int] = field(default_factory=_caller, compare=False)
 
     @cached_property
@@ -184,8 +176,10 @@ class Study:
     def problems(self) -> list[Problem]:
         """Everything that is wrong, each once, with file and line."""
         file, line = self.where
-        found = [dataclasses.replace(p, file=p.file or file, line=p.line or line) for p in self._own_problems()]
-        found += self._expanded[1]
+        own = self._mistyped()
+        found = self._expanded[1] if not own else []
+        own = own or self._own_problems()
+        found = [*(dataclasses.replace(p, file=p.file or file, line=p.line or line) for p in own), *found]
         seen: dict[tuple[Any, ...], Problem] = {}
         for p in found:
             seen.setdefault((p.file, p.line, p.field, repr(p.found), p.allowed), p)
@@ -195,27 +189,52 @@ class Study:
     def _expanded(self) -> tuple[tuple[Cell, ...], list[Problem]]:
         cells: list[Cell] = []
         wrong: list[Problem] = []
+        of_base = {str(p) for p in problems(self.base)}
         for a in self.grid.arms:
             run = self.base
             file, line = self.where
             for change in a.changes:
                 file, line = change.file, change.line
+                if change.path == "seed":
+                    wrong.append(Problem("seed", change.value, "no axis: Study(seeds=...) sets it", file, line))
                 try:
                     run = _replace(run, change.path.split("."), change.value)
                 except _UnknownField as unknown:
                     wrong.append(Problem(change.path, unknown.name, unknown.allowed, file, line, unknown.hint))
-            found = [dataclasses.replace(p, file=file, line=line) for p in problems(run)]
-            wrong += found
+            found = list(problems(run))
+            for p in found:
+                at = self.where if str(p) in of_base else (file, line)
+                wrong.append(dataclasses.replace(p, file=at[0], line=at[1]))
             if not found:
-                cells += [Cell(a.labels, s, dataclasses.replace(run, seed=s), file, line) for s in self.seeds]
+                made = [Cell(a.labels, s, dataclasses.replace(run, seed=s), file, line) for s in self.seeds]
+                cells += [c for c in made if self.only is None or matches(c.name, self.only)]
         return tuple(cells), wrong
+
+    def _mistyped(self) -> list[Problem]:
+        """Fields of a wrong type, with which nothing else can be checked."""
+        one: dict[str, type] = {"name": str, "base": Run, "grid": Grid, "placement": Placement, "machine": Machine, "title": str,
+               "about": str, "baseline": Mapping}  # fmt: skip
+        many: dict[str, Any] = {"seeds": int, "evaluations": Heldout, "outputs": Output, "executions": Execution}
+        wrong = []
+        for name, kind in one.items():
+            if not isinstance(getattr(self, name), kind):
+                wrong.append(Problem(name, getattr(self, name), f"a {kind.__name__}"))
+        for name, kind in many.items():
+            value = getattr(self, name)
+            if not isinstance(value, Sequence) or not all(isinstance(v, kind) for v in value):
+                wrong.append(Problem(name, value, f"a tuple of {getattr(kind, '__name__', kind)}"))
+        return wrong
 
     def _own_problems(self) -> list[Problem]:
         wrong = []
         if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
             wrong.append(Problem("name", self.name, "letters, digits, '-' and '_' (it names a folder)"))
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            wrong.append(Problem("seeds", self.seeds, "one or more different whole numbers"))
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            wrong.append(Problem("seeds", self.seeds, "one or more different whole numbers, 0 or more"))
+        if self.machine.flops_per_second <= 0:
+            wrong.append(Problem("machine.flops_per_second", self.machine.flops_per_second, "above 0"))
+        if not self.grid.arms:
+            wrong.append(Problem("grid", "no arm", "one or more: where(...) may have left none"))
         axes: dict[str, set[str]] = {}
         for a in self.grid.arms:
             for name, label in a.labels.items():
@@ -229,13 +248,16 @@ class Study:
         names = [",".join(f"{k}={v}" for k, v in a.labels.items()) for a in self.grid.arms]
         for twice in sorted(name for name, count in Counter(names).items() if count > 1):
             wrong.append(Problem("grid", twice, "arms with labels of their own; this one occurs more than once"))
-        context = self.base.view.context
+        contexts = {c.run.view.context for c in self.cells}
+        if isinstance(self.base.view, View) and not list(problems(self.base.view)):
+            contexts.add(self.base.view.context)
         for i, evaluation in enumerate(self.evaluations):
-            wrong += problems(evaluation, f"evaluations[{i}]")
-            for part in ("start", "tokens"):
+            faults = list(problems(evaluation, f"evaluations[{i}]"))
+            wrong += faults
+            for part in ("start", "tokens") if not faults else ():
                 value = getattr(evaluation.data, part)
-                if value % max(1, context):
-                    hint = f"nearest: {round(value / context) * context}"
+                for context in sorted(c for c in contexts if value % c):
+                    hint = f"nearest: {max(part == 'tokens', round(value / context)) * context}"
                     allowed = f"a multiple of the context, {context}"
                     wrong.append(Problem(f"evaluations[{i}].data.{part}", value, allowed, hint=hint))
         wrong += problems(self.placement, "placement")
@@ -266,7 +288,12 @@ def _replace(owner: Any, path: list[str], value: Any) -> Any:
     return dataclasses.replace(owner, **{name: new})  # type: ignore[type-var]
 
 
-def nearest(name: str, known: Any) -> str:
+def matches(name: str, pattern: str) -> bool:
+    """Whether a cell's name is the one asked for, or fits the pattern."""
+    return name == pattern or fnmatch(name, pattern)
+
+
+def nearest(name: object, known: Any) -> str:
     """A hint at the known name closest to a wrong one, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(str(name), list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else ""

@@ -31,12 +31,13 @@ def try_cells(study: Study, workspace: Workspace, steps: int) -> int:
         raise ConfigError(f"--steps: found {steps}; allowed: 1 or more")
     apart = Workspace(workspace.root / "try")
     grid = Grid(())
-    for cell in (c for c in study.cells if c.seed == study.seeds[0]):
+    seed = study.cells[0].seed
+    for cell in (c for c in study.cells if c.seed == seed):
         short = shortened(cell.run, steps)
-        fields = {f.name: getattr(short, f.name) for f in dataclasses.fields(short)}
+        fields = {f.name: getattr(short, f.name) for f in dataclasses.fields(short) if f.name != "seed"}
         grid += arm(cell.name, fields, axis="cell")
     final = tuple(dataclasses.replace(e, every_tokens=None) for e in study.evaluations)
-    trial = dataclasses.replace(study, grid=grid, seeds=study.seeds[:1], baseline={}, evaluations=final, outputs=())
+    trial = dataclasses.replace(study, grid=grid, seeds=(seed,), baseline={}, evaluations=final, outputs=(), only=None)
     plan = make_plan(trial, apart)
     if plan.problems:
         raise ConfigError("\n".join(str(p) for p in plan.problems))
@@ -48,7 +49,7 @@ def try_cells(study: Study, workspace: Workspace, steps: int) -> int:
             result = apart.run(item.subject).result() or {}
             losses = ", ".join(f"{e['split']} {e['loss']:.3f}" for e in result.get("evals", []))
             tail = f", {result.get('tokens_per_second', 0):,.0f} tokens/s, loss after {steps} steps: {losses}"
-        name = item.label.removeprefix("cell=").removesuffix(f",seed={study.seeds[0]}")
+        name = item.label.removeprefix("cell=").removesuffix(f",seed={seed}")
         print(f"{item.kind} {name}: {state}{tail}", flush=True)
     print(f"tried in {apart.root}; nothing of it counts as a result of the study")
     return 0

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from analysis.errors import AnalysisError
 from analysis.plot import Plot
 from analysis.style import COLUMN, PAGE, counts_axis, look, panels, plain, styled
 
@@ -32,7 +33,8 @@ def line_grid(
     """Mean over seeds with the range from the lowest to the highest seed, a line per arm, a panel per level of `panel`.
 
     `table` has a row per point of a run. Only values of `x` that every seed of a line has are averaged, so that a run
-    that ended early cannot bend the mean. `best` marks the lowest mean of each line with a ring.
+    that ended early cannot bend the mean. `best` marks the lowest mean of each line with a ring. Raises `AnalysisError`
+    where there is no such point.
     """
     levels = list(dict.fromkeys(table[panel])) if panel else [None]
     arms = list(dict.fromkeys(table[arm]))
@@ -62,14 +64,16 @@ def line_grid(
                 rows.append(pd.DataFrame({"panel": level, **done, "seeds": wide.shape[1]}))
             if level is not None:
                 axis.set_title(plain(level))
+        if not rows:
+            raise AnalysisError("no point has been reached by all of a line's seeds yet")
         if logarithmic:
             x_label = _swept(axes[: len(levels)], np.unique(table[x].to_numpy(dtype=float)), x_label)
         _share(axes[: len(levels)], columns, x_label, y_label)
         for axis in axes[len(levels) :]:
             axis.set_visible(False)
         _legend(figure, axes, arms)
-    data = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
-    seeds = sorted(set(data["seeds"])) if rows else [0]
+    data = pd.concat(rows, ignore_index=True)
+    seeds = sorted(set(data["seeds"]))
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     return Plot(figure, data, f"{caption} Mean over seeds (n = {n}); bands span the lowest and the highest seed.")
 

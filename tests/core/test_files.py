@@ -91,3 +91,22 @@ def test_of_many_who_take_over_one_dead_claim_one_wins(tmp_path: Path) -> None:
 def test_a_pattern_that_matches_nothing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no file matches"):
         content_hash((str(tmp_path / "*.txt"),))
+
+
+def test_a_folder_named_alike_elsewhere_is_other_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives unpack with equal times: the remembered hash of a relative path must not serve another folder."""
+    monkeypatch.setenv("PDSTUDY_CACHE", str(tmp_path / "cache"))
+    found = []
+    for name in ("one", "two"):
+        texts = tmp_path / name / "texts"
+        texts.mkdir(parents=True)
+        (texts / "a.txt").write_text(name)
+        os.utime(texts / "a.txt", ns=(0, 0))
+        monkeypatch.chdir(tmp_path / name)
+        found.append(content_hash(("texts",)))
+    assert found[0] != found[1]
+
+
+def test_a_stray_file_is_no_json_folder(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").write_text("")
+    assert read_json(tmp_path / ".DS_Store" / "config.json") is None

@@ -9,7 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdstudy import BPE, KD, AdamW, Corpus, Cosine, HubDataset, Run, Shape, Slice, TopPK, View
+from pdstudy import (
+    BPE,
+    KD,
+    AdamW,
+    Corpus,
+    Cosine,
+    Coverage,
+    HubDataset,
+    LinearMix,
+    PeriodicMix,
+    Run,
+    Shape,
+    Slice,
+    TopPK,
+    Until,
+    View,
+)
 from pdstudy.config import normal_form
 from pdstudy.normal import _CLASSES as CLASSES
 from pdstudy.normal import ConfigError, canonical, declared, decode, differences, encode, fingerprint, neutral, problems
@@ -161,3 +177,15 @@ def test_content_is_identity_and_paths_are_not(tmp_path) -> None:  # type: ignor
 
 def test_a_sound_run_has_no_problems() -> None:
     assert list(problems(make_run(objective=KD(teacher=make_teacher())))) == []
+
+
+def test_a_mix_that_is_zero_throughout_is_the_lm_run() -> None:
+    for mix in (Until(stop=0), LinearMix(first=0, last=0), PeriodicMix(cycles=2, on=0.0)):
+        assert normal_form(make_run(objective=KD(teacher=make_teacher(), mix=mix))) == normal_form(make_run())
+    assert normal_form(make_run(objective=KD(teacher=make_teacher(), mix=Until(stop=0.5)))).teacher is not None
+
+
+def test_coverages_that_differ_late_have_folders_of_their_own() -> None:
+    labels = [Coverage(p=p, k=20).label for p in (0.95, 1.0, 0.9999999, 0.99999999)]
+    assert labels[:2] == ["p0.95-k20", "p1-k20"]
+    assert len(set(labels)) == 4

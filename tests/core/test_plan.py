@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy import KD, LM, Shape, TopPK, axis
+from pdstudy import BPE, KD, LM, Corpus, LocalFiles, Shape, TopPK, axis
 from pdstudy.config import Pretrained, Run, normal_form
 from pdstudy.coverage import Coverage, join
 from pdstudy.normal import encode
@@ -90,6 +90,52 @@ def test_a_store_with_more_serves_less(tmp_path: Path) -> None:
     assert (item.done, item.subject.coverage.k) == (False, 50)  # type: ignore[union-attr]
     (folder / "shard-000060-000100.json").write_text("{}")
     assert next(i for i in make_plan(study, workspace).items if i.kind == "logits").done
+
+
+def test_of_two_stores_the_one_that_holds_all_is_used(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    kd = KD(teacher=make_teacher(), truncation=TopPK(p=0.9, k=7))
+    study = make_study(grid=axis("loss", {"KD": kd}, field="objective"), baseline={})
+    need = next(i.subject for i in make_plan(study, workspace).items if i.kind == "logits")
+    for coverage, shard in ((Coverage(p=0.9, k=7), "000000-000010"), (Coverage(p=0.95, k=50), "000000-000100")):
+        folder = workspace.store(need.spec, coverage)  # type: ignore[union-attr]
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps({"coverage": encode(coverage)}))
+        (folder / f"shard-{shard}.json").write_text("{}")
+    item = next(i for i in make_plan(study, workspace).items if i.kind == "logits")
+    assert (item.done, item.subject.coverage.k) == (True, 50)  # type: ignore[union-attr]
+
+
+def test_every_cell_is_held_against_a_corpus_that_is_there(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    grid = axis("data", {"short": 6400, "long": 64000, "longer": 128000}, field="data.tokens")
+    study = make_study(grid=grid, baseline={})
+    manifest = workspace.corpus(study.base.corpus) / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"splits": {s: {"tokens": 10_000} for s in ("train", "validation", "test")}}))
+    found = [p.found for p in make_plan(study, workspace).problems]
+    assert found == ["[0, 64,000)", "[0, 128,000)"]
+
+
+def test_a_run_of_text_that_was_moved_is_known_and_hinders_no_explanation(tmp_path: Path) -> None:
+    from pdstudy.plan import explain
+
+    def made(folder: str) -> Run:
+        texts = tmp_path / folder
+        texts.mkdir(exist_ok=True)
+        corpus = Corpus(sources=(LocalFiles(paths=(str(texts / "*.txt"),)),), tokenizer=BPE(vocab=512))
+        return make_run(corpus=corpus)
+
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "a.txt").write_text("text")
+    workspace, run = Workspace(tmp_path / "workspace"), made("old")
+    workspace.run(run).create(run)
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = made("new")
+    assert workspace.run(moved).path == workspace.run(run).path
+    workspace.run(moved).create(moved)
+    plan = make_plan(make_study(base=moved, grid=axis("lr", (1e-3,), field="optimiser.lr"), baseline={}), workspace)
+    assert explain(workspace, plan.items[1]) == [("optimiser.lr", 0.001, 0.004)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,86 @@ def test_what_the_data_cannot_carry_is_said(tmp_path: Path) -> None:
     page = (tmp_path / "report" / "index.html").read_text()
     assert "No law was fitted" in page
     assert "Not shown: no arm shares a finished seed with its baseline yet" in page
+
+
+def test_axes_may_be_called_as_they_like(tmp_path: Path) -> None:
+    for number, name in enumerate(("kd_loss", "test loss", "runs", "p", "seeds", "mean", "flops_x")):
+        root = tmp_path / str(number)
+        losses = {(arm, s): 3.0 + i for i, arm in enumerate(("LM", "KD")) for s in ("0", "1")}
+        record = make_workspace(root, losses, {name: ["LM", "KD"]})
+        record |= {
+            "baseline": {name: "LM"},
+            "outputs": [encode(o) for o in (Curves(lines=name, split="test"), Compare())],
+        }
+        text = build(root, record, root / "report")
+        assert "LM" in text
+        assert "KD" in text
+        effects = Report(root, record).comparison("test")[0].to_frame()
+        assert list(effects["difference"]) == [1.0]
+
+
+def test_an_evaluation_of_another_study_is_not_ours(tmp_path: Path) -> None:
+    losses = {(arm, s): 3.0 for arm in ("LM", "KD") for s in ("0", "1")}
+    record = make_workspace(tmp_path, losses, {"loss": ["LM", "KD"]})
+    path = tmp_path / "runs" / record["cells"][0]["run"] / "result.json"
+    result = json.loads(path.read_text())
+    result["evals"].append(result["evals"][0] | {"eval": "of another study", "loss": 9.0})
+    path.write_text(json.dumps(result))
+    assert set(load_runs(tmp_path, record)["test_loss"]) == {3.0}
+
+
+def page_of(root: Path, record: dict[str, Any], *outputs: Any) -> str:
+    record["outputs"] = [encode(o) for o in outputs]
+    build(root, record, root / "report")
+    return html.unescape((root / "report" / "index.html").read_text())
+
+
+def test_runs_that_an_output_cannot_tell_apart_are_not_mixed(tmp_path: Path) -> None:
+    outputs = (Curves(lines="loss", split="test"), Sweep(x="loss", lines="loss", split="test"))
+    page = page_of(tmp_path, two_arms(tmp_path), *outputs)
+    assert page.count("Not shown: runs that differ in size would be mixed") == 2
+    losses = {(a, w, "0"): 3.0 for a in ("LM", "KD") for w in ("x", "y")}
+    record = make_workspace(tmp_path / "b", losses, {"loss": ["LM", "KD"], "wd": ["x", "y"]})
+    assert "Not shown: runs that differ in wd would be mixed" in page_of(tmp_path / "b", record, SizeLaw(lines="loss"))
+
+
+def test_a_sweep_over_names_or_through_zero(tmp_path: Path) -> None:
+    losses = {(arm, x, s): 3.0 for arm in ("LM", "KD") for x in ("0", "0.5", "1") for s in ("0", "1")}
+    record = make_workspace(tmp_path, losses, {"loss": ["LM", "KD"], "alpha": ["0", "0.5", "1"]})
+    outputs = (Sweep(x="alpha", lines="loss", split="test"), Sweep(x="loss", lines="alpha", split="test"))
+    page = page_of(tmp_path, record, *outputs)
+    assert "a sweep is over an axis whose labels are numbers; loss has 'LM', 'KD'" in page
+    table = pd.read_csv(tmp_path / "report" / "tables" / "1-sweep-1.csv")
+    assert list(table.columns[:2]) == ["loss", "best alpha"]
+
+
+def test_lines_without_a_point_of_all_seeds_are_not_drawn(tmp_path: Path) -> None:
+    record = make_workspace(tmp_path, {("LM", "1", "0"): 3.0, ("LM", "2", "1"): 3.0}, {"loss": ["LM"], "x": ["1", "2"]})
+    assert "no point has been reached by all" in page_of(tmp_path, record, Sweep(x="x", lines="loss", split="test"))
+
+
+def test_costs_of_what_has_run_are_not_held_against_what_has_not(tmp_path: Path) -> None:
+    record = two_arms(tmp_path)
+    shutil.rmtree(tmp_path / "runs" / record["cells"][0]["run"])
+    page_of(tmp_path, record, Cost())
+    table = pd.read_csv(tmp_path / "report" / "tables" / "1-cost-planned-and-actual.csv").set_index("stage")
+    assert np.isnan(table["actual/planned"]["LM 1 (3 runs)"])
+    assert np.isnan(table["actual/planned"]["all"])
+    assert np.isclose(table["actual/planned"]["all that have run"], 3.0 / 1.1)
+
+
+def test_diverged_runs_are_named_where_they_are_missing(tmp_path: Path) -> None:
+    record = two_arms(tmp_path)
+    for cell in record["cells"]:
+        if cell["labels"]["size"] == "4" and cell["labels"]["loss"] == "KD":
+            path = tmp_path / "runs" / cell["run"] / "result.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "diverged", "evals": []}))
+    page = page_of(tmp_path, record, Compare())
+    assert page.count("Diverged, and so in no mean and no comparison: loss=KD,size=4,seed=0") == 2
+    assert "Left out: 4." in page
+
+
+def test_one_run_of_two_cells_is_counted_once(tmp_path: Path) -> None:
+    record = make_workspace(tmp_path, {("LM", "0"): 3.0, ("KD0", "0"): 3.0}, {"loss": ["LM", "KD0"]})
+    record["cells"][1]["run"] = record["cells"][0]["run"]
+    assert "1 runs for 2 cells, 1 seeds: 1 done." in page_of(tmp_path, record, Compare())

@@ -237,3 +237,30 @@ def test_doctor_reads_and_reports(tmp_path: Path) -> None:
     assert findings["torch"]["state"] == "ok"
     assert findings["workspace"]["state"] == "ok"
     assert not (tmp_path / "workspace").exists()
+
+
+@needs_proc
+def test_a_worker_that_was_told_to_stop_goes_on(tmp_path: Path) -> None:
+    """SIGTERM from outside is no end of a run; and with `--json` there is nothing but JSON on standard output."""
+    write_tiny(tmp_path, steps=60)
+    environment = {**os.environ, "PDSTUDY_WORKSPACE": str(tmp_path / "workspace")}
+    words = ["run", "tiny.py", "--slots", "1", "--only", "loss=LM,seed=0", "--json"]
+    driver = subprocess.Popen([*PDSTUDY, *words], cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)  # fmt: skip
+    wait_for(lambda: list((tmp_path / "workspace" / "runs").glob("*/metrics.jsonl")))
+    os.kill(worker_pids(driver.pid)[0], signal.SIGTERM)
+    out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 0, err
+    assert "told to stop (signal 15); trying again" in err
+    outcome = json.loads(out)
+    assert (len(outcome["done"]), outcome["failed"], outcome["blocked"]) == (2, {}, [])
+    assert [p.parent.name for p in (tmp_path / "workspace" / "runs").glob("*/result.json")] == [outcome["done"][1]]
+    again = call(tmp_path, *words)
+    assert json.loads(again.stdout)["done"] == []
+
+
+def test_no_slots_is_refused(finished: Path) -> None:
+    for value in ("0", "-1"):
+        refused = call(finished, "run", "tiny.py", "--slots", value)
+        assert refused.returncode == 2
+        assert "allowed: 1 or more" in refused.stderr

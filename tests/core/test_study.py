@@ -6,9 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy import KD, LM, Compare, Curves, Heldout, Slice, Study, arm, axis
-from pdstudy.loading import load_study
+from pdstudy import (
+    KD,
+    LM,
+    AdamW,
+    Compare,
+    Curves,
+    Heldout,
+    JensenShannon,
+    Machine,
+    Pretrained,
+    Slice,
+    Study,
+    View,
+    Weighted,
+    arm,
+    axis,
+)
+from pdstudy.loading import checked_plan, load_study
 from pdstudy.normal import ConfigError
+from pdstudy.rundir import Workspace
 from tests.core.test_normal import make_run, make_teacher
 
 
@@ -120,3 +137,94 @@ def test_a_file_without_a_study_says_so(tmp_path: Path) -> None:
         load_study(write(tmp_path, "def study(scale='mini'):\n    return 3\n"))
     with pytest.raises(ConfigError, match="no study file"):
         load_study(str(tmp_path / "absent.py"))
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("optimiser.lr", {"base": make_run(optimiser=AdamW(lr=float("nan")))}),
+        ("view.context", {"base": make_run(view=View(context=0))}),
+        ("view.context", {"base": make_run(view=View(context="64"))}),  # type: ignore[arg-type]
+        ("data.tokens", {"base": make_run(data=Slice(tokens="640"))}),  # type: ignore[arg-type]
+        ("evaluations[0].data.tokens", {"evaluations": (Heldout(data=Slice(split="test", tokens="9")),)}),  # type: ignore[arg-type]
+        ("evaluations", {"evaluations": Heldout(data=Slice(split="test", tokens=640))}),
+        ("outputs", {"outputs": (Compare,)}),
+        ("seeds", {"seeds": 3}),
+        ("seeds", {"seeds": (0.5, 1)}),
+        ("seeds", {"seeds": (-1, 1)}),
+        ("baseline", {"baseline": "LM"}),
+        ("base", {"base": None}),
+        ("grid", {"grid": axis("loss", {"LM": LM()}, field="objective").where(lambda a: False), "baseline": {}}),
+        ("machine.flops_per_second", {"machine": Machine(name="none", flops_per_second=0)}),
+    ],
+)
+def test_nonsense_is_a_problem_and_no_traceback(field: str, changes: dict[str, object]) -> None:
+    assert field in [p.field for p in make_study(**changes).problems()]
+
+
+def test_labels_are_text_and_none_is_lost() -> None:
+    grid = axis("lr", {1e-3: 1e-3, 2: 2e-3}, field="optimiser.lr")  # type: ignore[dict-item]
+    assert [a["lr"] for a in grid.arms] == ["0.001", "2"]
+    (problem,) = make_study(grid=grid, baseline={"lr": 1e-3}).problems()
+    assert "did you mean '0.001'?" in str(problem)
+    close = axis("wd", (0.12345671, 0.12345672), field="optimiser.weight_decay")
+    assert [p.field for p in make_study(grid=close, baseline={}).problems()] == ["grid"]
+
+
+def test_the_seed_is_no_axis() -> None:
+    assert {p.field for p in make_study(grid=axis("seed", (5, 6)), baseline={}).problems()} == {"seed"}
+
+
+def test_a_problem_of_the_base_has_the_study_s_line() -> None:
+    study = make_study(base=make_run(optimiser=AdamW(lr=-1)))
+    (problem,) = study.problems()
+    assert (problem.file, problem.line) == study.where
+
+
+def test_a_term_of_a_sum_and_a_teacher_s_folder_are_checked(tmp_path: Path) -> None:
+    loss = Weighted(terms=((1.0, JensenShannon(beta=5)),))
+    levels = {
+        "LM": LM(),
+        "KD": KD(teacher=make_teacher(), loss=loss),
+        "far": KD(teacher=Pretrained(path=str(tmp_path))),
+    }
+    found = [p.field for p in make_study(grid=axis("loss", levels, field="objective")).problems()]
+    assert found == ["objective.loss.terms[0][1].beta", "objective.teacher.path"]
+
+
+def test_evaluations_fit_every_context_of_the_grid() -> None:
+    grid = axis("context", {"64": {}, "128": {"view.context": 128, "tokens_per_step": 1280}})
+    evaluations = (Heldout(data=Slice(split="test", tokens=64)),)
+    (problem,) = make_study(grid=grid, baseline={}, evaluations=evaluations, base=make_run(tokens=12800)).problems()
+    assert problem.field == "evaluations[0].data.tokens"
+    assert "128" in problem.allowed
+
+
+STUDY = """
+from tests.core.test_study import make_study
+def study(scale="mini"):
+    return make_study()
+"""
+
+
+def test_only_chooses_exactly_the_cells_that_match(tmp_path: Path) -> None:
+    path, workspace = write(tmp_path, STUDY), Workspace(tmp_path)
+    for pattern, expected in (
+        ("*KD*seed=0", ["loss=KD,seed=0"]),  # the baseline's arm is not among them
+        ("*[!M],seed=1", ["loss=KD,seed=1"]),
+        ("*L*0", ["loss=LM,seed=0"]),
+        ("*", ["loss=LM,seed=0", "loss=LM,seed=1", "loss=KD,seed=0", "loss=KD,seed=1"]),
+    ):
+        assert [c.name for c in checked_plan(path, None, workspace, pattern).study.cells] == expected
+    with pytest.raises(ConfigError, match="matches no cell"):
+        checked_plan(path, None, workspace, "*XY*")
+    grid = axis("lr", {"1": 1e-3, "2": 2e-3}, field="optimiser.lr")
+    some = make_study(grid=grid, baseline={}, only="*1*")
+    assert [c.name for c in some.cells] == ["lr=1,seed=0", "lr=1,seed=1", "lr=2,seed=1"]
+
+
+def test_what_is_no_python_file_is_no_study(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no study")
+    with pytest.raises(ConfigError, match="no Python file"):
+        load_study(str(notes))
