@@ -145,6 +145,8 @@ def small_multiples(
     names = list(dict.fromkeys(table[axis]))
     with styled():
         figure, axes = panels(PAGE, 2.1, columns=len(names))
+        for ax in axes[1:]:
+            ax.sharey(axes[0])  # before anything is drawn: afterwards it would cut the panels to the first one's range
         for i, (ax, name) in enumerate(zip(axes, names)):
             part = table[table[axis] == name].sort_values(x)
             style = look(i)
@@ -157,7 +159,6 @@ def small_multiples(
             if name in logarithmic:
                 counts_axis(ax)
             ax.set_xlabel(plain(name))
-            ax.sharey(axes[0])
         axes[0].set_ylabel(y_label)
     return Plot(figure, table.reset_index(drop=True), caption)
 

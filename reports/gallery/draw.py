@@ -1,7 +1,7 @@
 """The gallery: every kind of figure and table, drawn from published runs. `python reports/gallery/draw.py DATA OUT`.
 
-DATA is the folder with the published tables (`chinchilla_epoch`, `porian`, `datablations`, ...). Where no public data
-fills a kind (paired seeds of one's own runs), the numbers are simulated and the caption says so.
+DATA is the folder with the published tables (`chinchilla_epoch`, `porian`, `datablations`, ...). Kinds that need paired
+seeds are drawn from our own studies, whose reports lie beside this folder.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import published
+from scipy import stats
 
 from analysis.allocate import allocate
 from analysis.bootstrap import bootstrap
@@ -214,55 +215,62 @@ def paper_section() -> Section:
     )  # fmt: skip
 
 
+OURS = Path(__file__).parents[1]
+"""The reports of our own studies: their runs are beside this folder."""
+
+
 def runs_section(data: Path) -> Section:
-    """Comparisons. The seeds are simulated: no public data set has paired seeds of such arms."""
-    rng = np.random.default_rng(20261124)
-    effects = {
-        "KD α=1": -0.31,
-        "KD α=0.9": -0.29,
-        "KD α=0.5": -0.12,
-        "KD τ=2": 0.11,
-        "KD top-1": 0.012,
-        "LM again": 0.0,
-    }
-    rows, curves = [], []
-    for seed in range(3):
-        base = 4.5 + rng.normal(0, 0.05)
-        for arm, effect in {"LM": 0.0, **effects}.items():
-            end = base + effect + (0.0 if arm in ("LM", "LM again") else rng.normal(0, 0.012))
-            rows.append({"arm": arm, "seed": seed, "test_loss": end})
-            for t in np.linspace(2e5, 4e6, 20):
-                curves.append(
-                    {"arm": arm, "seed": seed, "tokens": t, "loss": end + 1.4 * ((t / 2e5) ** -0.7 - 20**-0.7)}
-                )
-    table, curve = pd.DataFrame(rows), pd.DataFrame(curves)
-    compared = compare(table, metric="test_loss", baseline="LM", margin=0.03)
-    said = " Simulated runs, to show the kind."
-    sweep = [
-        {"axis": axis, "x": x, "value": v, "low": v - 0.03, "high": v + 0.03}
-        for axis, xs, best in (
-            ("α", (0.1, 0.5, 0.9, 1.0), 0.95),
-            ("τ", (0.5, 1, 2, 5), 1.0),
-            ("learning rate", (1e-3, 2e-3, 4e-3, 8e-3), 3e-3),
-        )
-        for x in xs
-        for v in [4.2 + 0.12 * np.log(x / best) ** 2]
-    ]
+    """Learning curves and comparisons: translation runs of others, and our own students with paired seeds."""
     nmt = pd.read_csv(data / "alabdulmohsin_nmt" / "nmt.csv")
     nmt = nmt.rename(columns={"Seen Examples": "tokens", "Loss": "loss", "Model": "arm"}).assign(seed=0)
+    students = pd.read_csv(OURS / "quickstart" / "data" / "runs.csv").rename(
+        columns={"loss": "arm", "test_loss": "test loss"}
+    )
+    curves = pd.read_csv(OURS / "quickstart" / "data" / "evaluations.csv").rename(
+        columns={"loss": "arm", "nats_per_token": "loss"}
+    )
+    curves = curves[(curves["split"] == "validation") & (curves["student"] == "w64")]
+    compared = compare(students, metric="test loss", baseline="LM", within=("student",), margin=0.03)
+    rates = _learning_rates()
+    ours = " Own runs: studies/quickstart.py."
     plots: list[Block] = [
         runs.learning_curves(
             nmt, x_label="training examples", y_label="log perplexity (nats)", markers=True, logarithmic=True
         ),
-        _note(runs.learning_curves(curve[curve["arm"].isin(["LM", "KD α=1", "KD α=0.5", "KD τ=2"])]), said),
-        _note(runs.effects(compared), said),
-        replace(comparison_table(compared), caption=compared.caption() + said),
+        _note(runs.learning_curves(curves), ours + " Student w64."),
+        _note(runs.effects(compared), ours),
+        replace(comparison_table(compared), caption=compared.caption() + ours),
         diagnostics.small_multiples(
-            pd.DataFrame(sweep), y_label="test loss (nats per token)", logarithmic=("τ", "learning rate"),
-            caption="Sweeps with 95 % intervals; filled: lowest." + said,
+            rates, y_label="validation loss (nats per token)", logarithmic=tuple(rates["axis"]),
+            caption="KD students of four sizes against the peak learning rate, mean of 2 seeds, 95 % t intervals "
+            "from the spread pooled over rates; filled: lowest. Own runs: studies/lr.py.",
         ),
     ]  # fmt: skip
     return Section("Runs and comparisons", tuple(plots))
+
+
+def _learning_rates() -> pd.DataFrame:
+    """Mean validation loss of the KD students at each rate, with intervals from the spread pooled over rates."""
+    table = pd.read_csv(OURS / "lr" / "data" / "runs.csv")
+    table = table[table["loss"] == "KD"]
+    rows = []
+    for student, part in table.groupby("student", sort=False):
+        by_rate = part.groupby("lr")["validation_loss"]
+        dof = int((by_rate.size() - 1).sum())
+        pooled = float(np.sqrt((by_rate.var() * (by_rate.size() - 1)).sum() / dof))
+        for rate, values in by_rate:
+            reach = pooled / np.sqrt(len(values)) * float(stats.t.ppf(0.975, dof))
+            mean = float(values.mean())
+            rows.append(
+                {
+                    "axis": f"learning rate, {student}",
+                    "x": rate,
+                    "value": mean,
+                    "low": mean - reach,
+                    "high": mean + reach,
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _note(plot: Plot, text: str) -> Plot:

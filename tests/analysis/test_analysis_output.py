@@ -219,3 +219,19 @@ def test_page_is_self_contained_escaped_and_deterministic(curves: pd.DataFrame, 
     assert len(parser.ids) == len(set(parser.ids))
     assert {link[1:] for link in parser.links} <= set(parser.ids)
     assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(parser.ids)
+
+
+def test_panels_that_share_an_axis_show_all_their_points() -> None:
+    """Sharing after drawing cut every panel to the range of the first."""
+    from analysis.figures.diagnostics import small_multiples
+
+    rows = [
+        {"axis": a, "x": x, "value": v, "low": v - 1, "high": v + 1}
+        for a, v in (("first", 5.0), ("second", 50.0))
+        for x in (1.0, 2.0)
+    ]
+    plot = small_multiples(pd.DataFrame(rows), y_label="loss", caption="")
+    low, high = plot.figure.axes[0].get_ylim()
+    assert low < 4
+    assert high > 51
+    plot.close()
