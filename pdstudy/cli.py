@@ -135,11 +135,6 @@ def _planned(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, W
     return checked_plan(args.study, args.scale, workspace, only), workspace
 
 
-def _call(args: argparse.Namespace) -> str:
-    """How the study was named on the command line."""
-    return args.study if args.scale is None else f"{args.study} --scale {args.scale}"
-
-
 def _plan(args: argparse.Namespace) -> int:
     from pdstudy.show import plan_json, print_json, print_plan
 
@@ -147,7 +142,7 @@ def _plan(args: argparse.Namespace) -> int:
     if args.json:
         print_json(plan_json(plan, workspace, why=args.explain))
     else:
-        print_plan(plan, workspace, why=args.explain, call=_call(args))
+        print_plan(plan, workspace, why=args.explain, call=cluster.called(args))
     return 0
 
 
@@ -192,11 +187,11 @@ def _carry_out(args: argparse.Namespace) -> tuple[int, Outcome | None]:
     if outcome.blocked:
         print(f"not started, since what they need is missing: {len(outcome.blocked)} artifacts", file=sys.stderr)
     if outcome.stopped:
-        print(f"stopped; `pdstudy run {_call(args)}` goes on from here", file=sys.stderr)
+        print(f"stopped; `pdstudy run {cluster.called(args)}` goes on from here", file=sys.stderr)
         return 130, outcome
     if outcome.failed or outcome.blocked:
         return 1, outcome
-    print(f"done: {len(outcome.done)} made. next: pdstudy report {_call(args)}")
+    print(f"done: {len(outcome.done)} made. next: pdstudy report {cluster.called(args)}")
     return 0, outcome
 
 
@@ -209,7 +204,7 @@ def _status(args: argparse.Namespace) -> int:
     from pdstudy.slurm.watch import show, watch
 
     if args.watch:
-        return watch(lambda: _planned(args)[0], _workspace(args))
+        return watch(lambda: _planned(args)[0], _workspace(args), cluster.called(args))
     plan, workspace = _planned(args)
     show(plan, workspace, as_json=args.json)
     return 0
@@ -225,17 +220,18 @@ def _logs(args: argparse.Namespace) -> int:
     if not chosen:
         names = ", ".join(c.name for c in plan.study.cells[:3])
         raise ConfigError(f"no cell matches {args.cell!r}; cells are named like {names}, and: teacher, corpus, logits")
+    if args.follow and len(chosen) > 1:
+        raise ConfigError(f"-f follows one log; {args.cell!r} matches {len(chosen)}")
     for item in chosen:
         log = make_task(plan, item, workspace).log
         print(f"== {item.kind} {item.label} ({log})")
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else ["(nothing was logged)"]
-        print("\n".join(lines[-args.n :]))
-    if args.follow:
-        from pdstudy.slurm.watch import follow
+        text = log.read_bytes() if log.exists() else b""
+        lines = text.decode(errors="replace").splitlines() or ["(nothing was logged)"]
+        print("\n".join(lines[-args.n :]), flush=True)
+        if args.follow:
+            from pdstudy.slurm.watch import follow
 
-        if len(chosen) > 1:
-            raise ConfigError(f"-f follows one log; {args.cell!r} matches {len(chosen)}")
-        follow(make_task(plan, chosen[0], workspace).log)
+            follow(log, len(text))
     return 0
 
 

@@ -16,6 +16,11 @@ Planned = Callable[[argparse.Namespace, str | None], tuple[Plan, Workspace]]
 Where = Callable[[argparse.Namespace], Workspace]
 
 
+def called(args: argparse.Namespace) -> str:
+    """How the study was named on the command line."""
+    return args.study if args.scale is None else f"{args.study} --scale {args.scale}"
+
+
 def add_submit_and_cancel(command: Command, planned: Planned, where: Where) -> None:
     sub = command("submit", _submit, "send all that a study lacks to SLURM and return; safe to repeat")
     sub.set_defaults(planned=planned, where=where)
@@ -67,7 +72,7 @@ def _submit(args: argparse.Namespace) -> int:
     if args.json:
         print_json(outcome_json(outcome))
     else:
-        print_outcome(plan, outcome)
+        print_outcome(plan, outcome, called(args))
     return 1 if outcome.refused else 0
 
 
@@ -81,7 +86,7 @@ def _cancel(args: argparse.Namespace) -> int:
         print_json({"cancelled": cancelled, "sent_by_other_studies": others})
         return 0
     shared = f" ({len(others)} of them sent by other studies)" if others else ""
-    print(f"cancelled the jobs of {len(cancelled)} artifacts{shared}; `pdstudy submit {args.study}` sends them again")
+    print(f"cancelled the jobs of {len(cancelled)} artifacts{shared}; `pdstudy submit {called(args)}` sends them again")
     return 0
 
 

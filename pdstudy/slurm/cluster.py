@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import shlex
@@ -144,7 +145,7 @@ def parameters(array: Array, array_id: str, after: str, study: str, code: Path, 
         "qos": execution.qos,
         "constraint": execution.constraint,
         "gpus_per_node": execution.gpus or None,
-        "mem": execution.memory_gb,
+        "mem": f"{math.ceil(execution.memory_gb * 1024)}M" if execution.memory_gb else None,
         "signal_delay_s": execution.warning_seconds,
         "comment": COMMENT + array_id,
         "dependency": after or None,
@@ -160,20 +161,17 @@ def parameters(array: Array, array_id: str, after: str, study: str, code: Path, 
 
 def sbatch_text(array: Array, after: str, study: str, workspace: Workspace, code: Path, threads: int) -> str:
     """What `send` would give to sbatch, but for the array's id. Needs no SLURM on this machine."""
-    from submitit.slurm.slurm import _convert_mem, _make_sbatch_string
+    from submitit.slurm.slurm import _make_sbatch_string
 
     folder = array_folder(workspace, "ID")
     command = f"{python_command(array)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
     count = len(array.elements)
-    given = parameters(array, "ID", after, study, code, threads)
-    if "mem" in given:
-        given["mem"] = _convert_mem(given["mem"])
     return str(
         _make_sbatch_string(
             command=command,
             folder=folder,
             map_count=count if count > 1 else None,
-            **given,
+            **parameters(array, "ID", after, study, code, threads),
         )
     )
 

@@ -41,7 +41,8 @@ def print_preview(plan: Plan, units: Sequence[Unit], arrays: Sequence[tuple[Arra
         print("nothing to send")
 
 
-def print_outcome(plan: Plan, outcome: Outcome) -> None:
+def print_outcome(plan: Plan, outcome: Outcome, call: str) -> None:
+    """What a submit came to; `call` is how the study was named on the command line."""
     labels = {f"{i.kind}/{i.key}": f"{i.kind} {i.label}" for i in plan.items}
     decision = outcome.decision
     for job, array in outcome.sent[:SHOWN]:
@@ -64,13 +65,13 @@ def print_outcome(plan: Plan, outcome: Outcome) -> None:
         print(f"{len(decision.blocked)} not sent: what they need failed")
     if outcome.kept:
         print(
-            f"{len(outcome.kept)} kept back ({outcome.reason}); `pdstudy submit {plan.study.name}` or "
-            f"`pdstudy status {plan.study.name} --watch` sends them when there is room"
+            f"{len(outcome.kept)} kept back ({outcome.reason}); `pdstudy submit {call}` or "
+            f"`pdstudy status {call} --watch` sends them when there is room"
         )
     if not (outcome.sent or outcome.report or decision.live or outcome.kept or outcome.refused or decision.stay):
         print(f"{plan.study.name}: all {len(plan.items)} artifacts exist; nothing to send")
     elif outcome.sent:
-        print(f"next: pdstudy status {plan.study.name} --watch")
+        print(f"next: pdstudy status {call} --watch")
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

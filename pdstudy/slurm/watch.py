@@ -34,7 +34,7 @@ def show(plan: Plan, workspace: Workspace, *, as_json: bool) -> seeing.Sight | N
     return sight
 
 
-def watch(planned: Callable[[], Plan], workspace: Workspace) -> int:
+def watch(planned: Callable[[], Plan], workspace: Workspace, call: str) -> int:
     """Show a study until nothing of it is queued, running or kept back; send what was kept back when there is room."""
     while True:
         if sys.stdout.isatty():
@@ -50,14 +50,13 @@ def watch(planned: Callable[[], Plan], workspace: Workspace) -> int:
                 print(error)
             else:
                 if outcome is not None and outcome.sent:
-                    print_outcome(plan, outcome)
+                    print_outcome(plan, outcome, call)
         sys.stdout.flush()
         time.sleep(EVERY_SECONDS)
 
 
-def follow(log: Path) -> None:
-    """Print what is added to a log until the user stops it; the log may not exist yet."""
-    position = log.stat().st_size if log.exists() else 0
+def follow(log: Path, position: int) -> None:
+    """Print what a log has from `position` (bytes) on, until the user stops it; the log may not exist yet."""
     while True:
         if log.exists():
             with log.open("rb") as file:

@@ -91,11 +91,18 @@ class Lab:
 
     # --- the user's side
 
-    def call(self, *words: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    @property
+    def environment(self) -> dict[str, str]:
         site = self.site.env if self.site is not None else {}
-        environment = {**os.environ, **site, "PDSTUDY_WORKSPACE": str(self.workspace), "OMP_NUM_THREADS": "1",
-                       "XDG_CONFIG_HOME": str(self.folder / "home")}  # fmt: skip
-        done = subprocess.run([sys.executable, "-m", "pdstudy.cli", *words], cwd=self.folder, env=environment,
+        own = {"PDSTUDY_WORKSPACE": str(self.workspace), "XDG_CONFIG_HOME": str(self.folder / "home")}
+        return {**os.environ, **site, **own, "OMP_NUM_THREADS": "1"}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-m", "pdstudy.cli", *words], cwd=self.folder, env=self.environment,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+
+    def call(self, *words: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([sys.executable, "-m", "pdstudy.cli", *words], cwd=self.folder, env=self.environment,
                               capture_output=True, text=True, timeout=timeout)  # fmt: skip
         assert not check or done.returncode == 0, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr

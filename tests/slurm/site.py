@@ -227,7 +227,7 @@ class Site:
     def kill_node(self, name: str) -> None:
         """The node's daemon, its step daemons and all that they started die at once."""
         pid = self.folder / "run" / f"slurmd.{name}.pid"
-        for victim in [*self._steps_of(name), *([int(pid.read_text())] if pid.exists() else [])]:
+        for victim in [*self._started_by(name), *([int(pid.read_text())] if pid.exists() else [])]:
             _kill(victim)
         pid.unlink(missing_ok=True)
 
@@ -257,38 +257,34 @@ class Site:
         wait_until(lambda: (f"MaxSubmitJobsPU={count}(" in self.ask("scontrol", "show", "assoc_mgr", "flags=qos")) or
                    count < 0, 20, "the controller to hear of the limit")  # fmt: skip
 
-    def processes(self, job: str, node: str | None = None) -> list[int]:
-        """Python processes of a job (raw id), on a node where one is named."""
+    def processes(self, job: str) -> list[int]:
+        """Python processes of a job (raw id)."""
         found = []
         for proc in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (proc / "cmdline").read_bytes().split(b"\0")
-                variables = dict(v.split(b"=", 1) for v in (proc / "environ").read_bytes().split(b"\0") if b"=" in v)
-            except (OSError, ValueError):
-                continue
-            if (
-                variables.get(b"SLURM_JOB_ID") == job.encode()
-                and variables.get(b"SLURM_CONF") == os.fsencode(self.env["SLURM_CONF"])
-                and b"submitit.core._submit" in command
-                and b"python" in command[0]
-                and (node is None or variables.get(b"SLURMD_NODENAME") == node.encode())
-            ):
-                found.append(int(proc.name))
+            variables = _environment(proc)
+            if variables.get(b"SLURM_JOB_ID") == job.encode() and variables.get(b"SLURM_CONF") == self._conf:
+                with contextlib.suppress(OSError):
+                    command = (proc / "cmdline").read_bytes().split(b"\0")
+                    if b"submitit.core._submit" in command and b"python" in command[0]:
+                        found.append(int(proc.name))
         return found
 
-    def _steps_of(self, name: str) -> list[int]:
-        """Step daemons of a node and everything below them."""
-        roots = []
+    def _started_by(self, name: str) -> list[int]:
+        """Step daemons of a node, and all that they started, which alone knows the node's name."""
+        found = []
         for proc in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                text = (proc / "cmdline").read_bytes()
-                environ = (proc / "environ").read_bytes()
-                if text.startswith(b"slurmstepd") or b"slurmstepd" in text[:40]:
-                    spool = f"{self.folder}/spool/{name}".encode()
-                    maps = b"".join(os.fsencode(os.readlink(f)) + b"\n" for f in (proc / "fd").iterdir())
-                    if spool in maps or spool in environ:
-                        roots.append(int(proc.name))
-        return [p for root in roots for p in [root, *_descendants(root)]]
+            variables = _environment(proc)
+            if variables.get(b"SLURMD_NODENAME") == name.encode() and variables.get(b"SLURM_CONF") == self._conf:
+                found.append(int(proc.name))
+                with contextlib.suppress(OSError):
+                    parent = int((proc / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                    if b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes():
+                        found.append(parent)
+        return sorted(set(found))
+
+    @property
+    def _conf(self) -> bytes:
+        return os.fsencode(self.env["SLURM_CONF"])
 
     # --- asking
 
@@ -334,9 +330,10 @@ def _gone(pid: int) -> bool:
         return True
 
 
-def _descendants(pid: int) -> list[int]:
+def _environment(proc: Path) -> dict[bytes, bytes]:
+    """The variables with which a process was started; nothing of one that is gone."""
     try:
-        children = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        pairs = (v.partition(b"=") for v in (proc / "environ").read_bytes().split(b"\0"))
+        return {name: value for name, _, value in pairs}
     except OSError:
-        return []
-    return [p for child in children for p in [child, *_descendants(child)]]
+        return {}

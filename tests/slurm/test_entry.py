@@ -160,6 +160,23 @@ def test_a_snapshot_is_the_code_as_it_was(tmp_path: Path) -> None:
     assert json.loads((folder / "code.json").read_text()) == eval(told[1])
 
 
+def test_a_log_is_followed_from_before_it_exists(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    script = (
+        "import sys; from pathlib import Path; from pdstudy.slurm.watch import follow; follow(Path(sys.argv[1]), 0)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(log)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        for line in ("one\n", "two\n"):
+            with log.open("a") as file:
+                file.write(line)
+            assert process.stdout.readline() == line
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_commands_import_nothing_heavy() -> None:
     modules = "pdstudy.cli, pdstudy.slurm.commands, pdstudy.slurm.watch, pdstudy.slurm.printing, pdstudy.slurm.cleaning"
     script = (

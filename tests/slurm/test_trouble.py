@@ -228,15 +228,16 @@ def test_a_killed_node_is_noticed_and_its_run_goes_on(lab: Lab, site: Site, undi
 
 
 def test_out_of_memory_is_told_and_tried_again_with_more(lab: Lab, undisturbed: Lab) -> None:
-    one_run(lab, undisturbed, "student.memory_gb=0.15")
+    one_run(lab, undisturbed, "student.memory_gb=0.3")
     lab.wait_for_queue()
     row = lab.status()[LM0]
     assert (row["state"], row["cause"]) == ("failed", "oom"), row
     assert lab.submit()["stay"] == {f"student/{row['key']}": "oom"}
     again = lab.submit("--retry", "oom")
-    assert [s["memory_gb"] for s in again["sent"]] == [0.3]
-    lab.call("cancel", "grid.py")
-    lab.wait_for_queue(30)
+    assert [s["memory_gb"] for s in again["sent"]] == [0.6]
+    lab.wait_for_queue()
+    assert causes(lab, LM0) == ["done"]
+    same(lab, undisturbed, LM0)
 
 
 @pytest.mark.slow
