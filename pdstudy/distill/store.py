@@ -100,28 +100,29 @@ class StoreWriter:
 
 
 def open_store(
-    directory: Path, *, spec: StoreSpec, corpus: TokenCorpus, truncation: Truncation, sequences: range
+    directory: Path, *, spec: StoreSpec, corpus: TokenCorpus, wanted: Truncation | Coverage, sequences: range
 ) -> StoreReader:
-    """Open a store for reading `sequences` under `truncation`.
+    """Open a store for reading `sequences`, for a truncation or for all that an objective needs (`coverage.needed`).
 
     Raises `ConfigError`, saying which, where tokenizer, corpus, view, split or teacher are others, the coverage does
-    not admit the truncation, sequences are missing, or a shard is damaged. Content (sha256 of each shard and of the
+    not admit what is wanted, sequences are missing, or a shard is damaged. Content (sha256 of each shard and of the
     tokens under it) is checked when a shard is first read.
     """
     stored = _manifest(directory)
     if stored is None:
         raise ConfigError(f"no logit store at {directory}: it has no manifest.json; `pdstudy run` captures it")
-    for part, wanted in identity(spec, corpus).items():
-        if stored["identity"][part] != wanted:
+    for part, here in identity(spec, corpus).items():
+        if stored["identity"][part] != here:
             raise ConfigError(
                 f"the store {directory} was captured with another {part}: {stored['identity'][part]}, this run has "
-                f"{wanted}; capture one for this run"
+                f"{here}; capture one for this run"
             )
     coverage = decode(stored["coverage"])
-    if not coverage.admits(truncation):
+    if not coverage.admits(wanted):
+        serving = _serving(coverage, wanted)
         raise ConfigError(
-            f"the store {directory} keeps {coverage.label}, which cannot serve {truncation}; capture with a coverage "
-            f"of {join([coverage, truncation]).label}"
+            f"the store {directory} keeps {coverage.label}, which cannot serve {wanted}; capture with a coverage "
+            f"of {serving.label}: {serving}"
         )
     return StoreReader(directory, stored, corpus, spec, sequences)
 
@@ -203,6 +204,14 @@ class StoreReader:
         data, offsets = self._opened[index]
         at = sequence - shard.first
         return self._codec.decode(data[offsets[at] : offsets[at + 1]], self._context, k)
+
+
+def _serving(coverage: Coverage, wanted: Truncation | Coverage) -> Coverage:
+    """What to capture for `wanted`: with what the store serves already, where one store can hold both."""
+    try:
+        return join([coverage, wanted])
+    except ConfigError:
+        return join([wanted])
 
 
 def _manifest(directory: Path) -> dict[str, Any] | None:

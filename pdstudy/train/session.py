@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from pdstudy import provenance
 from pdstudy.config import Heldout, Placement, Run
 from pdstudy.corpus import TokenCorpus
-from pdstudy.coverage import StoreSpec
+from pdstudy.coverage import StoreSpec, needed
 from pdstudy.distill.store import StoreReader, open_store
 from pdstudy.evaluate.heldout import evaluate, sequences_of
 from pdstudy.files import read_json, read_jsonl, truncate_jsonl, write_json, write_jsonl
@@ -270,6 +270,6 @@ def _open_store(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReade
         store,
         spec=StoreSpec(corpus=run.corpus, view=run.view, split=run.data.split, teacher=teacher),
         corpus=corpus,
-        truncation=run.objective.truncation,
+        wanted=needed(run.objective),
         sequences=run.view.sequences(run.data),
     )

@@ -83,7 +83,7 @@ def make_store(declared: Corpus, corpus: TokenCorpus, folder: Path) -> tuple[KD,
     sequences = range(SEQUENCES)
     capture(spec, Coverage(p=1.0, k=50), sequences, corpus=corpus, teacher=teacher, directory=folder / "store")
     truncation = objective.truncation
-    return objective, open_store(folder / "store", spec=spec, corpus=corpus, truncation=truncation, sequences=sequences)
+    return objective, open_store(folder / "store", spec=spec, corpus=corpus, wanted=truncation, sequences=sequences)
 
 
 def ours(

@@ -45,7 +45,7 @@ def test_mean_gold_log_probability_is_the_teacher_s_own_loss(
     store: Path, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
 ) -> None:
     sequences = np.array(SEQUENCES)
-    reader = open_store(store, spec=spec, corpus=corpus, truncation=TopPK(p=0.9, k=5), sequences=SEQUENCES)
+    reader = open_store(store, spec=spec, corpus=corpus, wanted=TopPK(p=0.9, k=5), sequences=SEQUENCES)
     _, _, loss = dense(teacher, corpus, sequences)
     gold = reader.signal(sequences, TopPK(p=0.9, k=5)).gold.double()
     assert -gold.mean().item() == pytest.approx(loss.item(), abs=1e-5)
@@ -59,7 +59,7 @@ def test_entries_and_columns_are_the_dense_teacher_s(
     store: Path, spec: StoreSpec, corpus: TokenCorpus, teacher: Path, cut: TopPK
 ) -> None:
     sequences = np.array([30, 4, 17])
-    signal = open_store(store, spec=spec, corpus=corpus, truncation=cut, sequences=SEQUENCES).signal(sequences, cut)
+    signal = open_store(store, spec=spec, corpus=corpus, wanted=cut, sequences=SEQUENCES).signal(sequences, cut)
     logits, targets, _ = dense(teacher, corpus, sequences)
     log_probs = torch.log_softmax(logits, 1)
     probs = log_probs.exp()
@@ -84,9 +84,7 @@ def test_a_small_tail_keeps_its_digits(tmp_path: Path, spec: StoreSpec, corpus: 
     coverage = Coverage(p=1.0, k=corpus.vocab - 3)
     capture(spec, coverage, range(2), corpus=corpus, teacher=teacher, directory=tmp_path)
     cut = TopPK(p=1.0, k=corpus.vocab - 3)
-    signal = open_store(tmp_path, spec=spec, corpus=corpus, truncation=cut, sequences=range(2)).signal(
-        np.arange(2), cut
-    )
+    signal = open_store(tmp_path, spec=spec, corpus=corpus, wanted=cut, sequences=range(2)).signal(np.arange(2), cut)
     logits, _, _ = dense(teacher, corpus, np.arange(2))
     want = torch.softmax(logits, 1).sort(1).values[:, :3].sum(1)
     assert want.max() < 1e-4
@@ -124,7 +122,7 @@ def test_a_killed_capture_goes_on_where_it_was(
     cut = TopPK(p=0.98, k=40)
     sequences = np.array(SEQUENCES)
     a, b = (
-        open_store(d, spec=spec, corpus=corpus, truncation=cut, sequences=SEQUENCES).signal(sequences, cut)
+        open_store(d, spec=spec, corpus=corpus, wanted=cut, sequences=SEQUENCES).signal(sequences, cut)
         for d in (tmp_path, store)
     )
     assert torch.equal(a.ids, b.ids)

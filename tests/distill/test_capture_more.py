@@ -36,7 +36,7 @@ def rich(tmp_path_factory: pytest.TempPathFactory, spec: StoreSpec, corpus: Toke
 
 
 def signal_of(directory: Path, spec: StoreSpec, corpus: TokenCorpus, truncation: TopPK | Sampled) -> SparseTargets:
-    reader = open_store(directory, spec=spec, corpus=corpus, truncation=truncation, sequences=SEQUENCES)
+    reader = open_store(directory, spec=spec, corpus=corpus, wanted=truncation, sequences=SEQUENCES)
     return reader.signal(np.array(SEQUENCES), truncation)
 
 

@@ -116,19 +116,19 @@ def test_a_coded_store_serves_what_an_exact_one_does(
     for name in ("exact", encoding):
         coverage = Coverage(p=0.98, k=40, encoding=name)
         capture(spec, coverage, range(6), corpus=corpus, teacher=teacher, directory=tmp_path / name)
-        reader = open_store(tmp_path / name, spec=spec, corpus=corpus, truncation=cut, sequences=range(6))
+        reader = open_store(tmp_path / name, spec=spec, corpus=corpus, wanted=cut, sequences=range(6))
         signals[name] = reader.signal(sequences, cut)
     exact, coded = signals["exact"], signals[encoding]
     assert (exact.ids == coded.ids).all(1).float().mean() > 0.95  # p may cut one place sooner or later
     torch.testing.assert_close(coded.gold, exact.gold, rtol=0, atol=6e-4)
     with pytest.raises(ConfigError, match=rf"cannot serve .* coverage of p0\.98-k41-{encoding}"):
-        open_store(tmp_path / encoding, spec=spec, corpus=corpus, truncation=TopPK(p=0.9, k=41), sequences=range(6))
+        open_store(tmp_path / encoding, spec=spec, corpus=corpus, wanted=TopPK(p=0.9, k=41), sequences=range(6))
     (path,) = (tmp_path / encoding).glob("shard-*.json")
     sidecar = json.loads(path.read_text())
     assert 0 < sidecar["added_kl"]["mean"] < BOUND < sidecar["added_kl"]["largest"] * 10
     path.write_text(json.dumps(sidecar | {"added_kl": {"mean": 1e-3, "largest": 1.0}}))
     with pytest.raises(ConfigError, match=r"was coded with an error of 0\.001 nats"):
-        open_store(tmp_path / encoding, spec=spec, corpus=corpus, truncation=cut, sequences=range(6))
+        open_store(tmp_path / encoding, spec=spec, corpus=corpus, wanted=cut, sequences=range(6))
 
 
 def test_a_run_says_whether_its_targets_are_coded() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +15,15 @@ import torch
 
 from pdstudy.config import Pretrained
 from pdstudy.corpus import TokenCorpus
-from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.coverage import Coverage, StoreSpec, needed
 from pdstudy.data import View
 from pdstudy.distill.capture import capture
 from pdstudy.distill.shards import Shard
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store import StoreReader, open_store
+from pdstudy.losses import WTTM, OntoGold, Tail, Temperature
 from pdstudy.normal import ConfigError, decode
-from pdstudy.objective import TopPK
+from pdstudy.objective import KD, Sampled, TopPK
 from tests.distill.conftest import CONTEXT, SEQUENCES
 from tests.distill.teachers import make_teacher
 
@@ -35,7 +38,7 @@ def copied(tmp_path: Path, store: Path) -> Path:
 def opened(
     directory: Path, spec: StoreSpec, corpus: TokenCorpus, cut: TopPK = CUT, sequences: range = SEQUENCES
 ) -> StoreReader:
-    return open_store(directory, spec=spec, corpus=corpus, truncation=cut, sequences=sequences)
+    return open_store(directory, spec=spec, corpus=corpus, wanted=cut, sequences=sequences)
 
 
 def same(a: SparseTargets, b: SparseTargets) -> bool:
@@ -116,6 +119,36 @@ def test_missing_sequences_are_named(store: Path, spec: StoreSpec, corpus: Token
 def test_a_cut_beyond_the_coverage_is_refused(store: Path, spec: StoreSpec, corpus: TokenCorpus, cut: TopPK) -> None:
     with pytest.raises(ConfigError, match=r"keeps p0\.98-k40, which cannot serve .*capture with a coverage of p0"):
         opened(store, spec, corpus, cut)
+
+
+SMALLER = TopPK(p=0.9, k=5)
+LACKING = [
+    ({"truncation": SMALLER, "temperature": Temperature(tau=2.0), "rest": Tail()}, "p0.98-k40-t2: Coverage("),
+    ({"truncation": SMALLER, "temperature": Temperature(tau=0.5), "rest": OntoGold()}, "p0.98-k40-t0.5: Coverage("),
+    ({"truncation": SMALLER, "temperature": WTTM(tau=2.0, over="all")}, "p0.98-k40-t2: Coverage("),
+    ({"truncation": Sampled(draws=12)}, "p0.98-k40-d12: Coverage("),
+    ({"truncation": Sampled(draws=12, exponent=0.5)}, "p0.98-k40-d12e0.5: Coverage("),
+    # One store has one encoding, so that this one needs a store of its own.
+    ({"truncation": SMALLER, "stored": "coded"}, "p0.9-k5-small: Coverage("),
+]
+
+
+@pytest.mark.parametrize(("fields", "capture_this"), LACKING)
+def test_an_objective_whose_tails_draws_or_encoding_are_not_there_is_refused_at_opening(
+    store: Path, spec: StoreSpec, corpus: TokenCorpus, fields: dict[str, Any], capture_this: str
+) -> None:
+    objective = KD(teacher=spec.teacher, **fields)
+    with pytest.raises(ConfigError, match=f"which cannot serve .*coverage of {re.escape(capture_this)}"):
+        open_store(store, spec=spec, corpus=corpus, wanted=needed(objective), sequences=SEQUENCES)
+
+
+def test_an_objective_that_the_store_serves_is_opened(store: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    for objective in (
+        KD(teacher=spec.teacher, truncation=SMALLER, temperature=Temperature(tau=2.0)),
+        KD(teacher=spec.teacher, truncation=SMALLER, rest=Tail()),
+    ):
+        wanted = needed(objective)
+        assert open_store(store, spec=spec, corpus=corpus, wanted=wanted, sequences=SEQUENCES).directory == store
 
 
 @pytest.mark.parametrize("cut", [CUT, TopPK(p=0.7, k=40), TopPK(p=0.98, k=3), TopPK(p=0.2, k=1)])

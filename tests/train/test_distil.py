@@ -13,6 +13,7 @@ from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import Slice
 from pdstudy.distill.capture import capture
 from pdstudy.files import read_jsonl
+from pdstudy.losses import Tail, Temperature
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD, TopPK
 from pdstudy.rundir import RunDir
@@ -75,6 +76,13 @@ def test_a_run_without_its_store_is_refused(distilled: tuple[Run, Path], corpus:
     more = dataclasses.replace(run, objective=dataclasses.replace(run.objective, truncation=TopPK(p=1.0, k=21)))
     with pytest.raises(ConfigError, match="21"):
         train(more, RunDir(tmp_path / "none"), corpus=corpus, store=store, evaluations=())
+    tempered = dataclasses.replace(run.objective, temperature=Temperature(tau=2.0), rest=Tail())
+    with pytest.raises(ConfigError, match="capture with a coverage of p1-k20-t2"):
+        train(
+            dataclasses.replace(run, objective=tempered), RunDir(tmp_path / "none"), corpus=corpus, store=store,
+            evaluations=(),
+        )  # fmt: skip
+    assert not (tmp_path / "none").exists()
     longer = dataclasses.replace(run, data=Slice(tokens=64 * 208))
     with pytest.raises(ConfigError, match="lacks sequences 200 to 207"):
         train(longer, RunDir(tmp_path / "none"), corpus=corpus, store=store, evaluations=())
