@@ -26,6 +26,9 @@ from pdstudy.normal import ConfigError
 
 BINS = 1024
 
+READ = {"bytes", "sha256", "tokens_sha256", "entropy_counts", "added_kl"}
+"""Fields of a sidecar that reading needs; the others are for people."""
+
 
 def entropy_bins(entropy: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """The bin of each entropy (nats): 64 to the nat, the last for all above 16."""
@@ -105,11 +108,14 @@ class Shard:
         path = self.data_file.with_suffix(".json")
         try:
             found = read_json(path)
-            if isinstance(found, dict) and {"bytes", "sha256", "tokens_sha256"} <= set(found):
-                return found
         except ValueError:
-            pass
-        raise _damaged(path, "it is not the JSON of a shard")
+            found = None
+        if not isinstance(found, dict):
+            raise _damaged(path, "it is not the JSON of a shard")
+        lacking = sorted(READ - set(found))
+        if lacking:
+            raise _damaged(path, f"it lacks {', '.join(lacking)}, which this version of pdstudy reads")
+        return found
 
     def check_size(self) -> None:
         """Raises `ConfigError` where the data file is missing or of another size than its sidecar says."""
@@ -121,7 +127,7 @@ class Shard:
 
     def check_error(self) -> None:
         """Raises `ConfigError` where the coding error measured at writing is above what the codec declares."""
-        mean = self.sidecar.get("added_kl", {"mean": 0.0})["mean"]
+        mean = self.sidecar["added_kl"]["mean"]
         if mean > BOUND:
             raise ConfigError(f"{self.data_file} was coded with an error of {mean:.2g} nats per token, above {BOUND:g}")
 

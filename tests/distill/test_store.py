@@ -81,6 +81,16 @@ def test_a_damaged_sidecar_is_refused(copied: Path, spec: StoreSpec, corpus: Tok
         opened(copied, spec, corpus)
 
 
+@pytest.mark.parametrize("field", ["bytes", "sha256", "tokens_sha256", "entropy_counts", "added_kl"])
+def test_a_sidecar_without_a_field_that_is_read_is_refused(
+    copied: Path, spec: StoreSpec, corpus: TokenCorpus, field: str
+) -> None:
+    path = only(copied, ".json")
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != field}))
+    with pytest.raises(ConfigError, match=rf"\.json is damaged: it lacks {field}, which .*delete the shard"):
+        opened(copied, spec, corpus)
+
+
 def test_another_teacher_view_split_corpus_or_tokenizer_is_refused(
     tmp_path: Path, store: Path, spec: StoreSpec, corpus: TokenCorpus
 ) -> None:
