@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck bench-fit bench-head bench-store bench-train clean
+.PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck test-long gallery bench-fit bench-head bench-store bench-train clean
 
 help:
 	@echo "make quickstart   set up, run studies/quickstart.py, write reports/quickstart/index.html"
 	@echo "make test         set up, run the default test suite"
-	@echo "make test-slow, test-slurm, test-published    the marked ones"
+	@echo "make test-slow, test-slurm, test-published    the marked ones (test-slurm starts a real SLURM, as root)"
+	@echo "make test-long                                storms and simulations, an hour and more"
+	@echo "make gallery                                  every kind of figure and table"
 	@echo "make lint, typecheck                          ruff, mypy"
 	@echo "make bench-train, bench-head, bench-store, bench-fit"
 
@@ -30,10 +32,14 @@ test: setup
 	$(BIN)/python -m pytest
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not slurm and not gpu"
 
 test-slurm: setup
 	$(BIN)/python -m pytest -m slurm
+
+test-long: setup
+	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 2000
+	$(BIN)/python -m tests.slurm.storm --storms 5 --cells 6 --seed 1
 
 test-published: setup
 	$(BIN)/python -m pytest -m published
@@ -47,6 +53,10 @@ typecheck: setup
 
 bench-train bench-head bench-store bench-fit: bench-%: setup
 	$(BIN)/python tests/bench/bench_$*.py
+
+# Published tables are read from ../shared/data, where they are kept beside the checkout.
+gallery: setup
+	$(BIN)/python reports/gallery/draw.py ../shared/data reports/gallery
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
