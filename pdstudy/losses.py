@@ -68,8 +68,8 @@ class Adaptive:
     teacher's entropy or the standard deviation of its logits at that token.
 
     For the paper's AdaKD_H and AdaKD_SD (Peng et al. 2024, Table 3), whose mapping is not published: every constant
-    is a parameter. `reference` is a typical x of the corpus (`pdstudy inspect` prints the means of a store), never
-    one of a batch.
+    is a parameter. `reference` is a typical x, in nats, fixed before training and never that of a batch: for example
+    the mean of a store's column, `StoreReader.signal(...).entropy.mean()` or `.std.mean()`.
     """
 
     by: Literal["entropy", "std"]
