@@ -11,6 +11,7 @@ from typing import Literal
 
 from pdstudy.data import Corpus, Slice, View
 from pdstudy.files import content_hash
+from pdstudy.mixing import decayed
 from pdstudy.normal import Problem, declared
 from pdstudy.objective import KD, LM, Objective
 from pdstudy.shapes import Shape, Student
@@ -61,14 +62,17 @@ class Cosine:
 
 @declared
 class WSD:
-    """Warm-up, stable, decay: constant until `decay_tokens` before the end, then down to 0 in the given shape.
+    """Warm-up, stable, decay: constant until `decay_tokens` before the end, then down in the given shape.
 
-    1 - sqrt is the best of the shapes compared by Haegele et al. 2024 (arXiv 2405.18392).
+    With u the share of the decay that is done: 1 - u, half a cosine, 1 - sqrt(u) and 0.5^(10 u), the same as those of
+    `WSDMix`. 1 - sqrt is the best of the shapes compared by Haegele et al. 2024 (arXiv 2405.18392). Exponential is
+    MiniCPM's 0.5^(s / T) (arXiv 2404.06395) with a half-life T of a tenth of the decay: it ends at 1/1024 of the peak,
+    the others at 0. Megatron-LM's shape of that name, 2 x 0.5^u - 1, is another.
     """
 
     warmup_tokens: int
     decay_tokens: int
-    shape: Literal["linear", "cosine", "1-sqrt"] = "1-sqrt"
+    shape: Literal["linear", "cosine", "1-sqrt", "exponential"] = "1-sqrt"
 
     def check(self) -> Iterator[Problem]:
         for name in ("warmup_tokens", "decay_tokens"):
@@ -82,12 +86,7 @@ class WSD:
         start = total - self.decay_tokens
         if tokens < start or self.decay_tokens == 0:
             return 1.0
-        done = (tokens - start) / self.decay_tokens
-        if self.shape == "linear":
-            return 1 - done
-        if self.shape == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * done))
-        return 1 - math.sqrt(done)
+        return decayed(self.shape, (tokens - start) / self.decay_tokens)
 
 
 Schedule = Cosine | WSD

@@ -20,6 +20,7 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.data import Slice
 from pdstudy.evaluate.late import evaluate_export
 from pdstudy.files import read_jsonl
+from pdstudy.mixing import WSDMix
 from pdstudy.normal import ConfigError, fingerprint
 from pdstudy.rundir import RunDir
 from pdstudy.shapes import Shape
@@ -229,6 +230,18 @@ def test_the_learning_rate_wastes_neither_the_first_nor_the_last_step(small_run:
     rates = [learning_rate(run, step) / run.optimiser.lr for step in range(24)]
     assert rates[:5] == pytest.approx([1 / 8, 3 / 8, 5 / 8, 7 / 8, 1])
     assert rates[-9:] == pytest.approx([1, *(x / 16 for x in range(15, 0, -2))])
+
+
+DECAYS = {"linear": [0.5, 0], "cosine": [0.5, 0], "1-sqrt": [1 - 0.5**0.5, 0], "exponential": [1 / 32, 1 / 1024]}
+
+
+@pytest.mark.parametrize("shape", DECAYS)
+def test_the_learning_rate_decays_in_the_declared_shape(shape: Any) -> None:
+    """The same as alpha does under a `WSDMix` of that shape."""
+    schedule, mix = WSD(warmup_tokens=0, decay_tokens=400, shape=shape), WSDMix(decay=0.4, shape=shape)
+    factors = [schedule.factor(tokens, 1000) for tokens in (0, 600, 800, 1000)]
+    assert factors == pytest.approx([1, 1, *DECAYS[shape]], abs=1e-12)
+    assert factors == pytest.approx([mix.factor(x) for x in (0, 0.6, 0.8, 1)], abs=1e-12)
 
 
 def test_fingerprints_of_evaluations_are_what_rows_carry(finished: RunDir, heldout: tuple[Heldout, ...]) -> None:
