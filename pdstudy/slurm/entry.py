@@ -63,6 +63,7 @@ def work(path: str, index: int) -> str:
     with StopSignals() as signals:
         assigned = Assigned.read(Path(path), index)
         os.chdir(assigned.header["cwd"])
+        _export_ranks()
         if len(assigned.parts) == 1:
             code = _unit(assigned, 0, signals)
         else:
@@ -130,7 +131,6 @@ def _attempt(
                 attempt.end("dependency", lacking)
                 print(lacking, file=sys.stderr)
                 return FAILED
-            _export_ranks()
             state = _perform(task, attempt, signals.seen)
     except Exception as error:
         text = traceback.format_exc()

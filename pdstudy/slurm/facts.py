@@ -177,6 +177,8 @@ def _unsaid(state: str | None, *, started: bool, text: str) -> tuple[str, str]:
     if state == "FAILED":
         if started:
             return "killed", "the process was killed"
+        if "could not find submitted jobs" in text:  # the submitting process died before the pickle had its name
+            return "lost", "its job started and found nothing to do"
         last_words = text.strip().splitlines()[-1:] or ["it left no word"]
         return "exception", f"the job failed before its work began: {last_words[0]}"
     return "lost", "the job is gone from the queue, and how it ended is not recorded" if state is None else state

@@ -70,9 +70,12 @@ class Storm:
 
     def accident(self) -> None:
         kind = self.rng.choice(ACCIDENTS)
+        running = self.site.ask("squeue", "-h", "-t", "R", "-o", "%A|%i|%N").splitlines()
+        jobs = [line.split("|") for line in running]
+        # Most accidents hit a node that is at work.
         node = f"n{self.rng.randint(1, self.site.nodes)}"
-        running = self.site.ask("squeue", "-h", "-t", "R", "-o", "%A %i").split("\n")
-        jobs = [line.split() for line in running if line]
+        if jobs and self.rng.random() < 0.8:
+            node = self.rng.choice(jobs)[2]
         if kind == "preempt":
             self.site.ask("sbatch", "-p", "high", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
         elif node in self.broken:
@@ -89,7 +92,7 @@ class Storm:
         elif kind == "controller":
             self.site.restart_controller()
         elif jobs:
-            raw, element = self.rng.choice(jobs)
+            raw, element, _ = self.rng.choice(jobs)
             if kind == "requeue":
                 self.site.works("scontrol", "requeue", element)
             else:

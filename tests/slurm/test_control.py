@@ -94,6 +94,7 @@ def sent(unit: str, job: str) -> list[dict[str, object]]:
         ("FAILED", True, "", "killed"),
         ("FAILED", True, "slurmstepd: error: Step 1.0 exceeded memory limit (2 > 1)", "oom"),
         ("FAILED", False, "bash: line 9: module: command not found", "exception"),
+        ("FAILED", False, "RuntimeError: Waited for 60 seconds but could not find submitted jobs in path", "lost"),
         ("OUT_OF_MEMORY", True, "", "oom"),
         ("TIMEOUT", True, "", "time"),
         ("NODE_FAIL", True, "", "node"),
