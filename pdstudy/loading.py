@@ -57,6 +57,11 @@ def load_study(name: str, scale: str | None = None) -> Study:
 
 def _called(function: object, path: Path, scale: str | None) -> Study:
     assert callable(function)
+    try:
+        inspect.signature(function).bind(*([] if scale is None else [scale]))
+    except TypeError as error:
+        given = "no scale was given (--scale)" if scale is None else f"scale {scale!r} was given"
+        raise ConfigError(f"{path}: {given}, and study{inspect.signature(function)} does not take that") from error
     if scale is None:
         made = function()
     else:

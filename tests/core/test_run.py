@@ -228,6 +228,8 @@ def test_a_trial_leaves_the_study_alone(tmp_path: Path) -> None:
     tried = call(tmp_path, "run", "tiny.py", "--only", "*seed=0", "--steps", "3")
     assert tried.returncode == 0, tried.stderr
     assert "student loss=KD,seed=0: done" in tried.stdout
+    again = call(tmp_path, "run", "tiny.py", "--only", "*seed=0", "--steps", "3")
+    assert again.stdout == tried.stdout
     plan = json.loads(call(tmp_path, "plan", "tiny.py", "--json").stdout)
     assert plan["totals"]["done"] == 0
 

@@ -228,3 +228,10 @@ def test_what_is_no_python_file_is_no_study(tmp_path: Path) -> None:
     notes.write_text("no study")
     with pytest.raises(ConfigError, match="no Python file"):
         load_study(str(notes))
+
+
+def test_a_study_that_needs_a_scale_or_takes_none_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mine\.py: no scale was given \(--scale\), and study\(scale\)"):
+        load_study(write(tmp_path, "def study(scale):\n    return 3\n"))
+    with pytest.raises(ConfigError, match=r"scale 'mini' was given, and study\(\) does not take"):
+        load_study(write(tmp_path, "def study():\n    return 3\n"), "mini")
