@@ -88,7 +88,7 @@ def test_every_rank_and_every_job_has_a_gpu_of_its_own(lab: Lab, site: Site, und
     observe = lab.folder / "observe.sh"
     lab.folder.mkdir()
     observe.write_text(f'echo "$SLURM_NODEID $SLURM_LOCALID $CUDA_VISIBLE_DEVICES" >> {notes}; exec "$@"\n')
-    one_run(lab, undisturbed, "student.gpus=2", f"container=/bin/sh {observe}", steps=20)
+    one_run(lab, undisturbed, "student.gpus=2", f"student.container=/bin/sh {observe}", steps=20)
     lab.wait_for_queue()
     assert provenance(lab)["ranks"] == 2
     devices = {visible.split(",")[int(local)] for _, local, visible in map(str.split, notes.read_text().splitlines())}
@@ -96,7 +96,7 @@ def test_every_rank_and_every_job_has_a_gpu_of_its_own(lab: Lab, site: Site, und
 
     notes.unlink()
     lab.write(steps=21, seeds=(0, 1), losses=("LM",))
-    lab.settings = ["minutes=10", "student.gpus=1", f"container=/bin/sh {observe}"]
+    lab.settings = ["minutes=10", "student.gpus=1", f"student.container=/bin/sh {observe}"]
     lab.submit()
     lab.wait(lambda: notes.exists() and len(notes.read_text().splitlines()) == 2, 60, "two jobs")
     lab.wait_for_queue()
