@@ -212,8 +212,16 @@ class Study:
 
     def _mistyped(self) -> list[Problem]:
         """Fields of a wrong type, with which nothing else can be checked."""
-        one: dict[str, type] = {"name": str, "base": Run, "grid": Grid, "placement": Placement, "machine": Machine, "title": str,
-               "about": str, "baseline": Mapping}  # fmt: skip
+        one: dict[str, type] = {
+            "name": str,
+            "base": Run,
+            "grid": Grid,
+            "placement": Placement,
+            "machine": Machine,
+            "title": str,
+            "about": str,
+            "baseline": Mapping,
+        }
         many: dict[str, Any] = {"seeds": int, "evaluations": Heldout, "outputs": Output, "executions": Execution}
         wrong = []
         for name, kind in one.items():
