@@ -61,6 +61,7 @@ def test_bfloat16_gradients_of_a_student_close_to_its_teacher(name: str, distanc
         assert relative(theirs, reference) > 0.5 * 0.01 / distance
 
 
+@pytest.mark.slow  # compiling takes a minute
 @pytest.mark.parametrize("name", ["full", "tail"])
 def test_the_caller_may_be_compiled(name: str) -> None:
     objective = CLOSE[name]
