@@ -125,7 +125,7 @@ def storm(site: Site, folder: Path, texts: Path, reference: Lab, seed: int, cell
     lab = Lab(folder, texts, site).write(steps=steps, seeds=tuple(range(cells)), losses=("LM",))
     lab.take_from(reference, "corpora")
     lab.settings = ["minutes=10", "student.parallelism=2", "student.warning_seconds=20"]
-    counts = Storm(lab, site, seed).blow(accidents=2 * cells, seconds=540)
+    counts = Storm(lab, site, seed).blow(accidents=2 * cells, seconds=1000)
     expected = reference.outcomes()
     made = lab.outcomes()
     assert len(made) == cells

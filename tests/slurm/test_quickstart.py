@@ -9,7 +9,7 @@ import pytest
 from tests.slurm.lab import Lab
 from tests.slurm.site import Site
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 PART = """
 import dataclasses
@@ -32,8 +32,8 @@ def test_the_quickstart_submitted_is_the_quickstart_run(site: Site, texts: Path,
         lab.folder.mkdir()
         (lab.folder / "grid.py").write_text(text)
     submitted.submit()
-    submitted.wait_for_queue(590)
-    run.call("run", "grid.py", "--slots", "2", timeout=590)
+    submitted.wait_for_queue(1700)
+    run.call("run", "grid.py", "--slots", "2", timeout=1700)
     run.call("report", "grid.py")
     assert set(submitted.states().values()) == {"done"}
     assert len(submitted.outcomes()) == 3
