@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import shlex
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
@@ -187,7 +188,8 @@ def _carry_out(args: argparse.Namespace) -> tuple[int, Outcome | None]:
     if outcome.blocked:
         print(f"not started, since what they need is missing: {len(outcome.blocked)} artifacts", file=sys.stderr)
     if outcome.stopped:
-        print(f"stopped; `pdstudy run {cluster.called(args)}` goes on from here", file=sys.stderr)
+        only = "" if args.only is None else f" --only {shlex.quote(args.only)}"
+        print(f"stopped; `pdstudy run {cluster.called(args)}{only}` goes on from here", file=sys.stderr)
         return 130, outcome
     if outcome.failed or outcome.blocked:
         return 1, outcome

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pdstudy.normal import Problem, declared
 
@@ -89,6 +90,10 @@ class TransformersConfig:
     model_type: str
     settings: tuple[tuple[str, int | float | bool | str], ...] = ()
     vocab: int
+
+    def content(self) -> dict[str, Any]:
+        """Settings are a mapping: in whatever order they are written, it is one model."""
+        return {"settings": tuple(sorted(self.settings))}
 
     def check(self) -> Iterator[Problem]:
         if self.vocab < 1:

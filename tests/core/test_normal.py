@@ -23,6 +23,7 @@ from pdstudy import (
     Shape,
     Slice,
     TopPK,
+    TransformersConfig,
     Until,
     View,
 )
@@ -189,3 +190,10 @@ def test_coverages_that_differ_late_have_folders_of_their_own() -> None:
     labels = [Coverage(p=p, k=20).label for p in (0.95, 1.0, 0.9999999, 0.99999999)]
     assert labels[:2] == ["p0.95-k20", "p1-k20"]
     assert len(set(labels)) == 4
+
+
+def test_the_order_of_settings_is_not_identity() -> None:
+    pairs = (("hidden_size", 64), ("num_hidden_layers", 2))
+    one, other = (TransformersConfig(model_type="gpt2", settings=p, vocab=300) for p in (pairs, pairs[::-1]))
+    assert fingerprint(one) == fingerprint(other)
+    assert fingerprint(one) != fingerprint(dataclasses.replace(one, settings=pairs[:1]))

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import load_evaluations, load_runs, summary
-from analysis.report import Report, build
+from analysis.outputs import Outputs
+from analysis.report import build
 from pdstudy import Compare, Cost, Curves, SizeLaw, Sweep
 from pdstudy.normal import encode
 
@@ -126,7 +127,7 @@ def test_every_output_draws(tmp_path: Path) -> None:
 
 
 def test_the_comparison_finds_the_planted_difference(tmp_path: Path) -> None:
-    comparison, left_out = Report(tmp_path, two_arms(tmp_path)).comparison("test")
+    comparison, left_out = Outputs(tmp_path, two_arms(tmp_path)).comparison("test")
     assert left_out == ""
     assert len(comparison.effects) == 4
     for effect in comparison.effects:
@@ -156,7 +157,7 @@ def test_axes_may_be_called_as_they_like(tmp_path: Path) -> None:
         text = build(root, record, root / "report")
         assert "LM" in text
         assert "KD" in text
-        effects = Report(root, record).comparison("test")[0].to_frame()
+        effects = Outputs(root, record).comparison("test")[0].to_frame()
         assert list(effects["difference"]) == [1.0]
 
 
