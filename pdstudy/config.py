@@ -12,7 +12,7 @@ from typing import Literal
 from pdstudy.data import Corpus, Slice, View
 from pdstudy.files import content_hash
 from pdstudy.mixing import decayed
-from pdstudy.normal import Problem, declared
+from pdstudy.normal import Problem, declared, neutral
 from pdstudy.objective import KD, LM, Objective
 from pdstudy.shapes import Shape, Student
 
@@ -116,8 +116,8 @@ class Pretrained:
 class Run:
     """One training run. Give `steps`, or `tokens` that `tokens_per_step` divides.
 
-    `data` is the slice that the run reads, in an order that depends on `seed` and the step alone; a budget above the
-    slice goes round it again (epochs). `seed` also sets the initial weights.
+    `data` is the slice that the run reads, in an order that depends on `seed` and the step alone, or in the stream's
+    own (`order`); a budget above the slice goes round it again (epochs). `seed` also sets the initial weights.
     """
 
     student: Student
@@ -132,6 +132,7 @@ class Run:
     tokens: int | None = None
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
+    order: Literal["shuffled", "stream"] = neutral("shuffled")
 
     @property
     def num_steps(self) -> int:

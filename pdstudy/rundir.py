@@ -7,6 +7,7 @@ metrics.jsonl     one row per logged step
 evals.jsonl       one row per held-out evaluation
 checkpoints/      step-NNNNNNNN folders, complete or absent
 model/            the export: `AutoModelForCausalLM.from_pretrained` reads it
+models/           step-NNNNNNNN folders of the same kind, of steps for which others asked
 result.json       written last, atomically: its presence is what "done" (or "diverged") means
 """
 
@@ -65,6 +66,10 @@ class RunDir:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    def export(self, step: int) -> Path:
+        """The model after `step` steps (1-based), where `train` was asked for it."""
+        return self.path / "models" / f"step-{step:08d}"
 
     def create(self, run: Run) -> None:
         """Write the configuration, or compare it with the one that is there. Raises `ConfigError` on a difference."""

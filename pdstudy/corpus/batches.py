@@ -40,6 +40,9 @@ def step_sequences(run: Run, step: int) -> npt.NDArray[np.int64]:
     """
     sequences = run.view.sequences(run.data)
     count = run.sequences_per_step
+    if run.order == "stream":
+        places = np.arange(step * count, (step + 1) * count, dtype=np.int64)
+        return sequences.start + places % len(sequences)
     return sequences.start + order(run.seed, len(sequences), step * count, count)
 
 

@@ -56,7 +56,7 @@ def capture(
         raise ConfigError("view.documents: found 'respect'; allowed for a teacher: 'cross'")
     torch.set_num_threads(threads)
     writer = StoreWriter(directory, spec, coverage, corpus, weights_sha256(teacher))
-    parts = [part for missing in writer.missing(sequences) for part in _shards(missing, spec.view.context)]
+    parts = [part for missing in writer.missing(sequences) for part in shards_of(missing, spec.view.context)]
     if not parts:
         return
     dtype = getattr(torch, spec.teacher.dtype) if isinstance(spec.teacher, Pretrained) else torch.float32
@@ -73,7 +73,8 @@ def capture(
         writer.write(part.start, blocks)
 
 
-def _shards(sequences: range, context: int) -> Iterator[range]:
+def shards_of(sequences: range, context: int) -> Iterator[range]:
+    """`sequences` cut at multiples of a full shard's size."""
     size = max(1, SHARD_TOKENS // context)
     at = sequences.start
     while at < sequences.stop:
@@ -95,10 +96,11 @@ def _blocks(
             logits = model(input_ids=inputs, use_cache=False).logits
             for i, sequence in enumerate(wanted.tolist()):
                 # Draws depend on the sequence alone, so that a store is the same however it was captured.
-                yield _block(summarise(logits[i], targets[i], coverage, vocab, seed=sequence))
+                yield block_of(summarise(logits[i], targets[i], coverage, vocab, seed=sequence))
 
 
-def _block(signal: SparseTargets) -> Block:
+def block_of(signal: SparseTargets) -> Block:
+    """What a store keeps of the positions of one sequence."""
     tempered = () if signal.tempered is None else signal.tempered.unbind(1)
     columns = torch.stack([*(getattr(signal, name) for name in COLUMNS), *tempered])
     none = signal.ids[:, :0]

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,12 @@ def write_shard(
     stream: TokenStream,
     context: int,
     seconds: float,
+    beside: Mapping[str, Any],
 ) -> None:
-    """Store `blocks` as the sequences from `first` on; `seconds` is what making them took."""
+    """Store `blocks` as the sequences from `first` on; `seconds` is what making them took.
+
+    `beside` are more fields of the sidecar.
+    """
     stop = first + len(blocks)
     encoded = [codec.encode(block) for block in blocks]
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
@@ -66,6 +70,7 @@ def write_shard(
             "mean_gold": float(columns[GOLD].mean(dtype=np.float64)),
             "seconds": round(seconds, 3),
             "added_kl": error,
+            **beside,
         },
     )
 

@@ -8,8 +8,9 @@ serves every slice, batch size, order and token budget, and every truncation tha
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,13 @@ def codec_of(coverage: Coverage, vocab: int) -> Codec:
 class StoreWriter:
     """Adds shards to the store at `directory`, making it where there is none.
 
-    `weights` is the sha256 of the teacher's weights. Raises `ConfigError` where the folder holds another store.
+    `weights` is the sha256 of the teacher's weights, None where they move. Raises `ConfigError` where the folder holds
+    another store.
     """
 
-    def __init__(self, directory: Path, spec: StoreSpec, coverage: Coverage, corpus: TokenCorpus, weights: str) -> None:
+    def __init__(
+        self, directory: Path, spec: StoreSpec, coverage: Coverage, corpus: TokenCorpus, weights: str | None
+    ) -> None:
         self._since = time.perf_counter()
         self._directory = directory
         self._stream = corpus.stream(spec.split)
@@ -89,13 +93,13 @@ class StoreWriter:
         """The parts of `sequences` that no shard holds yet."""
         return _missing(Shard.all_of(self._directory), sequences)
 
-    def write(self, first: int, blocks: Sequence[Block]) -> None:
-        """Store the sequences from `first` on: one new shard, there whole or not at all.
+    def write(self, first: int, blocks: Sequence[Block], beside: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Store the sequences from `first` on: one new shard, there whole or not at all; `beside`: see `write_shard`.
 
         The time since the last shard (or since this writer was made) is noted as what the shard took.
         """
         now = time.perf_counter()
-        write_shard(self._directory, first, blocks, self._codec, self._stream, self._context, now - self._since)
+        write_shard(self._directory, first, blocks, self._codec, self._stream, self._context, now - self._since, beside)
         self._since = now
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -19,17 +21,34 @@ def summarise(logits: Tensor, targets: Tensor, coverage: Coverage, vocab: int, s
 
     Logits from `vocab` on are padding and count as minus infinity. `seed` decides the draws.
     """
+    uniform = uniforms(seed, len(logits), coverage)
+    return _in_chunks(lambda part: logits[part, :vocab].float(), targets, coverage, vocab, uniform)
+
+
+def summarise_states(
+    states: Tensor, head: Tensor, targets: Tensor, coverage: Coverage, uniform: Tensor
+) -> SparseTargets:
+    """`summarise` of the logits of last hidden states [N, H] under a head [vocab, H], a chunk of them at a time.
+
+    Products are in the type of the states. `uniform` are the `uniforms` of these N positions.
+    """
+    return _in_chunks(lambda part: (states[part] @ head.t()).float(), targets, coverage, len(head), uniform)
+
+
+def uniforms(seed: int, tokens: int, coverage: Coverage) -> Tensor:
+    """The uniform numbers that decide the draws of a sequence, float64 [tokens, draws], on the CPU."""
+    return torch.rand(tokens, coverage.draws, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _in_chunks(
+    logits: Callable[[slice], Tensor], targets: Tensor, coverage: Coverage, vocab: int, uniform: Tensor
+) -> SparseTargets:
     rows = max(1, CHUNK_BYTES // (4 * vocab))
-    generator = torch.Generator().manual_seed(seed)
-    return SparseTargets.concatenate(
-        [
-            _summarise(logits[at : at + rows, :vocab].float(), targets[at : at + rows], coverage, generator)
-            for at in range(0, len(logits), rows)
-        ]
-    )
+    parts = [slice(at, at + rows) for at in range(0, len(targets), rows)]
+    return SparseTargets.concatenate([_summarise(logits(p), targets[p], coverage, uniform[p]) for p in parts])
 
 
-def _summarise(logits: Tensor, targets: Tensor, coverage: Coverage, generator: torch.Generator) -> SparseTargets:
+def _summarise(logits: Tensor, targets: Tensor, coverage: Coverage, uniform: Tensor) -> SparseTargets:
     vocab = logits.shape[1]
     top = logits.amax(1, keepdim=True)
     probs = (logits - top).exp_()
@@ -44,7 +63,7 @@ def _summarise(logits: Tensor, targets: Tensor, coverage: Coverage, generator: t
     gold = log_probs.gather(1, targets[:, None])[:, 0]
     entropy = -torch.linalg.vecdot(probs, log_probs)
     std = torch.linalg.vector_norm(logits - logits.mean(1, keepdim=True), dim=1) / vocab**0.5
-    drawn = _draw(log_probs, probs, coverage, generator) if coverage.draws else (None, None)
+    drawn = _draw(log_probs, probs, coverage, uniform) if coverage.draws else (None, None)
     # Summed over what is outside, not 1 - the inside: a small tail keeps its digits. Unused places repeat the first.
     used = ids.where(mask, ids[:, :1])
     tail = probs.scatter_(1, used, 0).sum(1)
@@ -66,11 +85,11 @@ def _summarise(logits: Tensor, targets: Tensor, coverage: Coverage, generator: t
     )
 
 
-def _draw(log_probs: Tensor, probs: Tensor, coverage: Coverage, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _draw(log_probs: Tensor, probs: Tensor, coverage: Coverage, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Ids [N, draws] drawn with replacement from p^exponent, and p / proposal of each."""
     proposal = probs.double() if coverage.exponent == 1 else (coverage.exponent * log_probs.double()).exp()
     mass = proposal.cumsum(1)
-    uniform = torch.rand(len(probs), coverage.draws, generator=generator, dtype=torch.float64).to(mass.device)
+    uniform = uniform.to(mass.device)
     # The last entry with mass, for a uniform number that rounds to 1.
     ids = torch.searchsorted(mass, uniform * mass[:, -1:], right=True).clamp(max=probs.shape[1] - 1)
     weights = probs.gather(1, ids).double() * mass[:, -1:] / proposal.gather(1, ids)

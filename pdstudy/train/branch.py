@@ -43,8 +43,11 @@ def lasting_steps(run: Run) -> tuple[int, ...]:
     return (step,) if 0 < step < run.num_steps else ()
 
 
-def starting_point(run: Run, relatives: Iterable[RunDir]) -> tuple[RunDir, Path] | None:
-    """The latest checkpoint among `relatives` that lies on the way of `run`, and stays where it is."""
+def starting_point(run: Run, relatives: Iterable[RunDir], limit: float = math.inf) -> tuple[RunDir, Path] | None:
+    """The latest checkpoint among `relatives` that lies on the way of `run`, and stays where it is.
+
+    `limit`: steps after which the run has something of its own to write.
+    """
     found: list[tuple[int, RunDir, Path]] = []
     for relative in relatives:
         theirs = relative.config()
@@ -53,7 +56,7 @@ def starting_point(run: Run, relatives: Iterable[RunDir]) -> tuple[RunDir, Path]
         found += [
             (step_of(path), relative, path)
             for path in whole(relative.checkpoints)
-            if step_of(path) in stays and step_of(path) <= shared
+            if step_of(path) in stays and step_of(path) <= min(shared, limit)
         ]
     if not found:
         return None

@@ -28,12 +28,13 @@ def export(
     run: Run,
     key: str,
     corpus: TokenCorpus,
+    steps: int,
     evals: list[dict[str, Any]],
 ) -> None:
     """Write `folder`, whole or not at all, so that `AutoModelForCausalLM.from_pretrained` gives the trained model.
 
-    `weights` are the full weights on the CPU. Padding rows of the vocabulary are cut off: transformers would give them
-    probability, and the model was trained without.
+    `weights` are the full weights on the CPU, after `steps` steps. Padding rows of the vocabulary are cut off:
+    transformers would give them probability, and the model was trained without.
     """
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -57,7 +58,7 @@ def export(
     for file in partial.iterdir():
         file.chmod(0o644)  # safetensors are written readable by their owner alone
     shutil.copytree(corpus.tokenizer_dir, partial, dirs_exist_ok=True)
-    write_bytes(partial / "README.md", _card(run, key, exported.num_parameters(), evals).encode())
+    write_bytes(partial / "README.md", _card(run, key, steps, exported.num_parameters(), evals).encode())
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 
@@ -68,7 +69,7 @@ def _vocabulary_tables(model: PreTrainedModel) -> list[tuple[str, Tensor]]:
     return [(name, value) for name, value in named if any(value is table for table in tables)]
 
 
-def _card(run: Run, key: str, parameters: int, evals: list[dict[str, Any]]) -> str:
+def _card(run: Run, key: str, steps: int, parameters: int, evals: list[dict[str, Any]]) -> str:
     objective = run.objective
     if isinstance(objective, KD):
         trained = "distilled from a teacher while it was pre-trained"
@@ -90,8 +91,8 @@ tags:
 ---
 # {parameters:,} parameters, {trained}
 
-A research model made by pdstudy, run `{key}`: {trained}{how}. It read {run.num_tokens:,} tokens
-({run.num_steps:,} steps of {run.tokens_per_step:,}, context {run.view.context}), peak learning rate
+A research model made by pdstudy, run `{key}`: {trained}{how}. It read {steps * run.tokens_per_step:,} tokens
+({steps:,} steps of {run.tokens_per_step:,}, context {run.view.context}), peak learning rate
 {run.optimiser.lr:g}, seed {run.seed}.
 
 | held-out split | nats per token | bits per byte | tokens |

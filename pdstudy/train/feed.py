@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -32,7 +33,7 @@ class MicroBatch:
     """One forward pass: `inputs` int64 [B, T], `targets` int64 [B * T] (-100 where ignored), the signal of those rows.
 
     `positions` [B, T] and the boolean `mask` [B, 1, T, T] (true where attention may look) are None where a sequence
-    is plain causal text.
+    is plain causal text. `sequences` int64 [B], on the host, are the absolute indices of the rows.
     """
 
     inputs: Tensor
@@ -40,6 +41,7 @@ class MicroBatch:
     positions: Tensor | None = None
     mask: Tensor | None = None
     signal: SparseTargets | None = None
+    sequences: npt.NDArray[np.int64] | None = None
 
     def to(self, device: torch.device) -> MicroBatch:
         """The same on a device; copies overlap with computation where the source is pinned."""
@@ -144,12 +146,13 @@ def micro_batch(
     """
     inputs = torch.from_numpy(batch.inputs[rows])
     targets = torch.from_numpy(batch.targets[rows]).flatten()
+    numbers = batch.sequences[rows]
     if batch.documents is None:
-        return MicroBatch(inputs, targets, signal=signal)
+        return MicroBatch(inputs, targets, signal=signal, sequences=numbers)
     documents = torch.from_numpy(batch.documents[rows])
     if packed:
-        return MicroBatch(inputs.view(1, -1), targets, positions_within(documents).view(1, -1), signal=signal)
-    return MicroBatch(inputs, targets, positions_within(documents), document_mask(documents), signal)
+        return MicroBatch(inputs.view(1, -1), targets, positions_within(documents).view(1, -1), None, signal, numbers)
+    return MicroBatch(inputs, targets, positions_within(documents), document_mask(documents), signal, numbers)
 
 
 def positions_within(documents: Tensor) -> Tensor:

@@ -18,8 +18,10 @@ from pdstudy.objective import Objective
 from pdstudy.rundir import RunDir
 from pdstudy.train.feed import Feed
 from pdstudy.train.metrics import Diverged
+from pdstudy.train.model import Observer
 from pdstudy.train.optim import clip, learning_rate, set_learning_rate
 from pdstudy.train.parallel import announce_backward
+from pdstudy.train.records import Record, Records, check_passed
 from pdstudy.train.session import Session
 from pdstudy.train.world import World, open_world
 
@@ -42,6 +44,8 @@ def train(
     evaluations: tuple[Heldout, ...],
     placement: Placement = Placement(),  # noqa: B008 (frozen)
     relatives: tuple[RunDir, ...] = (),
+    exports: tuple[int, ...] = (),
+    records: tuple[Record, ...] = (),
     progress: Callable[[str, float], None] = quiet,
     should_stop: Callable[[], bool] = never,
 ) -> str:
@@ -51,16 +55,22 @@ def train(
     all is saved, and calling again continues. Every rank of a run calls this; ranks come from the environment
     (torchrun, submitit), and it is enough that one of them is told to stop. `store` holds the teacher's distributions
     where the objective has a teacher. `relatives` are runs that may begin alike: a new run starts from the latest of
-    their checkpoints that lies on its own way (provenance says so; the result is the same).
+    their checkpoints that lies on its own way (provenance says so; the result is the same). After each step (1-based)
+    of `exports` the model is written to `directory.export(step)`, as the final one is to `directory.model`. `records`
+    are stores that the run fills with its own distributions over the text it learns from.
 
     Raises `ConfigError` on what does not fit together, before anything is trained, and on a disk that cannot be
     written.
     """
     if (finished := directory.result()) is not None:
+        if finished["state"] == "done":
+            check_passed(directory, run.num_steps, exports, Records(run, records, corpus))
         return str(finished["state"])
     try:
         with open_world(replicas=placement.replicas, sharded=run.precision != "float32") as world:
-            session = Session(run, directory, corpus, store, evaluations, placement, progress, relatives, world)
+            session = Session(
+                run, directory, corpus, store, evaluations, placement, progress, relatives, world, exports, records
+            )
             try:
                 return _train(session, should_stop)
             finally:
@@ -80,7 +90,9 @@ def _train(session: Session, should_stop: Callable[[], bool]) -> str:
             for step in range(session.resume(), run.num_steps):
                 alpha = alpha_at(run.objective, step, run.num_steps)
                 rate = learning_rate(run, step)
-                valid, sums = gradients(model, feed, session.world, step, run.objective, alpha, vocab)
+                valid, sums = gradients(
+                    model, feed, session.world, step, run.objective, alpha, vocab, session.records.observer(step)
+                )
                 norm = clip(model, run.optimiser.clip)
                 set_learning_rate(optimiser, rate)
                 optimiser.step()
@@ -97,18 +109,27 @@ def _train(session: Session, should_stop: Callable[[], bool]) -> str:
 
 
 def gradients(
-    model: PreTrainedModel, feed: Feed, world: World, step: int, objective: Objective, alpha: float, vocab: int
+    model: PreTrainedModel,
+    feed: Feed,
+    world: World,
+    step: int,
+    objective: Objective,
+    alpha: float,
+    vocab: int,
+    observe: Observer | None = None,
 ) -> tuple[int, dict[str, Tensor]]:
     """Forward and backward of all of this rank's micro-batches of a step; gradients are summed over ranks by then.
 
     Returns the step's valid tokens over all ranks, and this rank's share of the loss ("loss", nats per token) and
-    sums of its parts ("lm", "kd", nats).
+    sums of its parts ("lm", "kd", nats). `observe` is shown each micro-batch's hidden states.
     """
     valid, micro_batches = feed.step(step)
     sums: dict[str, Tensor] = {}
     for last, batch in micro_batches:
         announce_backward(model, world, last=last)
-        loss, parts = model.distillation_loss(batch, objective=objective, alpha=alpha, divisor=valid, vocab=vocab)
+        loss, parts = model.distillation_loss(
+            batch, objective=objective, alpha=alpha, divisor=valid, vocab=vocab, observe=observe
+        )
         loss.backward()
         for name, value in {"loss": loss.detach(), **parts}.items():
             sums[name] = sums[name] + value if name in sums else value

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from pdstudy.objective import KD, LM
 from pdstudy.shapes import Shape, Student, TransformersConfig
 from pdstudy.train.attention import CAUSAL_SDPA, Attention
 from pdstudy.train.feed import MicroBatch
+
+Observer = Callable[[MicroBatch, Tensor, Tensor], None]
+"""Is shown a micro-batch, its last hidden states [B, T, H], detached, and the head's weight [V, H]."""
 
 
 def transformers_config(student: Student) -> PretrainedConfig:
@@ -115,17 +119,26 @@ def head_weight(model: nn.Module) -> Tensor:
 
 
 def distillation_loss(
-    model: PreTrainedModel, batch: MicroBatch, *, objective: LM | KD, alpha: float, divisor: float, vocab: int
+    model: PreTrainedModel,
+    batch: MicroBatch,
+    *,
+    objective: LM | KD,
+    alpha: float,
+    divisor: float,
+    vocab: int,
+    observe: Observer | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of one micro-batch: its sum over valid tokens of (1 - alpha) L_lm + alpha L_kd, over `divisor`.
 
     `divisor` is the number of valid tokens of the whole step, so that micro-batches and ranks add up to one mean.
     `vocab` is the tokenizer's size; rows of the head above it are padding. Returns the differentiable scalar and
-    detached sums by part ("lm", and "kd" with a signal), in nats.
+    detached sums by part ("lm", and "kd" with a signal), in nats. `observe` sees what the loss is made of.
     """
     hidden = model.base_model(
         input_ids=batch.inputs, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
     ).last_hidden_state
+    if observe is not None:
+        observe(batch, hidden.detach(), head_weight(model))
     return fused_loss(
         hidden.flatten(0, 1), head_weight(model), batch.targets, batch.signal, objective, alpha, divisor, vocab
     )

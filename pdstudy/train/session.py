@@ -13,14 +13,11 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from pdstudy import provenance
 from pdstudy.config import Heldout, Placement, Run
 from pdstudy.corpus import TokenCorpus
-from pdstudy.coverage import StoreSpec, needed
-from pdstudy.distill.store import StoreReader, open_store
-from pdstudy.evaluate.heldout import evaluate, sequences_of
+from pdstudy.evaluate.heldout import evaluate
 from pdstudy.files import read_json, read_jsonl, truncate_jsonl, write_json, write_jsonl
-from pdstudy.normal import ConfigError, fingerprint
-from pdstudy.objective import KD
+from pdstudy.normal import fingerprint
 from pdstudy.rundir import RunDir
-from pdstudy.train import attention
+from pdstudy.train import attention, inputs
 from pdstudy.train import model as models
 from pdstudy.train.branch import lasting_steps, starting_point
 from pdstudy.train.checkpoint import Checkpoints, step_of
@@ -29,11 +26,13 @@ from pdstudy.train.feed import Feed
 from pdstudy.train.metrics import Clock, Diverged, Recorder, peak_flops, peak_memory_bytes
 from pdstudy.train.optim import adamw
 from pdstudy.train.parallel import lay_out
+from pdstudy.train.records import Record, Records, check_passed
 from pdstudy.train.world import World
 
 STATUS_SECONDS = 3.0
 AGREE_EVERY = {"cpu": 1, "cuda": 10}
 """Steps between agreements of the ranks on stopping and saving: hosts of GPUs should run ahead of them."""
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Session:
@@ -50,14 +49,18 @@ class Session:
         progress: Callable[[str, float], None],
         relatives: tuple[RunDir, ...],
         world: World,
+        exports: tuple[int, ...] = (),
+        records: tuple[Record, ...] = (),
     ) -> None:
         self.run, self.directory, self.corpus, self.evaluations = run, directory, corpus, evaluations
         self.placement, self.progress, self.relatives, self.world = placement, progress, relatives, world
-        _check(run, corpus, evaluations)
+        inputs.check(run, corpus, evaluations)
         torch.set_num_threads(placement.threads)
         self.attention = attention.choose(placement.attention, precision=run.precision, device=world.device)
         packed = self.attention == "flash_attention_2"
-        self.feed = Feed(run, corpus, _open_store(run, store, corpus), placement, world, packed=packed)
+        self.exports = exports
+        self.records = Records(run, records, corpus)
+        self.feed = Feed(run, corpus, inputs.store_of(run, store, corpus), placement, world, packed=packed)
         self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(world.device)
         self.parameters = models.parameter_counts(self.model)
         lay_out(self.model, placement, world, run.precision)
@@ -107,13 +110,17 @@ class Session:
             step = trainer["step"]
             self.clock.seconds.update(trainer["seconds"])
             self.recorder.resume(trainer["pending"], step)
+        if step in self.exports and not self.directory.export(step).exists():
+            self._export_step(step)
+        check_passed(self.directory, step, self.exports, self.records)
         self.world.on_main(lambda: self._drop_rows_after(step))
         self._status("running", step)
         return step
 
     def _branch(self) -> str | None:
         """The checkpoint of a relative to start from, its rows made this run's own."""
-        found = starting_point(self.run, self.relatives)
+        limit = min([self.records.first_step, *(s for s in self.exports if not self.directory.export(s).exists())])
+        found = starting_point(self.run, self.relatives, limit)
         if found is None:
             return None
         relative, path = found
@@ -138,6 +145,8 @@ class Session:
             self._status("running", step)
         if step == self.run.num_steps:
             return False
+        if step in self.exports:
+            self._export_step(step)
         for heldout in self.evaluations:
             if heldout.every_tokens is not None and self._crosses(heldout.every_tokens, step):
                 self._evaluate(heldout, step)
@@ -174,6 +183,7 @@ class Session:
         """Save a checkpoint, of a state that is known to be finite. Raises `Diverged` where it is not."""
         self.recorder.drain()
         with self.clock.charge("save"):
+            self.records.flush()
             trainer = {"step": step, "pending": self.recorder.pending, "seconds": dict(self.clock.seconds)}
             self.checkpoints.save(step, trainer, background=background)
         self._last_save = time.monotonic()
@@ -204,16 +214,27 @@ class Session:
         self._save(steps, background=False)
         evals = [self._evaluate(heldout, steps, final=True) for heldout in self.evaluations]
         with self.clock.charge("save"):
-            weights = get_model_state_dict(self.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-            self.world.on_main(lambda: self._export(weights, evals))
+            if steps in self.exports:
+                self._export_step(steps)
+            self._export(self.directory.model, steps, evals)
             self.checkpoints.settle()
         self._finish("done", steps, evals=evals)
         return "done"
 
-    def _export(self, weights: dict[str, Any], evals: list[dict[str, Any]]) -> None:
-        folder, key = self.directory.model, self.directory.key
-        self.directory.guard()
-        export(self.model.config, weights, folder, run=self.run, key=key, corpus=self.corpus, evals=evals)
+    def _export_step(self, step: int) -> None:
+        self.recorder.drain()
+        with self.clock.charge("save"):
+            self._export(self.directory.export(step), step, [])
+
+    def _export(self, folder: Path, step: int, evals: list[dict[str, Any]]) -> None:
+        weights: dict[str, Any] = get_model_state_dict(self.model, options=WHOLE)
+
+        def write() -> None:
+            self.directory.guard()
+            config, key = self.model.config, self.directory.key
+            export(config, weights, folder, run=self.run, key=key, corpus=self.corpus, steps=step, evals=evals)
+
+        self.world.on_main(write)
 
     def _finish(self, state: str, steps: int, *, evals: list[dict[str, Any]], **more: object) -> None:
         if not self.world.main:
@@ -244,32 +265,3 @@ class Session:
             },
         )
         self._status(state, steps)
-
-
-def _check(run: Run, corpus: TokenCorpus, evaluations: tuple[Heldout, ...]) -> None:
-    if run.student.vocab < corpus.vocab:
-        raise ConfigError(f"student.vocab: found {run.student.vocab}; allowed: at least the tokenizer's {corpus.vocab}")
-    length = len(corpus.stream(run.data.split))
-    if run.data.stop + 1 > length:
-        raise ConfigError(
-            f"data: found {run.data.split} [{run.data.start}, {run.data.stop}); allowed: at most {length - 1} "
-            f"predictions, which is what the corpus's {run.data.split} split holds"
-        )
-    for heldout in evaluations:
-        sequences_of(heldout, run.view, corpus)
-
-
-def _open_store(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader | None:
-    teacher = run.teacher
-    if teacher is None:
-        return None
-    assert isinstance(run.objective, KD)
-    if store is None:
-        raise ConfigError("the run distils from a teacher, but no logit store was given")
-    return open_store(
-        store,
-        spec=StoreSpec(corpus=run.corpus, view=run.view, split=run.data.split, teacher=teacher),
-        corpus=corpus,
-        wanted=needed(run.objective),
-        sequences=run.view.sequences(run.data),
-    )

@@ -1,0 +1,44 @@
+"""What a run is given, checked against each other before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pdstudy.config import Heldout, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.coverage import StoreSpec, needed
+from pdstudy.distill.store import StoreReader, open_store
+from pdstudy.evaluate.heldout import sequences_of
+from pdstudy.normal import ConfigError
+from pdstudy.objective import KD
+
+
+def check(run: Run, corpus: TokenCorpus, evaluations: tuple[Heldout, ...]) -> None:
+    """Raises `ConfigError` where the corpus is too short, or the vocabulary too small."""
+    if run.student.vocab < corpus.vocab:
+        raise ConfigError(f"student.vocab: found {run.student.vocab}; allowed: at least the tokenizer's {corpus.vocab}")
+    length = len(corpus.stream(run.data.split))
+    if run.data.stop + 1 > length:
+        raise ConfigError(
+            f"data: found {run.data.split} [{run.data.start}, {run.data.stop}); allowed: at most {length - 1} "
+            f"predictions, which is what the corpus's {run.data.split} split holds"
+        )
+    for heldout in evaluations:
+        sequences_of(heldout, run.view, corpus)
+
+
+def store_of(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader | None:
+    """The store that the run distils from, None where it has no teacher. Raises `ConfigError`: see `open_store`."""
+    teacher = run.teacher
+    if teacher is None:
+        return None
+    assert isinstance(run.objective, KD)
+    if store is None:
+        raise ConfigError("the run distils from a teacher, but no logit store was given")
+    return open_store(
+        store,
+        spec=StoreSpec(corpus=run.corpus, view=run.view, split=run.data.split, teacher=teacher),
+        corpus=corpus,
+        wanted=needed(run.objective),
+        sequences=run.view.sequences(run.data),
+    )
