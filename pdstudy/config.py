@@ -13,8 +13,11 @@ from pdstudy.data import Corpus, Slice, View
 from pdstudy.files import content_hash
 from pdstudy.mixing import decayed
 from pdstudy.normal import Problem, declared, neutral
-from pdstudy.objective import KD, LM, Objective
+from pdstudy.objective import KD, LM, Objective, TopPK
 from pdstudy.shapes import Shape, Student
+
+WHOLE = 4096
+"""The largest vocabulary of which a store may keep whole distributions."""
 
 
 @declared
@@ -154,6 +157,11 @@ class Run:
         return self.num_tokens / self.data.tokens
 
     @property
+    def is_live(self) -> bool:
+        """Whether a teacher runs in the step."""
+        return isinstance(self.objective, KD) and self.teacher is not None and self.objective.stored == "live"
+
+    @property
     def teacher(self) -> Run | Pretrained | None:
         """The teacher whose signal this run uses; None where alpha is 0 throughout."""
         return self.objective.teacher if isinstance(self.objective, KD) and self.objective.needs_teacher else None
@@ -191,9 +199,17 @@ class Run:
                               f"the student's vocabulary, {self.student.vocab}")  # fmt: skip
             if teacher.teacher is not None:
                 yield Problem("objective.teacher.objective", "KD", "LM: a teacher is trained on data alone")
+        yield from self._check_size_of_store()
         tokenizer_vocab = getattr(self.corpus.tokenizer, "vocab", None)
         if tokenizer_vocab is not None and self.student.vocab < tokenizer_vocab:
             yield Problem("student.vocab", self.student.vocab, f"at least the tokenizer's {tokenizer_vocab}")
+
+    def _check_size_of_store(self) -> Iterator[Problem]:
+        if not isinstance(self.objective, KD) or self.teacher is None or self.student.vocab <= WHOLE:
+            return
+        if self.objective.truncation == TopPK(p=1, k=None) and self.objective.stored != "live":
+            yield Problem("objective.truncation", self.objective.truncation, "a cut, or stored='live'",
+                          hint=f"a store would keep {self.student.vocab:,} entries per token")  # fmt: skip
 
 
 @declared

@@ -78,7 +78,7 @@ def needed(objective: KD) -> Coverage:
     tail = isinstance(objective.rest, Tail | Plain | OntoGold) and isinstance(temperature, Temperature)
     tau = temperature.tau if isinstance(temperature, Temperature | WTTM) else 1.0
     taus = (float(tau),) if (everything or tail) and tau != 1 else ()
-    encoding: Literal["exact", "small"] = "exact" if objective.stored == "exact" else "small"
+    encoding: Literal["exact", "small"] = "small" if objective.stored == "coded" else "exact"
     return Coverage(p=cut.p, k=cut.k, taus=taus, draws=cut.draws, exponent=cut.exponent, encoding=encoding)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pdstudy.losses import NLL, AnyTemperature, Divergence, Plain, Renormalise, Rest, Temperature, undefined
-from pdstudy.mixing import ByConfidence, Everywhere, Mix, Steady, TokenRule, absent
+from pdstudy.mixing import ByConfidence, Everywhere, Mix, Routed, Steady, TokenRule, absent
 from pdstudy.normal import Problem, declared, neutral
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ class KD:
     mass that the truncation drops; `mix` moves alpha over training, `tokens` weighs it from token to token.
 
     `stored` says whether the store keeps float32 or coded values: a third of the bytes, at an error that it knows, far
-    below that of a truncation, but another number in every target.
+    below that of a truncation, but another number in every target. "live" is no store: the teacher is loaded once and
+    runs, without gradients, on each micro-batch, its head applied to a chunk of positions at a time. Every run then
+    pays for the teacher's forward; truncation TopPK(p=1, k=None), the whole distribution, is for it.
     """
 
     teacher: Run | Pretrained
@@ -82,12 +84,15 @@ class KD:
     rest: Rest = neutral(Renormalise())
     mix: Mix = neutral(Steady())
     tokens: TokenRule = neutral(Everywhere())
-    stored: Literal["exact", "coded"] = neutral("exact")
+    stored: Literal["exact", "coded", "live"] = neutral("exact")
 
     def check(self) -> Iterator[Problem]:
         if not 0 <= self.alpha <= 1:
             yield Problem("alpha", self.alpha, "0 to 1")
         yield from undefined(self.rest, self.temperature, self.loss)
+        if self.stored == "live" and isinstance(self.tokens, Routed):
+            yield Problem("tokens", self.tokens, "no Routed with stored='live'",
+                          hint="its threshold is a quantile of the slice, which only a store knows")  # fmt: skip
         if isinstance(self.truncation, Sampled):
             yield from self._check_sampled(self.truncation)
 
@@ -99,8 +104,8 @@ class KD:
             yield Problem("loss", self.loss, "NLL() with Sampled", hint=hint)
         if not isinstance(self.rest, Renormalise | Plain):
             yield Problem("rest", self.rest, "Renormalise() or Plain() with Sampled: draws leave no rest")
-        if truncation.exponent != 1 and self.stored != "exact":
-            yield Problem("stored", self.stored, "'exact' with draws of another exponent than 1")
+        if truncation.exponent != 1 and self.stored == "coded":
+            yield Problem("stored", self.stored, "'exact' or 'live' with draws of another exponent than 1")
         if isinstance(self.tokens, ByConfidence):
             yield Problem("tokens", self.tokens, "ByEntropy or Routed with Sampled, which keeps no ranks")
 

@@ -18,7 +18,7 @@ from pdstudy.data import Corpus, Slice
 from pdstudy.files import read_json
 from pdstudy.normal import ConfigError, Problem, decode, differences, fingerprint, hashed_form
 from pdstudy.objective import KD
-from pdstudy.pricing import bytes_per_token, evaluated_tokens, folder_flops, si, sizes
+from pdstudy.pricing import bytes_per_token, evaluated_tokens, live_flops, si, sizes, teacher_flops
 from pdstudy.rundir import Workspace, stored_form
 from pdstudy.study import Cell, Study
 
@@ -136,7 +136,8 @@ class _Builder:
         if teacher is not None:
             if isinstance(teacher, Run):
                 needs.append(self._teacher(teacher, cell))
-            needs.append(self._use_store(run, teacher))
+            if not run.is_live:
+                needs.append(self._use_store(run, teacher))
         if run.epochs > 1.001:
             self._warn(f"{cell.name}: {run.epochs:.2f} epochs over its slice of {run.data.tokens:,} tokens")
         self._students[key] = self._run_item("student", key, cell.name, run, tuple(needs))
@@ -182,7 +183,8 @@ class _Builder:
     def _run_item(self, kind: Kind, key: str, label: str, run: Run, needs: tuple[str, ...]) -> Item:
         _, total, forward = sizes(run)
         evaluations = self.study.evaluations
-        flops, state, done = 3 * forward * run.num_tokens, "new", False
+        training = (3 * forward + live_flops(run)) * run.num_tokens
+        flops, state, done = training, "new", False
         if key in self._existing:
             directory = self.workspace.run(run)
             result = directory.result()
@@ -197,7 +199,7 @@ class _Builder:
             done = state == "done" or (state == "diverged" and kind == "student")
         if done:
             evaluations = self.study.evaluations
-            flops = 3 * forward * run.num_tokens
+            flops = training
         flops += forward * sum(evaluated_tokens(e, run) for e in evaluations)
         return Item(kind, key, label, done, run, needs, flops, 16.0 * total, state)
 
@@ -224,7 +226,7 @@ class _Builder:
         key = f"{fingerprint(spec)}/{coverage.label}"
         need = StoreNeed(spec, coverage, sequences)
         tokens = len(sequences) * spec.view.context
-        forward = sizes(spec.teacher)[2] if isinstance(spec.teacher, Run) else folder_flops(spec.teacher)
+        forward = teacher_flops(spec.teacher)
         label = f"{coverage.label}, {si(tokens)} tokens"
         needs = (fingerprint(spec.corpus), *(sorted(teachers) if isinstance(spec.teacher, Run) else ()))
         size = tokens * bytes_per_token(coverage, spec.corpus)

@@ -47,6 +47,16 @@ def _shape_sizes(student: Any, context: int) -> tuple[int, int, float]:
     return int(numbers["non_embedding"]), int(total), numbers["forward_flops"]
 
 
+def teacher_flops(teacher: Run | Pretrained) -> float:
+    """Forward FLOPs per token."""
+    return sizes(teacher)[2] if isinstance(teacher, Run) else folder_flops(teacher)
+
+
+def live_flops(run: Run) -> float:
+    """FLOPs per token of a teacher that runs in the step."""
+    return teacher_flops(run.teacher) if run.is_live and run.teacher is not None else 0.0
+
+
 def folder_flops(teacher: Pretrained) -> float:
     """Forward FLOPs per token of a model folder: two per stored parameter (read off the size of its weights)."""
     size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))

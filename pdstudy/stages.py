@@ -177,6 +177,7 @@ def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop, gu
         directory,
         corpus=corpus,
         store=None if task.store is None else Path(task.store),
+        teacher=teacher_folder(run.teacher, workspace) if run.is_live and run.teacher is not None else None,
         evaluations=task.evaluations,
         placement=task.placement,
         progress=progress,

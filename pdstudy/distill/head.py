@@ -18,7 +18,7 @@ from pdstudy.corpus.batches import IGNORED
 from pdstudy.distill.events import EventRows
 from pdstudy.distill.linear import LinearRows, is_linear
 from pdstudy.distill.mixing import token_share
-from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.signal import Signal, SparseTargets
 from pdstudy.objective import KD, LM
 
 CHUNK_BYTES = 8 << 20
@@ -51,7 +51,7 @@ def fused_loss(
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
-    signal: SparseTargets | None,
+    signal: Signal | None,
     objective: LM | KD,
     alpha: float,
     divisor: float | Tensor,
@@ -81,7 +81,7 @@ class _Work:
     """What the loss needs besides hidden states and weight, for all N rows."""
 
     targets: Tensor
-    signal: SparseTargets | None
+    signal: Signal | None
     objective: LM | KD
     alpha: float
     divisor: float | Tensor

@@ -5,13 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from pdstudy.normal import ConfigError
+
+
+class Signal(Protocol):
+    """A teacher's signal for N positions, however it comes about."""
+
+    def rows(self, part: slice) -> SparseTargets:
+        """The signal of a range of positions."""
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,8 @@ def missing_input(task: Task, workspace: Workspace) -> str | None:
     subject = task.subject
     if isinstance(subject, Run | StoreSpec) and not (workspace.corpus(subject.corpus) / "manifest.json").exists():
         return f"its corpus {workspace.corpus(subject.corpus)} is not there"
-    if isinstance(subject, StoreSpec) and isinstance(subject.teacher, Run):
+    reads_it = isinstance(subject, StoreSpec) or (isinstance(subject, Run) and subject.is_live)
+    if reads_it and isinstance(subject.teacher, Run):
         result = workspace.run(subject.teacher).result()
         if result is None or result["state"] != "done":
             return f"its teacher {workspace.run(subject.teacher).path} is not there"

@@ -23,6 +23,8 @@ class Assignment:
     directory: Path
     corpus: Path
     store: Path | None = None
+    teacher: Path | None = None
+    exports: tuple[int, ...] = ()
     evaluations: tuple[Heldout, ...] = ()
     placement: Placement = Placement()
 
@@ -37,7 +39,7 @@ class Assignment:
         if stored is None:
             raise ConfigError(f"no assignment at {path}")
         values = {name: decode(value) for name, value in stored.items()}
-        for name in ("directory", "corpus", "store"):
+        for name in ("directory", "corpus", "store", "teacher"):
             values[name] = None if values[name] is None else Path(values[name])
         return Assignment(**values)
 
@@ -57,6 +59,8 @@ def main(path: Path) -> int:
                 RunDir(given.directory),
                 corpus=open_corpus(given.corpus),
                 store=given.store,
+                teacher=given.teacher,
+                exports=given.exports,
                 evaluations=given.evaluations,
                 placement=given.placement,
                 should_stop=signals.seen,

@@ -16,7 +16,8 @@ from torch import Tensor
 from pdstudy.config import Placement, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import Batch, read, step_sequences
-from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.live import LiveTeacher
+from pdstudy.distill.signal import Signal, SparseTargets
 from pdstudy.distill.store import StoreReader
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD
@@ -40,7 +41,7 @@ class MicroBatch:
     targets: Tensor
     positions: Tensor | None = None
     mask: Tensor | None = None
-    signal: SparseTargets | None = None
+    signal: Signal | None = None
     sequences: npt.NDArray[np.int64] | None = None
 
     def to(self, device: torch.device) -> MicroBatch:
@@ -64,7 +65,8 @@ class Feed:
     """A rank's batches as a pure function of the step: nothing to save, nothing to restore.
 
     Rank r of R takes the r-th of R equal pieces of each step. Raises `ConfigError` where the sequences of a step
-    cannot be divided so, or `placement.micro_batch_tokens` is below one sequence. `packed`: see `micro_batch`.
+    cannot be divided so, or `placement.micro_batch_tokens` is below one sequence. `packed`: see `micro_batch`. `live`
+    is a teacher that reads each micro-batch on the device, in the place of a store.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Feed:
         world: World,
         *,
         packed: bool = False,
+        live: LiveTeacher | None = None,
     ) -> None:
         count = run.sequences_per_step
         if count % world.size:
@@ -88,6 +91,7 @@ class Feed:
         self._device = world.device
         self._stream = corpus.stream(run.data.split)
         self._store = store
+        self._live = live
         bound = placement.micro_batch_tokens or len(self._rows) * run.view.context
         if bound < run.view.context:
             raise ConfigError(
@@ -106,7 +110,11 @@ class Feed:
         as they can be, each with whether it is the last."""
         valid, parts = self._load(step) if self._thread is None else self._loaded(step, self._thread)
         last = len(self._parts) - 1
-        return valid, ((number == last, part.to(self._device)) for number, part in enumerate(parts))
+        return valid, ((number == last, self._ready(part)) for number, part in enumerate(parts))
+
+    def _ready(self, part: MicroBatch) -> MicroBatch:
+        part = part.to(self._device)
+        return part if self._live is None else dataclasses.replace(part, signal=self._live.signal(part))
 
     def _load(self, step: int) -> tuple[int, Iterable[MicroBatch]]:
         batch = read(self._stream, self._run.view, step_sequences(self._run, step))

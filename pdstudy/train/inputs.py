@@ -7,10 +7,13 @@ from pathlib import Path
 from pdstudy.config import Heldout, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import StoreSpec, needed
+from pdstudy.distill.live import LiveTeacher
 from pdstudy.distill.store import StoreReader, open_store
 from pdstudy.evaluate.heldout import sequences_of
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD
+from pdstudy.train.parallel import shard_frozen
+from pdstudy.train.world import World
 
 
 def check(run: Run, corpus: TokenCorpus, evaluations: tuple[Heldout, ...]) -> None:
@@ -28,9 +31,12 @@ def check(run: Run, corpus: TokenCorpus, evaluations: tuple[Heldout, ...]) -> No
 
 
 def store_of(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader | None:
-    """The store that the run distils from, None where it has no teacher. Raises `ConfigError`: see `open_store`."""
+    """The store that the run distils from, None where it has no teacher or a live one.
+
+    Raises `ConfigError`: see `open_store`.
+    """
     teacher = run.teacher
-    if teacher is None:
+    if teacher is None or run.is_live:
         return None
     assert isinstance(run.objective, KD)
     if store is None:
@@ -42,3 +48,14 @@ def store_of(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader |
         wanted=needed(run.objective),
         sequences=run.view.sequences(run.data),
     )
+
+
+def live_teacher(run: Run, folder: Path | None, corpus: TokenCorpus, world: World) -> LiveTeacher | None:
+    """The teacher that runs in the step, its trunk sharded over the ranks. Raises `ConfigError`: see `LiveTeacher`."""
+    if not run.is_live:
+        return None
+    if folder is None:
+        raise ConfigError("the run distils from a live teacher, but no model folder was given")
+    teacher = LiveTeacher(folder, run, corpus)
+    shard_frozen(teacher.model, world)
+    return teacher

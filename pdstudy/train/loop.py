@@ -46,6 +46,7 @@ def train(
     relatives: tuple[RunDir, ...] = (),
     exports: tuple[int, ...] = (),
     records: tuple[Record, ...] = (),
+    teacher: Path | None = None,
     progress: Callable[[str, float], None] = quiet,
     should_stop: Callable[[], bool] = never,
 ) -> str:
@@ -54,10 +55,11 @@ def train(
     Goes on from the newest checkpoint by itself; "stopped" means that `should_stop` was true at the end of a step:
     all is saved, and calling again continues. Every rank of a run calls this; ranks come from the environment
     (torchrun, submitit), and it is enough that one of them is told to stop. `store` holds the teacher's distributions
-    where the objective has a teacher. `relatives` are runs that may begin alike: a new run starts from the latest of
-    their checkpoints that lies on its own way (provenance says so; the result is the same). After each step (1-based)
-    of `exports` the model is written to `directory.export(step)`, as the final one is to `directory.model`. `records`
-    are stores that the run fills with its own distributions over the text it learns from.
+    where the objective has a teacher, `teacher` is the model folder of a live one. `relatives` are runs that may begin
+    alike: a new run starts from the latest of their checkpoints that lies on its own way (provenance says so; the
+    result is the same). After each step (1-based) of `exports` the model is written to `directory.export(step)`, as
+    the final one is to `directory.model`. `records` are stores that the run fills with its own distributions over the
+    text it learns from.
 
     Raises `ConfigError` on what does not fit together, before anything is trained, and on a disk that cannot be
     written.
@@ -69,7 +71,18 @@ def train(
     try:
         with open_world(replicas=placement.replicas, sharded=run.precision != "float32") as world:
             session = Session(
-                run, directory, corpus, store, evaluations, placement, progress, relatives, world, exports, records
+                run,
+                directory,
+                corpus,
+                store,
+                evaluations,
+                placement,
+                progress,
+                relatives,
+                world,
+                exports,
+                records,
+                teacher,
             )
             try:
                 return _train(session, should_stop)

@@ -55,6 +55,14 @@ def _shard(model: PreTrainedModel, world: World, dtype: torch.dtype | None) -> N
             module.set_force_sum_reduction_for_comms(True)
 
 
+def shard_frozen(model: PreTrainedModel, world: World) -> None:
+    """Shard the trunk of a model that only runs forward, where there are several ranks. Its head stays as it is."""
+    if world.mesh is None or world.size == 1:
+        return
+    for part in (*blocks(model), model.base_model):
+        fully_shard(part, mesh=world.mesh, reshard_after_forward=True)
+
+
 def announce_backward(model: nn.Module, world: World, *, last: bool) -> None:
     """Tell a sharded model whether the step's last backward is next: replicas exchange gradients only then.
 

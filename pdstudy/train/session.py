@@ -16,6 +16,7 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.evaluate.heldout import evaluate
 from pdstudy.files import read_json, read_jsonl, truncate_jsonl, write_json, write_jsonl
 from pdstudy.normal import fingerprint
+from pdstudy.pricing import live_flops
 from pdstudy.rundir import RunDir
 from pdstudy.train import attention, inputs
 from pdstudy.train import model as models
@@ -51,6 +52,7 @@ class Session:
         world: World,
         exports: tuple[int, ...] = (),
         records: tuple[Record, ...] = (),
+        teacher: Path | None = None,
     ) -> None:
         self.run, self.directory, self.corpus, self.evaluations = run, directory, corpus, evaluations
         self.placement, self.progress, self.relatives, self.world = placement, progress, relatives, world
@@ -60,7 +62,8 @@ class Session:
         packed = self.attention == "flash_attention_2"
         self.exports = exports
         self.records = Records(run, records, corpus)
-        self.feed = Feed(run, corpus, inputs.store_of(run, store, corpus), placement, world, packed=packed)
+        stored, live = inputs.store_of(run, store, corpus), inputs.live_teacher(run, teacher, corpus, world)
+        self.feed = Feed(run, corpus, stored, placement, world, packed=packed, live=live)
         self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(world.device)
         self.parameters = models.parameter_counts(self.model)
         lay_out(self.model, placement, world, run.precision)
@@ -255,7 +258,11 @@ class Session:
                 "evals": evals,
                 "train_loss": sum(row["loss"] for row in last) / len(last) if last else None,
                 "parameters": {**self.parameters, "total": sum(self.parameters.values())},
-                "flops": {"student": 3 * self.forward_flops * tokens, "evaluation": self.forward_flops * scored},
+                "flops": {
+                    "student": 3 * self.forward_flops * tokens,
+                    "evaluation": self.forward_flops * scored,
+                    **({"teacher": live_flops(self.run) * tokens} if self.run.is_live else {}),
+                },
                 "seconds": seconds,
                 "tokens_per_second": round(tokens / seconds["train"], 1) if seconds["train"] else None,
                 "peak_memory_bytes": peak_memory_bytes(),

@@ -1,0 +1,35 @@
+"""A live teacher in a plan: it is needed and charged, and there is no store."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from pdstudy.config import Run
+from pdstudy.loading import load_study
+from pdstudy.plan import make_plan
+from pdstudy.pricing import sizes
+from pdstudy.rundir import Workspace
+from pdstudy.stages import make_task, perform
+from pdstudy.study import axis
+from tests.core.tiny import write_tiny
+
+
+def test_a_live_teacher_is_trained_and_charged_and_has_no_store(tmp_path: Path) -> None:
+    study = load_study(str(write_tiny(tmp_path, steps=4)), "mini")
+    kd = study.cells[-1].run.objective
+    live = axis("loss", {"KD": kd, "live": dataclasses.replace(kd, stored="live")}, field="objective")
+    study = dataclasses.replace(study, grid=live, seeds=(0,), baseline={}, outputs=(), evaluations=())
+    workspace = Workspace(tmp_path / "workspace")
+    plan = make_plan(study, workspace)
+    assert not plan.problems
+    assert [item.kind for item in plan.items] == ["corpus", "teacher", "logits", "student", "student"]
+    _, teacher, _, cached, living = plan.items
+    assert set(living.needs) == {plan.items[0].key, teacher.key}
+    assert isinstance(teacher.subject, Run)
+    assert living.flops - cached.flops == sizes(teacher.subject)[2] * cached.subject.num_tokens
+    states = [perform(make_task(plan, item, workspace), lambda what, share: None, lambda: False) for item in plan.items]
+    assert states == ["done"] * 5
+    results = [workspace.run(item.subject).result() for item in (cached, living)]
+    assert results[1]["flops"]["teacher"] == living.flops - cached.flops
+    assert abs(results[0]["train_loss"] - results[1]["train_loss"]) < 1e-5
