@@ -70,10 +70,15 @@ def fused_loss(
         raise ValueError(f"alpha is {alpha:g}, but there is no teacher signal")
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     work = _Work(targets, signal, objective, alpha, divisor, vocab, dtype)
-    size = chunk_rows or max(CHUNK_ROWS, CHUNK_BYTES // (vocab * dtype.itemsize))
+    size = chunk_rows or rows_of_chunk(vocab, dtype)
     with torch.autocast(hidden.device.type, enabled=False):
         loss, lm, kd = _FusedHead.apply(hidden, weight, work, size, torch.is_grad_enabled())
     return loss, {"lm": lm} if signal is None else {"lm": lm, "kd": kd}
+
+
+def rows_of_chunk(vocab: int, dtype: torch.dtype) -> int:
+    """Rows of logits that are held at a time."""
+    return max(CHUNK_ROWS, CHUNK_BYTES // (vocab * dtype.itemsize))
 
 
 @dataclass(frozen=True)

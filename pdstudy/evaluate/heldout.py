@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from pdstudy.config import Heldout
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import IGNORED, read
 from pdstudy.data import View
+from pdstudy.evaluate.scores import Scores
 from pdstudy.normal import ConfigError, fingerprint
-from pdstudy.objective import LM
 from pdstudy.train.feed import micro_batch
 from pdstudy.train.world import World
 
@@ -51,7 +52,8 @@ def evaluate(
     batch_tokens: int | None = None,
     world: World = World(torch.device("cpu")),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
-    """Nats per token and bits per UTF-8 byte of `model` (one that `build_model` made) on a held-out slice.
+    """Nats per token and bits per UTF-8 byte of `model` (one that `build_model` made) on a held-out slice, and
+    `Scores.columns`.
 
     The mean is over all predictions; ends of documents count as tokens and stand for no bytes. A last piece shorter
     than a sequence is left out, and `slice` says what was scored. The ranks share the
@@ -60,7 +62,8 @@ def evaluate(
     began = time.perf_counter()
     sequences = sequences_of(heldout, view, corpus)
     stream = corpus.stream(heldout.data.split)
-    sums = torch.zeros(3, dtype=torch.float64, device=world.device)
+    scores = Scores.zero(world.device)
+    num_bytes = torch.zeros(1, dtype=torch.float64)
     rows = max(1, (batch_tokens or BATCH_TOKENS) // view.context)
     # Every rank makes the same number of forwards; where the sequences run out, some score nothing.
     mine = np.arange(-(-len(sequences) // world.size)) * world.size + world.rank
@@ -70,15 +73,20 @@ def evaluate(
         batch.targets[part >= len(sequences)] = IGNORED
         scored = batch.targets[batch.targets != IGNORED]
         whole = micro_batch(batch, np.arange(len(part))).to(world.device)
-        _, parts = model.distillation_loss(whole, objective=LM(), alpha=0.0, divisor=1.0, vocab=corpus.vocab)
-        sums += torch.stack([parts["lm"], *torch.tensor([scored.size, corpus.token_bytes[scored].sum()]).to(sums)])
-    nats, tokens, num_bytes = world.sum(sums).tolist()
+        half = torch.from_numpy(np.repeat(part >= len(sequences) // 2, view.context).astype(np.int64))
+        count = partial(scores.add, targets=whole.targets, half=half.to(world.device), vocab=corpus.vocab)
+        model.with_head(whole, count)
+        num_bytes += float(corpus.token_bytes[scored].sum())
+    packed = world.sum(torch.cat([scores.pack(), num_bytes.to(world.device)]))
+    scores = scores.unpack(packed[:-1])
+    nats, tokens = float(scores.lm), float(scores.tokens)
     return {
         "eval": fingerprint(heldout),
         "split": heldout.data.split,
         "slice": [int(sequences[0]) * view.context, (int(sequences[-1]) + 1) * view.context],
         "loss": nats / tokens,
-        "bits_per_byte": nats / math.log(2) / num_bytes,
+        "bits_per_byte": nats / math.log(2) / float(packed[-1]),
+        **scores.columns(),
         "tokens_scored": int(tokens),
         "seconds": round(time.perf_counter() - began, 3),
     }

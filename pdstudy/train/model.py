@@ -92,6 +92,7 @@ def load_exported(folder: Path) -> PreTrainedModel:
 
 def _with_loss(model: PreTrainedModel) -> PreTrainedModel:
     model.distillation_loss = types.MethodType(distillation_loss, model)
+    model.with_head = types.MethodType(with_head, model)
     return model.train()
 
 
@@ -134,14 +135,26 @@ def distillation_loss(
     `vocab` is the tokenizer's size; rows of the head above it are padding. Returns the differentiable scalar and
     detached sums by part ("lm", and "kd" with a signal), in nats. `observe` sees what the loss is made of.
     """
-    hidden = model.base_model(
-        input_ids=batch.inputs, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
-    ).last_hidden_state
+    hidden = _states(model, batch)
     if observe is not None:
         observe(batch, hidden.detach(), head_weight(model))
     return fused_loss(
         hidden.flatten(0, 1), head_weight(model), batch.targets, batch.signal, objective, alpha, divisor, vocab
     )
+
+
+def _states(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
+    """Last hidden states [B, T, H]."""
+    states: Tensor = model.base_model(
+        input_ids=batch.inputs, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
+    ).last_hidden_state
+    return states
+
+
+def with_head(model: PreTrainedModel, batch: MicroBatch, use: Callable[[Tensor, Tensor], None]) -> None:
+    """Show `use` the last hidden states [N, H] of a micro-batch and the head's weight [V, H], whole where sharded."""
+    hidden = _states(model, batch)
+    use(hidden.flatten(0, 1), head_weight(model))
 
 
 def parameter_counts(model: PreTrainedModel) -> dict[str, int]:

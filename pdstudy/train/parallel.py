@@ -46,7 +46,8 @@ def _shard(model: PreTrainedModel, world: World, dtype: torch.dtype | None) -> N
         fully_shard(block, mesh=world.mesh, mp_policy=policy, reshard_after_forward=reshard)
     # Embedding, last norm and head are one unit: a tied weight may be in one only, and the loss needs the head.
     sharded = fully_shard(model, mesh=world.mesh, mp_policy=policy, reshard_after_forward=reshard)
-    register_fsdp_forward_method(model, "distillation_loss")
+    for method in ("distillation_loss", "with_head"):
+        register_fsdp_forward_method(model, method)
     for module in sharded.modules():
         if isinstance(module, FSDPModule):
             # The loss is divided by the tokens of the whole step already, so gradients are summed over ranks. On

@@ -1,0 +1,94 @@
+"""Columns of a held-out evaluation against dense float64 references."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+
+from pdstudy.config import Heldout, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus.batches import read
+from pdstudy.data import Slice
+from pdstudy.evaluate.heldout import evaluate
+from pdstudy.objective import LM
+from pdstudy.train.feed import micro_batch
+from pdstudy.train.model import build_model
+
+HELDOUT = Heldout(data=Slice(tokens=64 * 21, split="validation"))
+
+
+@pytest.fixture(scope="module", params=["cross", "respect"])
+def scored(request: pytest.FixtureRequest, small_run: Run, corpus: TokenCorpus):
+    """A model with confident, partly right predictions; what `evaluate` says; dense logits and targets."""
+    run = dataclasses.replace(small_run, view=dataclasses.replace(small_run.view, documents=request.param))
+    model = build_model(run.student, seed=1)
+    train = read(corpus.stream("train"), run.view, np.arange(64))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(40):
+        loss, _ = model.distillation_loss(
+            micro_batch(train, np.arange(64)), objective=LM(), alpha=0.0, divisor=64 * 64, vocab=corpus.vocab
+        )
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    with torch.no_grad():
+        model.model.norm.weight *= 1.7  # overconfident
+        batch = read(corpus.stream("validation"), run.view, np.arange(21))
+        whole = micro_batch(batch, np.arange(21))
+        row = evaluate(model, corpus, run.view, HELDOUT, batch_tokens=64 * 5)
+        parts = [
+            model.distillation_loss(
+                micro_batch(batch, np.arange(i, min(i + 5, 21))), objective=LM(), alpha=0.0, divisor=1.0,
+                vocab=corpus.vocab,
+            )[1]["lm"]
+            for i in range(0, 21, 5)
+        ]  # fmt: skip
+        logits = model(
+            input_ids=whole.inputs, attention_mask=whole.mask, position_ids=whole.positions, use_cache=False
+        ).logits[..., : corpus.vocab]
+    return row, logits.double().flatten(0, 1), whole.targets, sum(parts).item()
+
+
+def test_loss_is_that_of_the_fused_head_to_the_last_bit(scored) -> None:
+    row, _, targets, nats = scored
+    assert row["tokens_scored"] == int((targets >= 0).sum())
+    assert row["loss"] == nats / row["tokens_scored"]
+
+
+def test_accuracy_and_calibration(scored) -> None:
+    row, logits, targets, _ = scored
+    valid = targets >= 0
+    confidence, best = logits[valid].softmax(1).max(1)
+    hit = (best == targets[valid]).double()
+    assert row["accuracy"] == pytest.approx(hit.mean().item(), abs=1e-9)
+    error = 0.0
+    for low in range(15):
+        inside = (confidence >= low / 15) & (confidence < (low + 1) / 15)
+        if inside.any():
+            error += abs(hit[inside].mean() - confidence[inside].mean()).item() * inside.sum().item() / len(hit)
+    assert row["ece"] == pytest.approx(error, abs=1e-5)
+    assert row["ece"] > 0.05
+
+
+def test_recalibration_fits_one_half_and_scores_the_other(scored) -> None:
+    row, logits, targets, _ = scored
+    second = torch.arange(len(targets)) >= 10 * 64
+    total, temperatures = 0.0, []
+    for fit in (second, ~second):
+
+        def loss(beta: float, chosen: torch.Tensor) -> float:
+            return torch.nn.functional.cross_entropy(
+                beta * logits[chosen], targets[chosen], reduction="sum", ignore_index=-100
+            ).item()
+
+        beta = minimize_scalar(loss, bounds=(0.25, 4), args=(fit,), method="bounded", options={"xatol": 1e-9}).x
+        total += loss(beta, ~fit)
+        temperatures.append(1 / beta)
+    assert row["recalibrated"] == pytest.approx(total / row["tokens_scored"], abs=1e-4)
+    assert row["temperature"] == pytest.approx(np.exp(np.log(temperatures).mean()), rel=1e-3)
+    assert row["temperature"] > 1.2
+    assert row["recalibrated"] < row["loss"] - 0.02
