@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pdstudy.config import WSD, AdamW, Cosine, Heldout, Placement, Pretrained, Run
+from pdstudy.config import WSD, AdamW, Cosine, Heldout, Online, Placement, Pretrained, Run, Start
 from pdstudy.coverage import Coverage
 from pdstudy.data import (
     BPE,
@@ -103,6 +103,7 @@ __all__ = [
     "Machine",
     "NormKD",
     "OnData",
+    "Online",
     "OntoGold",
     "Packaged",
     "PeriodicMix",
@@ -124,6 +125,7 @@ __all__ = [
     "Smooth",
     "Source",
     "StandardLibrary",
+    "Start",
     "Study",
     "Sweep",
     "Tail",

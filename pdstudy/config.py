@@ -4,95 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from pdstudy.data import Corpus, Slice, View
 from pdstudy.files import content_hash
-from pdstudy.mixing import decayed
 from pdstudy.normal import Problem, declared, neutral
 from pdstudy.objective import KD, LM, Objective, TopPK
+from pdstudy.optimise import WSD, AdamW, Cosine, Schedule
 from pdstudy.shapes import Shape, Student
 
 WHOLE = 4096
 """The largest vocabulary of which a store may keep whole distributions."""
-
-
-@declared
-class AdamW:
-    """Decoupled weight decay on matrices only; `clip` bounds the global gradient norm. `lr` is the peak."""
-
-    lr: float
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    weight_decay: float = 0.1
-    clip: float = 1.0
-
-    def check(self) -> Iterator[Problem]:
-        if self.lr <= 0:
-            yield Problem("lr", self.lr, "above 0")
-        for i, beta in enumerate(self.betas):
-            if not 0 <= beta < 1:
-                yield Problem(f"betas[{i}]", beta, "0 <= beta < 1")
-        if self.clip <= 0:
-            yield Problem("clip", self.clip, "above 0")
-        if self.weight_decay < 0:
-            yield Problem("weight_decay", self.weight_decay, "0 or more")
-
-
-@declared
-class Cosine:
-    """Linear warm-up over `warmup_tokens`, then a half cosine down to `final` times the peak at the run's end."""
-
-    warmup_tokens: int
-    final: float = 0.1
-
-    def check(self) -> Iterator[Problem]:
-        if self.warmup_tokens < 0:
-            yield Problem("warmup_tokens", self.warmup_tokens, "0 or more")
-        if not 0 <= self.final <= 1:
-            yield Problem("final", self.final, "0 to 1 (a share of the peak)")
-
-    def factor(self, tokens: float, total: int) -> float:
-        """Learning rate over its peak after `tokens` of `total`. A step takes it at the middle of its own tokens."""
-        if tokens < self.warmup_tokens:
-            return tokens / self.warmup_tokens
-        done = (tokens - self.warmup_tokens) / max(1, total - self.warmup_tokens)
-        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-@declared
-class WSD:
-    """Warm-up, stable, decay: constant until `decay_tokens` before the end, then down in the given shape.
-
-    With u the share of the decay that is done: 1 - u, half a cosine, 1 - sqrt(u) and 0.5^(10 u), the same as those of
-    `WSDMix`. 1 - sqrt is the best of the shapes compared by Haegele et al. 2024 (arXiv 2405.18392). Exponential is
-    MiniCPM's 0.5^(s / T) (arXiv 2404.06395) with a half-life T of a tenth of the decay: it ends at 1/1024 of the peak,
-    the others at 0. Megatron-LM's shape of that name, 2 x 0.5^u - 1, is another.
-    """
-
-    warmup_tokens: int
-    decay_tokens: int
-    shape: Literal["linear", "cosine", "1-sqrt", "exponential"] = "1-sqrt"
-
-    def check(self) -> Iterator[Problem]:
-        for name in ("warmup_tokens", "decay_tokens"):
-            if getattr(self, name) < 0:
-                yield Problem(name, getattr(self, name), "0 or more")
-
-    def factor(self, tokens: float, total: int) -> float:
-        """Learning rate over its peak after `tokens` of `total`. A step takes it at the middle of its own tokens."""
-        if tokens < self.warmup_tokens:
-            return tokens / self.warmup_tokens
-        start = total - self.decay_tokens
-        if tokens < start or self.decay_tokens == 0:
-            return 1.0
-        return decayed(self.shape, (tokens - start) / self.decay_tokens)
-
-
-Schedule = Cosine | WSD
 
 
 @declared
@@ -116,11 +40,51 @@ class Pretrained:
 
 
 @declared
+class Online:
+    """As a teacher: what `run` says of its own training text as it trains, of each token before the step that learns it.
+
+    The paper's online logits (Peng et al. 2024, section 3.5): a moving teacher, at no pass of its own. The student's
+    `data` is a window of the teacher's, which must read its text in the stream's order (`order="stream"`), so that a
+    window of its training is a slice.
+    """
+
+    run: Run
+
+
+@declared
+class Start:
+    """Initial weights from another model, as finetuning and continued training have them; the optimiser starts anew.
+
+    `tokens`: those that `model` had after that many tokens of its training; None: at its end.
+    """
+
+    model: Run | Pretrained
+    tokens: int | None = None
+
+    def check(self) -> Iterator[Problem]:
+        if self.tokens is None:
+            return
+        if isinstance(self.model, Pretrained):
+            yield Problem("tokens", self.tokens, "None with a Pretrained model")
+        elif not 0 < self.tokens <= self.model.num_tokens or self.tokens % self.model.tokens_per_step:
+            yield Problem("tokens", self.tokens, f"a multiple of the model's tokens_per_step, "
+                          f"{self.model.tokens_per_step}, up to its {self.model.num_tokens}")  # fmt: skip
+
+    @property
+    def step(self) -> int | None:
+        """The step of `model` whose weights these are; None: its last, or those of a folder."""
+        if self.tokens is None or isinstance(self.model, Pretrained) or self.tokens == self.model.num_tokens:
+            return None
+        return self.tokens // self.model.tokens_per_step
+
+
+@declared
 class Run:
     """One training run. Give `steps`, or `tokens` that `tokens_per_step` divides.
 
     `data` is the slice that the run reads, in an order that depends on `seed` and the step alone, or in the stream's
-    own (`order`); a budget above the slice goes round it again (epochs). `seed` also sets the initial weights.
+    own (`order`); a budget above the slice goes round it again (epochs). `seed` also sets the initial weights, but for
+    a `start`.
     """
 
     student: Student
@@ -136,6 +100,7 @@ class Run:
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     order: Literal["shuffled", "stream"] = neutral("shuffled")
+    start: Start | None = neutral(None)
 
     @property
     def num_steps(self) -> int:
@@ -162,7 +127,7 @@ class Run:
         return isinstance(self.objective, KD) and self.teacher is not None and self.objective.stored == "live"
 
     @property
-    def teacher(self) -> Run | Pretrained | None:
+    def teacher(self) -> Run | Pretrained | Online | None:
         """The teacher whose signal this run uses; None where alpha is 0 throughout."""
         return self.objective.teacher if isinstance(self.objective, KD) and self.objective.needs_teacher else None
 
@@ -186,19 +151,9 @@ class Run:
                               hint=f"nearest: {near * context}")  # fmt: skip
         if self.data.split != "train":
             yield Problem("data.split", self.data.split, "'train': validation and test are for evaluation")
-        teacher = self.teacher
-        if isinstance(teacher, Run):
-            if teacher.corpus.tokenizer != self.corpus.tokenizer or teacher.corpus.sources != self.corpus.sources:
-                yield Problem("objective.teacher.corpus", "another corpus", "the student's corpus and tokenizer")
-            elif teacher.data.overlaps(self.data):
-                yield Problem("objective.teacher.data", f"[{teacher.data.start}, {teacher.data.stop})",
-                              f"a slice disjoint from the student's [{self.data.start}, {self.data.stop})",
-                              hint="a teacher that has seen the student's tokens gives memorised logits")  # fmt: skip
-            if teacher.student.vocab != self.student.vocab:
-                yield Problem("objective.teacher.student.vocab", teacher.student.vocab,
-                              f"the student's vocabulary, {self.student.vocab}")  # fmt: skip
-            if teacher.teacher is not None:
-                yield Problem("objective.teacher.objective", "KD", "LM: a teacher is trained on data alone")
+        yield from self._check_teacher()
+        if self.start is not None and isinstance(self.start.model, Run) and self.start.model.student != self.student:
+            yield Problem("start.model.student", self.start.model.student, "the student itself: its weights go on")
         yield from self._check_size_of_store()
         tokenizer_vocab = getattr(self.corpus.tokenizer, "vocab", None)
         if tokenizer_vocab is not None and self.student.vocab < tokenizer_vocab:
@@ -210,6 +165,38 @@ class Run:
         if self.objective.truncation == TopPK(p=1, k=None) and self.objective.stored != "live":
             yield Problem("objective.truncation", self.objective.truncation, "a cut, or stored='live'",
                           hint=f"a store would keep {self.student.vocab:,} entries per token")  # fmt: skip
+
+    def _check_teacher(self) -> Iterator[Problem]:
+        teacher = self.teacher
+        if teacher is None or isinstance(teacher, Pretrained):
+            return
+        run = teacher.run if isinstance(teacher, Online) else teacher
+        if run.corpus.tokenizer != self.corpus.tokenizer or run.corpus.sources != self.corpus.sources:
+            yield Problem("objective.teacher.corpus", "another corpus", "the student's corpus and tokenizer")
+        elif isinstance(teacher, Online):
+            yield from self._check_window(run)
+        elif run.data.overlaps(self.data):
+            yield Problem("objective.teacher.data", f"[{run.data.start}, {run.data.stop})",
+                          f"a slice disjoint from the student's [{self.data.start}, {self.data.stop})",
+                          hint="a teacher that has seen the student's tokens gives memorised logits")  # fmt: skip
+        if run.student.vocab != self.student.vocab:
+            yield Problem("objective.teacher.student.vocab", run.student.vocab,
+                          f"the student's vocabulary, {self.student.vocab}")  # fmt: skip
+        if run.teacher is not None:
+            yield Problem("objective.teacher.objective", "KD", "LM: a teacher is trained on data alone")
+
+    def _check_window(self, teacher: Run) -> Iterator[Problem]:
+        """The student's text is what the teacher reads, once, in order."""
+        first, stop = teacher.data.start, teacher.data.start + min(teacher.data.tokens, teacher.num_tokens)
+        if teacher.order != "stream":
+            yield Problem("objective.teacher.run.order", teacher.order, "'stream' for online logits")
+        if not first <= self.data.start <= self.data.stop <= stop:
+            yield Problem("data", f"[{self.data.start}, {self.data.stop})",
+                          f"a window of what the teacher reads, [{first}, {stop})")  # fmt: skip
+        if self.is_live:
+            yield Problem("objective.stored", "live", "'exact' or 'coded' with online logits, which are a store")
+        if teacher.view != self.view:
+            yield Problem("objective.teacher.run.view", teacher.view, f"the student's, {self.view}")
 
 
 @declared
@@ -258,7 +245,12 @@ class Placement:
 
 def normal_form(run: Run) -> Run:
     """The run with all that cannot affect its result put to one form: KD at alpha 0 is LM, a token budget is steps."""
-    return dataclasses.replace(run, objective=_normal_objective(run.objective), steps=run.num_steps, tokens=None)
+    start = run.start
+    if start is not None and isinstance(start.model, Run):
+        at = None if start.step is None else start.tokens
+        start = Start(model=normal_form(start.model), tokens=at)
+    objective = _normal_objective(run.objective)
+    return dataclasses.replace(run, objective=objective, steps=run.num_steps, tokens=None, start=start)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -267,8 +259,14 @@ def _normal_objective(objective: Objective) -> Objective:
         return objective
     if not objective.needs_teacher:
         return LM()
-    teacher = normal_form(objective.teacher) if isinstance(objective.teacher, Run) else objective.teacher
-    return dataclasses.replace(objective, teacher=teacher)
+    return dataclasses.replace(objective, teacher=normal_teacher(objective.teacher))
+
+
+def normal_teacher(teacher: Run | Pretrained | Online) -> Run | Pretrained | Online:
+    """`normal_form` of whatever teaches."""
+    if isinstance(teacher, Online):
+        return Online(run=normal_form(teacher.run))
+    return normal_form(teacher) if isinstance(teacher, Run) else teacher
 
 
 __all__ = [
@@ -276,11 +274,13 @@ __all__ = [
     "AdamW",
     "Cosine",
     "Heldout",
+    "Online",
     "Placement",
     "Pretrained",
     "Run",
     "Schedule",
     "Shape",
+    "Start",
     "Student",
     "normal_form",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from pdstudy.config import Pretrained, Run
+from pdstudy.config import Online, Pretrained, Run
 from pdstudy.data import Corpus, Split, View
 from pdstudy.losses import WTTM, OntoGold, Plain, Tail, Temperature
 from pdstudy.normal import ConfigError, Problem, declared, neutral
@@ -112,4 +112,4 @@ class StoreSpec:
     corpus: Corpus
     view: View
     split: Split
-    teacher: Run | Pretrained
+    teacher: Run | Pretrained | Online

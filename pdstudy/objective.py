@@ -14,7 +14,7 @@ from pdstudy.mixing import ByConfidence, Everywhere, Mix, Routed, Steady, TokenR
 from pdstudy.normal import Problem, declared, neutral
 
 if TYPE_CHECKING:
-    from pdstudy.config import Pretrained, Run
+    from pdstudy.config import Online, Pretrained, Run
 
 
 @declared
@@ -76,7 +76,7 @@ class KD:
     pays for the teacher's forward; truncation TopPK(p=1, k=None), the whole distribution, is for it.
     """
 
-    teacher: Run | Pretrained
+    teacher: Run | Pretrained | Online
     truncation: Truncation = TopPK()
     temperature: AnyTemperature = Temperature()
     loss: Divergence = NLL()

@@ -35,13 +35,12 @@ FORMAT = 1
 
 def identity(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
     """What a store and its readers must share, part by part, so that a refusal can say what differs."""
-    teacher = normal_form(spec.teacher) if isinstance(spec.teacher, Run) else spec.teacher
     return {
         "tokenizer": corpus.tokenizer_hash,
         "corpus": str(corpus.manifest["fingerprint"]),
         "view": fingerprint(spec.view),
         "split": spec.split,
-        "teacher": fingerprint(teacher),
+        "teacher": fingerprint(normal_teacher(spec.teacher)),
     }
 
 
