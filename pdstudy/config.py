@@ -41,7 +41,7 @@ class Pretrained:
 
 @declared
 class Online:
-    """As a teacher: what `run` says of its own training text as it trains, of each token before the step that learns it.
+    """As a teacher: what `run` says of its own training text as it trains, each token before the step that learns it.
 
     The paper's online logits (Peng et al. 2024, section 3.5): a moving teacher, at no pass of its own. The student's
     `data` is a window of the teacher's, which must read its text in the stream's order (`order="stream"`), so that a

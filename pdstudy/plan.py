@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pdstudy.config import Pretrained, Run, normal_form
+from pdstudy.config import Online, Pretrained, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.data import Corpus, Slice
 from pdstudy.files import read_json
@@ -207,7 +207,7 @@ class _Builder:
         if result["seconds"]["train"] > 0:
             self.finished_rates.append(result["flops"]["student"] / result["seconds"]["train"])
 
-    def _use_store(self, run: Run, teacher: Run | Pretrained) -> str:
+    def _use_store(self, run: Run, teacher: Run | Pretrained | Online) -> str:
         assert isinstance(run.objective, KD)
         spec = StoreSpec(corpus=run.corpus, view=run.view, split="train", teacher=teacher)
         key = "store " + fingerprint(spec)

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config import Heldout, Pretrained, Run
+from pdstudy.config import Heldout, Online, Pretrained, Run
 from pdstudy.coverage import Coverage
 from pdstudy.data import Corpus
 from pdstudy.files import read_json
@@ -47,8 +47,10 @@ def _shape_sizes(student: Any, context: int) -> tuple[int, int, float]:
     return int(numbers["non_embedding"]), int(total), numbers["forward_flops"]
 
 
-def teacher_flops(teacher: Run | Pretrained) -> float:
-    """Forward FLOPs per token."""
+def teacher_flops(teacher: Run | Pretrained | Online) -> float:
+    """Forward FLOPs per token of a pass of its own: none where it writes its logits as it trains."""
+    if isinstance(teacher, Online):
+        return 0.0
     return sizes(teacher)[2] if isinstance(teacher, Run) else folder_flops(teacher)
 
 

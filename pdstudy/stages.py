@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config import Heldout, Placement, Pretrained, Run
+from pdstudy.config import Heldout, Online, Placement, Pretrained, Run
 from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import Corpus
 from pdstudy.files import Claim
@@ -145,8 +145,10 @@ def _capture(task: Task, spec: StoreSpec, progress: Progress) -> str:
     return "done"
 
 
-def teacher_folder(teacher: Run | Pretrained, workspace: Workspace) -> Path:
+def teacher_folder(teacher: Run | Pretrained | Online, workspace: Workspace) -> Path:
     """The transformers folder of a teacher. Raises `ConfigError` where a trained one is not there yet, or diverged."""
+    if isinstance(teacher, Online):
+        raise ConfigError("online logits are written by the teacher's own training, not captured from a model")
     if isinstance(teacher, Pretrained):
         return Path(teacher.path).expanduser()
     directory = workspace.run(teacher)

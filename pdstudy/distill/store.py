@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pdstudy.config import Run, normal_form
+from pdstudy.config import normal_teacher
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import Coverage, StoreSpec, join
 from pdstudy.distill.codec import COLUMNS, Block, Codec, Exact
