@@ -22,7 +22,9 @@ from pdstudy.data import (
     StandardLibrary,
     View,
 )
+from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, PackagedItems, Task
 from pdstudy.execution import Execution
+from pdstudy.instructions import Definitions, Instructions, LocalExamples
 from pdstudy.losses import (
     KLD,
     MSE,
@@ -78,6 +80,8 @@ __all__ = [
     "LM",
     "MSE",
     "NLL",
+    "OFFLINE_SUITE",
+    "PAPER_SUITE",
     "WSD",
     "WTTM",
     "AdamW",
@@ -93,12 +97,17 @@ __all__ = [
     "Coverage",
     "Curves",
     "Decoupled",
+    "Definitions",
+    "Downstream",
     "Execution",
     "Grid",
     "Heldout",
     "HubDataset",
+    "Instructions",
+    "ItemFile",
     "JensenShannon",
     "LinearMix",
+    "LocalExamples",
     "LocalFiles",
     "Machine",
     "NormKD",
@@ -106,6 +115,7 @@ __all__ = [
     "Online",
     "OntoGold",
     "Packaged",
+    "PackagedItems",
     "PeriodicMix",
     "Placement",
     "Plain",
@@ -129,6 +139,7 @@ __all__ = [
     "Study",
     "Sweep",
     "Tail",
+    "Task",
     "Temperature",
     "TopPK",
     "TotalVariation",

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pdstudy.data import Corpus, Slice, View
 from pdstudy.files import content_hash
+from pdstudy.instructions import Instructions
 from pdstudy.normal import Problem, declared, neutral
 from pdstudy.objective import KD, LM, Objective, TopPK
 from pdstudy.optimise import WSD, AdamW, Cosine, Schedule
@@ -84,7 +85,7 @@ class Run:
 
     `data` is the slice that the run reads, in an order that depends on `seed` and the step alone, or in the stream's
     own (`order`); a budget above the slice goes round it again (epochs). `seed` also sets the initial weights, but for
-    a `start`.
+    a `start`. With `instructions` a share of each step holds examples of which only the responses are learned.
     """
 
     student: Student
@@ -101,6 +102,7 @@ class Run:
     precision: Literal["float32", "bfloat16"] = "float32"
     order: Literal["shuffled", "stream"] = neutral("shuffled")
     start: Start | None = neutral(None)
+    instructions: Instructions | None = neutral(None)
 
     @property
     def num_steps(self) -> int:
@@ -118,8 +120,14 @@ class Run:
         return self.tokens_per_step // self.view.context
 
     @property
+    def text_sequences_per_step(self) -> int:
+        """Those of a step that are text of `data`; the others hold `instructions`."""
+        taken = 0 if self.instructions is None else self.instructions.rows(self.sequences_per_step)
+        return self.sequences_per_step - taken
+
+    @property
     def epochs(self) -> float:
-        return self.num_tokens / self.data.tokens
+        return self.num_steps * self.text_sequences_per_step * self.view.context / self.data.tokens
 
     @property
     def is_live(self) -> bool:
@@ -155,6 +163,8 @@ class Run:
         if self.start is not None and isinstance(self.start.model, Run) and self.start.model.student != self.student:
             yield Problem("start.model.student", self.start.model.student, "the student itself: its weights go on")
         yield from self._check_size_of_store()
+        if self.instructions is not None and self.teacher is not None:
+            yield Problem("instructions", "with a teacher", "None, or an objective LM(): examples have no logits")
         tokenizer_vocab = getattr(self.corpus.tokenizer, "vocab", None)
         if tokenizer_vocab is not None and self.student.vocab < tokenizer_vocab:
             yield Problem("student.vocab", self.student.vocab, f"at least the tokenizer's {tokenizer_vocab}")

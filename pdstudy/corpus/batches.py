@@ -33,13 +33,13 @@ class Batch:
 
 
 def step_sequences(run: Run, step: int) -> npt.NDArray[np.int64]:
-    """Absolute sequence indices of step `step` (0-based) of `run`, int64 [run.sequences_per_step].
+    """Absolute sequence indices of step `step` (0-based) of `run`, int64 [run.text_sequences_per_step].
 
     Neither the run's total, nor the number of ranks, nor the micro-batch has any part in it: rank r of R takes its
     share of these.
     """
     sequences = run.view.sequences(run.data)
-    count = run.sequences_per_step
+    count = run.text_sequences_per_step
     if run.order == "stream":
         places = np.arange(step * count, (step + 1) * count, dtype=np.int64)
         return sequences.start + places % len(sequences)

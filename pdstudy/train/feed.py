@@ -16,6 +16,7 @@ from torch import Tensor
 from pdstudy.config import Placement, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import Batch, read, step_sequences
+from pdstudy.corpus.examples import joined, pack, step_rows
 from pdstudy.distill.live import LiveTeacher
 from pdstudy.distill.signal import Signal, SparseTargets
 from pdstudy.distill.store import StoreReader
@@ -92,6 +93,7 @@ class Feed:
         self._stream = corpus.stream(run.data.split)
         self._store = store
         self._live = live
+        self._examples = None if run.instructions is None else pack(run.instructions, corpus, run.view)
         bound = placement.micro_batch_tokens or len(self._rows) * run.view.context
         if bound < run.view.context:
             raise ConfigError(
@@ -117,7 +119,12 @@ class Feed:
         return part if self._live is None else dataclasses.replace(part, signal=self._live.signal(part))
 
     def _load(self, step: int) -> tuple[int, Iterable[MicroBatch]]:
-        batch = read(self._stream, self._run.view, step_sequences(self._run, step))
+        run = self._run
+        batch = read(self._stream, run.view, step_sequences(run, step))
+        if self._examples is not None:
+            count = run.sequences_per_step - run.text_sequences_per_step
+            examples = self._examples.batch(run.view, step_rows(self._examples, run.seed, step, count))
+            batch = joined(examples, batch)
         return int((batch.targets >= 0).sum()), (self._micro_batch(batch, part) for part in self._parts)
 
     def _loaded(self, step: int, thread: ThreadPoolExecutor) -> tuple[int, Iterable[MicroBatch]]:

@@ -1,0 +1,163 @@
+"""Examples of instructions as token sequences, packed to the context of a view, with targets on responses alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pdstudy.corpus import packages
+from pdstudy.corpus.batches import IGNORED, Batch
+from pdstudy.corpus.order import order
+from pdstudy.corpus.store import TokenCorpus
+from pdstudy.data import View
+from pdstudy.files import expand
+from pdstudy.instructions import Definitions, Instructions, LocalExamples
+from pdstudy.normal import ConfigError
+
+Messages = list[dict[str, str]]
+Example = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+"""Token ids, and which of them are learned."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Sequences of whole examples, [S, T] each: inputs, targets (`IGNORED` but for responses), example numbers.
+
+    An example begins where another ended, its first token is nobody's target, and the rest of a sequence is the end
+    token, unscored.
+    """
+
+    inputs: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+    examples: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def batch(self, view: View, rows: npt.NDArray[np.int64]) -> Batch:
+        """Rows as a batch; attention keeps to an example where the view respects documents."""
+        documents = self.examples[rows] if view.documents == "respect" else None
+        return Batch(self.inputs[rows], self.targets[rows], documents, np.full(len(rows), -1, dtype=np.int64))
+
+
+def step_rows(packed: Packed, seed: int, step: int, count: int) -> npt.NDArray[np.int64]:
+    """Which `count` sequences step `step` (0-based) reads: a shuffle per epoch, a function of (seed, step) alone."""
+    return order(seed, len(packed), step * count, count)
+
+
+def joined(first: Batch, second: Batch) -> Batch:
+    """The sequences of two batches of one view, one after another."""
+    documents = None
+    if first.documents is not None and second.documents is not None:
+        documents = np.concatenate([first.documents, second.documents])
+    return Batch(
+        np.concatenate([first.inputs, second.inputs]),
+        np.concatenate([first.targets, second.targets]),
+        documents,
+        np.concatenate([first.sequences, second.sequences]),
+    )
+
+
+def pack(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_out: bool = False) -> Packed:
+    """All examples of one side of the split, in the order of their hashes, tokenized and packed one after another.
+
+    Raises `ConfigError` on examples that cannot be read, and where none is left; those longer than the context are
+    left out.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir)
+    kept: dict[int, Messages] = {}
+    for messages in read_examples(instructions):
+        text = json.dumps(messages, sort_keys=True, ensure_ascii=False).encode()
+        place = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
+        if (place < instructions.validation * 2**64) == held_out:
+            kept[place] = messages
+    chosen = [kept[place] for place in sorted(kept)]
+    whole = [e for e in _encoded(chosen, tokenizer, instructions) if len(e[0]) <= view.context + 1 and e[1][1:].any()]
+    if not whole:
+        raise ConfigError(f"instructions: no example of {len(chosen)} fits the context, {view.context} tokens")
+    return _packed(whole, view.context, corpus.eos)
+
+
+def _encoded(chosen: list[Messages], tokenizer: Any, instructions: Instructions) -> Iterator[Example]:
+    for first in range(0, len(chosen), 1000):
+        made = tokenizer.apply_chat_template(
+            chosen[first : first + 1000], chat_template=instructions.template, tokenize=True, return_dict=True,
+            return_assistant_tokens_mask=True,
+        )  # fmt: skip
+        for ids, mask in zip(made["input_ids"], made["assistant_masks"], strict=True):
+            yield np.array(ids, dtype=np.int64), np.array(mask, dtype=bool)
+
+
+def _packed(examples: list[Example], context: int, eos: int) -> Packed:
+    rows: list[list[Example]] = [[]]
+    room = context
+    for example in examples:
+        size = len(example[0]) - 1  # the last token is a target only
+        if size > room:
+            rows.append([])
+            room = context
+        rows[-1].append(example)
+        room -= size
+    inputs = np.full((len(rows), context), eos, dtype=np.int64)
+    targets = np.full((len(rows), context), IGNORED, dtype=np.int64)
+    numbers = np.zeros((len(rows), context), dtype=np.int32)
+    for row, members in enumerate(rows):
+        at = 0
+        for number, (ids, learned) in enumerate(members):
+            part = slice(at, at + len(ids) - 1)
+            inputs[row, part] = ids[:-1]
+            targets[row, part] = np.where(learned[1:], ids[1:], IGNORED)
+            numbers[row, part] = number
+            at = part.stop
+        numbers[row, at:] = len(members)
+    return Packed(inputs, targets, numbers)
+
+
+def read_examples(instructions: Instructions) -> Iterator[Messages]:
+    """Conversations of every source, in order. Raises `ConfigError` with file and line."""
+    for source in instructions.sources:
+        if isinstance(source, Definitions):
+            yield from _definitions(source)
+        else:
+            yield from _local(source)
+
+
+def _definitions(source: Definitions) -> Iterator[Messages]:
+    for title, text in packages.documents(source.name):
+        body = text.partition("\n\n" if source.name == "wikipedia-leads" else "\n")[2].strip()
+        if body:
+            yield _exchange(f"Define {title}.", body.partition("\n")[0])
+
+
+def _local(source: LocalExamples) -> Iterator[Messages]:
+    for path in [path for pattern in source.paths for path in expand(pattern)]:
+        with path.open() as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _messages(line, path, number)
+
+
+def _messages(line: str, path: Path, number: int) -> Messages:
+    try:
+        row = json.loads(line)
+        if "messages" in row:
+            return [{"role": str(m["role"]), "content": str(m["content"])} for m in row["messages"]]
+        return _exchange(str(row["prompt"]), str(row["response"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f'{path}:{number}: found {type(error).__name__} {error}; each line must be {{"messages": [{{"role": ..., '
+            f'"content": ...}}, ...]}} or {{"prompt": ..., "response": ...}}'
+        ) from error
+
+
+def _exchange(prompt: str, response: str) -> Messages:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]

@@ -1,0 +1,103 @@
+"""Finetuning reads responses alone: by gradient, by split, by step."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoTokenizer
+
+from pdstudy.config import Placement, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus.batches import IGNORED, step_sequences
+from pdstudy.corpus.examples import pack
+from pdstudy.data import View
+from pdstudy.instructions import Instructions, LocalExamples
+from pdstudy.normal import ConfigError, fingerprint
+from pdstudy.objective import LM
+from pdstudy.train.feed import Feed
+from pdstudy.train.loop import gradients
+from pdstudy.train.model import build_model
+from pdstudy.train.world import World
+
+ALONE = World(torch.device("cpu"))
+
+
+@pytest.fixture
+def instructions(tmp_path: Path) -> Instructions:
+    file = tmp_path / "examples.jsonl"
+    rows = [{"prompt": f"Add {n} and 1.", "response": f"It is {n + 1}."} for n in range(60)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Instructions(sources=(LocalExamples(paths=(str(file),)),), share=1.0, validation=0.2)
+
+
+def finetuning(run: Run, instructions: Instructions, documents: str = "respect") -> Run:
+    return dataclasses.replace(run, instructions=instructions, view=View(context=64, documents=documents))
+
+
+def test_prompts_give_no_gradient(small_run: Run, corpus: TokenCorpus, instructions: Instructions) -> None:
+    run = finetuning(small_run, instructions)
+    model = build_model(run.student, seed=0, dtype=torch.float64)
+    feed = Feed(run, corpus, None, Placement(), ALONE)
+    valid, _ = gradients(model, feed, ALONE, 0, LM(), 0.0, corpus.vocab)
+    ours = {name: p.grad.clone() for name, p in model.named_parameters()}
+
+    # By hand: each example alone, its text written out, scored from the response on.
+    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir)
+    batch = next(Feed(run, corpus, None, Placement(), ALONE).step(0)[1])[1]
+    model.zero_grad()
+    total, scored = torch.zeros((), dtype=torch.float64), 0
+    for text in tokenizer.batch_decode(batch.inputs):
+        for example in text.split("Question: ")[1:]:
+            prompt, _, response = example.split("<|endoftext|>")[0].partition("\nAnswer:")
+            head = f"Question: {prompt}\nAnswer:"
+            made = tokenizer(head + response + "<|endoftext|>", return_offsets_mapping=True)
+            ids = torch.tensor(made["input_ids"])
+            learned = torch.tensor([start >= len(head) for start, _ in made["offset_mapping"]])[1:]
+            logits = model(input_ids=ids[None]).logits[0, :-1, : corpus.vocab]
+            total = total + cross_entropy(logits[learned], ids[1:][learned], reduction="sum")
+            scored += int(learned.sum())
+    assert scored == valid > 30
+    (total / scored).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad - ours[name]).norm() <= 1e-9 * ours[name].norm(), name
+
+
+def test_steps_are_mixed_by_share_and_ranks_agree(
+    small_run: Run, corpus: TokenCorpus, instructions: Instructions
+) -> None:
+    run = finetuning(small_run, dataclasses.replace(instructions, share=0.25), "cross")
+    assert (run.sequences_per_step, run.text_sequences_per_step) == (8, 6)
+    whole = next(Feed(run, corpus, None, Placement(), ALONE).step(3)[1])[1]
+    assert whole.sequences.tolist() == [-1, -1, *step_sequences(run, 3)]
+    assert (whole.targets.view(8, 64)[2:] != IGNORED).all()
+    worlds = [World(torch.device("cpu"), rank, 2) for rank in range(2)]
+    halves = [next(Feed(run, corpus, None, Placement(), world).step(3)[1])[1] for world in worlds]
+    assert torch.equal(torch.cat([half.inputs for half in halves]), whole.inputs)
+
+
+def test_held_out_examples_are_never_trained_on(corpus: TokenCorpus, instructions: Instructions) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir)
+    sides = []
+    for held_out in (False, True):
+        packed = pack(instructions, corpus, View(context=64), held_out=held_out)
+        text = "".join(tokenizer.batch_decode(packed.inputs))
+        sides.append({part.split("\n")[0] for part in text.split("Question: ")[1:]})
+        assert np.array_equal(packed.inputs, pack(instructions, corpus, View(context=64), held_out=held_out).inputs)
+    assert len(sides[0]) + len(sides[1]) == 60
+    assert sides[0].isdisjoint(sides[1])
+    assert len(sides[1]) > 3
+
+
+def test_what_is_declared(small_run: Run, instructions: Instructions, corpus: TokenCorpus, tmp_path: Path) -> None:
+    assert fingerprint(finetuning(small_run, instructions)) != fingerprint(finetuning(small_run, None))
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "a"}\n')
+    faulty = Instructions(sources=(LocalExamples(paths=(str(bad),)),))
+    with pytest.raises(ConfigError, match=r"bad.jsonl:1: found KeyError 'response'; each line must be"):
+        pack(faulty, corpus, View(context=64))
