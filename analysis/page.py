@@ -31,7 +31,15 @@ class Listing:
     text: str
 
 
-Block = Plot | Table | Text | Listing
+@dataclass(frozen=True)
+class Link:
+    """A paragraph that leads to another page of the report; `address` is relative to this one."""
+
+    address: str
+    text: str
+
+
+Block = Plot | Table | Text | Listing | Link
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,9 @@ class Page:
                     parts.append(f'<div class="scroll">{block.to_html()}</div>')
                 elif isinstance(block, Listing):
                     parts.append(f"<pre>{html.escape(block.text)}</pre>")
+                elif isinstance(block, Link):
+                    address = html.escape(block.address, quote=True)
+                    parts.append(f'<p><a href="{address}">{html.escape(block.text)}</a></p>')
                 else:
                     parts.append(f"<p>{html.escape(block.text)}</p>")
             parts.append("</section>")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.load import Record, final_evaluations, read_json, summary
 from analysis.outputs import Outputs
-from analysis.page import Page, Section, Text
+from analysis.page import Link, Page, Section, Text
 from analysis.plot import Plot
 from analysis.table import Table
 
@@ -102,3 +103,11 @@ def _provenance(report: Outputs) -> dict[str, str]:
 
 def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def build_index(title: str, records: Sequence[Record], out: Path) -> Path:
+    """Write `out`/index.html: the studies of a folder, each a link to its page in `out`/STUDY/."""
+    rows = tuple((record["study"], record["title"], record["about"]) for record in records)
+    links = tuple(Link(f"{record['study']}/index.html", f"{record['title']}") for record in records)
+    table = Table(("study", "title", "what it compares"), rows, f"{len(records)} studies; shared runs were made once.")
+    return Page(title, (Section("Studies", (*links, table)),)).save(out / "index.html")

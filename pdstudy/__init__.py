@@ -62,6 +62,7 @@ from pdstudy.mixing import (
 from pdstudy.normal import ConfigError, Problem
 from pdstudy.objective import KD, LM, Sampled, TopPK
 from pdstudy.outputs import Compare, Cost, Curves, SizeLaw, Sweep
+from pdstudy.scale import Scale
 from pdstudy.shapes import Shape, TransformersConfig
 from pdstudy.study import Grid, Study, arm, axis
 
@@ -128,6 +129,7 @@ __all__ = [
     "Routed",
     "Run",
     "Sampled",
+    "Scale",
     "Shape",
     "SizeLaw",
     "SkewKL",

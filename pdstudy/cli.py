@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pdstudy.files import Claimed
 from pdstudy.loading import checked_plan
 from pdstudy.normal import ConfigError
-from pdstudy.plan import Plan
+from pdstudy.plan import Plan, parts
 from pdstudy.rundir import Workspace
 from pdstudy.slurm import cli as cluster
 
@@ -68,7 +68,7 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
         sub.set_defaults(run=run)
         if study:
-            sub.add_argument("study", help="a study file, or the name of one in studies/")
+            sub.add_argument("study", help="a study file, a folder of them, or the name of one in studies/")
             sub.add_argument("--scale", help="the scale to pass to study(scale); default: the study's own")
         if json:
             sub.add_argument("--json", action="store_true", help="machine-readable output")
@@ -172,7 +172,8 @@ def _carry_out(args: argparse.Namespace) -> tuple[int, Outcome | None]:
         return try_cells(plan.study, workspace, args.steps), None
     todo = plan.todo
     if args.only is None:
-        write_record(plan, workspace)
+        for part in parts(plan, workspace):
+            write_record(part, workspace)
     if not todo:
         print(f"{plan.study.name}: all {len(plan.items)} artifacts exist in {workspace.root}; nothing to do")
         return 0, None
@@ -238,17 +239,20 @@ def _logs(args: argparse.Namespace) -> int:
 
 
 def _results(args: argparse.Namespace) -> int:
+    import pandas as pd
+
     from analysis.load import load_runs, summary
 
     plan, workspace = _planned(args)
-    frame = load_runs(workspace.root, plan_record(plan, workspace))
+    frames = [load_runs(workspace.root, plan_record(part, workspace)) for part in parts(plan, workspace)]
+    frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     if args.csv is not None:
         frame.to_csv(args.csv, index=False)
         print(f"{len(frame)} rows written to {args.csv}")
     elif args.json:
         print(frame.to_json(orient="records", indent=1, double_precision=15))
     else:
-        print(summary(frame).to_string(index=False))
+        print("\n\n".join(summary(f).to_string(index=False) for f in frames))
     return 0
 
 
@@ -263,11 +267,18 @@ def plan_record(plan: Plan, workspace: Workspace) -> dict[str, Any]:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from analysis.report import build
+    from analysis.report import build, build_index
 
     plan, workspace = _planned(args)
     out = args.out or Path("reports") / plan.study.name
-    text = build(workspace.root, plan_record(plan, workspace), out)
+    members = parts(plan, workspace)
+    records = [plan_record(part, workspace) for part in members]
+    if len(records) == 1:
+        text = build(workspace.root, records[0], out)
+    else:
+        texts = [build(workspace.root, record, out / record["study"]) for record in records]
+        text = "\n\n".join(f"{record['study']}\n{found}" for record, found in zip(records, texts, strict=True))
+        build_index(plan.study.name, records, out)
     if args.json:
         from pdstudy.show import print_json
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pdstudy.data import Corpus, Slice, View
-from pdstudy.files import content_hash
+from pdstudy.files import content_or_name
 from pdstudy.instructions import Instructions
 from pdstudy.normal import Problem, declared, neutral
 from pdstudy.objective import KD, LM, Objective, TopPK
@@ -25,19 +25,20 @@ class Pretrained:
     """A causal LM in a local transformers folder. Its identity is the content of that folder, not the path.
 
     `loss` and `tokens` (what the model was trained on) are not known to pdstudy; studies of scaling laws give them
-    as covariates.
+    as covariates. `shape` prices a folder that is not here yet (`Study.elsewhere`); it is no part of the identity.
     """
 
     path: str
     dtype: Literal["float32", "bfloat16"] = "float32"
+    shape: Shape | None = neutral(None)
 
-    def content(self) -> dict[str, str]:
-        return {"path": content_hash((self.path,))}
+    def content(self) -> dict[str, str | None]:
+        return {"path": content_or_name((self.path,)), "shape": None}
 
     def check(self) -> Iterator[Problem]:
         if not (Path(self.path).expanduser() / "config.json").is_file():
             yield Problem("path", self.path, "a transformers folder, with config.json and weights",
-                          hint=f"from {Path.cwd()}")  # fmt: skip
+                          hint=f"from {Path.cwd()}", missing=True)  # fmt: skip
 
 
 @declared

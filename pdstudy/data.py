@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pdstudy.files import content_hash, expand
+from pdstudy.files import content_or_name, expand
 from pdstudy.normal import Problem, declared
 from pdstudy.pins import CORPORA
 
@@ -29,7 +29,7 @@ class LocalFiles:
 
     def content(self) -> dict[str, str]:
         kinds = sorted({path.suffix for pattern in self.paths for path in expand(pattern)})
-        return {"paths": " ".join([content_hash(self.paths), *kinds])}
+        return {"paths": " ".join([content_or_name(self.paths), *kinds])}
 
     def check(self) -> Iterator[Problem]:
         if not self.paths:
@@ -37,7 +37,8 @@ class LocalFiles:
         for i, pattern in enumerate(self.paths):
             files = expand(pattern)
             if not files:
-                yield Problem(f"paths[{i}]", pattern, "a file, folder or glob that is there", hint=f"from {Path.cwd()}")
+                yield Problem(f"paths[{i}]", pattern, "a file, folder or glob that is there", hint=f"from {Path.cwd()}",
+                              missing=True)  # fmt: skip
             for path in files:
                 if not path.name.endswith(TEXT_FILES):
                     yield Problem(f"paths[{i}]", str(path), f"files that end in {', '.join(TEXT_FILES)}",
@@ -119,12 +120,12 @@ class PretrainedTokenizer:
     def content(self) -> dict[str, str]:
         folder = Path(self.path).expanduser()
         others = [str(folder / name) for name in TOKENIZER_FILES[1:] if (folder / name).is_file()]
-        return {"path": content_hash([str(folder / TOKENIZER_FILES[0]), *others])}
+        return {"path": content_or_name([str(folder / TOKENIZER_FILES[0]), *others])}
 
     def check(self) -> Iterator[Problem]:
         if not (Path(self.path).expanduser() / TOKENIZER_FILES[0]).is_file():
             yield Problem("path", self.path, f"a folder with a {TOKENIZER_FILES[0]}",
-                          hint="transformers' AutoTokenizer writes one by save_pretrained")  # fmt: skip
+                          hint="transformers' AutoTokenizer writes one by save_pretrained", missing=True)  # fmt: skip
 
 
 @declared

@@ -100,6 +100,14 @@ def content_hash(paths: Iterable[str]) -> str:
     return hashlib.sha256("".join(sorted(_remembered_sha256(*s) for s in stamps)).encode()).hexdigest()
 
 
+def content_or_name(paths: Iterable[str]) -> str:
+    """`content_hash`, or the names where a path matches nothing: what a plan calls files that are not here yet."""
+    paths = tuple(paths)
+    if all(expand(pattern) for pattern in paths):
+        return content_hash(paths)
+    return f"not here: {' '.join(paths)}"
+
+
 def expand(pattern: str) -> list[Path]:
     """The files that a path, a folder (all below it) or a glob stands for, sorted."""
     path = Path(pattern).expanduser()

@@ -112,7 +112,9 @@ class _Slot:
 
 
 def run_plan(plan: Plan, workspace: Workspace, *, slots: int, view: View) -> Outcome:
-    """Make everything that a plan lacks. Raises `Claimed` where another process is running this study."""
+    """Make everything that a plan lacks. Raises `Claimed` where another process is running this study, `ConfigError`
+    where texts or models that it names are not here."""
+    plan.check_here()
     with Claim(workspace.root / "studies" / f"{plan.study.name}.claim", f"study {plan.study.name}"):
         return _Driver(plan, workspace, slots, view).run()
 

@@ -11,6 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from pdstudy.collection import Collection
 from pdstudy.normal import ConfigError, class_named
 from pdstudy.plan import Plan, make_plan
 from pdstudy.rundir import Workspace
@@ -18,9 +19,9 @@ from pdstudy.study import Study, nearest
 
 
 def find_study(name: str) -> Path:
-    """The file of a study given by path, or by the name of a file in `studies/`."""
+    """The file of a study, or a folder of such, given by path, or by its name in `studies/`."""
     for path in (Path(name), Path("studies") / f"{name}.py", Path("studies") / name):
-        if path.is_file():
+        if path.is_file() or (path.is_dir() and any(path.glob("*.py"))):
             return path
     known = sorted(p.stem for p in Path("studies").glob("*.py"))
     hint = f"; studies here: {', '.join(known)}" if known else "; `pdstudy new NAME` writes one"
@@ -28,10 +29,26 @@ def find_study(name: str) -> Path:
 
 
 def load_study(name: str, scale: str | None = None) -> Study:
-    """Import a study file and call its `study(scale)`. Raises `ConfigError` with file and line on any error in it."""
+    """Import a study file and call its `study(scale)`; of a folder, all files that define one, as a `Collection`.
+
+    Raises `ConfigError` with file and line on any error in them.
+    """
     path = find_study(name)
+    if path.is_dir():
+        files = sorted(path.glob("*.py"))
+        studies = [made for made in (_load(file, scale, optional=True) for file in files) if made is not None]
+        if not studies:
+            raise ConfigError(f"no file in {path} defines a function `study(scale)`")
+        return Collection.of(f"{path.resolve().name}-{scale}" if scale else path.resolve().name, studies)
     if path.suffix != ".py":
         raise ConfigError(f"{path} is no Python file; a study is a .py file that defines `study(scale)`")
+    study = _load(path, scale)
+    assert study is not None
+    return study
+
+
+def _load(path: Path, scale: str | None, *, optional: bool = False) -> Study | None:
+    """The study of one file; None where it defines none and that is `optional`."""
     spec = importlib.util.spec_from_file_location(f"pdstudy_study_{path.stem}", path.resolve())
     assert spec is not None
     assert spec.loader is not None
@@ -42,9 +59,11 @@ def load_study(name: str, scale: str | None = None) -> Study:
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
-        if not hasattr(module, "study"):
-            raise ConfigError(f"{path} defines no function `study(scale)`; `pdstudy new NAME` writes an example")
-        return _called(module.study, path, scale)
+        if hasattr(module, "study"):
+            return _called(module.study, path, scale)
+        if optional:
+            return None
+        raise ConfigError(f"{path} defines no function `study(scale)`; `pdstudy new NAME` writes an example")
     except ConfigError:
         raise
     except (KeyboardInterrupt, SystemExit):

@@ -121,7 +121,7 @@ def _encode(value: Any, *, hashed: bool, inside: Callable[[Any], Any] | None = N
         item = getattr(value, field.name)
         if field.name in external:
             item = external[field.name]
-        elif hashed and _NEUTRAL in field.metadata and item == field.metadata[_NEUTRAL]:
+        if hashed and _NEUTRAL in field.metadata and item == field.metadata[_NEUTRAL]:
             continue
         out[field.name] = _part(item, hashed, inside)
     return out
@@ -181,6 +181,8 @@ class Problem:
     file: str = ""
     line: int = 0
     hint: str = ""
+    missing: bool = False
+    """A file or folder that is not here, which a study that runs elsewhere (`Study.elsewhere`) may name."""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " if self.file else ""

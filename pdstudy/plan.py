@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pdstudy.collection import Collection
 from pdstudy.config import Online, Pretrained, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.data import Corpus, Slice
@@ -61,6 +62,12 @@ class Plan:
     keys: dict[str, str] = field(default_factory=dict)
     """Cell name to run key."""
 
+    def check_here(self) -> None:
+        """Raises `ConfigError` where texts or models that the study names are not on this machine."""
+        if self.study.missing:
+            lacking = "\n".join(f"  {p}" for p in self.study.missing)
+            raise ConfigError(f"study {self.study.name} can be planned here, not run; missing:\n{lacking}")
+
     @property
     def todo(self) -> tuple[Item, ...]:
         return tuple(i for i in self.items if not i.done)
@@ -102,8 +109,17 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
     builder = _Builder(study, workspace)
     for cell in study.cells:
         builder.add(cell)
+    for absent in study.missing:
+        builder.warnings.append(f"not here: {absent.found} ({absent.field}), priced as declared")
     rate, source = _rate(study, builder.finished_rates)
     return Plan(study, builder.items(), tuple(builder.warnings), tuple(builder.problems), rate, source, builder.keys)
+
+
+def parts(plan: Plan, workspace: Workspace) -> list[Plan]:
+    """The plans of a collection's studies; a study's own plan."""
+    if isinstance(plan.study, Collection):
+        return [make_plan(study, workspace) for study in plan.study.studies]
+    return [plan]
 
 
 class _Builder:

@@ -60,7 +60,10 @@ def live_flops(run: Run) -> float:
 
 
 def folder_flops(teacher: Pretrained) -> float:
-    """Forward FLOPs per token of a model folder: two per stored parameter (read off the size of its weights)."""
+    """Forward FLOPs per token of a model folder: two per stored parameter (read off the size of its weights, or of the
+    declared shape where the folder is not here yet)."""
+    if teacher.shape is not None and not Path(teacher.path).expanduser().is_dir():
+        return 2.0 * teacher.shape.parameters().total
     size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))
     config = read_json(Path(teacher.path).expanduser() / "config.json") or {}
     width = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2

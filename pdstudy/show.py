@@ -174,7 +174,8 @@ def _detail(row: dict[str, Any]) -> str:
 
 
 def size(number: float) -> str:
-    return f"{si(number)}B" if number else "-"
+    """Bytes for people: 1.4 GB."""
+    return f"{si(number).replace('B', 'G')}B" if number else "-"
 
 
 def hours(value: float) -> str:

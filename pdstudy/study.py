@@ -150,7 +150,8 @@ class Study:
     `baseline` gives the labels of the arm that every other arm is compared with, matched on all axes it does not
     name, and paired by seed. `evaluations` are made of every run, teachers included. `outputs` are the tables and
     figures wanted. `placement` says how a run is carried out, `executions` what its jobs ask of a cluster, `machine`
-    what it is priced on. `only` leaves out the cells whose names do not match it.
+    what it is priced on. `only` leaves out the cells whose names do not match it. `elsewhere`: the texts and models
+    that it names need not be here to plan it; what is missing is warned of, and nothing is run before it is there.
     """
 
     name: str
@@ -166,6 +167,7 @@ class Study:
     title: str = ""
     about: str = ""
     only: str | None = None
+    elsewhere: bool = False
     where: tuple[str, int] = field(default_factory=_caller, compare=False)
 
     @cached_property
@@ -186,22 +188,22 @@ class Study:
         return list(seen.values())
 
     @cached_property
+    def missing(self) -> tuple[Problem, ...]:
+        """Texts and models that its runs name and that are not here, each once: none but where `elsewhere` is set."""
+        runs = {cell.run for cell in self.cells}
+        found = [p for run in sorted(runs, key=hash) for p in problems(run) if p.missing]
+        return tuple({repr(p.found): p for p in found}.values())
+
+    @cached_property
     def _expanded(self) -> tuple[tuple[Cell, ...], list[Problem]]:
         cells: list[Cell] = []
         wrong: list[Problem] = []
         of_base = {str(p) for p in problems(self.base)}
         for a in self.grid.arms:
-            run = self.base
-            file, line = self.where
-            for change in a.changes:
-                file, line = change.file, change.line
-                if change.path == "seed":
-                    wrong.append(Problem("seed", change.value, "no axis: Study(seeds=...) sets it", file, line))
-                try:
-                    run = _replace(run, change.path.split("."), change.value)
-                except _UnknownField as unknown:
-                    wrong.append(Problem(change.path, unknown.name, unknown.allowed, file, line, unknown.hint))
-            found = list(problems(run))
+            run, faults = changed(self.base, a)
+            wrong += faults
+            file, line = (a.changes[-1].file, a.changes[-1].line) if a.changes else self.where
+            found = [p for p in problems(run) if not (self.elsewhere and p.missing)]
             for p in found:
                 at = self.where if str(p) in of_base else (file, line)
                 wrong.append(dataclasses.replace(p, file=at[0], line=at[1]))
@@ -277,6 +279,20 @@ class Study:
                 if name not in axes:
                     wrong.append(Problem(f"outputs[{i}]", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes)))
         return wrong
+
+
+def changed(base: Run, arm: Arm) -> tuple[Run, list[Problem]]:
+    """The run that an arm makes of the base, and what is wrong with its changes, which are then left out."""
+    run, wrong = base, []
+    for change in arm.changes:
+        file, line = change.file, change.line
+        if change.path == "seed":
+            wrong.append(Problem("seed", change.value, "no axis: Study(seeds=...) sets it", file, line))
+        try:
+            run = _replace(run, change.path.split("."), change.value)
+        except _UnknownField as unknown:
+            wrong.append(Problem(change.path, unknown.name, unknown.allowed, file, line, unknown.hint))
+    return run, wrong
 
 
 class _UnknownField(Exception):

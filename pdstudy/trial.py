@@ -37,7 +37,8 @@ def try_cells(study: Study, workspace: Workspace, steps: int) -> int:
         fields = {f.name: getattr(short, f.name) for f in dataclasses.fields(short) if f.name != "seed"}
         grid += arm(cell.name, fields, axis="cell")
     final = tuple(dataclasses.replace(e, every_tokens=None) for e in study.evaluations)
-    trial = dataclasses.replace(study, grid=grid, seeds=(seed,), baseline={}, evaluations=final, outputs=(), only=None)
+    trial = Study(name=study.name, base=study.base, grid=grid, seeds=(seed,), evaluations=final,
+                  placement=study.placement, machine=study.machine)  # fmt: skip
     plan = make_plan(trial, apart)
     if plan.problems:
         raise ConfigError("\n".join(str(p) for p in plan.problems))

@@ -55,6 +55,7 @@ def submit_study(
         if not queue.known:
             raise ConfigError("SLURM's controller does not answer (squeue failed); nothing was sent, try again later")
         plan = planned()
+        plan.check_here()
         rules = profile.rules(plan.study.executions)
         units = units_of(plan, rules, workspace)
         report = None if request.only else report_unit(plan.study.name, rules)

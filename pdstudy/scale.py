@@ -1,0 +1,151 @@
+"""At which sizes a family of studies is run: one declaration that all its study files share.
+
+A study of a family names what varies; a `Scale` says of what size, on what text, for how long, at which rates. The
+studies of `studies/paper` take one, so that the paper's sizes and a ladder for two cores are the same code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pdstudy.config import WSD, AdamW, Cosine, Heldout, Placement, Pretrained, Run
+from pdstudy.data import Corpus, Slice, View
+from pdstudy.execution import Execution
+from pdstudy.losses import MSE, WTTM, Adaptive, NormKD
+from pdstudy.machines import CPU_CORE, Machine
+from pdstudy.mixing import PeriodicMix, WSDMix
+from pdstudy.objective import KD, LM, Objective, TopPK
+from pdstudy.pricing import sizes, teacher_flops
+from pdstudy.shapes import Student
+from pdstudy.study import Arm, Change, Grid, Study, changed
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes, text, budget, protocol and the levels of the axes of a family of studies.
+
+    `students` are from small to large; `anchor` is the one of every study that has a single size. The first of
+    `teachers` serves wherever a study has a single one. `rates` are peak learning rates by student, for LM and for KD
+    (any run that uses a teacher); one number holds for all. `steps` of `tokens_per_step` are the short budget,
+    `long_steps` the long one of the study of tokens, scored every `checkpoint_steps`; both read `data` from its
+    beginning. `compute_matched` adds an LM control that also spends what the teacher's pass costs.
+
+    What the paper leaves open (its learning rate, warm-up, decay, end points, constants of adaptive temperatures) are
+    fields here: `optimiser`, `cosine`, `wsd`, `alpha_wsd`, `alpha_max`, `period`, `mse`, `norm_kd`, `wttm`,
+    `by_spread`, `by_entropy`.
+    """
+
+    name: str
+    students: Mapping[str, Student]
+    anchor: str
+    teachers: Mapping[str, Run | Pretrained]
+    corpus: Corpus
+    view: View
+    data: Slice
+    tokens_per_step: int
+    steps: int
+    long_steps: int
+    checkpoint_steps: int
+    optimiser: AdamW
+    rates: Mapping[tuple[str, str], float] | float
+    cosine: Cosine
+    wsd: WSD
+    alpha_wsd: WSDMix
+    by_spread: Adaptive
+    by_entropy: Adaptive
+    evaluations: tuple[Heldout, ...]
+    cut: TopPK = TopPK(p=0.95, k=100)
+    star_cut: TopPK = TopPK(p=0.95, k=50)
+    alpha_max: float = 1.0
+    star_alpha: float = 0.9
+    star_tau: float = 2.0
+    period: PeriodicMix = PeriodicMix(cycles=10)
+    mse: MSE = MSE(on="logits")
+    norm_kd: NormKD = NormKD()
+    wttm: WTTM = WTTM(tau=2.0)
+    ps: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+    ks: tuple[int, ...] = (1, 3, 5, 10, 20, 50, 100)
+    taus: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+    alphas: tuple[float, ...] = (0.0, 0.1, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+    long_students: tuple[str, ...] = ()
+    star_students: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    precision: str = "float32"
+    compute_matched: bool = True
+    elsewhere: bool = False
+    machine: Machine = CPU_CORE
+    placement: Placement = Placement()
+    executions: tuple[Execution, ...] = field(default=())
+
+    @property
+    def tokens(self) -> int:
+        """The short budget."""
+        return self.steps * self.tokens_per_step
+
+    @property
+    def teacher(self) -> Run | Pretrained:
+        """The one that serves wherever a study has a single teacher."""
+        return next(iter(self.teachers.values()))
+
+    def run(self, student: str | None = None, objective: Objective = LM(), **changes: Any) -> Run:  # noqa: B008
+        """A student's run at the short budget; LM of the anchor under the cosine schedule unless told otherwise."""
+        fields: dict[str, Any] = {
+            "student": self.students[student or self.anchor],
+            "corpus": self.corpus,
+            "data": dataclasses.replace(self.data, tokens=self.tokens),
+            "view": self.view,
+            "objective": objective,
+            "optimiser": self.optimiser,
+            "schedule": self.cosine,
+            "tokens_per_step": self.tokens_per_step,
+            "steps": self.steps,
+            "precision": self.precision,
+        }
+        return self.tuned(Run(**(fields | changes)))
+
+    def kd(self, **changes: Any) -> KD:
+        """The paper's vanilla distillation: top-0.95-100, tau 1, NLL, alpha 1, offline logits of the first teacher."""
+        return KD(**({"teacher": self.teacher, "truncation": self.cut, "alpha": 1.0} | changes))
+
+    def tuned(self, run: Run) -> Run:
+        """The run at the peak learning rate of its student, for LM or for KD."""
+        return dataclasses.replace(run, optimiser=dataclasses.replace(run.optimiser, lr=self.rate(run)))
+
+    def rate(self, run: Run) -> float:
+        """The peak learning rate of a run's student. Its own where the scale has none for such a student."""
+        if isinstance(self.rates, float):
+            return self.rates
+        loss = "LM" if run.teacher is None else "KD"
+        label = next((name for name, student in self.students.items() if student == run.student), "")
+        return self.rates.get((label, loss), run.optimiser.lr)
+
+    def compute_matched_steps(self, kd: Run) -> int:
+        """Steps of an LM run that cost what `kd` and the teacher's pass over its text cost together."""
+        assert kd.teacher is not None
+        own = 3 * sizes(kd)[2]
+        return round(kd.num_steps * (own + teacher_flops(kd.teacher)) / own)
+
+    def study(self, name: str, *, base: Run | None = None, **fields: Any) -> Study:
+        """A study at this scale, called `SCALE-NAME`, each arm at its learning rate."""
+        base = base or self.run()
+        grid = fields.pop("grid")
+        common: dict[str, Any] = {
+            "seeds": self.seeds,
+            "evaluations": self.evaluations,
+            "placement": self.placement,
+            "executions": self.executions,
+            "machine": self.machine,
+            "elsewhere": self.elsewhere,
+        }
+        arms = tuple(self._at_rate(base, a) for a in grid.arms)
+        return Study(name=f"{self.name}-{name}", base=base, grid=Grid(arms), **(common | fields))
+
+    def _at_rate(self, base: Run, arm: Arm) -> Arm:
+        run, wrong = changed(base, arm)
+        if wrong or not arm.changes:  # faults are the study's to report, all at once
+            return arm
+        last = arm.changes[-1]
+        return Arm(arm.labels, (*arm.changes, Change("optimiser.lr", self.rate(run), last.file, last.line)))

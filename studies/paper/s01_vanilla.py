@@ -1,0 +1,23 @@
+"""S1, Table 1: does distillation with the paper's vanilla settings beat the same student trained on text alone?"""
+
+from scales import SCALES
+
+from pdstudy import LM, Compare, Cost, Curves, Slice, Study, axis
+
+
+def study(scale: str = "mini") -> Study:
+    """Scales: `mini` and `paper`, or one of yours in scales.py."""
+    s = SCALES[scale]
+    levels: dict[str, dict[str, object]] = {"LM": {"objective": LM()}, "KD": {"objective": s.kd()}}
+    if s.compute_matched:
+        steps = s.compute_matched_steps(s.run(objective=s.kd()))
+        data = Slice(tokens=steps * s.tokens_per_step)
+        levels["LM, compute-matched"] = {"objective": LM(), "steps": steps, "data": data}
+    return s.study(
+        "s01",
+        title="S1: vanilla distillation (Table 1)",
+        about="LM and vanilla distillation at equal tokens, and LM at the compute of student and teacher's pass.",
+        grid=axis("loss", levels),
+        baseline={"loss": "LM"},
+        outputs=(Curves(lines="loss"), Compare(), Cost()),
+    )

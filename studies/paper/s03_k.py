@@ -1,0 +1,19 @@
+"""S3, Figure 3 and Table 8: how many of the teacher's logits have to be kept?"""
+
+from scales import SCALES
+
+from pdstudy import LM, Compare, Cost, Curves, Study, TopPK, axis
+
+
+def study(scale: str = "mini") -> Study:
+    """Scales: `mini` and `paper`, or one of yours in scales.py."""
+    s = SCALES[scale]
+    cuts = {str(k): s.kd(truncation=TopPK(p=s.cut.p, k=k)) for k in s.ks}
+    return s.study(
+        "s03",
+        title="S3: k of top-p-k (Figure 3, Table 8)",
+        about=f"Vanilla distillation at top-{s.cut.p:g}-k over k, against LM.",
+        grid=axis("k", {"LM": LM(), **cuts}, field="objective"),
+        baseline={"k": "LM"},
+        outputs=(Compare(), Curves(lines="k"), Cost()),
+    )

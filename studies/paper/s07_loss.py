@@ -1,0 +1,20 @@
+"""S7, Table 5, first part: which divergence?"""
+
+from scales import SCALES
+
+from pdstudy import KLD, LM, NLL, Compare, Cost, Curves, Study, axis
+
+
+def study(scale: str = "mini") -> Study:
+    """Scales: `mini` and `paper`, or one of yours in scales.py."""
+    s = SCALES[scale]
+    losses = {"NLL": NLL(), "KLD": KLD(), "MSE": s.mse}
+    return s.study(
+        "s07",
+        title="S7: distillation losses (Table 5)",
+        about="NLL and KLD have one gradient: what differs between them is rounding, here, and a run's noise in the "
+        "paper. What the paper's MSE is of is not said.",
+        grid=axis("loss", {"LM": LM(), **{name: s.kd(loss=loss) for name, loss in losses.items()}}, field="objective"),
+        baseline={"loss": "LM"},
+        outputs=(Compare(), Curves(lines="loss"), Cost()),
+    )

@@ -1,0 +1,24 @@
+"""S8, Table 5, second part: should the teacher's share rise, fall, or come and go?"""
+
+from scales import SCALES
+
+from pdstudy import LM, Compare, Cost, Curves, LinearMix, Study, axis
+
+
+def study(scale: str = "mini") -> Study:
+    """Scales: `mini` and `paper`, or one of yours in scales.py."""
+    s = SCALES[scale]
+    mixes = {
+        "Linear Inc": LinearMix(first=0, last=1),
+        "Linear Dec": LinearMix(first=1, last=0),
+        "Period": s.period,
+    }
+    schedules = {name: s.kd(alpha=s.alpha_max, mix=mix) for name, mix in mixes.items()}
+    return s.study(
+        "s08",
+        title="S8: schedules of alpha (Table 5)",
+        about="Alpha over training under the cosine learning rate. End points and periods are not in the paper.",
+        grid=axis("schedule", {"LM": LM(), **schedules}, field="objective"),
+        baseline={"schedule": "LM"},
+        outputs=(Compare(), Curves(lines="schedule"), Cost()),
+    )

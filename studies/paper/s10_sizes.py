@@ -1,0 +1,19 @@
+"""S10, Figure 4 and Tables 7 and 11: which students gain, and from which teacher?"""
+
+from scales import SCALES
+
+from pdstudy import LM, Compare, Cost, Curves, SizeLaw, Study, axis
+
+
+def study(scale: str = "mini") -> Study:
+    """Scales: `mini` and `paper`, or one of yours in scales.py."""
+    s = SCALES[scale]
+    teachers = {name: s.kd(teacher=teacher) for name, teacher in s.teachers.items()}
+    return s.study(
+        "s10",
+        title="S10: sizes of student and teacher (Figure 4, Table 11)",
+        about="Students of all sizes without a teacher and with each teacher, at vanilla settings.",
+        grid=axis("student", s.students) * axis("teacher", {"none": LM(), **teachers}, field="objective"),
+        baseline={"teacher": "none"},
+        outputs=(Compare(), Curves(lines="teacher", panels="student"), SizeLaw(lines="teacher"), Cost()),
+    )

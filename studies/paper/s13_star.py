@@ -1,0 +1,31 @@
+"""S13, Figure 1 and Table 13: the paper's best of each dimension together (PD*)."""
+
+from scales import SCALES
+
+from pdstudy import KLD, LM, Compare, Cost, Curves, Study, Temperature, axis
+
+
+def study(scale: str = "mini") -> Study:
+    """Scales: `mini` and `paper`, or one of yours in scales.py."""
+    s = SCALES[scale]
+    star = s.kd(
+        truncation=s.star_cut,
+        temperature=Temperature(tau=s.star_tau),
+        loss=KLD(),
+        alpha=s.star_alpha,
+        mix=s.alpha_wsd,
+    )
+    arms = {
+        "LM": {"objective": LM(), "schedule": s.cosine},
+        "vanilla PD": {"objective": s.kd(), "schedule": s.cosine},
+        "PD*": {"objective": star, "schedule": s.wsd},
+    }
+    return s.study(
+        "s13",
+        title="S13: PD* (Figure 1, Table 13)",
+        about="Top-0.95-50, tau 2, KLD, WSD for alpha up to 0.9 and for the learning rate, against LM and vanilla PD "
+        "under the cosine, as the paper compares them. S9 has LM under WSD.",
+        grid=axis("student", {name: s.students[name] for name in s.star_students}) * axis("arm", arms),
+        baseline={"arm": "LM"},
+        outputs=(Compare(), Curves(lines="arm", panels="student"), Cost()),
+    )

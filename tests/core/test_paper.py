@@ -1,0 +1,83 @@
+"""The paper's studies as code: their counts at the paper's scale, and the folder as one study."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from pdstudy.cli import main
+from pdstudy.collection import Collection
+from pdstudy.loading import load_study
+from pdstudy.normal import ConfigError
+from pdstudy.plan import Plan, make_plan, parts
+from pdstudy.pricing import sizes
+from pdstudy.rundir import Workspace
+from pdstudy.shapes import Shape
+
+FOLDER = str(Path(__file__).parents[2] / "studies" / "paper")
+TOTALS = {"330M": 334.5, "670M": 669.0, "1.9B": 1866.5, "3.8B": 3749.7, "6.8B": 6819.9}
+"""Table 7's shapes at GLM-4's vocabulary, in millions of parameters, norms (0.03 to 0.23M) not counted."""
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return make_plan(load_study(FOLDER, "paper"), Workspace(tmp_path_factory.mktemp("workspace")))
+
+
+def test_totals_are_the_papers(paper: Plan) -> None:
+    study = next(s for s in collection(paper).studies if s.name == "paper-s10")
+    found = {}
+    for cell in study.cells:
+        shape = cell.run.student
+        assert isinstance(shape, Shape)
+        norms = shape.width * (2 * shape.layers + 1)
+        found[cell.labels["student"]] = (sizes(cell.run)[1] - norms) / 1e6
+    assert found == pytest.approx(TOTALS, abs=0.1)
+
+
+def collection(plan: Plan) -> Collection:
+    assert isinstance(plan.study, Collection)
+    return plan.study
+
+
+def test_what_studies_share_is_one_run(paper: Plan) -> None:
+    """The LM run and vanilla distillation of 1.9B are cells of nearly every study, and made once."""
+    assert not paper.problems
+    students = [i for i in paper.items if i.kind == "student"]
+    tokens = [i.subject.num_tokens for i in students]
+    assert tokens.count(11_921 * 2048 * 4096) == len(students) - 4
+    assert tokens.count(59_604 * 2048 * 4096) == 4
+    shared = max(students, key=lambda i: len(i.cells))
+    assert len(shared.cells) >= 9
+    members = parts(paper, Workspace(Path("nowhere")))
+    assert {i.key for part in members for i in part.items if i.kind == "student"} == {i.key for i in students}
+
+
+def test_what_is_not_here_is_warned_of_and_never_run(paper: Plan) -> None:
+    assert [w for w in paper.warnings if "teachers/glm-4-32b" in w]
+    with pytest.raises(ConfigError, match="can be planned here, not run"):
+        paper.check_here()
+
+
+def test_planning_is_quick(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    began = time.process_time()
+    with pytest.raises(SystemExit) as end:
+        main(["plan", FOLDER, "--scale", "paper", "--json", "--workspace", str(tmp_path)])
+    assert time.process_time() - began < 2
+    assert end.value.code == 0
+    assert json.loads(capsys.readouterr().out)["study"] == "paper-paper"
+
+
+def test_mini_is_sound_and_compares_at_equal_seeds(tmp_path: Path) -> None:
+    plan = make_plan(load_study(FOLDER, "mini"), Workspace(tmp_path))
+    assert not plan.problems
+    for study in collection(plan).studies:
+        assert len(study.seeds) >= 3
+        assert study.baseline
+    first = next(s for s in collection(plan).studies if s.name == "mini-s01")
+    lm, kd, control = (next(c.run for c in first.cells if c.labels["loss"] == label)
+                       for label in ("LM", "KD", "LM, compute-matched"))  # fmt: skip
+    assert lm.num_tokens == kd.num_tokens < control.num_tokens <= control.data.tokens
