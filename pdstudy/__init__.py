@@ -23,6 +23,7 @@ from pdstudy.data import (
     View,
 )
 from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, PackagedItems, Task
+from pdstudy.evaluations import Probe
 from pdstudy.execution import Execution
 from pdstudy.instructions import Definitions, Instructions, LocalExamples
 from pdstudy.losses import (
@@ -122,6 +123,7 @@ __all__ = [
     "Plain",
     "Pretrained",
     "PretrainedTokenizer",
+    "Probe",
     "Problem",
     "Renormalise",
     "RenormaliseBoth",

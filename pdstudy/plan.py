@@ -16,6 +16,7 @@ from pdstudy.collection import Collection
 from pdstudy.config import Online, Pretrained, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.data import Corpus, Slice
+from pdstudy.evaluations import probe_teacher
 from pdstudy.files import read_json
 from pdstudy.normal import ConfigError, Problem, decode, differences, fingerprint, hashed_form
 from pdstudy.objective import KD
@@ -154,6 +155,8 @@ class _Builder:
                 needs.append(self._teacher(teacher, cell))
             if not run.is_live:
                 needs.append(self._use_store(run, teacher))
+        probed = dict.fromkeys(probe_teacher(e, run) for e in self.study.evaluations)
+        needs += [self._teacher(t, cell) for t in probed if isinstance(t, Run) and t != teacher]
         if run.epochs > 1.001:
             self._warn(f"{cell.name}: {run.epochs:.2f} epochs over its slice of {run.data.tokens:,} tokens")
         self._students[key] = self._run_item("student", key, cell.name, run, tuple(needs))
@@ -216,7 +219,9 @@ class _Builder:
         if done:
             evaluations = self.study.evaluations
             flops = training
-        flops += forward * sum(evaluated_tokens(e, run) for e in evaluations)
+        for e in evaluations:
+            compared = probe_teacher(e, run) if kind == "student" else None
+            flops += (forward + (teacher_flops(compared) if compared else 0.0)) * evaluated_tokens(e, run)
         return Item(kind, key, label, done, run, needs, flops, 16.0 * total, state)
 
     def _note_rate(self, result: dict[str, Any]) -> None:

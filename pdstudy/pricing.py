@@ -7,9 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config import Heldout, Online, Pretrained, Run
+from pdstudy.config import Online, Pretrained, Run
 from pdstudy.coverage import Coverage
 from pdstudy.data import Corpus
+from pdstudy.evaluations import Evaluation
 from pdstudy.files import read_json
 from pdstudy.shapes import Shape
 
@@ -25,7 +26,7 @@ def bytes_per_token(coverage: Coverage, corpus: Corpus) -> float:
     return 24.0 + 4 * len(coverage.taus) + entry * (k + coverage.draws)
 
 
-def evaluated_tokens(evaluation: Heldout, run: Run) -> int:
+def evaluated_tokens(evaluation: Evaluation, run: Run) -> int:
     times = 1 + (0 if evaluation.every_tokens is None else math.ceil(run.num_tokens / evaluation.every_tokens) - 1)
     return times * evaluation.data.tokens
 

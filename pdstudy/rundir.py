@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config import Heldout, Run, normal_form
+from pdstudy.config import Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import Corpus
+from pdstudy.evaluations import Evaluation
 from pdstudy.files import append_jsonl, read_json, write_json
 from pdstudy.normal import SCHEMA, ConfigError, decode, encode, fingerprint, hashed_form
 
@@ -98,7 +99,7 @@ class RunDir:
     def result(self) -> dict[str, Any] | None:
         return read_json(self.path / "result.json")
 
-    def missing_evaluations(self, evaluations: tuple[Heldout, ...]) -> tuple[Heldout, ...]:
+    def missing_evaluations(self, evaluations: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
         """Those that a finished run lacks at its end: another study may have wanted others."""
         made = {row["eval"] for row in (self.result() or {}).get("evals", [])}
         return tuple(e for e in evaluations if fingerprint(e) not in made)

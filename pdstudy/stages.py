@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config import Heldout, Online, Placement, Pretrained, Run
+from pdstudy.config import Online, Placement, Pretrained, Run
 from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import Corpus
+from pdstudy.evaluations import Evaluation, probe_teacher
 from pdstudy.files import Claim
-from pdstudy.normal import ConfigError, decode, encode
+from pdstudy.normal import ConfigError, decode, encode, fingerprint
 from pdstudy.plan import Item, Plan, StoreNeed, holds
 from pdstudy.rundir import RunDir, Workspace, unguarded
 
@@ -38,7 +39,7 @@ class Task:
     coverage: Coverage | None = None
     sequences: tuple[int, int] | None = None
     store: str | None = None
-    evaluations: tuple[Heldout, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     placement: Placement = Placement()
 
     def to_json(self) -> dict[str, Any]:
@@ -172,16 +173,33 @@ def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop, gu
         if result["state"] == "done" and missing:
             from pdstudy.evaluate.late import evaluate_export
 
-            evaluate_export(run, directory, corpus=corpus, evaluations=missing, progress=progress)
+            evaluate_export(
+                run,
+                directory,
+                corpus=corpus,
+                evaluations=missing,
+                teachers=_probed(task, run, workspace),
+                progress=progress,
+            )
         return result["state"]
     return train(
         run,
         directory,
         corpus=corpus,
         store=None if task.store is None else Path(task.store),
+        probed=_probed(task, run, workspace),
         teacher=teacher_folder(run.teacher, workspace) if run.is_live and run.teacher is not None else None,
         evaluations=task.evaluations,
         placement=task.placement,
         progress=progress,
         should_stop=should_stop,
     )
+
+
+def _probed(task: Task, run: Run, workspace: Workspace) -> dict[str, Path]:
+    """The model folders of the teachers that the probes of a student compare it with, by fingerprint.
+
+    Of a teacher there are none: it is made before there are others.
+    """
+    found = [probe_teacher(e, run) for e in task.evaluations] if task.kind == "student" else []
+    return {fingerprint(t): teacher_folder(t, workspace) for t in found if t is not None}

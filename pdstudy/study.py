@@ -24,8 +24,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config import Heldout, Placement, Run
+from pdstudy.config import Placement, Run
 from pdstudy.data import View
+from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.normal import Problem, problems
@@ -159,7 +160,7 @@ class Study:
     grid: Grid = Grid((Arm({}, ()),))
     seeds: tuple[int, ...] = (0, 1, 2)
     baseline: Mapping[str, str] = field(default_factory=dict)
-    evaluations: tuple[Heldout, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     outputs: tuple[Output, ...] = ()
     placement: Placement = Placement()
     executions: tuple[Execution, ...] = ()
@@ -224,7 +225,7 @@ class Study:
             "about": str,
             "baseline": Mapping,
         }
-        many: dict[str, Any] = {"seeds": int, "evaluations": Heldout, "outputs": Output, "executions": Execution}
+        many: dict[str, Any] = {"seeds": int, "evaluations": Evaluation, "outputs": Output, "executions": Execution}
         wrong = []
         for name, kind in one.items():
             if not isinstance(getattr(self, name), kind):

@@ -9,22 +9,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from pdstudy.config import Heldout
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import IGNORED, read
 from pdstudy.data import View
+from pdstudy.evaluate.probes import TeacherScores
 from pdstudy.evaluate.scores import Scores
+from pdstudy.evaluations import Evaluation
 from pdstudy.normal import ConfigError, fingerprint
-from pdstudy.train.feed import micro_batch
+from pdstudy.train.feed import MicroBatch, micro_batch
 from pdstudy.train.world import World
 
 BATCH_TOKENS = 8192
 """Tokens of one forward pass where the placement sets no bound."""
 
 
-def sequences_of(heldout: Heldout, view: View, corpus: TokenCorpus) -> np.ndarray:
+def sequences_of(heldout: Evaluation, view: View, corpus: TokenCorpus) -> np.ndarray:
     """The whole sequences of the view inside the held-out slice. Raises `ConfigError` where the corpus has no such."""
     part = heldout.data
     length = len(corpus.stream(part.split))
@@ -47,9 +49,10 @@ def evaluate(
     model: PreTrainedModel,
     corpus: TokenCorpus,
     view: View,
-    heldout: Heldout,
+    heldout: Evaluation,
     *,
     batch_tokens: int | None = None,
+    teacher: TeacherScores | None = None,
     world: World = World(torch.device("cpu")),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Nats per token and bits per UTF-8 byte of `model` (one that `build_model` made) on a held-out slice, and
@@ -57,12 +60,14 @@ def evaluate(
 
     The mean is over all predictions; ends of documents count as tokens and stand for no bytes. A last piece shorter
     than a sequence is left out, and `slice` says what was scored. The ranks share the
-    work. Returns the row of evals.jsonl less step and tokens.
+    work. `teacher` adds its own columns. Returns the row of evals.jsonl less step and tokens.
     """
     began = time.perf_counter()
     sequences = sequences_of(heldout, view, corpus)
     stream = corpus.stream(heldout.data.split)
     scores = Scores.zero(world.device)
+    if teacher is not None:
+        teacher.reset()
     num_bytes = torch.zeros(1, dtype=torch.float64)
     rows = max(1, (batch_tokens or BATCH_TOKENS) // view.context)
     # Every rank makes the same number of forwards; where the sequences run out, some score nothing.
@@ -74,11 +79,11 @@ def evaluate(
         scored = batch.targets[batch.targets != IGNORED]
         whole = micro_batch(batch, np.arange(len(part))).to(world.device)
         half = torch.from_numpy(np.repeat(part >= len(sequences) // 2, view.context).astype(np.int64))
-        count = partial(scores.add, targets=whole.targets, half=half.to(world.device), vocab=corpus.vocab)
-        model.with_head(whole, count)
+        model.with_head(whole, partial(_count, scores, teacher, whole, half.to(world.device), corpus.vocab))
         num_bytes += float(corpus.token_bytes[scored].sum())
     packed = world.sum(torch.cat([scores.pack(), num_bytes.to(world.device)]))
     scores = scores.unpack(packed[:-1])
+    beside = {} if teacher is None else teacher.columns(world.sum(teacher.pack()))
     nats, tokens = float(scores.lm), float(scores.tokens)
     return {
         "eval": fingerprint(heldout),
@@ -87,6 +92,21 @@ def evaluate(
         "loss": nats / tokens,
         "bits_per_byte": nats / math.log(2) / float(packed[-1]),
         **scores.columns(),
+        **beside,
         "tokens_scored": int(tokens),
         "seconds": round(time.perf_counter() - began, 3),
     }
+
+
+def _count(
+    scores: Scores,
+    teacher: TeacherScores | None,
+    batch: MicroBatch,
+    half: Tensor,
+    vocab: int,
+    hidden: Tensor,
+    weight: Tensor,
+) -> None:
+    scores.add(hidden, weight, batch.targets, half, vocab)
+    if teacher is not None:
+        teacher.add(batch, hidden, weight)

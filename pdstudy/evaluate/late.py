@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from pdstudy.config import Heldout, Run
+from pdstudy.config import Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.evaluate.heldout import evaluate
+from pdstudy.evaluate.probes import compared
+from pdstudy.evaluations import Evaluation
 from pdstudy.files import write_json
 from pdstudy.rundir import RunDir
 from pdstudy.train.model import load_exported
@@ -17,16 +20,20 @@ def evaluate_export(
     directory: RunDir,
     *,
     corpus: TokenCorpus,
-    evaluations: tuple[Heldout, ...],
+    evaluations: tuple[Evaluation, ...],
+    teachers: Mapping[str, Path],
     progress: Callable[[str, float], None],
 ) -> None:
-    """Score the exported model on `evaluations` and add the rows to evals.jsonl and, atomically, to result.json."""
+    """Score the exported model on `evaluations` and add the rows to evals.jsonl and, atomically, to result.json.
+
+    `teachers`: see `pdstudy.evaluate.probes.compared`.
+    """
     model = load_exported(directory.model)
     result = directory.result()
     assert result is not None
     for number, heldout in enumerate(evaluations):
         progress("evaluate", number / len(evaluations))
-        scored = evaluate(model, corpus, run.view, heldout)
+        scored = evaluate(model, corpus, run.view, heldout, teacher=compared(heldout, run, teachers, corpus))
         row = {"step": run.num_steps, "tokens": run.num_tokens, **scored, "final": True}
         directory.append_eval(row)
         result["evals"].append(row)

@@ -91,9 +91,7 @@ class Scores:
             self.losses[:, number].index_add_(0, half, known)
             if beta == 1:
                 hit = (best[:, 0] == gold).double()
-                confidence = 1 / total.double()
-                place = (confidence * BINS).long().clamp(max=BINS - 1)
-                self.bins.index_add_(0, place, torch.stack([torch.ones_like(hit), confidence, hit], 1))
+                self.bins += confidence_bins(1 / total.double(), hit)
                 self.hits += hit.sum()
                 self.tokens += len(hit)
 
@@ -109,6 +107,13 @@ class Scores:
             found["recalibrated"] = float(curves[1](best[0]) + curves[0](best[1])) / tokens
             found["temperature"] = math.exp(-sum(best) / 2)
         return found
+
+
+def confidence_bins(confidence: Tensor, hit: Tensor) -> Tensor:
+    """[BINS, 3]: tokens, their confidence and their hits (or probabilities of one), summed by bin of confidence."""
+    place = (confidence * BINS).long().clamp(max=BINS - 1)
+    bins = torch.zeros(BINS, 3, dtype=torch.float64, device=confidence.device)
+    return bins.index_add_(0, place, torch.stack([torch.ones_like(hit), confidence, hit], 1))
 
 
 def calibration_error(bins: Tensor) -> float:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config import Heldout, Placement, Run
+from pdstudy.config import Placement, Run
+from pdstudy.evaluations import Evaluation
 from pdstudy.files import read_json, write_json
 from pdstudy.normal import ConfigError, decode, encode
 
@@ -25,7 +26,7 @@ class Assignment:
     store: Path | None = None
     teacher: Path | None = None
     exports: tuple[int, ...] = ()
-    evaluations: tuple[Heldout, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     placement: Placement = Placement()
 
     def write(self, path: Path) -> None:

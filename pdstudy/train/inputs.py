@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pdstudy.config import Heldout, Run
+from pdstudy.config import Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import StoreSpec, needed
 from pdstudy.distill.live import LiveTeacher
 from pdstudy.distill.store import StoreReader, open_store
 from pdstudy.evaluate.heldout import sequences_of
+from pdstudy.evaluations import Evaluation
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD
 from pdstudy.train.parallel import shard_frozen
 from pdstudy.train.world import World
 
 
-def check(run: Run, corpus: TokenCorpus, evaluations: tuple[Heldout, ...]) -> None:
+def check(run: Run, corpus: TokenCorpus, evaluations: tuple[Evaluation, ...]) -> None:
     """Raises `ConfigError` where the corpus is too short, or the vocabulary too small."""
     if run.student.vocab < corpus.vocab:
         raise ConfigError(f"student.vocab: found {run.student.vocab}; allowed: at least the tokenizer's {corpus.vocab}")

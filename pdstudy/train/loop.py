@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pdstudy.config import Heldout, Placement, Run
+from pdstudy.config import Placement, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.mixing import alpha_at
+from pdstudy.evaluations import Evaluation
 from pdstudy.normal import ConfigError
 from pdstudy.objective import Objective
 from pdstudy.rundir import RunDir
@@ -41,12 +43,13 @@ def train(
     *,
     corpus: TokenCorpus,
     store: Path | None,
-    evaluations: tuple[Heldout, ...],
+    evaluations: tuple[Evaluation, ...],
     placement: Placement = Placement(),  # noqa: B008 (frozen)
     relatives: tuple[RunDir, ...] = (),
     exports: tuple[int, ...] = (),
     records: tuple[Record, ...] = (),
     teacher: Path | None = None,
+    probed: Mapping[str, Path] = MappingProxyType({}),
     progress: Callable[[str, float], None] = quiet,
     should_stop: Callable[[], bool] = never,
 ) -> str:
@@ -59,7 +62,7 @@ def train(
     alike: a new run starts from the latest of their checkpoints that lies on its own way (provenance says so; the
     result is the same). After each step (1-based) of `exports` the model is written to `directory.export(step)`, as
     the final one is to `directory.model`. `records` are stores that the run fills with its own distributions over the
-    text it learns from.
+    text it learns from. `probed` are the model folders of the teachers of probes, by fingerprint.
 
     Raises `ConfigError` on what does not fit together, before anything is trained, and on a disk that cannot be
     written.
@@ -83,6 +86,7 @@ def train(
                 exports,
                 records,
                 teacher,
+                probed,
             )
             try:
                 return _train(session, should_stop)

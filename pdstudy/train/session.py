@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from pdstudy import provenance
-from pdstudy.config import Heldout, Placement, Run
+from pdstudy.config import Placement, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.evaluate.heldout import evaluate
+from pdstudy.evaluate.probes import compared
+from pdstudy.evaluations import Evaluation
 from pdstudy.files import read_json, read_jsonl, truncate_jsonl, write_json, write_jsonl
 from pdstudy.normal import fingerprint
 from pdstudy.pricing import live_flops
@@ -45,7 +48,7 @@ class Session:
         directory: RunDir,
         corpus: TokenCorpus,
         store: Path | None,
-        evaluations: tuple[Heldout, ...],
+        evaluations: tuple[Evaluation, ...],
         placement: Placement,
         progress: Callable[[str, float], None],
         relatives: tuple[RunDir, ...],
@@ -53,6 +56,7 @@ class Session:
         exports: tuple[int, ...] = (),
         records: tuple[Record, ...] = (),
         teacher: Path | None = None,
+        probed: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
         self.run, self.directory, self.corpus, self.evaluations = run, directory, corpus, evaluations
         self.placement, self.progress, self.relatives, self.world = placement, progress, relatives, world
@@ -61,6 +65,7 @@ class Session:
         self.attention = attention.choose(placement.attention, precision=run.precision, device=world.device)
         packed = self.attention == "flash_attention_2"
         self.exports = exports
+        self.compared = {e: compared(e, run, probed, corpus) for e in evaluations}
         self.records = Records(run, records, corpus)
         stored, live = inputs.store_of(run, store, corpus), inputs.live_teacher(run, teacher, corpus, world)
         self.feed = Feed(run, corpus, stored, placement, world, packed=packed, live=live)
@@ -191,11 +196,19 @@ class Session:
             self.checkpoints.save(step, trainer, background=background)
         self._last_save = time.monotonic()
 
-    def _evaluate(self, heldout: Heldout, step: int, *, final: bool = False) -> dict[str, Any]:
+    def _evaluate(self, heldout: Evaluation, step: int, *, final: bool = False) -> dict[str, Any]:
         self.recorder.drain()
         with self.clock.charge("evaluate"):
             bound = self.placement.micro_batch_tokens
-            scored = evaluate(self.model, self.corpus, self.run.view, heldout, batch_tokens=bound, world=self.world)
+            scored = evaluate(
+                self.model,
+                self.corpus,
+                self.run.view,
+                heldout,
+                batch_tokens=bound,
+                teacher=self.compared[heldout],
+                world=self.world,
+            )
             row = {"step": step, "tokens": step * self.run.tokens_per_step, **scored, "final": final}
             if self.world.main:
                 self.directory.append_eval(row)

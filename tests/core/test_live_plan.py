@@ -1,4 +1,4 @@
-"""A live teacher in a plan: it is needed and charged, and there is no store."""
+"""A live teacher, or that of a probe, in a plan: it is needed and charged, and there is no store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import dataclasses
 from pathlib import Path
 
 from pdstudy.config import Run
+from pdstudy.data import Slice
+from pdstudy.evaluations import Probe
 from pdstudy.loading import load_study
+from pdstudy.objective import LM
 from pdstudy.plan import make_plan
 from pdstudy.pricing import sizes
 from pdstudy.rundir import Workspace
@@ -33,3 +36,30 @@ def test_a_live_teacher_is_trained_and_charged_and_has_no_store(tmp_path: Path) 
     results = [workspace.run(item.subject).result() for item in (cached, living)]
     assert results[1]["flops"]["teacher"] == living.flops - cached.flops
     assert abs(results[0]["train_loss"] - results[1]["train_loss"]) < 1e-5
+
+
+def test_a_probe_needs_its_teacher_and_the_teacher_s_own_run_has_none(tmp_path: Path) -> None:
+    study = load_study(str(write_tiny(tmp_path, steps=4)), "mini")
+    teacher = study.cells[-1].run.objective.teacher
+    probe = Probe(data=Slice(split="validation", tokens=512), teacher=teacher)
+    grid = axis("loss", {"LM": LM()}, field="objective")
+    study = dataclasses.replace(study, grid=grid, seeds=(0,), baseline={}, outputs=(), evaluations=(probe,))
+    workspace = Workspace(tmp_path / "workspace")
+    plan = make_plan(study, workspace)
+    assert [item.kind for item in plan.items] == ["corpus", "teacher", "student"]
+    corpus, taught, student = plan.items
+    assert student.needs == (corpus.key, taught.key)
+    forward = sizes(student.subject)[2]
+    assert student.flops == 3 * forward * student.subject.num_tokens + 512 * (forward + sizes(taught.subject)[2])
+    for item in plan.items:
+        assert perform(make_task(plan, item, workspace), lambda what, share: None, lambda: False) == "done"
+    rows = [workspace.run(item.subject).result()["evals"][0] for item in (taught, student)]
+    assert "kl" not in rows[0]
+    assert rows[1]["kl"] > 0
+    assert make_plan(study, workspace).todo == ()
+    other = dataclasses.replace(study, evaluations=(probe, Probe(data=probe.data)))
+    plan = make_plan(other, workspace)
+    assert [item.state for item in plan.items[1:]] == ["evaluate", "evaluate"]
+    for item in plan.items:
+        assert perform(make_task(plan, item, workspace), lambda what, share: None, lambda: False) == "done"
+    assert make_plan(other, workspace).todo == ()

@@ -1,0 +1,120 @@
+"""How a model stands to a teacher on held-out text, chunk by chunk of both their logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pdstudy.config import Pretrained, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus.batches import IGNORED
+from pdstudy.coverage import needed
+from pdstudy.distill.head import rows_of_chunk
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.summary import summarise
+from pdstudy.distill.teacher import load_teacher
+from pdstudy.distill.truncation import cut
+from pdstudy.evaluate.scores import BINS, calibration_error, confidence_bins
+from pdstudy.evaluations import Evaluation, probe_teacher
+from pdstudy.normal import fingerprint
+from pdstudy.objective import KD, Sampled
+from pdstudy.train.feed import MicroBatch
+
+
+def compared(
+    evaluation: Evaluation, run: Run, teachers: Mapping[str, Path], corpus: TokenCorpus
+) -> TeacherScores | None:
+    """What compares `run` with a probe's teacher. `teachers` are model folders by the teacher's fingerprint; where the
+    probe has no teacher, or it is not among them, there is nothing to compare with."""
+    teacher = probe_teacher(evaluation, run)
+    folder = None if teacher is None else teachers.get(fingerprint(teacher))
+    return None if teacher is None or folder is None else TeacherScores(run, teacher, folder, corpus)
+
+
+SUMS = ("tokens", "teacher_loss", "kl", "reverse_kl", "agreement", "kept_entries", "kept_mass")
+
+
+class TeacherScores:
+    """Sums over tokens of what `pdstudy.evaluations.Probe` lists, for one model and the teacher in `folder`."""
+
+    def __init__(self, run: Run, teacher: Run | Pretrained, folder: Path, corpus: TokenCorpus) -> None:
+        dtype = getattr(torch, teacher.dtype) if isinstance(teacher, Pretrained) else torch.float32
+        self._model = load_teacher(folder, corpus, run.view.context, dtype)
+        self._objective = run.objective if isinstance(run.objective, KD) and run.teacher is not None else None
+        self._vocab = corpus.vocab
+        self.reset()
+
+    def reset(self) -> None:
+        device = self._model.device
+        self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
+        self.bins = torch.zeros(BINS, 3, dtype=torch.float64, device=device)
+
+    @torch.no_grad()
+    def add(self, batch: MicroBatch, hidden: Tensor, weight: Tensor) -> None:
+        """Take in a micro-batch: the student's last hidden states [N, H] and its head [V, H]."""
+        assert batch.sequences is not None
+        logits = _logits(self._model, batch)
+        context = len(batch.targets) // len(batch.sequences)
+        table = weight[: self._vocab].float()
+        size = rows_of_chunk(self._vocab, torch.float32)
+        for row, sequence in enumerate(batch.sequences.tolist()):
+            teacher = logits[row]
+            for start in range(0, context, size):
+                part = slice(row * context + start, row * context + min(start + size, context))
+                valid = batch.targets[part] != IGNORED
+                student = (hidden[part].float() @ table.t())[valid]
+                piece = teacher[start : start + size, : self._vocab].float()[valid]
+                self._count(student, piece, batch.targets[part][valid], seed=sequence)
+
+    def _count(self, student: Tensor, teacher: Tensor, gold: Tensor, seed: int) -> None:
+        log_q, log_p = torch.log_softmax(student, 1), torch.log_softmax(teacher, 1)
+        q, p, ahead = log_q.exp(), log_p.exp(), log_p - log_q
+        confidence, best = q.max(1)
+        of_teacher = p.gather(1, best[:, None])[:, 0]
+        nothing = torch.zeros_like(confidence)
+        entries, mass = self._kept(teacher, gold, seed) if self._objective is not None else (nothing, nothing)
+        rows = [
+            torch.ones_like(confidence),
+            -log_p.gather(1, gold[:, None])[:, 0],
+            torch.linalg.vecdot(p, ahead),
+            -torch.linalg.vecdot(q, ahead),
+            best == p.argmax(1),
+            entries,
+            mass,
+        ]
+        self.sums += torch.stack([row.double() for row in rows]).sum(1)
+        self.bins += confidence_bins(confidence.double(), of_teacher.double())
+
+    def _kept(self, teacher: Tensor, gold: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Different ids that the run's truncation keeps of each row, and the teacher's probability of them together."""
+        assert self._objective is not None
+        full = summarise(teacher, gold, needed(self._objective), self._vocab, seed)
+        signal: SparseTargets = cut(full, self._objective.truncation)
+        used = signal.log_probs > -torch.inf
+        if not isinstance(self._objective.truncation, Sampled):
+            return used.sum(1), (signal.log_probs.exp() * used).sum(1)
+        chosen = torch.zeros_like(teacher).scatter_(1, signal.ids, 1.0)
+        return chosen.sum(1), (chosen * torch.softmax(teacher, 1)).sum(1)
+
+    def pack(self) -> Tensor:
+        return torch.cat([self.sums, self.bins.flatten()])
+
+    def columns(self, packed: Tensor) -> dict[str, float]:
+        """Means per token of `pack` summed over ranks; columns of a truncation only where the run has one."""
+        sums = dict(zip(SUMS, packed[: len(SUMS)].tolist(), strict=True))
+        tokens = sums.pop("tokens")
+        found = {name: value / tokens for name, value in sums.items()}
+        if self._objective is None:
+            del found["kept_entries"], found["kept_mass"]
+        return {**found, "ece_teacher": calibration_error(packed[len(SUMS) :].view(BINS, 3))}
+
+
+@torch.no_grad()
+def _logits(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
+    """[B, T, V] of a probe's micro-batch: a few thousand tokens at most."""
+    logits: Tensor = model(input_ids=batch.inputs, use_cache=False).logits
+    return logits

@@ -1,0 +1,43 @@
+"""What may be measured of a run while it trains and at its end. Declared here, done by `pdstudy.evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pdstudy.config import Heldout, Online, Pretrained, Run, normal_form
+from pdstudy.data import Slice
+from pdstudy.normal import Problem, declared
+
+
+@declared
+class Probe:
+    """A closer look at a few held-out tokens (2,048 or more): columns of evals.jsonl beside those of `Heldout`.
+
+    Of a run with a teacher, or with the one named here: `teacher_loss` on the data; `kl` and `reverse_kl` (nats per
+    token) to its full distribution, KL(p || q) and KL(q || p); `agreement`, the share of tokens with the same most
+    probable id; `ece_teacher`, as `ece` but with the teacher's probability of the student's most probable id in the
+    place of hits; and of a distilled run `kept_entries` and `kept_mass` per token, of its own truncation.
+    """
+
+    data: Slice
+    every_tokens: int | None = None
+    teacher: Run | Pretrained | None = None
+
+    def check(self) -> Iterator[Problem]:
+        yield from Heldout(data=self.data, every_tokens=self.every_tokens).check()
+
+
+Evaluation = Heldout | Probe
+
+
+def probe_teacher(evaluation: Evaluation, run: Run) -> Run | Pretrained | None:
+    """The teacher that a probe of `run` compares with, at its end: none of a run with itself."""
+    if not isinstance(evaluation, Probe):
+        return None
+    teacher = evaluation.teacher or run.teacher
+    if isinstance(teacher, Online):
+        teacher = teacher.run
+    if isinstance(teacher, Run):
+        teacher = normal_form(teacher)
+        return None if teacher == normal_form(run) else teacher
+    return teacher

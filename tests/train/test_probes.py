@@ -1,0 +1,150 @@
+"""Columns of a probe against dense float64 references, of runs with a teacher and without."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from pdstudy.config import AdamW, Placement, Pretrained, Run
+from pdstudy.corpus import TokenCorpus
+from pdstudy.data import Slice
+from pdstudy.evaluate.late import evaluate_export
+from pdstudy.evaluations import Evaluation, Probe
+from pdstudy.normal import fingerprint, problems
+from pdstudy.objective import KD, LM, Sampled, TopPK
+from pdstudy.rundir import RunDir
+from pdstudy.shapes import Shape
+from pdstudy.train.loop import train
+from tests.distill.reference import kept_ids
+from tests.train import ranks
+
+TEACHER = Shape(width=48, layers=2, heads=4, query_groups=2, ffn=96, vocab=512)
+DATA = Slice(tokens=64 * 32, split="validation")
+OF_TEACHER = {"teacher_loss", "kl", "reverse_kl", "agreement", "ece_teacher"}
+OF_TRUNCATION = {"kept_entries", "kept_mass"}
+
+
+@pytest.fixture(scope="module")
+def teacher(small_run: Run, corpus: TokenCorpus, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    directory = RunDir(tmp_path_factory.mktemp("probes") / "teacher")
+    run = dataclasses.replace(
+        small_run, student=TEACHER, data=Slice(tokens=64 * 400, start=64 * 1000), steps=60, optimiser=AdamW(lr=5e-3)
+    )
+    assert train(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
+    return directory
+
+
+def probed(run: Run, path: Path, teacher: RunDir, corpus: TokenCorpus, evaluations: tuple[Evaluation, ...]) -> RunDir:
+    """The run, with a live teacher where it distils, and a micro-batch that does not divide the probe."""
+    directory = RunDir(path)
+    folders = {fingerprint(teacher.config()): teacher.model}
+    state = train(
+        run, directory, corpus=corpus, store=None, teacher=teacher.model, evaluations=evaluations, probed=folders,
+        placement=Placement(micro_batch_tokens=64 * 5),
+    )  # fmt: skip
+    assert state == "done"
+    return directory
+
+
+def dense(folder: Path, corpus: TokenCorpus) -> tuple[torch.Tensor, torch.Tensor]:
+    """float64 log-probabilities [N, V] on the probe's text, and its targets."""
+    tokens = torch.from_numpy(corpus.stream("validation").tokens(0, DATA.tokens + 1))
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        logits = model(input_ids=tokens[:-1].view(-1, 64)).logits[..., : corpus.vocab].flatten(0, 1)
+    return torch.log_softmax(logits.double(), 1), tokens[1:]
+
+
+def test_columns_are_those_of_dense_distributions(
+    small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    objective = KD(teacher=teacher.config(), truncation=TopPK(p=0.8, k=25), stored="live")
+    run = dataclasses.replace(small_run, objective=objective)
+    probe = Probe(data=DATA, every_tokens=12 * 512)
+    directory = probed(run, tmp_path / "student", teacher, corpus, (probe,))
+    log_q, targets = dense(directory.model, corpus)
+    log_p, _ = dense(teacher.model, corpus)
+    p, q = log_p.exp(), log_q.exp()
+    (row,) = directory.result()["evals"]
+    assert row["tokens_scored"] == DATA.tokens
+    assert row["loss"] == pytest.approx(-log_q.gather(1, targets[:, None]).mean().item(), abs=1e-5)
+    assert row["teacher_loss"] == pytest.approx(-log_p.gather(1, targets[:, None]).mean().item(), abs=1e-5)
+    assert row["kl"] == pytest.approx((p * (log_p - log_q)).sum(1).mean().item(), abs=1e-5)
+    assert row["reverse_kl"] == pytest.approx((q * (log_q - log_p)).sum(1).mean().item(), abs=1e-5)
+    assert row["kl"] != pytest.approx(row["reverse_kl"], abs=1e-3)
+    confidence, best = q.max(1)
+    assert row["agreement"] == pytest.approx((best == p.argmax(1)).double().mean().item(), abs=1e-3)
+    ours = p.gather(1, best[:, None])[:, 0]
+    error = 0.0
+    for low in range(15):
+        inside = (confidence >= low / 15) & (confidence < (low + 1) / 15)
+        error += abs((ours[inside] - confidence[inside]).sum().item()) / len(p)
+    assert row["ece_teacher"] == pytest.approx(error, abs=1e-5)
+    kept = [kept_ids(line.tolist(), 0.8, 25) for line in log_p.float()]
+    assert row["kept_entries"] == pytest.approx(sum(map(len, kept)) / len(kept), abs=2e-3)
+    assert row["kept_mass"] == pytest.approx(
+        sum(p[i, ids].sum().item() for i, ids in enumerate(kept)) / len(kept), abs=1e-4
+    )
+    during = [line for line in (directory.evals_file).read_text().splitlines() if '"final": false' in line]
+    assert len(during) == 1
+
+
+def test_of_draws_different_ids_count(small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path) -> None:
+    objective = KD(teacher=teacher.config(), truncation=Sampled(draws=6), stored="live")
+    run = dataclasses.replace(small_run, objective=objective, steps=2)
+    (row,) = probed(run, tmp_path / "student", teacher, corpus, (Probe(data=DATA),)).result()["evals"]
+    log_p, _ = dense(teacher.model, corpus)
+    p = log_p.exp()
+    seen = 1 - (1 - p) ** 6  # the chance that six draws have an id
+    spread = math.sqrt((seen * (1 - seen)).sum(1).mean() / len(p))
+    assert abs(row["kept_entries"] - seen.sum(1).mean().item()) < 4 * spread
+    assert abs(row["kept_mass"] - (p * seen).sum(1).mean().item()) < 4 * spread
+    assert row["kept_entries"] < 6
+
+
+def test_runs_without_a_teacher(small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path) -> None:
+    run = dataclasses.replace(small_run, objective=LM(), steps=2)
+    plain, named = Probe(data=DATA), Probe(data=DATA, teacher=teacher.config())
+    directory = probed(run, tmp_path / "lm", teacher, corpus, (plain, named))
+    rows = directory.result()["evals"]
+    assert set(rows[1]) - set(rows[0]) == OF_TEACHER
+    assert rows[0]["loss"] == rows[1]["loss"]
+    assert {"accuracy", "ece", "recalibrated"} < set(rows[0])
+    own = probed(teacher.config(), teacher.path, teacher, corpus, ())
+    assert own.result()["state"] == "done"
+
+    folder = Pretrained(path=str(teacher.model))
+    late = Probe(data=DATA, teacher=folder)
+    evaluate_export(
+        run, directory, corpus=corpus, evaluations=(late,), teachers={fingerprint(folder): teacher.model},
+        progress=lambda what, share: None,
+    )  # fmt: skip
+    added = directory.result()["evals"][-1]
+    assert added["eval"] == fingerprint(late)
+    for name in OF_TEACHER:
+        assert added[name] == pytest.approx(rows[1][name], abs=1e-5)
+
+
+def on_ranks(run: Run, path: Path, teacher: RunDir, corpus: TokenCorpus, probe: Probe) -> None:
+    probed(run, path, teacher, corpus, (probe,))
+
+
+@pytest.mark.slow
+def test_ranks_share_a_probe(small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path) -> None:
+    probe = Probe(data=dataclasses.replace(DATA, tokens=64 * 31), teacher=teacher.config())
+    run = dataclasses.replace(small_run, steps=2)
+    on_ranks(run, tmp_path / "one", teacher, corpus, probe)
+    ranks.run(2, on_ranks, run, tmp_path / "two", teacher, corpus, probe)
+    one, two = (RunDir(tmp_path / name).result()["evals"][0] for name in ("one", "two"))
+    for name in (*OF_TEACHER, "loss", "accuracy", "ece", "recalibrated", "tokens_scored"):
+        assert two[name] == pytest.approx(one[name], abs=1e-4), name
+
+
+def test_a_probe_reads_no_training_text() -> None:
+    (problem,) = problems(Probe(data=Slice(tokens=64)))
+    assert problem.field == "data.split"
