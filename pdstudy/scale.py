@@ -31,7 +31,8 @@ class Scale:
     `teachers` serves wherever a study has a single one. `rates` are peak learning rates by student, for LM and for KD
     (any run that uses a teacher); one number holds for all. `steps` of `tokens_per_step` are the short budget,
     `long_steps` the long one of the study of tokens, scored every `checkpoint_steps`; both read `data` from its
-    beginning. `compute_matched` adds an LM control that also spends what the teacher's pass costs.
+    beginning. `online_teacher` writes logits as it trains (`order="stream"`). `controls` adds the runs that the paper
+    lacks: LM at the compute of student and teacher's pass, and LM and offline distillation on the online windows.
 
     What the paper leaves open (its learning rate, warm-up, decay, end points, constants of adaptive temperatures) are
     fields here: `optimiser`, `cosine`, `wsd`, `alpha_wsd`, `alpha_max`, `period`, `mse`, `norm_kd`, `wttm`,
@@ -42,6 +43,7 @@ class Scale:
     students: Mapping[str, Student]
     anchor: str
     teachers: Mapping[str, Run | Pretrained]
+    online_teacher: Run
     corpus: Corpus
     view: View
     data: Slice
@@ -74,7 +76,7 @@ class Scale:
     star_students: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     precision: str = "float32"
-    compute_matched: bool = True
+    controls: bool = True
     elsewhere: bool = False
     machine: Machine = CPU_CORE
     placement: Placement = Placement()

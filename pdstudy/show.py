@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pdstudy.accounting import account, budgets, charges, reading, spent
 from pdstudy.files import Claim
 from pdstudy.plan import Item, Plan, explain
 from pdstudy.pricing import si
@@ -52,9 +53,27 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
         f"{size(totals['bytes_todo'])} on disk; longest chain {hours(totals['longest_chain_hours'])} hours"
     )
     print(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
+    print_account(plan)
     for warning in plan.warnings:
         print(f"warning: {warning}")
     print(f"next: pdstudy {'run' if new else 'report'} {call}")
+
+
+def print_account(plan: Plan) -> None:
+    """Runs by budget, FLOPs by stage and scenario, stores, and what the fastest reader asks of a node."""
+    counts = [f"{runs} of {si(tokens)} tokens" for tokens, runs in budgets(plan)]
+    runs, tokens = sum(r for _, r in budgets(plan)), sum(t * r for t, r in budgets(plan))
+    print(f"students: {runs} runs, {si(tokens)} tokens in all ({', '.join(counts)})")
+    print("FLOPs of " + ", ".join(f"{stage} {flops:.3g}" for stage, flops in spent(plan).items()))
+    charged = {k: "not known" if v is None else f"{v:.3g}" for k, v in vars(charges(plan)).items()}
+    print("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
+    reader, machine = reading(plan), plan.study.machine
+    if reader is not None:
+        print(f"stores: {size(sum(i.bytes for i in plan.stores))} at most, every token keeping all k entries")
+        asked = f"{size(reader.bytes_per_second)}/s and {reader.cores:.2g} cores to decode it"
+        given = f"{size(machine.read_bytes_per_second)}/s and {machine.cores} of a node"
+        verdict = "" if reader.fits else ": too much; store fewer bytes (KD.stored) or read on more nodes"
+        print(f"fastest reader, {reader.run}: {asked}, of {given}{verdict}")
 
 
 def _why(plan: Plan, workspace: Workspace, item: Item) -> str:
@@ -91,6 +110,7 @@ def plan_json(plan: Plan, workspace: Workspace, *, why: bool) -> dict[str, Any]:
         "study": plan.study.name,
         "items": items,
         "totals": plan.totals(),
+        "account": account(plan),
         "rate": plan.rate,
         "rate_source": plan.rate_source,
         "warnings": list(plan.warnings),

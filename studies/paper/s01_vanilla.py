@@ -9,7 +9,7 @@ def study(scale: str = "mini") -> Study:
     """Scales: `mini` and `paper`, or one of yours in scales.py."""
     s = SCALES[scale]
     levels: dict[str, dict[str, object]] = {"LM": {"objective": LM()}, "KD": {"objective": s.kd()}}
-    if s.compute_matched:
+    if s.controls:
         steps = s.compute_matched_steps(s.run(objective=s.kd()))
         data = Slice(tokens=steps * s.tokens_per_step)
         levels["LM, compute-matched"] = {"objective": LM(), "steps": steps, "data": data}

@@ -4,6 +4,8 @@ Add yours to `SCALES`: a copy of one of these with another ladder, other teacher
 studies/paper --scale YOURS` shows what it comes to.
 """
 
+from typing import Literal
+
 from pdstudy import (
     BPE,
     H100,
@@ -42,15 +44,19 @@ def _mini() -> Scale:
 
     def teacher(width: int, layers: int, rate: float) -> Run:
         """Of a size that students approach, on text that no student reads: that of the long budget lies before it."""
+        return trained(shape(width, layers), Slice(start=2 * tokens, tokens=teacher_steps * step), rate)
+
+    def trained(student: Shape, data: Slice, rate: float, order: Literal["shuffled", "stream"] = "shuffled") -> Run:
         return Run(
-            student=shape(width, layers),
+            student=student,
             corpus=corpus,
-            data=Slice(start=2 * tokens, tokens=teacher_steps * step),
+            data=data,
             view=view,
             optimiser=AdamW(lr=rate),
             schedule=Cosine(warmup_tokens=40 * step),
             tokens_per_step=step,
-            tokens=teacher_steps * step,
+            tokens=data.tokens,
+            order=order,
         )
 
     return Scale(
@@ -59,6 +65,7 @@ def _mini() -> Scale:
         anchor="w96",
         # 666k and 1.6M parameters without embeddings. The larger one's rate was not searched.
         teachers={"0.7M": teacher(128, 3, 6e-3), "1.6M": teacher(192, 4, 4e-3)},
+        online_teacher=trained(shape(128, 3), Slice(tokens=2 * tokens), 6e-3, order="stream"),
         corpus=corpus,
         view=view,
         data=Slice(tokens=2 * tokens),
@@ -109,6 +116,26 @@ def _paper() -> Scale:
     def shape(width: int, ffn: int, layers: int, heads: int, groups: int, tied: bool = False) -> Shape:
         return Shape(width=width, layers=layers, heads=heads, query_groups=groups, ffn=ffn, vocab=vocab, tied=tied)
 
+    nine = shape(4096, 13_696, 40, 32, 2)
+    corpus = Corpus(
+        sources=(LocalFiles(paths=("corpus/*.jsonl.gz",)),),
+        tokenizer=PretrainedTokenizer(path="teachers/glm-4-9b"),
+        validation=0.0005,
+        test=0.0005,
+    )
+    # The size, tokens and windows of the paper's online teacher are not known: here 9B on the 500B tokens of S11.
+    online = Run(
+        student=nine,
+        corpus=corpus,
+        data=Slice(tokens=long_steps * step),
+        view=View(context=context),
+        optimiser=AdamW(lr=3e-4),
+        schedule=Cosine(warmup_tokens=596 * step),
+        tokens_per_step=step,
+        steps=long_steps,
+        precision="bfloat16",
+        order="stream",
+    )
     return Scale(
         name="paper",
         students={
@@ -120,7 +147,7 @@ def _paper() -> Scale:
         },
         anchor="1.9B",
         teachers={
-            "9B": Pretrained(path="teachers/glm-4-9b", dtype="bfloat16", shape=shape(4096, 13_696, 40, 32, 2)),
+            "9B": Pretrained(path="teachers/glm-4-9b", dtype="bfloat16", shape=nine),
             "32B": Pretrained(
                 path="teachers/glm-4-32b",
                 dtype="bfloat16",
@@ -129,12 +156,8 @@ def _paper() -> Scale:
                 ),
             ),
         },
-        corpus=Corpus(
-            sources=(LocalFiles(paths=("corpus/*.jsonl.gz",)),),
-            tokenizer=PretrainedTokenizer(path="teachers/glm-4-9b"),
-            validation=0.0005,
-            test=0.0005,
-        ),
+        online_teacher=online,
+        corpus=corpus,
         view=View(context=context),
         data=Slice(tokens=long_steps * step),
         tokens_per_step=step,
@@ -156,7 +179,7 @@ def _paper() -> Scale:
         star_students=("1.9B", "3.8B", "6.8B"),
         seeds=(0,),
         precision="bfloat16",
-        compute_matched=False,
+        controls=False,
         elsewhere=True,
         machine=H100,
         placement=Placement(micro_batch_tokens=4 * context, activation_checkpointing=True, replicas=1),

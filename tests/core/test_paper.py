@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pdstudy.accounting import budgets, charges, reading, spent
 from pdstudy.cli import main
 from pdstudy.collection import Collection
 from pdstudy.loading import load_study
@@ -48,12 +49,25 @@ def test_what_studies_share_is_one_run(paper: Plan) -> None:
     assert not paper.problems
     students = [i for i in paper.items if i.kind == "student"]
     tokens = [i.subject.num_tokens for i in students]
-    assert tokens.count(11_921 * 2048 * 4096) == len(students) - 4
-    assert tokens.count(59_604 * 2048 * 4096) == 4
+    assert budgets(paper) == [(59_604 * 2048 * 4096, 4), (11_921 * 2048 * 4096, 61)]
+    assert sum(tokens) == pytest.approx(8.1e12, rel=1e-3)
     shared = max(students, key=lambda i: len(i.cells))
     assert len(shared.cells) >= 9
     members = parts(paper, Workspace(Path("nowhere")))
     assert {i.key for part in members for i in part.items if i.kind == "student"} == {i.key for i in students}
+
+
+def test_each_pass_is_charged_once(paper: Plan) -> None:
+    """2 N of each teacher per token that students read: 500B tokens of the 9B, 100B of the 32B."""
+    total, charged = spent(paper), charges(paper)
+    passes = 2 * (9.4e9 * 59_604 + 32.6e9 * 11_921) * 2048 * 4096
+    assert total["capture"] == pytest.approx(passes, rel=0.01)
+    assert charged.free == pytest.approx(total["student"])
+    assert charged.inference == pytest.approx(total["student"] + total["capture"])
+    assert charged.both is None, "what GLM-4 was trained with is not known"
+    reader = reading(paper)
+    assert reader is not None
+    assert "330M" in reader.run
 
 
 def test_what_is_not_here_is_warned_of_and_never_run(paper: Plan) -> None:
