@@ -23,6 +23,8 @@ RESERVED = frozenset((
     "flops_student", "flops_evaluation", "flops_planned", "seconds_train", "seconds_evaluate", "tokens_per_second",
     "peak_memory_bytes", "attempts", "teacher", "teacher_total", "teacher_test_loss", "error", "split", "final", "arm",
     "N", "panel", "runs", "validation loss", "test loss", "tokens/s", "mean", "low", "high", "seeds",
+    "validation_recalibrated", "test_recalibrated", "validation_accuracy", "test_accuracy", "validation_ece",
+    "test_ece", "kl", "agreement", "kept_entries", "kept_mass", "kept",
     "baseline", "value", "baseline_value", "difference", "p", "dof", "verdict",
 ))  # fmt: skip
 """Columns of ours, here and in what `analysis` makes of these tables: an axis of such a name has its column called
@@ -30,8 +32,17 @@ RESERVED = frozenset((
 
 _FLOATS = (
     "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
-    "flops_planned", "seconds_train", "seconds_evaluate",
+    "flops_planned", "seconds_train", "seconds_evaluate", "validation_recalibrated", "test_recalibrated",
+    "validation_accuracy", "test_accuracy", "validation_ece", "test_ece", "kl", "agreement", "kept_entries",
+    "kept_mass",
 )  # fmt: skip
+
+
+SCORES = ("loss", "bits_per_byte", "recalibrated", "accuracy", "ece")
+"""Columns of a held-out evaluation, each there with the name of its split in front."""
+
+PROBED = ("kl", "agreement", "kept_entries", "kept_mass")
+"""Columns of a probe, from the last one made."""
 
 
 def axis_column(axis: str) -> str:
@@ -156,11 +167,13 @@ def _outcome(workspace: Path, key: str, wanted: Collection[str]) -> dict[str, An
         "attempts": found.get("attempts"),
         "error": status.get("error") or found.get("reason"),
     }
+    made = final_evaluations(found, wanted)
     for split in ("validation", "test"):
-        last = [e for e in final_evaluations(found, wanted) if e["split"] == split][-1:]
-        row[f"{split}_loss"] = last[0]["loss"] if last else None
-        row[f"{split}_bits_per_byte"] = last[0]["bits_per_byte"] if last else None
-    return row
+        last: dict[str, Any] = next((e for e in reversed(made) if e["split"] == split and "loss" in e), {})
+        for name in SCORES:
+            row[f"{split}_{name}"] = last.get(name)
+    probe: dict[str, Any] = next((e for e in reversed(made) if "kl" in e or "kept_mass" in e), {})
+    return row | {name: probe.get(name) for name in PROBED}
 
 
 def _config(workspace: Path, key: str) -> dict[str, Any]:

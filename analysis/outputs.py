@@ -15,11 +15,12 @@ from analysis.cost import cost_table
 from analysis.errors import AnalysisError
 from analysis.figures.fits import loss_and_law
 from analysis.figures.grids import line_grid
-from analysis.figures.runs import effects
+from analysis.figures.runs import effects, gain_and_kept, gain_by_size
 from analysis.fit import DELTA, Fit, fit
 from analysis.laws import power_law
 from analysis.load import Record, axis_column, load_evaluations, load_runs
 from analysis.page import Block, Listing, Text
+from analysis.paper import beside, paper_table
 from analysis.style import si
 from analysis.table import Cell, Table
 
@@ -53,6 +54,10 @@ class Outputs:
             "SizeLaw": self.size_law,
             "Compare": self.compare,
             "Sweep": self.sweep,
+            "BesidePaper": self.beside_paper,
+            "PaperTable": lambda output: [paper_table(output["table"])],
+            "GainAndKept": self.gain_and_kept,
+            "GainBySize": self.gain_by_size,
             "Cost": lambda _: [cost_table(self.workspace, self.record, self.runs)],
         }
         try:
@@ -139,22 +144,69 @@ class Outputs:
         return [plot, *notes, *(Listing(f"{name}\n{found.summary()}") for name, found in fits.items())]
 
     def compare(self, output: dict[str, Any]) -> list[Block]:
-        comparison, left_out = self.comparison(output["split"])
-        label = f"difference of {output['split']} loss to the baseline (nats/token)"
+        metric = output.get("metric", "loss")
+        comparison, left_out = self.comparison(output["split"], metric)
+        unit = "share" if metric == "accuracy" else "nats/token"
+        label = f"difference of {output['split']} {metric} to the baseline ({unit})"
         blocks: list[Block] = [effects(comparison, label=label), comparison.table()]
         notes = [f"Left out: {left_out}."] if left_out else []
         notes += [self.diverged] if self.diverged else []
         return [*blocks, *map(Text, notes)]
 
-    def comparison(self, split: str) -> tuple[Comparison, str]:
+    def beside_paper(self, output: dict[str, Any]) -> list[Block]:
+        pairs = tuple((str(ours), str(theirs)) for ours, theirs in output["pairs"])
+        reference = next(iter(self.record["baseline"].values()))
+        blocks: list[Block] = []
+        try:
+            blocks.append(beside(self.done, output["axis"], reference, output["table"], pairs))
+        except AnalysisError as error:
+            blocks.append(Text(f"Not shown: {error}"))
+        return [*blocks, paper_table(output["table"])]
+
+    def gains(self, split: str) -> pd.DataFrame:
+        """One row per arm of each stratum: `difference`, `low`, `high` as gains (baseline less arm)."""
+        comparison, _ = self.comparison(split)
+        frame = comparison.to_frame()
+        turned = {"difference": -frame["difference"], "low": -frame["high"], "high": -frame["low"]}
+        return frame.assign(**turned)
+
+    def gain_and_kept(self, output: dict[str, Any]) -> list[Block]:
+        column = axis_column(output["x"])
+        kept = self.done.groupby(column, sort=False)[["kept_entries", "kept_mass"]].mean()
+        gains = self.gains(output["split"])
+        gains = gains.assign(kept=gains["arm"].map(kept["kept_entries"]), mass=gains["arm"].map(kept["kept_mass"]))
+        gains = gains.assign(**{column: _numbers(gains["arm"].rename(output["x"]))})
+        label = f"gain in {output['split']} loss (nats/token)"
+        masses = ", ".join(f"{a}: {m:.2f}" for a, m in zip(gains["arm"], gains["mass"], strict=True))
+        caption = (
+            f"Gain over the baseline against {output['x']}, 95 % intervals, and entries kept per token. "
+            f"Mean mass kept: {masses}."
+        )
+        wide = gains[column].max() > 10 * gains[column].min()
+        return [
+            gain_and_kept(
+                gains, x=column, x_label=output["x"], gain_label=label, logarithmic=bool(wide), caption=caption
+            )
+        ]
+
+    def gain_by_size(self, output: dict[str, Any]) -> list[Block]:
+        gains = self.gains(output["split"])
+        (within,) = [axis_column(a) for a in self.axes if a not in self.record["baseline"]]
+        sizes = self.runs.groupby(within)["non_embedding"].first()
+        table = gains.assign(student=gains[within].map(sizes).astype(float), teacher=gains["arm"])
+        label = f"gain in {output['split']} loss (nats/token)"
+        caption = "Gain over the student without a teacher against its size, 95 % intervals; one line per teacher."
+        return [gain_by_size(table, gain_label=label, caption=caption)]
+
+    def comparison(self, split: str, of: str = "loss") -> tuple[Comparison, str]:
         """All arms against the study's baseline, matched on every axis that the baseline does not name."""
         baseline = self.record["baseline"]
         if not baseline:
             raise AnalysisError("the study names no baseline")
         within = [axis_column(a) for a in self.axes if a not in baseline]
         named = [axis_column(a) for a in baseline]
-        metric = f"{split} loss"
-        rows = self.runs.rename(columns={f"{split}_loss": metric})
+        metric = f"{split} {of}"
+        rows = self.runs.rename(columns={f"{split}_{of}": metric})
         rows = rows.assign(arm=rows[named].agg("/".join, axis=1))
         reference = "/".join(baseline.values())
         kept, missing = [], []
@@ -174,7 +226,8 @@ class Outputs:
         table = table.astype(order)
         for c in within:
             table[c] = table[c].cat.remove_unused_categories()
-        comparison = compare(table[[*within, "arm", "seed", metric]], metric=metric, baseline=reference, within=within)
+        comparison = compare(table[[*within, "arm", "seed", metric]], metric=metric, baseline=reference, within=within,
+                             lower_is_better=of != "accuracy")  # fmt: skip
         return comparison, ", ".join(missing)
 
 

@@ -62,7 +62,7 @@ from pdstudy.mixing import (
 )
 from pdstudy.normal import ConfigError, Problem
 from pdstudy.objective import KD, LM, Sampled, TopPK
-from pdstudy.outputs import Compare, Cost, Curves, SizeLaw, Sweep
+from pdstudy.outputs import BesidePaper, Compare, Cost, Curves, GainAndKept, GainBySize, PaperTable, SizeLaw, Sweep
 from pdstudy.scale import Scale
 from pdstudy.shapes import Shape, TransformersConfig
 from pdstudy.study import Grid, Study, arm, axis
@@ -88,6 +88,7 @@ __all__ = [
     "WTTM",
     "AdamW",
     "Adaptive",
+    "BesidePaper",
     "ByConfidence",
     "ByEntropy",
     "Compare",
@@ -102,6 +103,8 @@ __all__ = [
     "Definitions",
     "Downstream",
     "Execution",
+    "GainAndKept",
+    "GainBySize",
     "Grid",
     "Heldout",
     "HubDataset",
@@ -118,6 +121,7 @@ __all__ = [
     "OntoGold",
     "Packaged",
     "PackagedItems",
+    "PaperTable",
     "PeriodicMix",
     "Placement",
     "Plain",

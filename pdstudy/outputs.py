@@ -39,9 +39,14 @@ class SizeLaw:
 
 @declared
 class Compare:
-    """Every arm against the baseline, paired by seed, with intervals: a table and a figure."""
+    """Every arm against the baseline, paired by seed, with intervals: a table and a figure.
+
+    `metric` "recalibrated" is the loss after one temperature on the student's logits, which an objective that bends its
+    target asks for; "accuracy" is the share of tokens whose most probable id is right.
+    """
 
     split: Split = "test"
+    metric: Literal["loss", "recalibrated", "accuracy"] = "loss"
     title: str = "Differences from the baseline"
 
     def axes(self) -> tuple[str, ...]:
@@ -73,4 +78,52 @@ class Cost:
         return ()
 
 
-Output = Curves | SizeLaw | Compare | Sweep | Cost
+@declared
+class BesidePaper:
+    """Means over seeds beside a table of Peng et al. 2024, and that table; `pairs` are (label on `axis`, its row)."""
+
+    axis: str
+    table: str
+    pairs: tuple[tuple[str, str], ...]
+    title: str = "Beside the paper"
+
+    def axes(self) -> tuple[str, ...]:
+        return (self.axis,)
+
+
+@declared
+class PaperTable:
+    """A table of Peng et al. 2024 as printed."""
+
+    table: str
+    title: str = "The paper's table"
+
+    def axes(self) -> tuple[str, ...]:
+        return ()
+
+
+@declared
+class GainAndKept:
+    """Gain over the baseline against p or k, and the entries kept per token (the paper's figures 2 and 3); the latter
+    from a `Probe` of the study."""
+
+    x: str
+    split: Split = "test"
+    title: str = "Gain and kept logits"
+
+    def axes(self) -> tuple[str, ...]:
+        return (self.x,)
+
+
+@declared
+class GainBySize:
+    """Gain over the baseline against student size, a line per teacher (the paper's figure 4)."""
+
+    split: Split = "test"
+    title: str = "Gain against student size"
+
+    def axes(self) -> tuple[str, ...]:
+        return ()
+
+
+Output = Curves | SizeLaw | Compare | Sweep | Cost | BesidePaper | PaperTable | GainAndKept | GainBySize

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pdstudy.config import WSD, AdamW, Cosine, Heldout, Placement, Pretrained, Run
+from pdstudy.config import WSD, AdamW, Cosine, Placement, Pretrained, Run
 from pdstudy.data import Corpus, Slice, View
+from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
 from pdstudy.losses import MSE, WTTM, Adaptive, NormKD
 from pdstudy.machines import CPU_CORE, Machine
@@ -58,7 +59,7 @@ class Scale:
     alpha_wsd: WSDMix
     by_spread: Adaptive
     by_entropy: Adaptive
-    evaluations: tuple[Heldout, ...]
+    evaluations: tuple[Evaluation, ...]
     cut: TopPK = TopPK(p=0.95, k=100)
     star_cut: TopPK = TopPK(p=0.95, k=50)
     alpha_max: float = 1.0

@@ -2,7 +2,7 @@
 
 from scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, Slice, Study, axis
+from pdstudy import LM, BesidePaper, Compare, Cost, Curves, Slice, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -19,5 +19,11 @@ def study(scale: str = "mini") -> Study:
         about="LM and vanilla distillation at equal tokens, and LM at the compute of student and teacher's pass.",
         grid=axis("loss", levels),
         baseline={"loss": "LM"},
-        outputs=(Curves(lines="loss"), Compare(), Cost()),
+        outputs=(
+            Curves(lines="loss"),
+            Compare(),
+            Compare(metric="recalibrated", title="After recalibration"),
+            BesidePaper(axis="loss", table="1", pairs=(("LM", "LLM-LM"), ("KD", "LLM-KD"))),
+            Cost(),
+        ),
     )

@@ -2,13 +2,14 @@
 
 from scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, Study, Temperature, axis
+from pdstudy import LM, BesidePaper, Compare, Cost, Curves, Study, Temperature, axis
 
 
 def study(scale: str = "mini") -> Study:
     """Scales: `mini` and `paper`, or one of yours in scales.py."""
     s = SCALES[scale]
     taus = {f"{tau:g}": s.kd(temperature=Temperature(tau=tau)) for tau in s.taus}
+    pairs = (("LM", "LLM-LM"), *((label, str(float(label))) for label in taus))
     return s.study(
         "s04",
         title="S4: static temperature (Tables 2 and 9)",
@@ -16,5 +17,11 @@ def study(scale: str = "mini") -> Study:
         "the student says of text: raw loss on text tells against it.",
         grid=axis("tau", {"LM": LM(), **taus}, field="objective"),
         baseline={"tau": "LM"},
-        outputs=(Compare(), Curves(lines="tau"), Cost()),
+        outputs=(
+            Compare(),
+            Compare(metric="recalibrated", title="After recalibration"),
+            BesidePaper(axis="tau", table="9", pairs=pairs),
+            Curves(lines="tau"),
+            Cost(),
+        ),
     )

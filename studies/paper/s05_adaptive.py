@@ -2,7 +2,7 @@
 
 from scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, Study, axis
+from pdstudy import LM, BesidePaper, Compare, Cost, Curves, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -18,5 +18,11 @@ def study(scale: str = "mini") -> Study:
             "rule", {"LM": LM(), **{name: s.kd(temperature=rule) for name, rule in rules.items()}}, field="objective"
         ),
         baseline={"rule": "LM"},
-        outputs=(Compare(), Curves(lines="rule"), Cost()),
+        outputs=(
+            Compare(),
+            Compare(metric="recalibrated", title="After recalibration"),
+            BesidePaper(axis="rule", table="3", pairs=(("LM", "LLM-LM"), *((name, name) for name in rules))),
+            Curves(lines="rule"),
+            Cost(),
+        ),
     )

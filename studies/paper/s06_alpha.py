@@ -2,7 +2,7 @@
 
 from scales import SCALES
 
-from pdstudy import Compare, Cost, Curves, Study, axis
+from pdstudy import BesidePaper, Compare, Cost, Curves, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -14,5 +14,13 @@ def study(scale: str = "mini") -> Study:
         about="The share of distillation, constant over training. Alpha 0 is the LM run, 1 is vanilla distillation.",
         grid=axis("alpha", {f"{a:g}": s.kd(alpha=a) for a in s.alphas}, field="objective"),
         baseline={"alpha": "0"},
-        outputs=(Compare(), Curves(lines="alpha"), Cost()),
+        outputs=(
+            Compare(),
+            Compare(metric="recalibrated", title="After recalibration"),
+            BesidePaper(
+                axis="alpha", table="10", pairs=tuple((f"{a:g}", "1.0" if a == 1 else f"{a:g}") for a in s.alphas)
+            ),
+            Curves(lines="alpha"),
+            Cost(),
+        ),
     )

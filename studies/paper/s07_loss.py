@@ -2,7 +2,7 @@
 
 from scales import SCALES
 
-from pdstudy import KLD, LM, NLL, Compare, Cost, Curves, Study, axis
+from pdstudy import KLD, LM, NLL, BesidePaper, Compare, Cost, Curves, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -16,5 +16,11 @@ def study(scale: str = "mini") -> Study:
         "paper. What the paper's MSE is of is not said.",
         grid=axis("loss", {"LM": LM(), **{name: s.kd(loss=loss) for name, loss in losses.items()}}, field="objective"),
         baseline={"loss": "LM"},
-        outputs=(Compare(), Curves(lines="loss"), Cost()),
+        outputs=(
+            Compare(),
+            Compare(metric="recalibrated", title="After recalibration"),
+            BesidePaper(axis="loss", table="5", pairs=(("LM", "LLM-LM"), *((name, f"LLM-{name}") for name in losses))),
+            Curves(lines="loss"),
+            Cost(),
+        ),
     )

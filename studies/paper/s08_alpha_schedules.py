@@ -2,7 +2,7 @@
 
 from scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, LinearMix, Study, axis
+from pdstudy import LM, BesidePaper, Compare, Cost, Curves, LinearMix, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -14,11 +14,19 @@ def study(scale: str = "mini") -> Study:
         "Period": s.period,
     }
     schedules = {name: s.kd(alpha=s.alpha_max, mix=mix) for name, mix in mixes.items()}
+    rows = {"Linear Inc": "Linear Inc (α)", "Linear Dec": "Linear Dec (α)", "Period": "Period (α)"}
+    pairs = (("LM", "LLM-LM"), *rows.items())
     return s.study(
         "s08",
         title="S8: schedules of alpha (Table 5)",
         about="Alpha over training under the cosine learning rate. End points and periods are not in the paper.",
         grid=axis("schedule", {"LM": LM(), **schedules}, field="objective"),
         baseline={"schedule": "LM"},
-        outputs=(Compare(), Curves(lines="schedule"), Cost()),
+        outputs=(
+            Compare(),
+            Compare(metric="recalibrated", title="After recalibration"),
+            BesidePaper(axis="schedule", table="5", pairs=pairs),
+            Curves(lines="schedule"),
+            Cost(),
+        ),
     )

@@ -2,7 +2,7 @@
 
 from scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, OnData, Study, axis
+from pdstudy import LM, BesidePaper, Compare, Cost, Curves, OnData, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -18,6 +18,7 @@ def study(scale: str = "mini") -> Study:
         "WSD-β + WSD-LR": {"objective": wsd_beta, "schedule": s.wsd},
         "WSD-α + WSD-LR": {"objective": wsd_alpha, "schedule": s.wsd},
     }
+    pairs = (("0-α + Cos-LR", "LLM-LM"), *((name, name) for name in arms if name != "0-α + Cos-LR"))
     return s.study(
         "s09",
         title="S9: alpha and learning rate together (Table 5)",
@@ -25,5 +26,11 @@ def study(scale: str = "mini") -> Study:
         "matched control of a WSD-LR row is 0-α + WSD-LR; the paper compares all with 0-α + Cos-LR.",
         grid=axis("arm", arms),
         baseline={"arm": "0-α + WSD-LR"},
-        outputs=(Compare(), Curves(lines="arm"), Cost()),
+        outputs=(
+            Compare(),
+            Compare(metric="recalibrated", title="After recalibration"),
+            BesidePaper(axis="arm", table="5", pairs=pairs),
+            Curves(lines="arm"),
+            Cost(),
+        ),
     )

@@ -2,7 +2,7 @@
 
 from scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, SizeLaw, Study, axis
+from pdstudy import LM, Compare, Cost, Curves, GainBySize, PaperTable, SizeLaw, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -15,5 +15,12 @@ def study(scale: str = "mini") -> Study:
         about="Students of all sizes without a teacher and with each teacher, at vanilla settings.",
         grid=axis("student", s.students) * axis("teacher", {"none": LM(), **teachers}, field="objective"),
         baseline={"teacher": "none"},
-        outputs=(Compare(), Curves(lines="teacher", panels="student"), SizeLaw(lines="teacher"), Cost()),
+        outputs=(
+            GainBySize(),
+            Compare(),
+            PaperTable(table="11"),
+            Curves(lines="teacher", panels="student"),
+            SizeLaw(lines="teacher"),
+            Cost(),
+        ),
     )

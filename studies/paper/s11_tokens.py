@@ -2,7 +2,7 @@
 
 from scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, Study, axis
+from pdstudy import LM, Compare, Cost, Curves, PaperTable, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -17,5 +17,5 @@ def study(scale: str = "mini") -> Study:
         grid=axis("student", {name: s.students[name] for name in s.long_students})
         * axis("loss", {"LM": LM(), "KD": s.kd()}, field="objective"),
         baseline={"loss": "LM"},
-        outputs=(Curves(lines="loss", panels="student"), Compare(), Cost()),
+        outputs=(Curves(lines="loss", panels="student"), Compare(), PaperTable(table="12"), Cost()),
     )

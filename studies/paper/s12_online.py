@@ -4,7 +4,7 @@ import dataclasses
 
 from scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, Online, Slice, Study, TopPK, axis
+from pdstudy import LM, Compare, Cost, Curves, Online, PaperTable, Slice, Study, TopPK, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -32,5 +32,5 @@ def study(scale: str = "mini") -> Study:
         "online*: alpha 0.1, top-0.95-50.",
         grid=grid.where(lambda arm: s.controls or (arm["window"], arm["source"]) in paper),
         baseline={"source": "LM"},
-        outputs=(Compare(), Curves(lines="source", panels="window"), Cost()),
+        outputs=(Compare(), PaperTable(table="6"), Curves(lines="source", panels="window"), Cost()),
     )

@@ -2,7 +2,7 @@
 
 from scales import SCALES
 
-from pdstudy import KLD, LM, Compare, Cost, Curves, Study, Temperature, axis
+from pdstudy import KLD, LM, Compare, Cost, Curves, PaperTable, Study, Temperature, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -27,5 +27,11 @@ def study(scale: str = "mini") -> Study:
         "under the cosine, as the paper compares them. S9 has LM under WSD.",
         grid=axis("student", {name: s.students[name] for name in s.star_students}) * axis("arm", arms),
         baseline={"arm": "LM"},
-        outputs=(Compare(), Curves(lines="arm", panels="student"), Cost()),
+        outputs=(
+            Compare(),
+            Compare(metric="recalibrated", title="After recalibration"),
+            PaperTable(table="13"),
+            Curves(lines="arm", panels="student"),
+            Cost(),
+        ),
     )

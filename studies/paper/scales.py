@@ -21,6 +21,7 @@ from pdstudy import (
     Placement,
     Pretrained,
     PretrainedTokenizer,
+    Probe,
     Run,
     Scale,
     Shape,
@@ -89,6 +90,7 @@ def _mini() -> Scale:
         evaluations=(
             Heldout(data=Slice(split="validation", tokens=8_192), every_tokens=64 * step),
             Heldout(data=Slice(split="test", tokens=32_768)),
+            Probe(data=Slice(split="test", tokens=4_096)),
         ),
         ps=(0.5, 0.7, 0.85, 0.95),
         ks=(1, 10, 50, 100),
@@ -174,6 +176,8 @@ def _paper() -> Scale:
         evaluations=(
             Heldout(data=Slice(split="validation", tokens=1024 * context), every_tokens=1000 * step),
             Heldout(data=Slice(split="test", tokens=4096 * context)),
+            # Kept logits are means over 10M tokens in the paper.
+            Probe(data=Slice(split="test", tokens=2441 * context)),
         ),
         long_students=("1.9B", "3.8B"),
         star_students=("1.9B", "3.8B", "6.8B"),
