@@ -16,7 +16,9 @@ class Probe:
     Of a run with a teacher, or with the one named here: `teacher_loss` on the data; `kl` and `reverse_kl` (nats per
     token) to its full distribution, KL(p || q) and KL(q || p); `agreement`, the share of tokens with the same most
     probable id; `ece_teacher`, as `ece` but with the teacher's probability of the student's most probable id in the
-    place of hits; and of a distilled run `kept_entries` and `kept_mass` per token, of its own truncation.
+    place of hits. Of a distilled run `kept_entries` and `kept_mass` per token, of its own truncation, and
+    `gradient_angle` (degrees) and `gradient_ratio` (of norms) of the trunk's gradient by its own distillation term to
+    that by full distillation, over 2,048 tokens.
     """
 
     data: Slice

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus import TokenCorpus, TokenStream
 from pdstudy.corpus.batches import IGNORED, read
 from pdstudy.data import View
-from pdstudy.evaluate.probes import TeacherScores
+from pdstudy.distill.angles import angle_and_ratio
+from pdstudy.evaluate.probes import GRADIENT_TOKENS, TeacherScores
 from pdstudy.evaluate.scores import Scores
 from pdstudy.evaluations import Evaluation
 from pdstudy.normal import ConfigError, fingerprint
@@ -84,6 +85,9 @@ def evaluate(
     packed = world.sum(torch.cat([scores.pack(), num_bytes.to(world.device)]))
     scores = scores.unpack(packed[:-1])
     beside = {} if teacher is None else teacher.columns(world.sum(teacher.pack()))
+    if teacher is not None:
+        with torch.enable_grad():
+            beside |= _gradients(model, stream, view, sequences, teacher, world)
     nats, tokens = float(scores.lm), float(scores.tokens)
     return {
         "eval": fingerprint(heldout),
@@ -96,6 +100,33 @@ def evaluate(
         "tokens_scored": int(tokens),
         "seconds": round(time.perf_counter() - began, 3),
     }
+
+
+def _gradients(
+    model: PreTrainedModel,
+    stream: TokenStream,
+    view: View,
+    sequences: np.ndarray,
+    teacher: TeacherScores,
+    world: World,
+) -> dict[str, float]:
+    """Angle (degrees) and norm ratio of the trunk gradient to that of full distillation, over the first sequences."""
+    own = full = None
+    count = min(len(sequences), max(1, GRADIENT_TOKENS // view.context))
+    for first in range(0, count, world.size):
+        mine = first + world.rank
+        batch = read(stream, view, sequences[[min(mine, count - 1)]])
+        if mine >= count:
+            batch.targets[:] = IGNORED
+        # Of a sharded model each is the sum over ranks already.
+        found = teacher.gradients(model, micro_batch(batch, np.arange(1)).to(world.device))
+        if found is None:
+            return {}
+        own, full = found if own is None or full is None else (own + found[0], full + found[1])
+    assert own is not None
+    assert full is not None
+    angle, ratio = angle_and_ratio(own, full)
+    return {"gradient_angle": angle, "gradient_ratio": ratio}
 
 
 def _count(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from pdstudy.config import Pretrained, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import IGNORED
 from pdstudy.coverage import needed
+from pdstudy.distill.angles import trunk_gradient, whole_signal
 from pdstudy.distill.head import rows_of_chunk
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.summary import summarise
@@ -20,8 +23,10 @@ from pdstudy.distill.teacher import load_teacher
 from pdstudy.distill.truncation import cut
 from pdstudy.evaluate.scores import BINS, calibration_error, confidence_bins
 from pdstudy.evaluations import Evaluation, probe_teacher
+from pdstudy.losses import KLD
+from pdstudy.mixing import Everywhere
 from pdstudy.normal import fingerprint
-from pdstudy.objective import KD, Sampled
+from pdstudy.objective import KD, Sampled, TopPK
 from pdstudy.train.feed import MicroBatch
 
 
@@ -36,6 +41,9 @@ def compared(
 
 
 SUMS = ("tokens", "teacher_loss", "kl", "reverse_kl", "agreement", "kept_entries", "kept_mass")
+
+GRADIENT_TOKENS = 2048
+"""Tokens of a probe over which gradients are compared, one sequence at least."""
 
 
 class TeacherScores:
@@ -66,6 +74,8 @@ class TeacherScores:
             for start in range(0, context, size):
                 part = slice(row * context + start, row * context + min(start + size, context))
                 valid = batch.targets[part] != IGNORED
+                if not valid.any():
+                    continue  # a rank beyond the last sequence
                 student = (hidden[part].float() @ table.t())[valid]
                 piece = teacher[start : start + size, : self._vocab].float()[valid]
                 self._count(student, piece, batch.targets[part][valid], seed=sequence)
@@ -100,6 +110,22 @@ class TeacherScores:
         chosen = torch.zeros_like(teacher).scatter_(1, signal.ids, 1.0)
         return chosen.sum(1), (chosen * torch.softmax(teacher, 1)).sum(1)
 
+    def gradients(self, model: PreTrainedModel, batch: MicroBatch) -> tuple[Tensor, Tensor] | None:
+        """Trunk gradients over one sequence of the run's own distillation term, every token alike, and of full
+        distillation (KL to the whole distribution at temperature 1). None of a run that does not distil."""
+        if self._objective is None:
+            return None
+        assert batch.sequences is not None
+        logits, targets = _logits(self._model, batch)[0], batch.targets.clamp(min=0)
+        full = summarise(logits, targets, needed(self._objective), self._vocab, seed=int(batch.sequences[0]))
+        own = dataclasses.replace(self._objective, tokens=Everywhere())
+        whole = KD(teacher=own.teacher, truncation=TopPK(p=1, k=None), loss=KLD(), stored="live")
+        found = []
+        for objective, signal in ((own, cut(full, own.truncation)), (whole, _Whole(logits, targets, self._vocab))):
+            told = dataclasses.replace(batch, signal=signal)
+            found.append(trunk_gradient(model, told, objective, 1.0, self._vocab))
+        return found[0], found[1]
+
     def pack(self) -> Tensor:
         return torch.cat([self.sums, self.bins.flatten()])
 
@@ -111,6 +137,18 @@ class TeacherScores:
         if self._objective is None:
             del found["kept_entries"], found["kept_mass"]
         return {**found, "ece_teacher": calibration_error(packed[len(SUMS) :].view(BINS, 3))}
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Full distributions as a signal, a chunk at a time, from logits [N, at least vocab]."""
+
+    logits: Tensor
+    targets: Tensor
+    vocab: int
+
+    def rows(self, part: slice) -> SparseTargets:
+        return whole_signal(self.logits[part], self.targets[part], self.vocab)
 
 
 @torch.no_grad()
