@@ -95,3 +95,12 @@ def test_mini_is_sound_and_compares_at_equal_seeds(tmp_path: Path) -> None:
     lm, kd, control = (next(c.run for c in first.cells if c.labels["loss"] == label)
                        for label in ("LM", "KD", "LM, compute-matched"))  # fmt: skip
     assert lm.num_tokens == kd.num_tokens < control.num_tokens <= control.data.tokens
+
+
+def test_rates_go_by_student_and_by_whether_a_teacher_is_used(tmp_path: Path) -> None:
+    plan = make_plan(load_study(FOLDER, "mini"), Workspace(tmp_path))
+    sizes_study = next(s for s in collection(plan).studies if s.name == "mini-s10")
+    rates = {(c.labels["student"], c.labels["teacher"] != "none"): c.run.optimiser.lr for c in sizes_study.cells}
+    assert rates["w48", False] == 8e-3
+    assert rates["w48", True] == 4e-3
+    assert rates["w32", True] == 8e-3
