@@ -40,8 +40,16 @@ def made_up(name: str, workspace: Workspace, loss: Any) -> dict[str, Any]:
                 entries = float(cell.labels.get("k", 1))
                 row |= {"kl": 0.5, "agreement": 0.5, "kept_entries": entries, "kept_mass": 0.5}
             evals.append(row)
-        result = {"state": "done", "steps": cell.run.num_steps, "tokens": cell.run.num_tokens, "evals": evals,
-                  "parameters": {}, "flops": {}, "seconds": {"train": 1.0, "evaluate": 1.0}, "finished": 0.0}  # fmt: skip
+        result = {
+            "state": "done",
+            "steps": cell.run.num_steps,
+            "tokens": cell.run.num_tokens,
+            "evals": evals,
+            "parameters": {},
+            "flops": {},
+            "seconds": {"train": 1.0, "evaluate": 1.0},
+            "finished": 0.0,
+        }
         directory = workspace.root / "runs" / plan.keys[cell.name]
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "result.json").write_text(json.dumps(result))
