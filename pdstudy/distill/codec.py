@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,13 +35,44 @@ class Block:
     drawn_weights: npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class Numbering:
+    """Another number for each id of a shard: `first` (uint32) are numbered 0, 1, ..., all others follow by rising id.
+
+    With a shard's most frequent ids first, high bytes of numbers are mostly small, and compress.
+    """
+
+    first: npt.NDArray[np.uint32]
+    vocab: int
+
+    @functools.cached_property
+    def ids(self) -> npt.NDArray[np.int64]:
+        """The id of each number, [vocab]."""
+        others = np.ones(self.vocab, bool)
+        others[self.first] = False
+        return np.concatenate([self.first.astype(np.int64), np.flatnonzero(others)])
+
+    @functools.cached_property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """The number of each id, [vocab]."""
+        out = np.empty(self.vocab, np.int64)
+        out[self.ids] = np.arange(self.vocab)
+        return out
+
+
 class Codec(Protocol):
     """A declared object: the store's manifest holds it, so a store says itself how it is read."""
 
-    def encode(self, block: Block) -> bytes:
+    format: ClassVar[int]
+    """What the manifest of a store so coded has as its format; another one says that bytes mean something else."""
+
+    def numbering(self, blocks: Sequence[Block]) -> Numbering:
+        """How a shard of these blocks numbers its ids."""
+
+    def encode(self, block: Block, numbering: Numbering) -> bytes:
         """The bytes of one block."""
 
-    def decode(self, data: npt.NDArray[np.uint8], tokens: int, k: int | None) -> Block:
+    def decode(self, data: npt.NDArray[np.uint8], tokens: int, k: int | None, numbering: Numbering) -> Block:
         """The block of `tokens` positions, its rows cut to their first `k` places (None: to the longest row).
 
         What the cut drops is in the tail column of the block.
@@ -59,7 +92,12 @@ class Exact:
     draws: int = neutral(0)
     weighted: bool = neutral(False)
 
-    def encode(self, block: Block) -> bytes:
+    format: ClassVar[int] = 1
+
+    def numbering(self, blocks: Sequence[Block]) -> Numbering:
+        return Numbering(np.zeros(0, np.uint32), self.vocab)
+
+    def encode(self, block: Block, numbering: Numbering) -> bytes:
         used = block.log_probs > -np.inf
         planes: tuple[npt.NDArray[Any], ...] = (
             used.sum(1).astype("<u4"),
@@ -71,7 +109,7 @@ class Exact:
         )
         return b"".join(plane.tobytes() for plane in planes)
 
-    def decode(self, data: npt.NDArray[np.uint8], tokens: int, k: int | None) -> Block:
+    def decode(self, data: npt.NDArray[np.uint8], tokens: int, k: int | None, numbering: Numbering) -> Block:
         counts = data[: 4 * tokens].view("<u4").astype(np.int64)
         entries, drawn = int(counts.sum()), tokens * self.draws
         id_bytes = self._id.itemsize
@@ -84,38 +122,65 @@ class Exact:
         _, columns, values, weight, ids, drawn_ids = np.split(data, np.cumsum(sizes))
         columns, values, weight = columns.view("<f4"), values.view("<f4"), weight.view("<f4")
         ids, drawn_ids = ids.view(self._id), drawn_ids.view(self._id)
-        width = int(counts.max(initial=0)) if k is None else k
+        places = Places(counts, k)
         weights = weight.astype(np.float32) if self.weighted else np.ones(drawn, np.float32)
-        used = np.arange(width) < counts[:, None]
+        log_probs = places.rows(values).astype(np.float32)
+        if places.unused is not None:
+            log_probs[places.unused] = -np.inf
         block = Block(
-            rows_of(ids, counts, width).astype(np.int64),
-            np.where(used, rows_of(values, counts, width), -np.float32(np.inf)),
+            places.rows(ids).astype(np.int64),
+            log_probs,
             columns.reshape(self.columns, tokens).astype(np.float32),
             drawn_ids.reshape(tokens, self.draws).astype(np.int64),
             weights.reshape(tokens, self.draws),
         )
-        return with_dropped(block, dropping=counts > width)
+        return with_dropped(block, counts, places.width)
 
     @property
     def _id(self) -> np.dtype[Any]:
         return np.dtype("<u2" if self.vocab <= 2**16 else "<u4")
 
 
-def rows_of(plane: npt.NDArray[Any], counts: npt.NDArray[np.int64], width: int) -> npt.NDArray[Any]:
-    """The first `width` entries of each row of a plane whose rows have `counts` entries; [T, width], padded with 0."""
-    longest = int(counts.max(initial=0))
-    if len(counts) and counts.min() == longest >= width:
-        return plane.reshape(len(counts), longest)[:, :width]
-    out = np.zeros((len(counts), width), plane.dtype)
-    used = np.arange(width) < counts[:, None]
-    # The row's beginning and its first places.
-    out[used] = plane[((np.cumsum(counts) - counts)[:, None] + np.arange(width))[used]]
-    return out
+class Places:
+    """Where the entries of planes go whose rows have `counts` (int64 [T]) entries, one row after another.
+
+    Rows are cut to their first `k` places; None: as wide as the longest. `unused` (bool [T, width]) marks the places
+    that no entry has; None where there are none.
+    """
+
+    def __init__(self, counts: npt.NDArray[np.int64], k: int | None) -> None:
+        self._counts = counts
+        self._longest = int(counts.max(initial=0))
+        self.width = self._longest if k is None else k
+        shortest = int(counts.min(initial=self._longest))
+        self._even = shortest == self._longest
+        used = None if shortest >= self.width else np.arange(self.width) < counts[:, None]
+        self._used = used
+        self.unused = None if used is None else ~used
+
+    @functools.cached_property
+    def _inside(self) -> npt.NDArray[np.bool_]:
+        """Which entries of a plane lie in the first `width` places of their row."""
+        begins = np.cumsum(self._counts) - self._counts
+        place = np.arange(int(self._counts.sum())) - np.repeat(begins, self._counts)
+        return np.asarray(place < self.width)
+
+    def rows(self, plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The entries of a plane in their places, [T, width]; 0 in places unused."""
+        if self._even and self._longest >= self.width:
+            return plane.reshape(len(self._counts), self._longest)[:, : self.width]
+        kept = plane[self._inside] if self._longest > self.width else plane
+        if self._used is None:
+            return kept.reshape(len(self._counts), self.width)
+        out = np.zeros((len(self._counts), self.width), plane.dtype)
+        out[self._used] = kept
+        return out
 
 
-def with_dropped(block: Block, dropping: npt.NDArray[np.bool_]) -> Block:
-    """The block, with what rows marked in `dropping` lost by a smaller k added to their tails."""
-    if dropping.any():
+def with_dropped(block: Block, counts: npt.NDArray[np.int64], width: int) -> Block:
+    """The block, with what rows of more entries than `width` lost added to their tails."""
+    if counts.max(initial=0) > width:
+        dropping = counts > width
         inside = np.exp(block.log_probs[dropping].astype(np.float64)).sum(1)
         block.columns[TAIL, dropping] = np.maximum(block.columns[TAIL, dropping], 1 - inside)
     return block

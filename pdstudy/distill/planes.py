@@ -8,13 +8,16 @@ is below 1e-4 nats, some thousand times less than the truncation beside it (`mak
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block, rows_of, with_dropped
+from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block, Numbering, Places, with_dropped
 from pdstudy.normal import ConfigError, declared, neutral
 
 FINE, COARSE, BEND = 16, 4, 12
@@ -30,14 +33,23 @@ _STEPS = np.arange(256)
 DEPTHS = np.where(_STEPS <= FINE * BEND, _STEPS / FINE, BEND + (_STEPS - FINE * BEND) / COARSE).astype(np.float32)
 """Nats below the first entry, by step; what lies deeper than the last is put there."""
 
+TAILS = np.where(_STEPS == 255, 0, np.exp(_STEPS / -FINE)).astype(np.float32)
+"""Tail masses by their byte; the last stands for none."""
+
+
+NAMED = 4096
+"""Ids at most that a shard numbers by frequency: more of them hardly shorten the high bytes."""
+
 
 @declared
 class Planes:
-    """Coded values, as the module says. `compressed`: steps as gaps, and Huffman codes for gaps and high bytes.
+    """Coded values, as the module says. `compressed`: steps as gaps, ids by their numbers in the shard (`Numbering`),
+    and Huffman codes for gaps and all but the lowest bytes.
 
-    Per block: the length of each part (uint32), then the parts: entries per position (uint16), first log-probabilities
-    (float16), tails (uint8, 1/16 nat of the logarithm), gold (uint16), other columns (float16; tempered tails as
-    logarithms), steps, low bytes of ids, high bytes, ids drawn (every draw has weight 1).
+    Per block: the length of each part (uint32), then the parts: entries per position (uint16, one where all are
+    equal), first log-probabilities (float16), tails (uint8, 1/16 nat of the logarithm), gold (uint16), other columns
+    (float16; tempered tails as logarithms), steps, ids (the low 16 bits together, or, compressed, byte by byte), ids
+    drawn (every draw has weight 1).
     """
 
     vocab: int
@@ -45,26 +57,38 @@ class Planes:
     columns: int = neutral(len(COLUMNS))
     draws: int = neutral(0)
 
-    def encode(self, block: Block) -> bytes:
+    format: ClassVar[int] = 2
+
+    def numbering(self, blocks: Sequence[Block]) -> Numbering:
+        if not self.compressed:
+            return Numbering(np.zeros(0, np.uint32), self.vocab)
+        ids = np.concatenate([block.ids[block.log_probs > -np.inf] for block in blocks])
+        counts = np.bincount(ids, minlength=self.vocab)
+        # In a small shard a long list would cost more than it saves.
+        named = min(NAMED, len(ids) // 64, int((counts > 1).sum()))
+        return Numbering(np.argsort(-counts, kind="stable")[:named].astype(np.uint32), self.vocab)
+
+    def encode(self, block: Block, numbering: Numbering) -> bytes:
         used = block.log_probs > -np.inf
+        counts = used.sum(1).astype("<u2")
         first = block.log_probs[:, 0].astype("<f2")
         steps = _steps(first, block.log_probs, used)
+        ids = block.ids[used]
         if self.compressed:
             steps = np.diff(steps, axis=1, prepend=np.uint8(0))
-        ids = block.ids[used].astype("<u4").view(np.uint8).reshape(-1, 4)
+            ids = numbering.numbers[ids]
         others = block.columns[2:].copy()
         with np.errstate(divide="ignore"):
             others[len(COLUMNS) - 2 :] = np.log(others[len(COLUMNS) - 2 :])
             tail = np.rint(-FINE * np.log(block.columns[TAIL]))
         parts: list[npt.NDArray[Any]] = [
-            used.sum(1).astype("<u2"),
+            counts[:1] if (counts == counts[:1]).all() else counts,
             first,
             tail.clip(0, 255).astype(np.uint8),
             np.rint(-GOLD_STEPS * block.columns[GOLD]).clip(0, 65_535).astype("<u2"),
             others.astype("<f2"),
             steps[used],
-            np.ascontiguousarray(ids[:, 0]),
-            *(np.ascontiguousarray(ids[:, i]) for i in range(1, self._id_bytes)),
+            *(((ids >> shift) & mask).astype(kind) for shift, mask, kind in self._of_ids),
             block.drawn.astype("<u4"),
         ]
         data = [part.tobytes() for part in parts]
@@ -73,52 +97,68 @@ class Planes:
                 data[i] = _huffman(data[i])
         return np.array([len(d) for d in data], "<u4").tobytes() + b"".join(data)
 
-    def decode(self, data: npt.NDArray[np.uint8], tokens: int, k: int | None) -> Block:
+    def decode(self, data: npt.NDArray[np.uint8], tokens: int, k: int | None, numbering: Numbering) -> Block:
         parts = self._parts(data)
         counts = parts[0].view("<u2").astype(np.int64)
-        if len(counts) != tokens or counts.sum() != len(parts[5]):
-            raise ConfigError(f"a block of {len(counts)} positions and {len(parts[5])} entries was read as {tokens}")
-        columns = np.empty((self.columns, tokens), np.float32)
-        columns[TAIL] = np.where(parts[2] == 255, 0, np.exp(parts[2] / np.float32(-FINE)))
-        columns[GOLD] = parts[3].view("<u2") / np.float32(-GOLD_STEPS)
-        columns[2:] = parts[4].view("<f2").reshape(self.columns - 2, tokens)
-        columns[len(COLUMNS) :] = np.exp(columns[len(COLUMNS) :])
-        width = int(counts.max(initial=0)) if k is None else k
-        steps, *bytes_of_ids = (rows_of(plane, counts, width) for plane in parts[5 : 6 + self._id_bytes])
+        if len(counts) == 1:
+            counts = np.full(tokens, counts[0])
+        if len(counts) != tokens or len(parts[1]) != 2 * tokens or counts.sum() != len(parts[5]):
+            raise ConfigError(
+                f"a block of {len(parts[1]) // 2} positions and {len(parts[5])} entries was read as {tokens}"
+            )
+        places = Places(counts, k)
+        steps = places.rows(parts[5])
         if self.compressed:
-            steps = np.cumsum(steps, axis=1, dtype=np.uint8)
-        log_probs = parts[1].view("<f2").astype(np.float32)[:, None] - DEPTHS[steps]
-        ids = bytes_of_ids[0].astype(np.int64)
-        for i, plane in enumerate(bytes_of_ids[1:], 1):
-            ids |= plane.astype(np.int64) << (8 * i)
-        if counts.min(initial=width) < width:
-            unused = np.arange(width) >= counts[:, None]
-            log_probs[unused], ids[unused] = -np.inf, 0
+            # numpy accumulates bytes at a sixth of torch's speed.
+            steps = torch.cumsum(torch.from_numpy(steps.copy()), 1, dtype=torch.uint8).numpy()
+        log_probs = DEPTHS.take(steps)
+        np.subtract(parts[1].view("<f2").astype(np.float32)[:, None], log_probs, out=log_probs)
+        ids = self._ids(parts[6:-1], places, numbering)
+        if places.unused is not None:
+            log_probs[places.unused], ids[places.unused] = -np.inf, 0
         drawn = parts[-1].view("<u4").reshape(tokens, self.draws).astype(np.int64)
-        return with_dropped(
-            Block(ids, log_probs, columns, drawn, np.ones(drawn.shape, np.float32)), dropping=counts > width
-        )
+        block = Block(ids, log_probs, self._columns(parts[2:5], tokens), drawn, np.ones(drawn.shape, np.float32))
+        return with_dropped(block, counts, places.width)
+
+    def _columns(self, parts: list[npt.NDArray[np.uint8]], tokens: int) -> npt.NDArray[np.float32]:
+        columns = np.empty((self.columns, tokens), np.float32)
+        TAILS.take(parts[0], out=columns[TAIL])
+        np.multiply(parts[1].view("<u2"), np.float32(-1 / GOLD_STEPS), out=columns[GOLD])
+        columns[2:] = parts[2].view("<f2").reshape(self.columns - 2, tokens)
+        np.exp(columns[len(COLUMNS) :], out=columns[len(COLUMNS) :])
+        return columns
+
+    def _ids(self, parts: list[npt.NDArray[np.uint8]], places: Places, numbering: Numbering) -> npt.NDArray[np.int64]:
+        low, *higher = (places.rows(part.view(kind)) for part, (_, _, kind) in zip(parts, self._of_ids, strict=True))
+        if self.compressed:
+            low, higher = low | (higher[0].astype(np.uint16) << 8), higher[1:]
+        ids: npt.NDArray[np.int64] = low.astype(np.int64)
+        for part in higher:
+            ids |= part.astype(np.int64) << 16
+        # Every number is below the vocabulary: clipping spares take a check of its own.
+        return numbering.ids.take(ids, mode="clip") if self.compressed else ids
 
     def _parts(self, data: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
-        count = 7 + self._id_bytes
-        lengths = data[: 4 * count].view("<u4")
-        if len(data) != 4 * count + int(lengths.sum()):
-            raise ConfigError(
-                f"a block whose parts have {int(lengths.sum())} bytes cannot have {len(data) - 4 * count}"
-            )
-        parts = np.split(data, np.cumsum([4 * count, *lengths.tolist()[:-1]]))[1:]
+        count = 7 + len(self._of_ids)
+        lengths = data[: 4 * count].view("<u4").tolist()
+        if len(data) != 4 * count + sum(lengths):
+            raise ConfigError(f"a block whose parts have {sum(lengths)} bytes cannot have {len(data) - 4 * count}")
+        ends = list(itertools.accumulate(lengths, initial=4 * count))
+        parts = [data[start:end] for start, end in itertools.pairwise(ends)]
         if self.compressed:
             for i in self._shortened:
-                parts[i] = np.frombuffer(zlib.decompress(parts[i].tobytes(), wbits=-15), np.uint8)
+                parts[i] = np.frombuffer(zlib.decompress(parts[i].data, wbits=-15), np.uint8)
         return parts
 
     @property
-    def _id_bytes(self) -> int:
-        return 2 if self.vocab <= 2**16 else 3
+    def _of_ids(self) -> tuple[tuple[int, int, str], ...]:
+        """The parts of ids: which bit each begins at, its mask and its type."""
+        words = ((0, 255, "<u1"), (8, 255, "<u1")) if self.compressed else ((0, 65_535, "<u2"),)
+        return words if self.vocab <= 2**16 else (*words, (16, 255, "<u1"))
 
     @property
     def _shortened(self) -> tuple[int, ...]:
-        return (5, *range(7, 6 + self._id_bytes))
+        return (5, *range(7, 6 + len(self._of_ids)))
 
 
 def _steps(first: npt.NDArray[Any], log_probs: npt.NDArray[np.float32], used: npt.NDArray[np.bool_]) -> Any:
@@ -129,7 +169,8 @@ def _steps(first: npt.NDArray[Any], log_probs: npt.NDArray[np.float32], used: np
 
 
 def _huffman(data: bytes) -> bytes:
-    coder = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
+    # Runs of one byte besides, which is what third bytes are made of.
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_RLE)
     return coder.compress(data) + coder.flush()
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from pdstudy.corpus import TokenStream
-from pdstudy.distill.codec import ENTROPY, GOLD, Block, Codec
+from pdstudy.distill.codec import ENTROPY, GOLD, Block, Codec, Numbering
 from pdstudy.distill.planes import BOUND, Planes, added_kl
 from pdstudy.files import read_json, write_bytes, write_json
 from pdstudy.normal import ConfigError
@@ -50,10 +50,12 @@ def write_shard(
     `beside` are more fields of the sidecar.
     """
     stop = first + len(blocks)
-    encoded = [codec.encode(block) for block in blocks]
+    numbering = codec.numbering(blocks)
+    encoded = [codec.encode(block, numbering) for block in blocks]
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    error = coding_error(blocks, encoded, codec, context)
-    data = save({"data": np.frombuffer(b"".join(encoded), np.uint8), "offsets": offsets})
+    error = coding_error(blocks, encoded, codec, context, numbering)
+    tensors = {"data": np.frombuffer(b"".join(encoded), np.uint8), "offsets": offsets}
+    data = save(tensors | ({"numbering": numbering.first} if len(numbering.first) else {}))
     columns = np.concatenate([block.columns for block in blocks], axis=1)
     name = f"shard-{first:010d}-{stop:010d}"
     write_bytes(directory / f"{name}.safetensors", data)
@@ -75,11 +77,13 @@ def write_shard(
     )
 
 
-def coding_error(blocks: Sequence[Block], encoded: Sequence[bytes], codec: Codec, context: int) -> dict[str, float]:
+def coding_error(
+    blocks: Sequence[Block], encoded: Sequence[bytes], codec: Codec, context: int, numbering: Numbering
+) -> dict[str, float]:
     """Mean and largest KL divergence (nats) that the codec adds to a position. Raises `ConfigError` above `BOUND`."""
     if not isinstance(codec, Planes):
         return {"mean": 0.0, "largest": 0.0}
-    decoded = (codec.decode(np.frombuffer(data, np.uint8), context, None) for data in encoded)
+    decoded = (codec.decode(np.frombuffer(data, np.uint8), context, None, numbering) for data in encoded)
     added = np.concatenate([added_kl(block, coded) for block, coded in zip(blocks, decoded)])
     error = {"mean": float(added.mean()), "largest": float(added.max())}
     if error["mean"] > BOUND:
@@ -88,6 +92,16 @@ def coding_error(blocks: Sequence[Block], encoded: Sequence[bytes], codec: Codec
             f"{BOUND:g} declared; capture with encoding='exact'"
         )
     return error
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A shard's bytes: its blocks one after another in `data`, where each begins and the last ends, and the ids that
+    its `Numbering` has first."""
+
+    data: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+    first_ids: npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -144,8 +158,8 @@ class Shard:
                 f"the {stream.split} split have; capture a new store from this corpus"
             )
 
-    def open(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """The memory-mapped data and the offsets of its blocks, the content checked (once per process and file state).
+    def open(self) -> Opened:
+        """The memory-mapped content, checked (once per process and file state).
 
         Raises `ConfigError` on content that is not what was written.
         """
@@ -157,8 +171,9 @@ class Shard:
         length = int(mapped[:8].view("<u8")[0])
         header = json.loads(bytes(mapped[8 : 8 + length]))
         payload = np.asarray(mapped[8 + length :])
-        parts = [payload[slice(*header[name]["data_offsets"])] for name in ("data", "offsets")]
-        return parts[0], parts[1].view("<i8").astype(np.int64)
+        parts = {name: payload[slice(*header[name]["data_offsets"])] for name in header if name != "__metadata__"}
+        numbering = parts.get("numbering", payload[:0]).view("<u4").astype(np.uint32)
+        return Opened(parts["data"], parts["offsets"].view("<i8").astype(np.int64), numbering)
 
     @property
     def checked(self) -> tuple[int, float]:

@@ -21,16 +21,14 @@ from torch import Tensor
 from pdstudy.config import normal_teacher
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import Coverage, StoreSpec, join
-from pdstudy.distill.codec import COLUMNS, Block, Codec, Exact
+from pdstudy.distill.codec import COLUMNS, Block, Codec, Exact, Numbering
 from pdstudy.distill.planes import Planes
-from pdstudy.distill.shards import Shard, entropy_bins, write_shard
+from pdstudy.distill.shards import Opened, Shard, entropy_bins, write_shard
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.truncation import cut
 from pdstudy.files import read_json, write_json
 from pdstudy.normal import ConfigError, decode, encode, fingerprint
 from pdstudy.objective import TopPK, Truncation
-
-FORMAT = 1
 
 
 def identity(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
@@ -69,7 +67,7 @@ class StoreWriter:
         self._context = spec.view.context
         self._codec = codec_of(coverage, corpus.vocab)
         known = {
-            "format": FORMAT,
+            "format": self._codec.format,
             "identity": identity(spec, corpus),
             "weights": weights,
             "coverage": encode(coverage),
@@ -157,24 +155,21 @@ class StoreReader:
             shard.check_error()
         self._shards = shards
         self._firsts = np.array([s.first for s in shards])
-        self._opened: dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] = {}
+        self._vocab = int(manifest["vocab"])
+        self._opened: dict[int, tuple[Opened, Numbering]] = {}
 
     def signal(self, sequences: npt.NDArray[np.int64], truncation: Truncation) -> SparseTargets:
         """The truncated teacher for `sequences` (absolute indices), flattened to N = len(sequences) * context rows."""
         # A smaller k needs no more than the first places of each row, unless tempered tails must take in the others.
         k = truncation.k if isinstance(truncation, TopPK) and not self._coverage.taus else None
         blocks = [self._block(int(sequence), k) for sequence in sequences]
-        width = max(block.ids.shape[1] for block in blocks)
-        ids = np.zeros((len(blocks), self._context, width), np.int64)
-        log_probs = np.full(ids.shape, -np.inf, np.float32)
-        for i, block in enumerate(blocks):
-            ids[i, :, : block.ids.shape[1]] = block.ids
-            log_probs[i, :, : block.ids.shape[1]] = block.log_probs
+        ids = _stacked([block.ids for block in blocks], 0)
+        log_probs = _stacked([block.log_probs for block in blocks], -np.inf)
         columns = torch.from_numpy(np.concatenate([block.columns for block in blocks], axis=1))
         named = dict(zip(COLUMNS, columns, strict=False))
         signal = SparseTargets(
-            ids=torch.from_numpy(ids.reshape(-1, width)),
-            log_probs=torch.from_numpy(log_probs.reshape(-1, width)),
+            ids=torch.from_numpy(ids),
+            log_probs=torch.from_numpy(log_probs),
             **named,
             tempered=columns[len(COLUMNS) :].T,
             taus=self._coverage.taus,
@@ -203,10 +198,21 @@ class StoreReader:
         if index not in self._opened:
             opened = shard.open()
             shard.check_tokens(self._stream, self._context)
-            self._opened[index] = opened
-        data, offsets = self._opened[index]
-        at = sequence - shard.first
-        return self._codec.decode(data[offsets[at] : offsets[at + 1]], self._context, k)
+            self._opened[index] = opened, Numbering(opened.first_ids, self._vocab)
+        opened, numbering = self._opened[index]
+        start, stop = opened.offsets[sequence - shard.first :][:2]
+        return self._codec.decode(opened.data[start:stop], self._context, k, numbering)
+
+
+def _stacked(rows: Sequence[npt.NDArray[Any]], unused: float) -> npt.NDArray[Any]:
+    """One below the other, as wide as the widest."""
+    width = max(part.shape[1] for part in rows)
+    wide = [
+        part if part.shape[1] == width
+        else np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=unused)
+        for part in rows
+    ]  # fmt: skip
+    return np.concatenate(wide)
 
 
 def _serving(coverage: Coverage, wanted: Truncation | Coverage) -> Coverage:
@@ -223,8 +229,12 @@ def _manifest(directory: Path) -> dict[str, Any] | None:
         stored: dict[str, Any] | None = read_json(path)
     except ValueError as error:
         raise ConfigError(f"{path} cannot be read ({error}); move {directory} away and capture anew") from error
-    if stored is not None and stored.get("format") != FORMAT:
-        raise ConfigError(f"{path} has format {stored.get('format')}, this pdstudy reads {FORMAT}; capture anew")
+    reads = None if stored is None else decode(stored["codec"]).format
+    if stored is not None and stored["format"] != reads:
+        raise ConfigError(
+            f"{path} has format {stored['format']}, this pdstudy reads {reads} for what it keeps; move "
+            f"{directory} away and capture anew"
+        )
     return stored
 
 

@@ -1,27 +1,60 @@
-"""Bytes, error and speed of the store's codecs on real distributions. `make bench-store`; `--tokens 8192`.
+"""Bytes, error and speed of the store's codecs on real distributions, beside others' formats. `make bench-store`.
 
-One run, one core, blocks of 512 positions: bytes per kept entry with everything that is stored beside the entries, the
-mean KL divergence added, and positions per CPU second encoded, decoded, and decoded to their first 12 entries. The
-plain forms beside it are counted, not timed; the row of Megatron-LM is its layout of 16-bit ids, fp16 values and a byte
-for the 17th bit. An 18-bit vocabulary is stood in by spreading the ids.
+SmolLM2-135M over technical English (`smollm`; the first run takes minutes, later ones find it cached). One run, one
+core, blocks of `--block` positions. Bytes are per position and per kept entry: "all" counts every column that a store
+keeps, "step" what the others have at most: ids, values, tail and the gold id's log-probability. Speeds are positions
+per CPU second, decoded into int64 ids and float32 values, the best of several rounds in which the formats take turns.
+An 18-bit vocabulary is stood in by spreading the ids.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import smollm
+import torch
+from formats import DistillKit, Format, Megatron, Plain
 
 from pdstudy.distill.codec import COLUMNS, TAIL, Block, Codec, Exact
 from pdstudy.distill.planes import Planes, added_kl
 
-BLOCK = 512
+T = TypeVar("T")
+
+STATISTICS = {"exact": 12, "fast": 6, "small": 6}
+"""Bytes per position of log-normaliser, entropy and deviation, which no step's loss at temperature 1 needs."""
 
 
-def blocks(tokens: int, k: int, spread: int) -> list[Block]:
+@dataclass(frozen=True)
+class Contender:
+    encode: Callable[[], list[bytes]]
+    decode: Callable[[bytes, int | None], Block]
+    beside: int = 0
+    """Bytes of the shard beside its blocks."""
+
+
+def ours(codec: Codec, given: list[Block], block: int) -> Contender:
+    numbering = codec.numbering(given)
+    return Contender(
+        lambda: [codec.encode(one, numbering) for one in given],
+        lambda data, k: codec.decode(np.frombuffer(data, np.uint8), block, k, numbering),
+        beside=4 * len(numbering.first),
+    )
+
+
+def theirs(format: Format, given: list[Block], block: int, k: int) -> Contender:
+    return Contender(
+        lambda: [format.encode(one) for one in given],
+        lambda data, _: format.decode(data, block, k),
+    )
+
+
+def blocks(tokens: int, k: int, spread: int, block: int) -> list[Block]:
     """The first `k` entries of real distributions; ids are multiplied by `spread`."""
     data = {name: value[:tokens].numpy() for name, value in smollm.distributions(tokens).items()}
     log_probs = data["log_probs"][:, :k]
@@ -32,51 +65,68 @@ def blocks(tokens: int, k: int, spread: int) -> list[Block]:
     none = np.zeros((tokens, 0))
     return [
         Block(ids[at:end], log_probs[at:end], columns[:, at:end], none[at:end].astype(np.int64), none[at:end])
-        for at in range(0, tokens, BLOCK)
-        for end in [at + BLOCK]
+        for at in range(0, tokens, block)
+        for end in [at + block]
     ]
 
 
-def rate(work: Callable[[], object], tokens: int, repeats: int = 5) -> float:
-    """Millions of positions per CPU second, the best of some."""
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.process_time()
-        work()
-        best = min(best, time.process_time() - began)
-    return tokens / best / 1e6
+def table(vocab: int, k: int, given: list[Block], block: int, rounds: int) -> None:
+    powers = (0, 1) if k < 100 else (0, 1, 2, 3, 4)
+    contenders = {
+        "exact": ours(Exact(vocab=vocab), given, block),
+        "fast": ours(Planes(vocab=vocab, compressed=False), given, block),
+        "small": ours(Planes(vocab=vocab, compressed=True), given, block),
+        "fp16 + int32": theirs(Plain(), given, block, k),
+        "DistillKit": theirs(DistillKit(vocab, 1 if k < 100 else 16, powers), given, block, k),
+    }
+    if vocab <= 2**17:
+        contenders["Megatron, zstd"] = theirs(Megatron(), given, block, k)
+    tokens = block * len(given)
+    encoded: dict[str, list[bytes]] = {}
+    times: dict[tuple[str, str], float] = {}
+    for _ in range(rounds):
+        for name, one in contenders.items():
+            encoded[name] = _timed(times, (name, "encode"), one.encode)
+            for what, cut in (("decode", None), ("to k=12", 12)):
+                _timed(times, (name, what), functools.partial(_decode_all, one, encoded[name], cut))
+    for name, one in contenders.items():
+        kl = np.concatenate([added_kl(a, one.decode(data, None)) for a, data in zip(given, encoded[name])])
+        size = (one.beside + sum(map(len, encoded[name]))) / tokens
+        step = size - STATISTICS.get(name, 0)
+        speeds = "".join(f"{tokens / times[name, what] / 1e6:10.2f}" for what in ("encode", "decode", "to k=12"))
+        print(
+            f"{name:16}{size:10.1f}{size / k:10.2f}{step / k:10.2f}{kl.mean():12.1e}{np.quantile(kl, 0.99):10.1e}"
+            f"{speeds if name in STATISTICS else speeds[:-10]}",
+            flush=True,
+        )
 
 
-def report(name: str, codec: Codec, given: list[Block], k: int) -> None:
-    tokens = BLOCK * len(given)
-    encoded = [np.frombuffer(codec.encode(block), np.uint8) for block in given]
-    decoded = [codec.decode(data, BLOCK, None) for data in encoded]
-    kl = np.concatenate([added_kl(a, b) for a, b in zip(given, decoded)])
-    size = sum(map(len, encoded)) / tokens
-    print(
-        f"{name:10}{size:10.1f}{size / k:10.2f}{kl.mean():12.1e}{np.quantile(kl, 0.99):10.1e}"
-        f"{rate(lambda: [codec.encode(block) for block in given], tokens, 2):10.2f}"
-        f"{rate(lambda: [codec.decode(data, BLOCK, None) for data in encoded], tokens):10.2f}"
-        f"{rate(lambda: [codec.decode(data, BLOCK, 12) for data in encoded], tokens):10.2f}",
-        flush=True,
-    )
+def _decode_all(contender: Contender, encoded: list[bytes], k: int | None) -> None:
+    """One after another, each dropped before the next, as a reader's are: memory that is kept is memory made anew."""
+    for data in encoded:
+        contender.decode(data, k)
+
+
+def _timed(times: dict[tuple[str, str], float], key: tuple[str, str], work: Callable[[], T]) -> T:
+    began = time.process_time()
+    done = work()
+    times[key] = min(times.get(key, float("inf")), time.process_time() - began)
+    return done
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=32_768)
-    tokens = parser.parse_args().tokens
+    parser.add_argument("--block", type=int, default=4096, help="positions of a block: a sequence of the view")
+    parser.add_argument("--rounds", type=int, default=4)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    titles = ("B/token", "all B/e", "step B/e", "added KL", "99 %", "encode", "decode", "to k=12")
     for vocab, spread in ((smollm.VOCAB, 1), (2**18, 5)):
         for k in (50, 128):
-            print(f"\nvocabulary {vocab:,}, k = {k}, {tokens:,} positions; millions of positions per second")
-            titles = ("B/token", "B/entry", "  added KL", "99 %", "encode", "decode", "to k=12")
-            print(" " * 10 + "".join(f"{title:>{12 if 'KL' in title else 10}}" for title in titles))
-            given = blocks(tokens, k, spread)
-            report("exact", Exact(vocab=vocab), given, k)
-            report("fast", Planes(vocab=vocab, compressed=False), given, k)
-            report("small", Planes(vocab=vocab, compressed=True), given, k)
-            for name, entry in (("fp16+int32", 6.0), ("Megatron", 5.0)):
-                print(f"{name:10}{entry * k:10.1f}{entry:10.2f}")
+            print(f"\nvocabulary {vocab:,}, k = {k}, {asked.tokens:,} positions; millions of positions per CPU second")
+            print(" " * 16 + "".join(f"{title:>{12 if 'KL' in title else 10}}" for title in titles))
+            table(vocab, k, blocks(asked.tokens, k, spread, asked.block), asked.block, asked.rounds)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from pdstudy.config import Pretrained
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
-from pdstudy.distill.capture import _block, capture
-from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block
+from pdstudy.distill import capture as captures
+from pdstudy.distill.capture import capture
+from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block, Numbering
 from pdstudy.distill.planes import BOUND, Planes, added_kl
 from pdstudy.distill.store import open_store
 from pdstudy.distill.summary import summarise
@@ -28,7 +29,7 @@ from tests.distill.test_codec import block_of, counts
 
 
 def flat(block: Block, codec: Planes) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(b"\0" + codec.encode(block), np.uint8)[1:]
+    return np.frombuffer(b"\0" + codec.encode(block, codec.numbering([block])), np.uint8)[1:]
 
 
 def natural(vocab: int = 5000, tokens: int = 96, k: int = 60, p: float = 1.0) -> Block:
@@ -37,7 +38,7 @@ def natural(vocab: int = 5000, tokens: int = 96, k: int = 60, p: float = 1.0) ->
     spread = 1 + 3 * torch.rand(tokens, 1, generator=generator)
     logits = spread * torch.randn(tokens, vocab, generator=generator)
     gold = logits.argmax(1)
-    return _block(summarise(logits, gold, Coverage(p=p, k=k, taus=(2.0,), draws=5), vocab, seed=0))
+    return captures.block_of(summarise(logits, gold, Coverage(p=p, k=k, taus=(2.0,), draws=5), vocab, seed=0))
 
 
 @settings(deadline=None, max_examples=60)
@@ -55,7 +56,7 @@ def test_ids_are_exact_and_values_within_half_a_step(
     block = block_of(counts, vocab, seed)
     block.columns[GOLD] = -np.abs(block.columns[GOLD])
     block.columns[len(COLUMNS) :] = np.abs(block.columns[len(COLUMNS) :]) + 0.01
-    got = codec.decode(flat(block, codec), len(counts), k)
+    got = codec.decode(flat(block, codec), len(counts), k, codec.numbering([block]))
     width = min(got.ids.shape[1], block.ids.shape[1])
     np.testing.assert_array_equal(got.ids[:, :width], block.ids[:, :width])
     np.testing.assert_array_equal(got.drawn, block.drawn)
@@ -78,7 +79,7 @@ def test_compression_changes_bytes_alone_and_the_error_is_small(p: float) -> Non
     raw, small = (Planes(vocab=5000, compressed=c, columns=6, draws=5) for c in (False, True))
     data = {codec.compressed: flat(block, codec) for codec in (raw, small)}
     assert len(data[True]) < 0.85 * len(data[False])
-    a, b = raw.decode(data[False], 96, None), small.decode(data[True], 96, None)
+    a, b = (c.decode(data[c.compressed], 96, None, c.numbering([block])) for c in (raw, small))
     for field in dataclasses.fields(Block):
         np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
     added = added_kl(block, a)
@@ -86,6 +87,21 @@ def test_compression_changes_bytes_alone_and_the_error_is_small(p: float) -> Non
     assert added.mean() < 1e-4 < BOUND
     big = block.columns[TAIL] > 1e-6
     np.testing.assert_allclose(a.columns[TAIL, big], block.columns[TAIL, big], rtol=1 / 32 + 1e-3)
+
+
+def test_a_shard_numbers_its_frequent_ids_first_and_that_saves_bytes() -> None:
+    block = natural(vocab=20_000)
+    # Half of the entries are 64 ids that lie far apart.
+    block.ids[:, ::2] = np.random.default_rng(0).permutation(64)[np.newaxis, :30] * 300 + 77
+    codec = Planes(vocab=20_000, compressed=True, columns=6, draws=5)
+    numbering, none = codec.numbering([block]), Numbering(np.zeros(0, np.uint32), 20_000)
+    assert set(numbering.first[:30].tolist()) == set(block.ids[0, ::2].tolist())
+    np.testing.assert_array_equal(numbering.ids[numbering.numbers], np.arange(20_000))
+    data = {by: codec.encode(block, by) for by in (numbering, none)}
+    assert len(data[numbering]) < 0.95 * len(data[none])
+    for by, encoded in data.items():
+        got = codec.decode(np.frombuffer(encoded, np.uint8), len(block.ids), None, by)
+        np.testing.assert_array_equal(got.ids, block.ids)
 
 
 def test_the_error_is_the_kl_divergence() -> None:
@@ -100,11 +116,11 @@ def test_the_error_is_the_kl_divergence() -> None:
 
 def test_bytes_that_cannot_be_a_block_are_refused() -> None:
     codec = Planes(vocab=5000, compressed=True, columns=6, draws=5)
-    data = flat(natural(), codec)
+    data, numbering = flat(natural(), codec), codec.numbering([natural()])
     with pytest.raises(ConfigError, match="cannot have"):
-        codec.decode(data[:-1], 96, None)
+        codec.decode(data[:-1], 96, None, numbering)
     with pytest.raises(ConfigError, match="was read as 95"):
-        codec.decode(data, 95, None)
+        codec.decode(data, 95, None, numbering)
 
 
 @pytest.mark.parametrize("encoding", ["fast", "small"])

@@ -18,11 +18,12 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import Coverage, StoreSpec, needed
 from pdstudy.data import View
 from pdstudy.distill.capture import capture
+from pdstudy.distill.planes import Planes
 from pdstudy.distill.shards import Shard
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store import StoreReader, open_store
 from pdstudy.losses import WTTM, OntoGold, Tail, Temperature
-from pdstudy.normal import ConfigError, decode
+from pdstudy.normal import ConfigError, decode, encode
 from pdstudy.objective import KD, Sampled, TopPK
 from tests.distill.conftest import CONTEXT, SEQUENCES
 from tests.distill.teachers import make_teacher
@@ -88,6 +89,16 @@ def test_a_sidecar_without_a_field_that_is_read_is_refused(
     path = only(copied, ".json")
     path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != field}))
     with pytest.raises(ConfigError, match=rf"\.json is damaged: it lacks {field}, which .*delete the shard"):
+        opened(copied, spec, corpus)
+
+
+def test_a_store_of_another_format_is_refused(copied: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text())
+    # Coded values had format 1 before ids were numbered by frequency.
+    coded = encode(Planes(vocab=corpus.vocab, compressed=True))
+    path.write_text(json.dumps(manifest | {"codec": coded, "format": 1}))
+    with pytest.raises(ConfigError, match=r"has format 1, this pdstudy reads 2 .* move .* away and capture anew"):
         opened(copied, spec, corpus)
 
 
