@@ -105,6 +105,15 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
     sub.add_argument("--csv", type=Path, help="write the full table here")
     sub = command("report", _report, "figures, tables and one HTML page from what is there; works on partial data")
     sub.add_argument("--out", type=Path, help="folder to write (default: reports/STUDY)")
+    sub = command("inspect", _inspect, "what a logit store holds: kept entries, bytes, entropy, coding", study=False)
+    sub.description = (
+        "What a logit store holds, read from the store alone: entries and mass that each p and k keep (the paper's "
+        "figures 2 and 3), bytes by part, entropy, the error of coding, tokens whose support it changes. Nothing is "
+        "changed."
+    )
+    sub.add_argument("store", help="a store's folder (workspace/stores/SPEC/COVERAGE), or a study: all it has so far")
+    sub.add_argument("--scale", help="the scale to pass to study(scale); default: the study's own")
+    sub.add_argument("--figures", type=Path, metavar="DIR", help="draw kept entries against p and k there")
     cluster.add_gc(command, _workspace)
     if analyse:
         from analysis import cli as analysis
@@ -286,6 +295,40 @@ def _report(args: argparse.Namespace) -> int:
     else:
         print(f"{text}\n{out / 'index.html'}")
     return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from pdstudy.inspect import examine, figures, report
+    from pdstudy.show import print_json
+
+    folder = Path(args.store)
+    stores = [folder] if (folder / "manifest.json").exists() else _stores_of(args)
+    found = [examine(store) for store in stores]
+    if args.json:
+        print_json(found)
+    else:
+        print("\n\n".join(map(report, found)))
+    for one in found if args.figures is not None else ():
+        for stem, plot in figures(one).items():
+            for path in plot.save(args.figures / stem):
+                print(path, file=sys.stderr)
+    return 0
+
+
+def _stores_of(args: argparse.Namespace) -> list[Path]:
+    """The stores of a study that hold anything. Raises `ConfigError` where there are none."""
+    if Path(args.store).is_dir() and not any(Path(args.store).glob("*.py")):
+        raise ConfigError(f"no logit store at {args.store}: it has no manifest.json; give a store's folder, or a study")
+    workspace = _workspace(args)
+    plan = checked_plan(args.store, args.scale, workspace)
+    folders = [workspace.root / "stores" / item.key for item in plan.stores]
+    there = [folder for folder in folders if any(folder.glob("shard-*.json"))]
+    if not there:
+        raise ConfigError(
+            f"{plan.study.name} has no logit store in {workspace.root} yet, of {len(folders)} that it needs; "
+            f"`pdstudy run` captures them"
+        )
+    return there
 
 
 def _doctor(args: argparse.Namespace) -> int:

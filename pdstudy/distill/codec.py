@@ -78,6 +78,9 @@ class Codec(Protocol):
         What the cut drops is in the tail column of the block.
         """
 
+    def sizes(self, data: npt.NDArray[np.uint8], tokens: int) -> dict[str, int]:
+        """The bytes of each part of a block, by name; they add up to the block's."""
+
 
 @declared
 class Exact:
@@ -135,6 +138,16 @@ class Exact:
             weights.reshape(tokens, self.draws),
         )
         return with_dropped(block, counts, places.width)
+
+    def sizes(self, data: npt.NDArray[np.uint8], tokens: int) -> dict[str, int]:
+        entries, drawn = int(data[: 4 * tokens].view("<u4").sum()), tokens * self.draws
+        return {
+            "counts": 4 * tokens,
+            "columns": 4 * tokens * self.columns,
+            "values": 4 * entries,
+            "ids": self._id.itemsize * entries,
+            "draws": drawn * (self._id.itemsize + 4 * self.weighted),
+        }
 
     @property
     def _id(self) -> np.dtype[Any]:

@@ -138,6 +138,17 @@ class Planes:
         # Every number is below the vocabulary: clipping spares take a check of its own.
         return numbering.ids.take(ids, mode="clip") if self.compressed else ids
 
+    def sizes(self, data: npt.NDArray[np.uint8], tokens: int) -> dict[str, int]:
+        count = 7 + len(self._of_ids)
+        counts, first, tail, gold, others, values, *ids, draws = data[: 4 * count].view("<u4").tolist()
+        return {
+            "counts": counts + 4 * count,
+            "columns": first + tail + gold + others,
+            "values": values,
+            "ids": sum(ids),
+            "draws": draws,
+        }
+
     def _parts(self, data: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
         count = 7 + len(self._of_ids)
         lengths = data[: 4 * count].view("<u4").tolist()

@@ -16,15 +16,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors.numpy import save
 
 from pdstudy.corpus import TokenStream
 from pdstudy.distill.codec import ENTROPY, GOLD, Block, Codec, Numbering
 from pdstudy.distill.planes import BOUND, Planes, added_kl
+from pdstudy.distill.truncation import kept
 from pdstudy.files import read_json, write_bytes, write_json
 from pdstudy.normal import ConfigError
+from pdstudy.objective import TopPK
 
 BINS = 1024
+
+CUTS = (0.5, 0.7, 0.9, 0.95)
+"""Where coded values are tried for what a top-p makes of them."""
 
 READ = {"bytes", "sha256", "tokens_sha256", "entropy_counts", "added_kl"}
 """Fields of a sidecar that reading needs; the others are for people."""
@@ -79,19 +85,30 @@ def write_shard(
 
 def coding_error(
     blocks: Sequence[Block], encoded: Sequence[bytes], codec: Codec, context: int, numbering: Numbering
-) -> dict[str, float]:
-    """Mean and largest KL divergence (nats) that the codec adds to a position. Raises `ConfigError` above `BOUND`."""
+) -> dict[str, Any]:
+    """Mean and largest KL divergence (nats) that the codec adds to a position, and the share of positions where a
+    top-p keeps other ids than on exact values, for each p of `CUTS`. Raises `ConfigError` above `BOUND`."""
     if not isinstance(codec, Planes):
-        return {"mean": 0.0, "largest": 0.0}
-    decoded = (codec.decode(np.frombuffer(data, np.uint8), context, None, numbering) for data in encoded)
-    added = np.concatenate([added_kl(block, coded) for block, coded in zip(blocks, decoded)])
-    error = {"mean": float(added.mean()), "largest": float(added.max())}
+        return {"mean": 0.0, "largest": 0.0, "other_support": dict.fromkeys(map(str, CUTS), 0.0)}
+    added, other = [], []
+    for block, data in zip(blocks, encoded):
+        coded = codec.decode(np.frombuffer(data, np.uint8), context, None, numbering)
+        added.append(added_kl(block, coded))
+        other.append([_kept(block, p) != _kept(coded, p) for p in CUTS])
+    found = np.concatenate(added)
+    error = {"mean": float(found.mean()), "largest": float(found.max())}
     if error["mean"] > BOUND:
         raise ConfigError(
             f"coded values would add {error['mean']:.2g} nats per token to these distributions, more than the "
             f"{BOUND:g} declared; capture with encoding='exact'"
         )
-    return error
+    shares = np.mean(other, axis=(0, 2)).tolist()
+    return {**error, "other_support": dict(zip(map(str, CUTS), shares))}
+
+
+def _kept(block: Block, p: float) -> npt.NDArray[np.int64]:
+    """How many of its entries top-p keeps at each position: all differences, since coding keeps ids and their order."""
+    return kept(torch.from_numpy(block.log_probs), TopPK(p=p, k=None)).sum(1).numpy()
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,7 +75,7 @@ class StoreWriter:
             "context": spec.view.context,
             "vocab": corpus.vocab,
         }
-        stored = _manifest(directory)
+        stored = read_manifest(directory)
         if stored is None:
             write_json(directory / "manifest.json", {**known, "spec": encode(spec)})
         else:
@@ -109,7 +109,7 @@ def open_store(
     not admit what is wanted, sequences are missing, or a shard is damaged. Content (sha256 of each shard and of the
     tokens under it) is checked when a shard is first read.
     """
-    stored = _manifest(directory)
+    stored = read_manifest(directory)
     if stored is None:
         raise ConfigError(f"no logit store at {directory}: it has no manifest.json; `pdstudy run` captures it")
     for part, here in identity(spec, corpus).items():
@@ -223,7 +223,8 @@ def _serving(coverage: Coverage, wanted: Truncation | Coverage) -> Coverage:
         return join([wanted])
 
 
-def _manifest(directory: Path) -> dict[str, Any] | None:
+def read_manifest(directory: Path) -> dict[str, Any] | None:
+    """What the store in a folder says it is; None where there is none. Raises `ConfigError` on another format."""
     path = directory / "manifest.json"
     try:
         stored: dict[str, Any] | None = read_json(path)

@@ -1,0 +1,205 @@
+"""`pdstudy inspect`: what a logit store holds, read from the store alone, without its corpus or its teacher."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pdstudy.normal import ConfigError
+from pdstudy.pricing import si
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.plot import Plot
+    from pdstudy.coverage import Coverage
+
+PS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+KS = (1, 3, 5, 10, 20, 50, 100)
+"""The truncations of the paper's figures 2 and 3 (Peng et al. 2024)."""
+
+POSITIONS = 500_000
+"""Positions decoded at most: sequences evenly spread over the store. Bytes and entropies are of all of it."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def examine(directory: Path) -> dict[str, Any]:
+    """Statistics of the store in a folder, as plain JSON data; `report` says them in words.
+
+    Raises `ConfigError` where the folder is no store of this version, holds nothing, or is damaged.
+    """
+    from pdstudy.distill.shards import Shard
+    from pdstudy.distill.store import read_manifest
+    from pdstudy.normal import decode
+
+    manifest = read_manifest(directory)
+    if manifest is None:
+        raise ConfigError(f"no logit store at {directory}: it has no manifest.json; give a store's folder, or a study")
+    shards = Shard.all_of(directory)
+    if not shards:
+        raise ConfigError(f"the store {directory} has no complete shard yet; `pdstudy run` captures them")
+    coverage: Coverage = decode(manifest["coverage"])
+    tokens, entries = (sum(shard.sidecar[name] for shard in shards) for name in ("tokens", "entries"))
+    seen = _read(shards, manifest, coverage)
+    size = sum(shard.sidecar["bytes"] for shard in shards)
+    planes = {name: part / seen["positions"] for name, part in seen["planes"].items()}
+    planes["shards"] = size / tokens - sum(planes.values())  # offsets, numberings, headers
+    return {
+        "store": directory.name,
+        "coverage": manifest["coverage"],
+        "encoding": coverage.encoding,
+        "context": manifest["context"],
+        "vocab": manifest["vocab"],
+        "shards": len(shards),
+        "tokens": tokens,
+        "sequences": [[shard.first, shard.stop] for shard in shards],
+        "bytes": size,
+        "bytes_per_token": size / tokens,
+        "bytes_per_entry": size / entries,
+        "bytes_per_token_by_part": planes,
+        "kept_per_token": entries / tokens,
+        "positions_read": seen["positions"],
+        "cuts": seen["cuts"],
+        "ties": seen["ties"] / seen["positions"],
+        "distinct_draws": seen["distinct"] / seen["positions"] if coverage.draws else None,
+        "entropy": _entropy(shards),
+        "teacher_loss": -sum(s.sidecar["mean_gold"] * s.sidecar["tokens"] for s in shards) / tokens,
+        "coding": _coding(shards, coverage),
+    }
+
+
+def _read(shards: list[Any], manifest: dict[str, Any], coverage: Coverage) -> dict[str, Any]:
+    """Sums over the positions that are decoded."""
+    import numpy as np
+
+    from pdstudy.distill.codec import Numbering
+    from pdstudy.normal import decode
+
+    codec, context = decode(manifest["codec"]), manifest["context"]
+    sequences = sum(shard.stop - shard.first for shard in shards)
+    stride = -(-sequences * context // POSITIONS)
+    wanted = _cuts(coverage)
+    sums = {cut: np.zeros(2) for cut in wanted}
+    planes: dict[str, int] = {}
+    positions = ties = distinct = 0
+    at = 0
+    for shard in shards:
+        opened = shard.open()
+        numbering = Numbering(opened.first_ids, manifest["vocab"])
+        for index in range(-at % stride, shard.stop - shard.first, stride):
+            data = opened.data[opened.offsets[index] : opened.offsets[index + 1]]
+            block = codec.decode(data, context, None, numbering)
+            for name, size in codec.sizes(data, context).items():
+                planes[name] = planes.get(name, 0) + size
+            for cut, (kept, mass) in zip(wanted, _kept_of(block.log_probs, wanted)):
+                sums[cut] += kept, mass
+            positions += context
+            values = block.log_probs
+            ties += int(((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -np.inf)).any(1).sum())
+            distinct += sum(len(set(row)) for row in block.drawn.tolist())
+        at += shard.stop - shard.first
+    cuts = [{"p": p, "k": k, "kept": n / positions, "mass": m / positions} for (p, k), (n, m) in sums.items()]
+    return {"positions": positions, "planes": planes, "cuts": cuts, "ties": ties, "distinct": distinct}
+
+
+def _cuts(coverage: Coverage) -> list[tuple[float, int | None]]:
+    """The (p, k) of the paper's figures that the store's coverage admits, its own limits included."""
+    ps = [p for p in PS if p < coverage.p] + [coverage.p]
+    ks: list[int | None] = [k for k in KS if coverage.k is None or k < coverage.k]
+    return list(itertools.product(ps, [*ks, coverage.k]))
+
+
+def _kept_of(log_probs: Any, wanted: list[tuple[float, int | None]]) -> list[tuple[float, float]]:
+    """Sums over positions of how many entries each cut keeps, and of their mass."""
+    import numpy as np
+    import torch
+
+    from pdstudy.distill.truncation import kept
+    from pdstudy.objective import TopPK
+
+    mass = np.exp(log_probs.astype(np.float64)).cumsum(1)
+    rows = np.arange(len(mass))
+    by_p = {p: kept(torch.from_numpy(log_probs), TopPK(p=p, k=None)).sum(1).numpy() for p in {p for p, _ in wanted}}
+    out = []
+    for p, k in wanted:
+        number = by_p[p] if k is None else np.minimum(by_p[p], k)
+        out.append((float(number.sum()), float(mass[rows, number - 1].sum())))
+    return out
+
+
+def _entropy(shards: list[Any]) -> dict[str, float]:
+    """Quantiles over all positions, in nats, to the 1/64 nat of the sidecars' counts."""
+    import numpy as np
+
+    counts = np.sum([shard.sidecar["entropy_counts"] for shard in shards], axis=0)
+    shares = np.cumsum(counts) / counts.sum()
+    return {f"{q:g}": float((np.searchsorted(shares, q) + 0.5) / 64) for q in QUANTILES}
+
+
+def _coding(shards: list[Any], coverage: Coverage) -> dict[str, Any]:
+    """What coding changed, as measured when the shards were written: means over positions, and the largest."""
+    from pdstudy.distill.planes import BOUND
+
+    errors, tokens = [s.sidecar["added_kl"] for s in shards], [s.sidecar["tokens"] for s in shards]
+    cuts = set.intersection(*(set(error.get("other_support", {})) for error in errors))
+    return {
+        "declared_kl": 0.0 if coverage.encoding == "exact" else BOUND,
+        "mean_kl": sum(e["mean"] * n for e, n in zip(errors, tokens)) / sum(tokens),
+        "largest_kl": max(e["largest"] for e in errors),
+        "other_support": {
+            p: sum(e["other_support"][p] * n for e, n in zip(errors, tokens)) / sum(tokens) for p in sorted(cuts)
+        },
+    }
+
+
+def report(found: dict[str, Any]) -> str:
+    """The statistics as text."""
+    coding, by_part = found["coding"], found["bytes_per_token_by_part"]
+    per_entry = {name: size / found["kept_per_token"] for name, size in by_part.items()}
+    held = ", ".join(f"{first} to {stop - 1}" for first, stop in found["sequences"][:8])
+    more = f" and {len(found['sequences']) - 8} more shards" if len(found["sequences"]) > 8 else ""
+    lines = [
+        f"store {found['store']}: {found['encoding']}, {si(found['tokens'])} tokens in {found['shards']} shards, "
+        f"context {found['context']}, vocabulary {found['vocab']:,}",
+        f"  sequences      {held}{more}",
+        f"  kept           {found['kept_per_token']:.2f} entries per token",
+        f"  bytes          {found['bytes_per_token']:.1f} per token, {found['bytes_per_entry']:.2f} per entry: "
+        + ", ".join(f"{name} {size:.2f}" for name, size in per_entry.items() if size >= 0.005),
+        "  entropy        " + ", ".join(f"{float(q):.0%} {v:.2f}" for q, v in found["entropy"].items()) + " nats",
+        f"  teacher loss   {found['teacher_loss']:.4f} nats per token on the text itself",
+        f"  coding         added KL {coding['mean_kl']:.1e} nats on average, {coding['largest_kl']:.1e} at most; "
+        f"declared {coding['declared_kl']:.0e}",
+        "  other support  " + (
+            ", ".join(f"{share:.2%} of tokens at p = {p}" for p, share in coding["other_support"].items())
+            or "not measured when this store was written"
+        ) + " (what coding changes in a top-p)",
+        f"  ties           {found['ties']:.2%} of tokens have equal kept values, ranked by id",
+    ]  # fmt: skip
+    if found["distinct_draws"] is not None:
+        lines.append(f"  draws          {found['distinct_draws']:.1f} distinct ids of {found['coverage']['draws']}")
+    lines += ["", f"kept entries per token (mass), over {si(found['positions_read'])} tokens", _grid(found["cuts"])]
+    return "\n".join(lines)
+
+
+def _grid(cuts: list[dict[str, Any]]) -> str:
+    ks = list(dict.fromkeys(cut["k"] for cut in cuts))
+    rows = ["   p \\ k" + "".join(f"{'all' if k is None else k:>15}" for k in ks)]
+    for p in dict.fromkeys(cut["p"] for cut in cuts):
+        cells = "".join(f"{cut['kept']:8.2f} ({cut['mass']:.2f})" for cut in cuts if cut["p"] == p)
+        rows.append(f"  {p:<6g}{cells}")
+    return "\n".join(rows)
+
+
+def figures(found: dict[str, Any]) -> dict[str, Plot]:
+    """The paper's figures 2 and 3 of this store, by file name."""
+    import pandas as pd
+
+    from analysis.figures.stores import kept_against_k, kept_against_p
+
+    cuts: pd.DataFrame = pd.DataFrame(found["cuts"])
+    return {
+        f"{found['store']}-kept-p": kept_against_p(cuts, found["positions_read"]),
+        f"{found['store']}-kept-k": kept_against_k(cuts, found["positions_read"]),
+    }

@@ -1,0 +1,110 @@
+"""What `pdstudy inspect` says of a real small store is what its distributions give, counted another way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pdstudy.cli import main
+from pdstudy.corpus import TokenCorpus
+from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.distill.capture import capture
+from pdstudy.distill.store import open_store
+from pdstudy.inspect import QUANTILES, examine, figures, report
+from pdstudy.normal import ConfigError
+from pdstudy.objective import TopPK
+from tests.distill.conftest import CONTEXT, SEQUENCES
+
+
+@pytest.mark.parametrize("encoding", ["exact", "fast", "small"])
+def test_the_statistics_are_those_of_the_store(
+    tmp_path: Path, encoding: str, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
+) -> None:
+    coverage = Coverage(p=0.98, k=40, draws=6, encoding=encoding)  # type: ignore[arg-type]
+    for part in (range(3, 20), range(20, 40)):
+        capture(spec, coverage, part, corpus=corpus, teacher=teacher, directory=tmp_path / "store")
+    found = examine(tmp_path / "store")
+    assert found["tokens"] == found["positions_read"] == len(SEQUENCES) * CONTEXT
+    assert found["sequences"] == [[3, 20], [20, 40]]
+    assert found["bytes"] == sum(path.stat().st_size for path in (tmp_path / "store").glob("*.safetensors"))
+    parts = found["bytes_per_token_by_part"]
+    assert sum(parts.values()) == pytest.approx(found["bytes_per_token"])
+    assert found["bytes_per_entry"] == pytest.approx(found["bytes_per_token"] / found["kept_per_token"])
+    assert min(parts.values()) > 0
+    assert {cut["p"] for cut in found["cuts"]} == {0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98}
+    assert {cut["k"] for cut in found["cuts"]} == {1, 3, 5, 10, 20, 40}
+    sequences = np.array(SEQUENCES)
+    for cut in found["cuts"]:
+        wanted = TopPK(p=cut["p"], k=cut["k"])
+        reader = open_store(tmp_path / "store", spec=spec, corpus=corpus, wanted=wanted, sequences=SEQUENCES)
+        signal = reader.signal(sequences, wanted)
+        kept = signal.log_probs > -np.inf
+        assert cut["kept"] == pytest.approx(kept.sum(1).double().mean().item())
+        assert cut["mass"] == pytest.approx(signal.log_probs.double().exp().sum(1).mean().item(), rel=1e-6)
+    whole = open_store(tmp_path / "store", spec=spec, corpus=corpus, wanted=wanted, sequences=SEQUENCES)
+    signal = whole.signal(sequences, TopPK(p=0.98, k=40))
+    for q in QUANTILES:
+        assert found["entropy"][f"{q:g}"] == pytest.approx(signal.entropy.double().quantile(q).item(), abs=0.05)
+    assert found["teacher_loss"] == pytest.approx(-signal.gold.double().mean().item(), abs=1e-3)
+    assert 1 < found["distinct_draws"] <= 6
+    coding = found["coding"]
+    assert set(coding["other_support"]) == {"0.5", "0.7", "0.9", "0.95"}
+    if encoding == "exact":
+        assert coding["mean_kl"] == coding["declared_kl"] == max(coding["other_support"].values()) == 0
+    else:
+        assert 0 < coding["mean_kl"] < coding["declared_kl"]
+        assert sum(coding["other_support"].values()) > 0
+    assert f"{found['bytes_per_entry']:.2f} per entry" in report(found)
+
+
+def test_coding_changes_as_many_supports_as_it_says(
+    tmp_path: Path, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
+) -> None:
+    kept = {}
+    for encoding in ("exact", "fast"):
+        coverage = Coverage(p=1.0, k=40, encoding=encoding)  # type: ignore[arg-type]
+        capture(spec, coverage, range(20), corpus=corpus, teacher=teacher, directory=tmp_path / encoding)
+        reader = open_store(
+            tmp_path / encoding, spec=spec, corpus=corpus, wanted=TopPK(p=0.9, k=40), sequences=range(20)
+        )
+        kept[encoding] = (reader.signal(np.arange(20), TopPK(p=0.9, k=40)).log_probs > -np.inf).sum(1)
+    share = (kept["exact"] != kept["fast"]).double().mean().item()
+    assert examine(tmp_path / "fast")["coding"]["other_support"]["0.9"] == pytest.approx(share)
+    assert share > 0
+
+
+def test_the_command_prints_draws_and_refuses(tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def call(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["inspect", *words])
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    code, text, _ = call(str(store), "--figures", str(tmp_path))
+    assert code == 0
+    assert "kept entries per token (mass)" in text
+    assert {path.suffix for path in tmp_path.iterdir()} == {".pdf", ".svg", ".png", ".csv"}
+    assert len(list(tmp_path.glob("store-kept-?.csv"))) == 2
+    code, text, _ = call(str(store), "--json")
+    (found,) = json.loads(text)
+    assert found == json.loads(json.dumps(examine(store)))
+    code, _, error = call(str(tmp_path))
+    assert code == 2
+    assert "it has no manifest.json; give a store's folder, or a study" in error
+
+
+def test_figures_are_of_the_two_largest_limits(store: Path) -> None:
+    plots = figures(examine(store))
+    p, k = (plots[f"store-kept-{name}"].data for name in ("p", "k"))
+    assert sorted(p["k"].unique()) == [20, 40]
+    assert sorted(k["p"].unique()) == [0.95, 0.98]
+    for _, line in p.groupby("k"):
+        assert line.sort_values("p")["kept"].is_monotonic_increasing
+
+
+def test_an_empty_store_is_refused(tmp_path: Path, store: Path) -> None:
+    (tmp_path / "manifest.json").write_text((store / "manifest.json").read_text())
+    with pytest.raises(ConfigError, match="no complete shard yet"):
+        examine(tmp_path)
