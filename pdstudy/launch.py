@@ -164,15 +164,20 @@ class _Driver:
     def _next(self) -> Item | None:
         """The largest item that can start: long runs first leave no long tail on one slot."""
         now = time.monotonic()
-        ready = [
-            i
-            for i in self.waiting.values()
-            if self.finished.issuperset(i.needs) and self.not_before.get(i.key, 0.0) <= now
-        ]
+        ready = [i for i in self.waiting.values() if self._ready(i) and self.not_before.get(i.key, 0.0) <= now]
         return max(ready, key=lambda i: i.flops, default=None)
 
     def _later(self) -> bool:
-        return any(self.finished.issuperset(i.needs) for i in self.waiting.values())
+        return any(self._ready(i) for i in self.waiting.values())
+
+    def _ready(self, item: Item) -> bool:
+        """What it needs is there, and none of those that it may go on from can still be made."""
+        return self.finished.issuperset(item.needs) and not any(map(self._may_come, item.after))
+
+    def _may_come(self, key: str) -> bool:
+        if any(slot.item is not None and slot.item.key == key for slot in self.slots):
+            return True
+        return key in self.waiting and all(n in self.finished or self._may_come(n) for n in self.waiting[key].needs)
 
     def _handle(self, slot: _Slot, event: dict[str, Any]) -> None:
         item = slot.item

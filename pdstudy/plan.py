@@ -7,20 +7,22 @@ students. Shared artifacts appear once. Nothing here imports torch, numpy or pan
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pdstudy.branches import branched
 from pdstudy.collection import Collection
-from pdstudy.config import Online, Pretrained, Run, normal_form
+from pdstudy.config import Online, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.data import Corpus, Slice
 from pdstudy.evaluations import probe_teacher
 from pdstudy.files import read_json
 from pdstudy.normal import ConfigError, Problem, decode, differences, fingerprint, hashed_form
 from pdstudy.objective import KD
-from pdstudy.pricing import bytes_per_token, evaluated_tokens, live_flops, si, sizes, teacher_flops
+from pdstudy.pricing import bytes_per_token, evaluated_tokens, si, sizes, teacher_flops, training_flops
 from pdstudy.rundir import Workspace, stored_form
 from pdstudy.study import Cell, Study
 
@@ -38,7 +40,12 @@ class StoreNeed:
 
 @dataclass(frozen=True)
 class Item:
-    """One artifact of a study. `needs` are the keys of the items that must be there first."""
+    """One artifact of a study.
+
+    `needs` are the keys of the items that must be there first; `after` are those whose end it waits for, good or bad,
+    because it may go on from where they are. `reads` is the store that a student learns from, `records` are those that
+    a run writes as it trains, `exports` the steps whose models others start from.
+    """
 
     kind: Kind
     key: str
@@ -50,6 +57,10 @@ class Item:
     bytes: float = 0.0
     state: str = "new"
     cells: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    reads: StoreNeed | None = None
+    records: tuple[StoreNeed, ...] = ()
+    exports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class Plan:
         """Seconds that no number of devices can shorten (each item on one device)."""
         finish: dict[str, float] = {}
         for item in self.items:
-            start = max((finish.get(n, 0.0) for n in item.needs), default=0.0)
+            start = max((finish.get(n, 0.0) for n in (*item.needs, *item.after)), default=0.0)
             finish[item.key] = start + (0.0 if item.done else item.flops / self.rate)
         return max(finish.values(), default=0.0)
 
@@ -136,7 +147,8 @@ class _Builder:
         self._teachers: dict[str, Item] = {}
         self._students: dict[str, Item] = {}
         self._cells: dict[str, list[str]] = {}
-        self._uses: dict[str, tuple[StoreSpec, set[Coverage], set[tuple[int, int]], set[str]]] = {}
+        self._uses: dict[StoreSpec, tuple[set[Coverage], set[tuple[int, int]]]] = {}
+        self._exports: dict[str, set[int]] = {}
         runs = workspace.root / "runs"
         self._existing = {p.name for p in runs.iterdir()} if runs.is_dir() else set()
         self.finished_rates: list[float] = []
@@ -146,28 +158,68 @@ class _Builder:
         key = fingerprint(run)
         self.keys[cell.name] = key
         self._cells.setdefault(key, []).append(cell.name)
+        self._student(run, key, cell.name, cell)
+
+    def _student(self, run: Run, key: str, label: str, cell: Cell) -> None:
         if key in self._students:
             return
         needs = [self._corpus(run.corpus, cell)]
         teacher = run.teacher
-        if teacher is not None:
-            if isinstance(teacher, Run):
-                needs.append(self._teacher(teacher, cell))
-            if not run.is_live:
-                needs.append(self._use_store(run, teacher))
+        if isinstance(teacher, Run | Online):
+            needs.append(self._teacher(teacher.run if isinstance(teacher, Online) else teacher, cell))
+        if teacher is not None and not run.is_live:
+            self._use_store(run)
+        if run.start is not None and isinstance(run.start.model, Run):
+            needs.append(self._started_from(run.start.model, run.start.step, cell))
         probed = dict.fromkeys(probe_teacher(e, run) for e in self.study.evaluations)
         needs += [self._teacher(t, cell) for t in probed if isinstance(t, Run) and t != teacher]
         if run.epochs > 1.001:
             self._warn(f"{cell.name}: {run.epochs:.2f} epochs over its slice of {run.data.tokens:,} tokens")
-        self._students[key] = self._run_item("student", key, cell.name, run, tuple(needs))
+        self._students[key] = self._run_item("student", key, label, run, tuple(needs))
+
+    def _started_from(self, model: Run, step: int | None, cell: Cell) -> str:
+        """The run whose weights another starts from; it is asked to leave those of a step on its way."""
+        key = fingerprint(model)
+        if key not in self._teachers:
+            self._student(model, key, f"{cell.name}, where it starts from", cell)
+        if step is not None:
+            self._exports.setdefault(key, set()).add(step)
+        return key
 
     def items(self) -> tuple[Item, ...]:
-        stores = {key: self._store_item(*use) for key, use in self._uses.items()}
+        captures, records = self._stores()
+        made = {key: self._asked(item, records) for key, item in {**self._teachers, **self._students}.items()}
+        made |= branched([made[key] for key in self._students], self.workspace)
         students = []
-        for item in self._students.values():
-            needs = tuple(stores[n].key if n in stores else n for n in item.needs)
-            students.append(Item(**{**vars(item), "needs": needs, "cells": tuple(self._cells[item.key])}))
-        return (*self._corpora.values(), *self._teachers.values(), *stores.values(), *students)
+        for key in self._students:
+            item = made[key]
+            assert isinstance(item.subject, Run)
+            cells = tuple(self._cells.get(key, ()))
+            changes: dict[str, Any] = {"cells": cells, "label": cells[0] if cells else item.label}
+            spec = _spec(item.subject)
+            if spec is not None:
+                wanted = item.subject.view.sequences(item.subject.data)
+                stores = [*captures, *records]
+                store = next(s for s in stores if s.spec == spec and _inside(wanted, s.sequences))
+                changes["reads"] = store
+                if store in captures:
+                    changes["needs"] = (*item.needs, captures[store].key)
+            students.append(dataclasses.replace(item, **changes))
+        teachers = [made[key] for key in self._teachers]
+        return (*self._corpora.values(), *teachers, *captures.values(), *students)
+
+    def _asked(self, item: Item, records: dict[StoreNeed, bool]) -> Item:
+        """A run with what others want of it while it trains; one that is done without that is trained again."""
+        run = item.subject
+        assert isinstance(run, Run)
+        mine = [n for n in records if isinstance(n.spec.teacher, Online) and n.spec.teacher.run == run]
+        exports = tuple(sorted(self._exports.get(item.key, ())))
+        folder = self.workspace.run(run)
+        whole = all(records[n] for n in mine) and all(folder.export(s).exists() for s in exports)
+        item = dataclasses.replace(item, records=tuple(mine), exports=exports)
+        if item.state not in ("done", "evaluate") or whole:
+            return item
+        return dataclasses.replace(item, done=False, state="again", flops=training_flops(run))
 
     def _corpus(self, corpus: Corpus, cell: Cell) -> str:
         key = fingerprint(corpus)
@@ -202,7 +254,7 @@ class _Builder:
     def _run_item(self, kind: Kind, key: str, label: str, run: Run, needs: tuple[str, ...]) -> Item:
         _, total, forward = sizes(run)
         evaluations = self.study.evaluations
-        training = (3 * forward + live_flops(run)) * run.num_tokens
+        training = training_flops(run)
         flops, state, done = training, "new", False
         if key in self._existing:
             directory = self.workspace.run(run)
@@ -228,30 +280,29 @@ class _Builder:
         if result["seconds"]["train"] > 0:
             self.finished_rates.append(result["flops"]["student"] / result["seconds"]["train"])
 
-    def _use_store(self, run: Run, teacher: Run | Pretrained | Online) -> str:
+    def _use_store(self, run: Run) -> None:
+        spec = _spec(run)
+        assert spec is not None
         assert isinstance(run.objective, KD)
-        spec = StoreSpec(corpus=run.corpus, view=run.view, split="train", teacher=teacher)
-        key = "store " + fingerprint(spec)
-        use = self._uses.setdefault(key, (spec, set(), set(), set()))
-        use[1].add(needed(run.objective))
+        coverages, ranges = self._uses.setdefault(spec, (set(), set()))
+        coverages.add(needed(run.objective))
         sequences = run.view.sequences(run.data)
-        use[2].add((sequences.start, sequences.stop))
-        use[3].add(fingerprint(teacher))
-        return key
+        ranges.add((sequences.start, sequences.stop))
 
-    def _store_item(
-        self, spec: StoreSpec, wanted: set[Coverage], ranges: set[tuple[int, int]], teachers: set[str]
-    ) -> Item:
-        sequences = range(min(a for a, _ in ranges), max(b for _, b in ranges))
-        coverage, done = self._find_store(spec, wanted, sequences)
-        key = f"{fingerprint(spec)}/{coverage.label}"
-        need = StoreNeed(spec, coverage, sequences)
-        tokens = len(sequences) * spec.view.context
-        forward = teacher_flops(spec.teacher)
-        label = f"{coverage.label}, {si(tokens)} tokens"
-        needs = (fingerprint(spec.corpus), *(sorted(teachers) if isinstance(spec.teacher, Run) else ()))
-        size = tokens * bytes_per_token(coverage, spec.corpus)
-        return Item("logits", key, label, done, need, needs, forward * tokens, size, "done" if done else "new")
+    def _stores(self) -> tuple[dict[StoreNeed, Item], dict[StoreNeed, bool]]:
+        """Captures, and stores that a run writes as it trains with whether they are there."""
+        captures: dict[StoreNeed, Item] = {}
+        records: dict[StoreNeed, bool] = {}
+        for spec, (wanted, ranges) in self._uses.items():
+            parts = _merged(ranges)
+            for sequences in parts:
+                coverage, done = self._find_store(spec, wanted, sequences)
+                need = StoreNeed(spec, coverage, sequences)
+                if isinstance(spec.teacher, Online):
+                    records[need] = done
+                else:
+                    captures[need] = _capture_item(need, done, alone=len(parts) == 1)
+        return captures, records
 
     def _find_store(self, spec: StoreSpec, wanted: set[Coverage], sequences: range) -> tuple[Coverage, bool]:
         """A store that admits all, best one that holds all, too; else the join of what is wanted."""
@@ -271,6 +322,49 @@ class _Builder:
     def _warn(self, text: str) -> None:
         if len(self.warnings) < 20:
             self.warnings.append(text)
+
+
+def _spec(run: Run) -> StoreSpec | None:
+    """Whose distributions over which stream a run reads from a store."""
+    if run.teacher is None or run.is_live:
+        return None
+    return StoreSpec(corpus=run.corpus, view=run.view, split="train", teacher=run.teacher)
+
+
+def _capture_item(need: StoreNeed, done: bool, *, alone: bool) -> Item:
+    spec, sequences = need.spec, need.sequences
+    assert not isinstance(spec.teacher, Online)
+    key = f"{fingerprint(spec)}/{need.coverage.label}"
+    if not alone:
+        key += f"@{sequences.start}-{sequences.stop}"
+    tokens = len(sequences) * spec.view.context
+    needs = (fingerprint(spec.corpus), *((fingerprint(spec.teacher),) if isinstance(spec.teacher, Run) else ()))
+    return Item(
+        "logits",
+        key,
+        f"{need.coverage.label}, {si(tokens)} tokens",
+        done,
+        need,
+        needs,
+        teacher_flops(spec.teacher) * tokens,
+        tokens * bytes_per_token(need.coverage, spec.corpus),
+        "done" if done else "new",
+    )
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[range]:
+    """The ranges, those that touch or overlap as one: what lies between others may be a teacher's own text."""
+    out: list[range] = []
+    for start, stop in sorted(ranges):
+        if out and start <= out[-1].stop:
+            out[-1] = range(out[-1].start, max(stop, out[-1].stop))
+        else:
+            out.append(range(start, stop))
+    return out
+
+
+def _inside(part: range, whole: range) -> bool:
+    return whole.start <= part.start and part.stop <= whole.stop
 
 
 def holds(store: Any, sequences: range) -> bool:

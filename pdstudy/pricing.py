@@ -60,6 +60,11 @@ def live_flops(run: Run) -> float:
     return teacher_flops(run.teacher) if run.is_live and run.teacher is not None else 0.0
 
 
+def training_flops(run: Run) -> float:
+    """Of the whole run, a live teacher's forwards included."""
+    return (3 * sizes(run)[2] + live_flops(run)) * run.num_tokens
+
+
 def folder_flops(teacher: Pretrained) -> float:
     """Forward FLOPs per token of a model folder: two per stored parameter (read off the size of its weights, or of the
     declared shape where the folder is not here yet)."""

@@ -6,6 +6,9 @@ and nowhere above.
 
 from __future__ import annotations
 
+import functools
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +42,9 @@ class Task:
     coverage: Coverage | None = None
     sequences: tuple[int, int] | None = None
     store: str | None = None
+    relatives: tuple[str, ...] = ()
+    records: tuple[tuple[StoreSpec, Coverage, int, int], ...] = ()
+    exports: tuple[int, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
     placement: Placement = Placement()
 
@@ -77,11 +83,14 @@ def make_task(plan: Plan, item: Item, workspace: Workspace) -> Task:
         )
     if isinstance(item.subject, Corpus):
         return Task(**common, subject=item.subject)
-    stores = [i for i in plan.stores if i.key in item.needs]
+    reads = item.reads
     return Task(
         **common,
         subject=item.subject,
-        store=str(workspace.root / "stores" / stores[0].key) if stores else None,
+        store=str(workspace.store(reads.spec, reads.coverage)) if reads else None,
+        relatives=item.after,
+        records=tuple((n.spec, n.coverage, n.sequences.start, n.sequences.stop) for n in item.records),
+        exports=item.exports,
         evaluations=study.evaluations,
         placement=study.placement,
     )
@@ -163,37 +172,52 @@ def teacher_folder(teacher: Run | Pretrained | Online, workspace: Workspace) -> 
 def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop, guard: Callable[[], None]) -> str:
     from pdstudy.corpus import open_corpus
     from pdstudy.train.loop import train
+    from pdstudy.train.records import Record
 
     workspace = Workspace(Path(task.workspace))
     directory = RunDir(workspace.run(run).path, guard)
     corpus = open_corpus(workspace.corpus(run.corpus))
-    result = directory.result()
-    if result is not None:
-        missing = directory.missing_evaluations(task.evaluations)
-        if result["state"] == "done" and missing:
-            from pdstudy.evaluate.late import evaluate_export
-
-            evaluate_export(
-                run,
-                directory,
-                corpus=corpus,
-                evaluations=missing,
-                teachers=_probed(task, run, workspace),
-                progress=progress,
-            )
-        return result["state"]
-    return train(
+    records = tuple(Record(spec, cov, range(a, b), workspace.store(spec, cov)) for spec, cov, a, b in task.records)
+    runs = workspace.root / "runs"
+    probed = _probed(task, run, workspace)
+    work = functools.partial(
+        train,
         run,
-        directory,
         corpus=corpus,
         store=None if task.store is None else Path(task.store),
-        probed=_probed(task, run, workspace),
         teacher=teacher_folder(run.teacher, workspace) if run.is_live and run.teacher is not None else None,
-        evaluations=task.evaluations,
         placement=task.placement,
+        relatives=tuple(RunDir(runs / key) for key in task.relatives if (runs / key / "config.json").exists()),
+        exports=task.exports,
+        records=records,
         progress=progress,
         should_stop=should_stop,
     )
+    result = directory.result()
+    if result is None:
+        return work(directory, evaluations=task.evaluations, probed=probed)
+    if result["state"] == "done":
+        missing = directory.missing_evaluations(task.evaluations)
+        if missing:
+            from pdstudy.evaluate.late import evaluate_export
+
+            evaluate_export(run, directory, corpus=corpus, evaluations=missing, teachers=probed, progress=progress)
+        lacking = [s for s in task.exports if not directory.export(s).exists()]
+        if lacking or not all(holds(r.directory, r.sequences) for r in records):
+            return _again(directory, guard, lacking, lambda where: work(where, evaluations=()))
+    return str(result["state"])
+
+
+def _again(directory: RunDir, guard: Callable[[], None], exports: list[int], work: Callable[[RunDir], str]) -> str:
+    """Train a finished run once more, for what was not asked of it then: the same steps give the same numbers."""
+    replay = RunDir(directory.path / "again", guard)
+    state = work(replay)
+    if state == "done":
+        for step in exports:
+            directory.export(step).parent.mkdir(exist_ok=True)
+            os.replace(replay.export(step), directory.export(step))
+        shutil.rmtree(replay.path)
+    return state
 
 
 def _probed(task: Task, run: Run, workspace: Workspace) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The share of distillation, over training and from token to token."""
+"""The share of distillation from token to token."""
 
 from __future__ import annotations
 
@@ -7,12 +7,6 @@ from torch import Tensor
 
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.mixing import ByConfidence, ByEntropy, Routed, TokenRule
-from pdstudy.objective import KD, LM
-
-
-def alpha_at(objective: LM | KD, step: int, total_steps: int) -> float:
-    """Alpha of step `step` (0-based) of `total_steps`."""
-    return objective.alpha * objective.mix.factor(step / total_steps) if isinstance(objective, KD) else 0.0
 
 
 def token_share(rule: TokenRule, signal: SparseTargets, dtype: torch.dtype) -> Tensor:

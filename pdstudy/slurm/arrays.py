@@ -20,6 +20,7 @@ class Array:
     execution: Execution
     elements: tuple[tuple[Unit, ...], ...]
     waits: frozenset[str]
+    after: frozenset[str] = frozenset()
     parallelism: int | None = None
 
     @property
@@ -36,7 +37,7 @@ def arrays_of(group: Group, limits: Limits) -> Iterator[Array]:
     shares = split(group.execution.parallelism, count)
     for i in range(count):
         part = elements[i * len(elements) // count : (i + 1) * len(elements) // count]
-        yield Array(group.stage, group.execution, tuple(part), group.waits, shares[i])
+        yield Array(group.stage, group.execution, tuple(part), group.waits, group.after, shares[i])
 
 
 def split(parallelism: int | None, count: int) -> list[int | None]:

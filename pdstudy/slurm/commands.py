@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,12 +169,16 @@ def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Un
         arrays.append(Array("report", report.execution, ((report,),), frozenset()))
     for number, array in enumerate(arrays, 1):
         job = f"JOB{number}"
-        before = [names[n] for n in sorted(array.waits)] if array.stage != "report" else list(names.values())
-        waited = dict.fromkeys(name.partition("_")[0] for name in before)
-        after = dependency("afterok" if array.stage != "report" else "afterany", waited, {})
+        done = dependency("afterok", _jobs(names[n] for n in sorted(array.waits)), {})
+        ended = list(names.values()) if array.stage == "report" else [names[n] for n in sorted(array.after)]
+        after = ",".join(filter(None, (done, dependency("afterany", _jobs(ended), {}))))
         texts.append((array, sbatch_text(array, after, plan.study.name, workspace, code, threads)))
         names |= dict.fromkeys((key for element in array.keys for key in element), job)
     return units, texts
+
+
+def _jobs(elements: Iterable[str]) -> Iterable[str]:
+    return dict.fromkeys(element.partition("_")[0] for element in elements)
 
 
 def cancel_study(plan: Plan, workspace: Workspace) -> tuple[list[str], list[str]]:

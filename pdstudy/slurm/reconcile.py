@@ -32,6 +32,8 @@ class Group:
     units: tuple[Unit, ...]
     waits: frozenset[str]
     """Keys of units that must be done first, each of which is live or sent by an earlier group."""
+    after: frozenset[str] = frozenset()
+    """Keys of units, likewise, whose end is waited for, good or bad."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
     stay: dict[str, str] = {}
     blocked: dict[str, str] = {}
     release = []
-    groups: dict[tuple[str, Execution, frozenset[str]], list[Unit]] = {}
+    groups: dict[tuple[str, Execution, frozenset[str], int], list[Unit]] = {}
+    # How many ends a unit waits for, one after the other: units of one depth make one array.
+    depth: dict[str, int] = {}
     # Students by the thousand share a few sets of needs.
     waits_of: dict[tuple[str, ...], frozenset[str]] = {}
     for unit in pending.values():
@@ -79,11 +83,19 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
             continue
         if unit.needs not in waits_of:
             waits_of[unit.needs] = _direct(unit.needs, pending)
-        groups.setdefault((unit.stage, unit.execution, waits_of[unit.needs]), []).append(unit)
+        coming = [depth.get(key, 0) for key in unit.after if key in live or key in depth]
+        depth[unit.key] = 1 + max(coming, default=-1)
+        groups.setdefault((unit.stage, unit.execution, waits_of[unit.needs], depth[unit.key]), []).append(unit)
     return Decision(
         groups=tuple(
-            Group(stage, execution, tuple(sorted(members, key=lambda u: -u.flops)), waits)
-            for (stage, execution, waits), members in groups.items()
+            Group(
+                stage,
+                execution,
+                tuple(sorted(members, key=lambda u: -u.flops)),
+                waits,
+                frozenset(key for u in members for key in u.after if key in live or key in depth),
+            )
+            for (stage, execution, waits, _), members in groups.items()
         ),
         live=live,
         stay=stay,

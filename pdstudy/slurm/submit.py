@@ -138,6 +138,7 @@ class _Sender:
     def send(self, array: Array) -> None:
         """One array, halved as long as the site's limit on jobs refuses it; the rest is kept."""
         lacking = [n for n in array.waits if n not in self.elements]
+        lacking += [n for n in array.after if n in self.outcome.kept]
         if self.full or lacking:
             refusal = next((self.outcome.refused[n] for n in lacking if n in self.outcome.refused), None)
             if refusal is None:
@@ -146,7 +147,9 @@ class _Sender:
                 self._refuse(array, refusal)
             return
         try:
-            self._sent(array, self._try(array, dependency("afterok", self._waited(array), self.sizes)))
+            done = dependency("afterok", self._elements_of(array.waits), self.sizes)
+            ended = dependency("afterany", self._elements_of(array.after & self.elements.keys()), self.sizes)
+            self._sent(array, self._try(array, ",".join(filter(None, (done, ended)))))
         except Refused as refused:
             if not refused.limit:
                 self._refuse(array, refused.reason)
@@ -160,8 +163,8 @@ class _Sender:
             self.send(replace(array, elements=array.elements[:half]))
             self.send(replace(array, elements=array.elements[half:]))
 
-    def _waited(self, array: Array) -> list[str]:
-        return list(dict.fromkeys(self.elements[n] for n in array.waits))
+    def _elements_of(self, units: Collection[str]) -> list[str]:
+        return list(dict.fromkeys(self.elements[n] for n in sorted(units)))
 
     def _refuse(self, array: Array, reason: str) -> None:
         self.outcome.refused |= {u.key: reason for element in array.elements for u in element}

@@ -24,12 +24,14 @@ store write the same shards."""
 
 @dataclass(frozen=True)
 class Unit:
-    """One thing to make in one job. `needs` are keys of units; done ones may be left out."""
+    """One thing to make in one job. `needs` are keys of units that must be done, `after` of those whose end it waits
+    for, whatever it is; done ones may be left out."""
 
     key: str
     stage: str
     execution: Execution
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     done: bool = False
     flops: float = 0.0
     label: str = ""
@@ -56,7 +58,8 @@ def units_of(plan: Plan, rules: Sequence[Execution], workspace: Workspace) -> li
             made = _slices(item, item.subject, execution, needs, workspace)
         else:
             key = f"{item.kind}/{item.key}"
-            made = [Unit(key, _stage(item), execution, needs, item.done, item.flops, item.label, item.key)]
+            after = tuple(f"{item.kind}/{key}" for key in item.after)
+            made = [Unit(key, _stage(item), execution, needs, after, item.done, item.flops, item.label, item.key)]
             if isinstance(item.subject, Run) and not item.done:
                 for problem in misfit(execution, sequences_per_step=item.subject.sequences_per_step):
                     wrong.setdefault(str(problem), dataclasses.replace(problem, hint=f"{item.kind} {item.label}"))
@@ -96,7 +99,7 @@ def _slices(
         label = item.label if count == 1 else f"{item.label}, sequences {a} to {b - 1}"
         done = item.done or (count > 1 and holds(folder, range(a, b)))
         key = f"logits/{item.key}" if count == 1 else f"logits/{item.key}/{a}-{b}"
-        made.append(Unit(key, "logits", execution, needs, done, share, label, item.key, (a, b)))
+        made.append(Unit(key, "logits", execution, needs, (), done, share, label, item.key, (a, b)))
     return made
 
 

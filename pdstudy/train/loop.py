@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from pdstudy.config import Placement, Run
 from pdstudy.corpus import TokenCorpus
-from pdstudy.distill.mixing import alpha_at
+from pdstudy.course import alpha_at, learning_rate
 from pdstudy.evaluations import Evaluation
 from pdstudy.normal import ConfigError
 from pdstudy.objective import Objective
@@ -21,7 +21,7 @@ from pdstudy.rundir import RunDir
 from pdstudy.train.feed import Feed
 from pdstudy.train.metrics import Diverged
 from pdstudy.train.model import Observer
-from pdstudy.train.optim import clip, learning_rate, set_learning_rate
+from pdstudy.train.optim import clip, set_learning_rate
 from pdstudy.train.parallel import announce_backward
 from pdstudy.train.records import Record, Records, check_passed
 from pdstudy.train.session import Session

@@ -1,4 +1,4 @@
-"""AdamW and the learning rate of a step."""
+"""AdamW, its rate and its clipping."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from pdstudy.config import AdamW, Run
+from pdstudy.config import AdamW
 
 
 def adamw(model: nn.Module, settings: AdamW) -> torch.optim.AdamW:
@@ -17,16 +17,6 @@ def adamw(model: nn.Module, settings: AdamW) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
-
-
-def learning_rate(run: Run, step: int) -> float:
-    """The rate of step `step` (0-based): the schedule at the middle of the step's tokens.
-
-    The middle, because the beginning would waste the first step of a warm-up at 0 and the end would waste the last
-    step of a decay to 0; and because the sum of rates over a run then hardly depends on the tokens of a step.
-    """
-    middle = (step + 0.5) * run.tokens_per_step
-    return run.optimiser.lr * run.schedule.factor(middle, run.num_tokens)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

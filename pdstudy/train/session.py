@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from pdstudy import provenance
 from pdstudy.config import Placement, Run
 from pdstudy.corpus import TokenCorpus
+from pdstudy.course import lasting_steps
 from pdstudy.evaluate.heldout import evaluate
 from pdstudy.evaluate.probes import compared
 from pdstudy.evaluations import Evaluation
@@ -23,7 +24,7 @@ from pdstudy.pricing import live_flops
 from pdstudy.rundir import RunDir
 from pdstudy.train import attention, inputs
 from pdstudy.train import model as models
-from pdstudy.train.branch import lasting_steps, starting_point
+from pdstudy.train.branch import starting_point
 from pdstudy.train.checkpoint import Checkpoints, step_of
 from pdstudy.train.export import export
 from pdstudy.train.feed import Feed

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pdstudy.config import Pretrained
+from pdstudy.course import alpha_at
 from pdstudy.distill.head import fused_loss
-from pdstudy.distill.mixing import alpha_at, token_share
+from pdstudy.distill.mixing import token_share
 from pdstudy.mixing import (
     ByConfidence,
     ByEntropy,

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from pdstudy.config import WSD, AdamW, Heldout, Run
 from pdstudy.corpus import TokenCorpus
+from pdstudy.course import lasting_steps, shared_steps
 from pdstudy.files import read_jsonl
 from pdstudy.rundir import RunDir
-from pdstudy.train.branch import lasting_steps, shared_steps
 from pdstudy.train.checkpoint import step_of, whole
 from pdstudy.train.loop import train
 

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pdstudy.config import WSD, AdamW, Cosine, Heldout, Placement, Run
 from pdstudy.corpus import TokenCorpus
+from pdstudy.course import learning_rate
 from pdstudy.data import Slice
 from pdstudy.evaluate.late import evaluate_export
 from pdstudy.files import read_jsonl
@@ -25,7 +26,6 @@ from pdstudy.normal import ConfigError, fingerprint
 from pdstudy.rundir import RunDir
 from pdstudy.shapes import Shape
 from pdstudy.train.loop import train
-from pdstudy.train.optim import learning_rate
 
 SMALL_VOCAB = Shape(width=32, layers=1, heads=4, query_groups=2, ffn=64, vocab=300)
 TIMINGS = ("tokens_per_second", "memory_bytes", "seconds")
