@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from pdstudy.captures import StoreNeed
 from pdstudy.config import Pretrained, Run
 from pdstudy.machines import Machine
-from pdstudy.plan import Item, Plan, StoreNeed
+from pdstudy.plan import Item, Plan
 from pdstudy.pricing import evaluated_tokens, live_flops, sizes
 
 DECODED_ENTRIES_PER_CORE = 5.5e7

@@ -6,7 +6,6 @@ students. Shared artifacts appear once. Nothing here imports torch, numpy or pan
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterable
@@ -14,28 +13,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pdstudy.branches import branched
+from pdstudy.captures import StoreNeed, holds, inside, merged, spec_of
 from pdstudy.collection import Collection
 from pdstudy.config import Online, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.data import Corpus, Slice
 from pdstudy.evaluations import probe_teacher
 from pdstudy.files import read_json
-from pdstudy.normal import ConfigError, Problem, decode, differences, fingerprint, hashed_form
+from pdstudy.normal import ConfigError, Problem, decode, fingerprint
 from pdstudy.objective import KD
 from pdstudy.pricing import bytes_per_token, evaluated_tokens, si, sizes, teacher_flops, training_flops
-from pdstudy.rundir import Workspace, stored_form
+from pdstudy.rundir import Workspace
 from pdstudy.study import Cell, Study
 
 Kind = Literal["corpus", "teacher", "logits", "student"]
-
-
-@dataclass(frozen=True)
-class StoreNeed:
-    """One capture: sequences of one split that a store must hold at a coverage."""
-
-    spec: StoreSpec
-    coverage: Coverage
-    sequences: range
 
 
 @dataclass(frozen=True)
@@ -196,11 +187,11 @@ class _Builder:
             assert isinstance(item.subject, Run)
             cells = tuple(self._cells.get(key, ()))
             changes: dict[str, Any] = {"cells": cells, "label": cells[0] if cells else item.label}
-            spec = _spec(item.subject)
+            spec = spec_of(item.subject)
             if spec is not None:
                 wanted = item.subject.view.sequences(item.subject.data)
                 stores = [*captures, *records]
-                store = next(s for s in stores if s.spec == spec and _inside(wanted, s.sequences))
+                store = next(s for s in stores if s.spec == spec and inside(wanted, s.sequences))
                 changes["reads"] = store
                 if store in captures:
                     changes["needs"] = (*item.needs, captures[store].key)
@@ -281,7 +272,7 @@ class _Builder:
             self.finished_rates.append(result["flops"]["student"] / result["seconds"]["train"])
 
     def _use_store(self, run: Run) -> None:
-        spec = _spec(run)
+        spec = spec_of(run)
         assert spec is not None
         assert isinstance(run.objective, KD)
         coverages, ranges = self._uses.setdefault(spec, (set(), set()))
@@ -294,7 +285,7 @@ class _Builder:
         captures: dict[StoreNeed, Item] = {}
         records: dict[StoreNeed, bool] = {}
         for spec, (wanted, ranges) in self._uses.items():
-            parts = _merged(ranges)
+            parts = merged(ranges)
             for sequences in parts:
                 coverage, done = self._find_store(spec, wanted, sequences)
                 need = StoreNeed(spec, coverage, sequences)
@@ -324,13 +315,6 @@ class _Builder:
             self.warnings.append(text)
 
 
-def _spec(run: Run) -> StoreSpec | None:
-    """Whose distributions over which stream a run reads from a store."""
-    if run.teacher is None or run.is_live:
-        return None
-    return StoreSpec(corpus=run.corpus, view=run.view, split="train", teacher=run.teacher)
-
-
 def _capture_item(need: StoreNeed, done: bool, *, alone: bool) -> Item:
     spec, sequences = need.spec, need.sequences
     assert not isinstance(spec.teacher, Online)
@@ -352,57 +336,8 @@ def _capture_item(need: StoreNeed, done: bool, *, alone: bool) -> Item:
     )
 
 
-def _merged(ranges: Iterable[tuple[int, int]]) -> list[range]:
-    """The ranges, those that touch or overlap as one: what lies between others may be a teacher's own text."""
-    out: list[range] = []
-    for start, stop in sorted(ranges):
-        if out and start <= out[-1].stop:
-            out[-1] = range(out[-1].start, max(stop, out[-1].stop))
-        else:
-            out.append(range(start, stop))
-    return out
-
-
-def _inside(part: range, whole: range) -> bool:
-    return whole.start <= part.start and part.stop <= whole.stop
-
-
-def holds(store: Any, sequences: range) -> bool:
-    """True where the shards of a store together cover `sequences`."""
-    at = sequences.start
-    for sidecar in sorted(store.glob("shard-*.json")):
-        first, stop = (int(n) for n in sidecar.stem.split("-")[1:3])
-        if first <= at < stop:
-            at = stop
-    return at >= sequences.stop
-
-
 def _rate(study: Study, measured: list[float]) -> tuple[float, str]:
     if measured:
         middle = sorted(measured)[len(measured) // 2]
         return middle, f"median of {len(measured)} finished runs of this study here"
     return study.machine.flops_per_second, f"assumed for {study.machine.name}"
-
-
-def explain(workspace: Workspace, item: Item) -> list[tuple[str, Any, Any]]:
-    """The fields in which a run differs from the nearest one that exists: (field, here, there). Empty: none exists."""
-    assert isinstance(item.subject, Run)
-    here = hashed_form(item.subject)
-    best: list[tuple[str, Any, Any]] | None = None
-    for other in _stored_runs(workspace):
-        found = differences(here, other)
-        if best is None or len(found) < len(best):
-            best = found
-    return best or []
-
-
-@functools.lru_cache(maxsize=8)
-def _stored_runs(workspace: Workspace) -> tuple[Any, ...]:
-    runs = workspace.root / "runs"
-    if not runs.is_dir():
-        return ()
-    forms = []
-    for stored in (read_json(p / "config.json") for p in sorted(runs.iterdir())):
-        with contextlib.suppress(ConfigError):  # a run of texts that have been moved since has nothing to compare
-            forms += [stored_form(stored)] if stored else []
-    return tuple(forms)

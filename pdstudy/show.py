@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from pdstudy.accounting import account, budgets, charges, reading, spent
+from pdstudy.explain import explain
 from pdstudy.files import Claim
-from pdstudy.plan import Item, Plan, explain
+from pdstudy.plan import Item, Plan
 from pdstudy.pricing import si
 from pdstudy.progress import duration
 from pdstudy.rundir import RunDir, Workspace

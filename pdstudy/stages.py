@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pdstudy.captures import StoreNeed, holds
 from pdstudy.config import Online, Placement, Pretrained, Run
 from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import Corpus
 from pdstudy.evaluations import Evaluation, probe_teacher
 from pdstudy.files import Claim
 from pdstudy.normal import ConfigError, decode, encode, fingerprint
-from pdstudy.plan import Item, Plan, StoreNeed, holds
+from pdstudy.plan import Item, Plan
 from pdstudy.rundir import RunDir, Workspace, unguarded
 
 Progress = Callable[[str, float], None]

@@ -169,7 +169,7 @@ def _stopped(assigned: Assigned, attempt: Attempt) -> int:
 
 def missing_input(task: Task, workspace: Workspace) -> str | None:
     """What a unit needs and the disk lacks. A dependency on a job that SLURM has forgotten holds nothing back."""
-    from pdstudy.plan import holds
+    from pdstudy.captures import holds
 
     subject = task.subject
     if isinstance(subject, Run | StoreSpec) and not (workspace.corpus(subject.corpus) / "manifest.json").exists():

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pdstudy.captures import StoreNeed, holds
 from pdstudy.config import Run
 from pdstudy.coverage import StoreSpec
 from pdstudy.execution import Execution, misfit, resolve
 from pdstudy.normal import ConfigError, Problem
-from pdstudy.plan import Item, Plan, StoreNeed, holds
+from pdstudy.plan import Item, Plan
 from pdstudy.pricing import sizes
 from pdstudy.rundir import Workspace
 from pdstudy.stages import Task, make_task

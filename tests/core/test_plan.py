@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from pdstudy import BPE, KD, LM, Corpus, LocalFiles, Shape, TopPK, axis
+from pdstudy.captures import holds
 from pdstudy.config import Pretrained, Run, normal_form
 from pdstudy.coverage import Coverage, join
 from pdstudy.normal import encode
-from pdstudy.plan import holds, make_plan
+from pdstudy.plan import make_plan
 from pdstudy.pricing import si
 from pdstudy.rundir import Workspace
 from tests.core.test_normal import make_run, make_teacher
@@ -55,8 +56,8 @@ def test_flops_are_the_shapes(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_found_and_the_nearest_is_explained(tmp_path: Path) -> None:
+    from pdstudy.explain import explain
     from pdstudy.normal import fingerprint
-    from pdstudy.plan import explain
 
     workspace = Workspace(tmp_path)
     study = make_study(grid=axis("loss", {"LM": LM()}, field="objective"), seeds=(0, 1))
@@ -118,7 +119,7 @@ def test_every_cell_is_held_against_a_corpus_that_is_there(tmp_path: Path) -> No
 
 
 def test_a_run_of_text_that_was_moved_is_known_and_hinders_no_explanation(tmp_path: Path) -> None:
-    from pdstudy.plan import explain
+    from pdstudy.explain import explain
 
     def made(folder: str) -> Run:
         texts = tmp_path / folder

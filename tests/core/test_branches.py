@@ -1,0 +1,113 @@
+"""Runs that go on from each other, write logits for each other, or start from each other: planned and carried out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pdstudy.config import WSD, Online, Run, Start
+from pdstudy.data import Slice
+from pdstudy.loading import load_study
+from pdstudy.objective import KD, LM
+from pdstudy.plan import Item, Plan, make_plan
+from pdstudy.rundir import Workspace
+from pdstudy.stages import make_task, perform
+from pdstudy.study import Study, axis
+from tests.core.tiny import write_tiny
+
+STEP = 256
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Study:
+    study = load_study(str(write_tiny(tmp_path, steps=16)), "mini")
+    return dataclasses.replace(study, seeds=(0,), baseline={}, outputs=(), evaluations=study.evaluations[1:])
+
+
+def carry_out(plan: Plan, workspace: Workspace) -> list[str]:
+    assert not plan.problems
+    todo = [make_task(plan, item, workspace) for item in plan.todo]
+    return [perform(task, lambda what, share: None, lambda: False) for task in todo]
+
+
+def students(plan: Plan) -> list[Item]:
+    return [item for item in plan.items if item.kind == "student"]
+
+
+def loss(workspace: Workspace, item: Item) -> float:
+    assert isinstance(item.subject, Run)
+    result = workspace.run(item.subject).result()
+    assert result is not None
+    return float(result["evals"][0]["loss"])
+
+
+def test_budgets_of_a_wsd_schedule_share_one_trunk(tiny: Study, tmp_path: Path) -> None:
+    budgets = axis("tokens", {"16": 16, "8": 8, "12": 12}, field="steps")
+    wsd = dataclasses.replace(tiny.base, schedule=WSD(warmup_tokens=2 * STEP, decay_tokens=4 * STEP))
+    study = dataclasses.replace(tiny, base=wsd, grid=budgets)
+    workspace, apart = Workspace(tmp_path / "together"), Workspace(tmp_path / "apart")
+    plan = make_plan(study, workspace)
+    long, short, middle = students(plan)
+    assert (short.after, middle.after, long.after) == ((), (short.key,), (middle.key,))
+    straight = students(make_plan(dataclasses.replace(study, grid=axis("tokens", {"16": 16}, field="steps")), apart))[0]
+    # Both branches have 8 steps of their own, as the short run has.
+    assert straight.flops - long.flops == pytest.approx(8 * (straight.flops - short.flops) / 8)
+    assert middle.flops == pytest.approx(short.flops)
+    order = [i for i in plan.items if i.kind == "corpus"] + [short, middle, long]
+    for item in order:
+        perform(make_task(plan, item, workspace), lambda what, share: None, lambda: False)
+    carry_out(make_plan(dataclasses.replace(study, grid=axis("tokens", {"16": 16}, field="steps")), apart), apart)
+    assert loss(workspace, long) == loss(apart, straight)
+    assert not make_plan(study, workspace).todo
+
+
+def online(tiny: Study) -> Study:
+    kd = tiny.cells[-1].run.objective
+    assert isinstance(kd, KD)
+    assert isinstance(kd.teacher, Run)
+    teacher = dataclasses.replace(kd.teacher, data=Slice(tokens=16 * STEP), order="stream", steps=16)
+    early, late = ({"data": Slice(start=at * STEP, tokens=4 * STEP), "steps": 4} for at in (0, 12))
+    windows = axis("window", {"early": early, "late": late})
+    losses = axis(
+        "loss", {"LM": LM(), "online": dataclasses.replace(kd, teacher=Online(run=teacher))}, field="objective"
+    )
+    return dataclasses.replace(tiny, grid=windows * losses)
+
+
+def test_a_teacher_writes_the_windows_that_students_read(tiny: Study, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    study = online(tiny)
+    plan = make_plan(study, workspace)
+    assert [item.kind for item in plan.items] == ["corpus", "teacher"] + 4 * ["student"]
+    teacher = plan.items[1]
+    assert [len(need.sequences) for need in teacher.records] == [4 * STEP // 32] * 2
+    assert carry_out(plan, workspace) == ["done"] * 6
+    assert not make_plan(study, workspace).todo
+
+
+def test_a_teacher_that_is_done_without_a_window_trains_again(tiny: Study, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    study = online(tiny)
+    early = dataclasses.replace(study, grid=study.grid.where(lambda arm: arm["window"] == "early"))
+    carry_out(make_plan(early, workspace), workspace)
+    plan = make_plan(study, workspace)
+    teacher = plan.items[1]
+    assert (teacher.state, teacher.done) == ("again", False)
+    assert isinstance(teacher.subject, Run)
+    before = (workspace.run(teacher.subject).path / "result.json").read_bytes()
+    assert set(carry_out(plan, workspace)) == {"done"}
+    assert (workspace.run(teacher.subject).path / "result.json").read_bytes() == before
+    assert not (workspace.run(teacher.subject).path / "again").exists()
+    assert not make_plan(study, workspace).todo
+
+
+def test_a_run_is_made_before_those_that_start_from_it(tiny: Study, tmp_path: Path) -> None:
+    pretrained = tiny.base
+    tuned = dataclasses.replace(pretrained, start=Start(model=pretrained, tokens=8 * STEP), steps=4)
+    study = dataclasses.replace(tiny, base=tuned, grid=axis("run", {"tuned": {}}))
+    parent, child = students(make_plan(study, Workspace(tmp_path / "workspace")))
+    assert parent.subject == pretrained
+    assert (parent.exports, parent.cells) == ((8,), ())
+    assert parent.key in child.needs
