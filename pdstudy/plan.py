@@ -18,6 +18,7 @@ from pdstudy.collection import Collection
 from pdstudy.config import Online, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.data import Corpus, Slice
+from pdstudy.downstream import Downstream
 from pdstudy.evaluations import probe_teacher
 from pdstudy.files import read_json
 from pdstudy.normal import ConfigError, Problem, decode, fingerprint
@@ -26,7 +27,7 @@ from pdstudy.pricing import bytes_per_token, evaluated_tokens, si, sizes, teache
 from pdstudy.rundir import Workspace
 from pdstudy.study import Cell, Study
 
-Kind = Literal["corpus", "teacher", "logits", "student"]
+Kind = Literal["corpus", "teacher", "logits", "student", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Item:
     key: str
     label: str
     done: bool
-    subject: Corpus | Run | StoreNeed
+    subject: Corpus | Run | StoreNeed | Downstream
     needs: tuple[str, ...] = ()
     flops: float = 0.0
     bytes: float = 0.0
@@ -140,6 +141,7 @@ class _Builder:
         self._cells: dict[str, list[str]] = {}
         self._uses: dict[StoreSpec, tuple[set[Coverage], set[tuple[int, int]]]] = {}
         self._exports: dict[str, set[int]] = {}
+        self._asked: dict[str, Item] = {}
         runs = workspace.root / "runs"
         self._existing = {p.name for p in runs.iterdir()} if runs.is_dir() else set()
         self.finished_rates: list[float] = []
@@ -150,6 +152,20 @@ class _Builder:
         self.keys[cell.name] = key
         self._cells.setdefault(key, []).append(cell.name)
         self._student(run, key, cell.name, cell)
+        for asked in self.study.asked_of(cell):
+            for step in asked.steps(run):
+                self._ask(asked, run, key, step, cell)
+
+    def _ask(self, asked: Downstream, run: Run, model: str, step: int | None, cell: Cell) -> None:
+        """Tasks for a run's model, or for the one that it had after a step, which it is then asked to leave."""
+        key = asked.key(model, step)
+        if step is not None:
+            self._exports.setdefault(model, set()).add(step)
+        at = "" if step is None else f" after {si(step * run.tokens_per_step)} tokens"
+        tasks = ", ".join(task.name for task in asked.tasks)
+        done = (self.workspace.root / "downstream" / key / "results.json").exists()
+        state, label = "done" if done else "new", f"{cell.name}{at}: {tasks}"
+        self._asked.setdefault(key, Item("evaluate", key, label, done, asked, (model,), state=state))
 
     def _student(self, run: Run, key: str, label: str, cell: Cell) -> None:
         if key in self._students:
@@ -179,7 +195,7 @@ class _Builder:
 
     def items(self) -> tuple[Item, ...]:
         captures, records = self._stores()
-        made = {key: self._asked(item, records) for key, item in {**self._teachers, **self._students}.items()}
+        made = {key: self._wanted(item, records) for key, item in {**self._teachers, **self._students}.items()}
         made |= branched([made[key] for key in self._students], self.workspace)
         students = []
         for key in self._students:
@@ -197,9 +213,9 @@ class _Builder:
                     changes["needs"] = (*item.needs, captures[store].key)
             students.append(dataclasses.replace(item, **changes))
         teachers = [made[key] for key in self._teachers]
-        return (*self._corpora.values(), *teachers, *captures.values(), *students)
+        return (*self._corpora.values(), *teachers, *captures.values(), *students, *self._asked.values())
 
-    def _asked(self, item: Item, records: dict[StoreNeed, bool]) -> Item:
+    def _wanted(self, item: Item, records: dict[StoreNeed, bool]) -> Item:
         """A run with what others want of it while it trains; one that is done without that is trained again."""
         run = item.subject
         assert isinstance(run, Run)

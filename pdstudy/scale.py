@@ -13,6 +13,7 @@ from typing import Any
 
 from pdstudy.config import WSD, AdamW, Cosine, Placement, Pretrained, Run
 from pdstudy.data import Corpus, Slice, View
+from pdstudy.downstream import Downstream
 from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
 from pdstudy.losses import MSE, WTTM, Adaptive, NormKD
@@ -60,6 +61,7 @@ class Scale:
     by_spread: Adaptive
     by_entropy: Adaptive
     evaluations: tuple[Evaluation, ...]
+    downstream: tuple[Downstream, ...] = ()
     cut: TopPK = TopPK(p=0.95, k=100)
     star_cut: TopPK = TopPK(p=0.95, k=50)
     alpha_max: float = 1.0
@@ -138,6 +140,7 @@ class Scale:
         common: dict[str, Any] = {
             "seeds": self.seeds,
             "evaluations": self.evaluations,
+            "downstream": self.downstream,
             "placement": self.placement,
             "executions": self.executions,
             "machine": self.machine,

@@ -18,6 +18,7 @@ from pdstudy.captures import StoreNeed, holds
 from pdstudy.config import Online, Placement, Pretrained, Run
 from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import Corpus
+from pdstudy.downstream import Downstream
 from pdstudy.evaluations import Evaluation, probe_teacher
 from pdstudy.files import Claim
 from pdstudy.normal import ConfigError, decode, encode, fingerprint
@@ -43,6 +44,7 @@ class Task:
     coverage: Coverage | None = None
     sequences: tuple[int, int] | None = None
     store: str | None = None
+    model: str | None = None
     relatives: tuple[str, ...] = ()
     records: tuple[tuple[StoreSpec, Coverage, int, int], ...] = ()
     exports: tuple[int, ...] = ()
@@ -84,6 +86,11 @@ def make_task(plan: Plan, item: Item, workspace: Workspace) -> Task:
         )
     if isinstance(item.subject, Corpus):
         return Task(**common, subject=item.subject)
+    if isinstance(item.subject, Downstream):
+        run, _, step = item.key.partition("/")[0].partition("-")
+        directory = RunDir(workspace.root / "runs" / run)
+        model = directory.export(int(step)) if step else directory.model
+        return Task(**common, subject=item.subject, model=str(model), placement=study.placement)
     reads = item.reads
     return Task(
         **common,
@@ -116,6 +123,8 @@ def perform_claimed(
     try:
         if isinstance(task.subject, Corpus):
             return _corpus(task, task.subject, stoppable)
+        if isinstance(task.subject, Downstream):
+            return _ask(task, task.subject, stoppable)
         if isinstance(task.subject, StoreSpec):
             return _capture(task, task.subject, stoppable)
         assert isinstance(task.subject, Run)
@@ -130,6 +139,14 @@ def _corpus(task: Task, corpus: Corpus, progress: Progress) -> str:
     directory = Workspace(Path(task.workspace)).corpus(corpus)
     if not (directory / "manifest.json").exists():
         build(corpus, directory, progress)
+    return "done"
+
+
+def _ask(task: Task, asked: Downstream, progress: Progress) -> str:
+    from pdstudy.evaluate.downstream import evaluate_downstream
+
+    assert task.model is not None
+    evaluate_downstream(Path(task.model), asked, Path(task.workspace) / "downstream" / task.key, progress=progress)
     return "done"
 
 

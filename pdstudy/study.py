@@ -26,6 +26,7 @@ from typing import Any
 
 from pdstudy.config import Placement, Run
 from pdstudy.data import View
+from pdstudy.downstream import Downstream
 from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
 from pdstudy.machines import CPU_CORE, Machine
@@ -149,10 +150,11 @@ class Study:
     """A question with its runs and its answers' form.
 
     `baseline` gives the labels of the arm that every other arm is compared with, matched on all axes it does not
-    name, and paired by seed. `evaluations` are made of every run, teachers included. `outputs` are the tables and
-    figures wanted. `placement` says how a run is carried out, `executions` what its jobs ask of a cluster, `machine`
-    what it is priced on. `only` leaves out the cells whose names do not match it. `elsewhere`: the texts and models
-    that it names need not be here to plan it; what is missing is warned of, and nothing is run before it is there.
+    name, and paired by seed. `evaluations` are made of every run, teachers included; `downstream` asks each
+    cell's model tasks, in jobs of their own. `outputs` are the tables and figures wanted. `placement` says how a run is
+    carried out, `executions` what its jobs ask of a cluster, `machine` what it is priced on. `only` leaves out the
+    cells whose names do not match it. `elsewhere`: the texts and models that it names need not be here to plan it; what
+    is missing is warned of, and nothing is run before it is there.
     """
 
     name: str
@@ -161,6 +163,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     baseline: Mapping[str, str] = field(default_factory=dict)
     evaluations: tuple[Evaluation, ...] = ()
+    downstream: tuple[Downstream, ...] = ()
     outputs: tuple[Output, ...] = ()
     placement: Placement = Placement()
     executions: tuple[Execution, ...] = ()
@@ -175,6 +178,10 @@ class Study:
     def cells(self) -> tuple[Cell, ...]:
         """All runs, in the order of the grid, seeds innermost. Call `problems` first: a faulty change is left out."""
         return self._expanded[0]
+
+    def asked_of(self, cell: Cell) -> tuple[Downstream, ...]:
+        """The tasks that a cell's model is asked."""
+        return self.downstream
 
     def problems(self) -> list[Problem]:
         """Everything that is wrong, each once, with file and line."""
@@ -192,7 +199,8 @@ class Study:
     def missing(self) -> tuple[Problem, ...]:
         """Texts and models that its runs name and that are not here, each once: none but where `elsewhere` is set."""
         runs = {cell.run for cell in self.cells}
-        found = [p for run in sorted(runs, key=hash) for p in problems(run) if p.missing]
+        asked = dict.fromkeys(d for cell in self.cells for d in self.asked_of(cell))
+        found = [p for part in (*sorted(runs, key=hash), *asked) for p in problems(part) if p.missing]
         return tuple({repr(p.found): p for p in found}.values())
 
     @cached_property
@@ -225,7 +233,13 @@ class Study:
             "about": str,
             "baseline": Mapping,
         }
-        many: dict[str, Any] = {"seeds": int, "evaluations": Evaluation, "outputs": Output, "executions": Execution}
+        many: dict[str, Any] = {
+            "seeds": int,
+            "evaluations": Evaluation,
+            "downstream": Downstream,
+            "outputs": Output,
+            "executions": Execution,
+        }
         wrong = []
         for name, kind in one.items():
             if not isinstance(getattr(self, name), kind):
@@ -271,6 +285,9 @@ class Study:
                     hint = f"nearest: {max(part == 'tokens', round(value / context)) * context}"
                     allowed = f"a multiple of the context, {context}"
                     wrong.append(Problem(f"evaluations[{i}].data.{part}", value, allowed, hint=hint))
+        for i, asked in enumerate(self.downstream):
+            faults = list(problems(asked, f"downstream[{i}]"))
+            wrong += [p for p in faults if not (self.elsewhere and p.missing)]
         wrong += problems(self.placement, "placement")
         for i, execution in enumerate(self.executions):
             wrong += problems(execution, f"executions[{i}]")

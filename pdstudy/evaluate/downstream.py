@@ -22,19 +22,13 @@ from typing import Any
 
 from pdstudy.downstream import EVALUATIONS, Downstream, ItemFile, PackagedItems, Task
 from pdstudy.files import cache_root, read_json, write_bytes, write_json, write_jsonl
-from pdstudy.normal import ConfigError, encode, fingerprint, problems
+from pdstudy.normal import ConfigError, encode, problems
 from pdstudy.pins import fetch
 
 Progress = Callable[[str, float], None]
 
 SEED = 0
 """Of lm-eval's draws of examples, which are then the same for every model."""
-
-
-def downstream_folder(root: Path, model_key: str, downstream: Downstream, step: int | None = None) -> Path:
-    """Where a workspace keeps these results: `downstream/<model key>[-step]/<fingerprint of the tasks>`."""
-    name = model_key if step is None else f"{model_key}-{step}"
-    return root / "downstream" / name / fingerprint(downstream.questions)
 
 
 def evaluate_downstream(

@@ -1,5 +1,7 @@
 """S11, Figure 5 and Table 12: do the gains last over more tokens? Scores along one cosine run, as the paper has it."""
 
+import dataclasses
+
 from scales import SCALES
 
 from pdstudy import LM, Compare, Cost, Curves, PaperTable, Study, axis
@@ -8,6 +10,7 @@ from pdstudy import LM, Compare, Cost, Curves, PaperTable, Study, axis
 def study(scale: str = "mini") -> Study:
     """Scales: `mini` and `paper`, or one of yours in scales.py."""
     s = SCALES[scale]
+    every = tuple(n * s.tokens_per_step for n in range(s.checkpoint_steps, s.long_steps, s.checkpoint_steps))
     return s.study(
         "s11",
         base=s.run(steps=s.long_steps, data=s.data),
@@ -17,5 +20,6 @@ def study(scale: str = "mini") -> Study:
         grid=axis("student", {name: s.students[name] for name in s.long_students})
         * axis("loss", {"LM": LM(), "KD": s.kd()}, field="objective"),
         baseline={"loss": "LM"},
+        downstream=tuple(dataclasses.replace(d, at=every) for d in s.downstream),
         outputs=(Curves(lines="loss", panels="student"), Compare(), PaperTable(table="12"), Cost()),
     )

@@ -9,11 +9,13 @@ from typing import Literal
 from pdstudy import (
     BPE,
     H100,
+    PAPER_SUITE,
     WSD,
     AdamW,
     Adaptive,
     Corpus,
     Cosine,
+    Downstream,
     Heldout,
     LocalFiles,
     Packaged,
@@ -182,6 +184,7 @@ def _paper() -> Scale:
             # Kept logits are means over 10M tokens in the paper.
             Probe(data=Slice(split="test", tokens=2441 * context)),
         ),
+        downstream=(Downstream(tasks=PAPER_SUITE),),
         long_students=("1.9B", "3.8B"),
         star_students=("1.9B", "3.8B", "6.8B"),
         seeds=(0,),

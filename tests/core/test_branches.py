@@ -9,6 +9,7 @@ import pytest
 
 from pdstudy.config import WSD, Online, Run, Start
 from pdstudy.data import Slice
+from pdstudy.downstream import OFFLINE_SUITE, Downstream
 from pdstudy.loading import load_study
 from pdstudy.objective import KD, LM
 from pdstudy.plan import Item, Plan, make_plan
@@ -111,3 +112,22 @@ def test_a_run_is_made_before_those_that_start_from_it(tiny: Study, tmp_path: Pa
     assert parent.subject == pretrained
     assert (parent.exports, parent.cells) == ((8,), ())
     assert parent.key in child.needs
+
+
+def test_each_model_is_asked_once_in_a_job_of_its_own(tiny: Study, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    asked = Downstream(tasks=OFFLINE_SUITE, at=(8 * STEP, 99 * STEP))
+    study = dataclasses.replace(tiny, downstream=(asked, Downstream(tasks=OFFLINE_SUITE)))
+    plan = make_plan(study, workspace)
+    jobs = [item for item in plan.items if item.kind == "evaluate"]
+    lm, kd = students(plan)
+    assert [job.needs for job in jobs] == [(lm.key,), (lm.key,), (kd.key,), (kd.key,)]
+    assert lm.exports == kd.exports == (8,)
+    on_the_way, at_end = (make_task(plan, job, workspace) for job in jobs[:2])
+    folder = workspace.root / "runs" / lm.key
+    assert (on_the_way.model, at_end.model) == (str(folder / "models/step-00000008"), str(folder / "model"))
+    answers = workspace.root / "downstream" / at_end.key
+    answers.mkdir(parents=True)
+    (answers / "results.json").write_text("{}")
+    again = [item.done for item in make_plan(study, workspace).items if item.kind == "evaluate"]
+    assert again == [False, True, False, False]

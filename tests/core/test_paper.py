@@ -57,6 +57,13 @@ def test_what_studies_share_is_one_run(paper: Plan) -> None:
     assert {i.key for part in members for i in part.items if i.kind == "student"} == {i.key for i in students}
 
 
+def test_the_models_of_all_runs_and_those_on_the_way_of_the_long_ones_are_asked(paper: Plan) -> None:
+    asked = [i for i in paper.items if i.kind == "evaluate"]
+    assert len(asked) == 61 + 4 * 6
+    long = [i for i in paper.items if i.kind == "student" and i.exports]
+    assert [i.exports for i in long] == [(10_000, 20_000, 30_000, 40_000, 50_000)] * 4
+
+
 def test_each_pass_is_charged_once(paper: Plan) -> None:
     """2 N of each teacher per token that students read: 500B tokens of the 9B, 100B of the 32B."""
     total, charged = spent(paper), charges(paper)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, Task
-from pdstudy.evaluate.downstream import _gold, _item, downstream_folder, evaluate_downstream
+from pdstudy.evaluate.downstream import _gold, _item, evaluate_downstream
 from pdstudy.normal import ConfigError, decode, encode, fingerprint, problems
 
 HAS_LM_EVAL = importlib.util.find_spec("lm_eval") is not None
@@ -18,10 +18,10 @@ HAS_LM_EVAL = importlib.util.find_spec("lm_eval") is not None
 def test_the_result_is_known_by_the_questions_alone(tmp_path: Path) -> None:
     at_end = Downstream(tasks=OFFLINE_SUITE, limit=10)
     on_the_way = Downstream(tasks=OFFLINE_SUITE, limit=10, at=(1000, 2000))
-    folder = downstream_folder(tmp_path, "abc", at_end)
-    assert folder == downstream_folder(tmp_path, "abc", on_the_way)
-    assert folder != downstream_folder(tmp_path, "abc", on_the_way, step=5)
-    assert folder != downstream_folder(tmp_path, "abc", Downstream(tasks=OFFLINE_SUITE, limit=11))
+    folder = at_end.key("abc", None)
+    assert folder == on_the_way.key("abc", None)
+    assert folder != on_the_way.key("abc", 5)
+    assert folder != Downstream(tasks=OFFLINE_SUITE, limit=11).key("abc", None)
     assert decode(encode(on_the_way)) == on_the_way
 
 
