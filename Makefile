@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck test-long gallery bench-fit bench-head bench-store bench-train clean
+.PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck test-long gallery bench-angles bench-fit bench-head bench-store bench-train clean
 
 help:
 	@echo "make quickstart   set up, run studies/quickstart.py, write reports/quickstart/index.html"
@@ -13,7 +13,7 @@ help:
 	@echo "make test-long                                storms and simulations, an hour and more"
 	@echo "make gallery                                  every kind of figure and table"
 	@echo "make lint, typecheck                          ruff, mypy"
-	@echo "make bench-train, bench-head, bench-store, bench-fit"
+	@echo "make bench-train, bench-head, bench-store, bench-angles, bench-fit"
 
 setup: $(STAMP)
 
@@ -51,7 +51,7 @@ lint: setup
 typecheck: setup
 	$(BIN)/mypy
 
-bench-train bench-head bench-store bench-fit: bench-%: setup
+bench-train bench-head bench-store bench-angles bench-fit: bench-%: setup
 	$(BIN)/python tests/bench/bench_$*.py
 
 # Published tables are read from ../shared/data, where they are kept beside the checkout.

@@ -7,7 +7,9 @@ its poster) gives angle and ratio of norms against full distillation.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,13 +17,20 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
+from pdstudy.config import Pretrained
+from pdstudy.coverage import join, needed
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.objective import KD, LM
+from pdstudy.distill.summary import summarise
+from pdstudy.distill.truncation import cut
+from pdstudy.objective import KD, LM, TopPK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from pdstudy.train.feed import MicroBatch
+
+FULL = KD(teacher=Pretrained(path="the batch's signal"), truncation=TopPK(p=1.0, k=None))
+"""Full distillation, for batches whose signal is whole: the teacher that it names is never asked."""
 
 
 def trunk_gradient(model: PreTrainedModel, batch: MicroBatch, objective: LM | KD, alpha: float, vocab: int) -> Tensor:
@@ -87,3 +96,31 @@ def whole_signal(logits: Tensor, targets: Tensor, vocab: int) -> SparseTargets:
         entropy=-torch.linalg.vecdot(log_probs.exp(), log_probs),
         std=logits.std(1, correction=0),
     )
+
+
+def angles(
+    model: PreTrainedModel,
+    batches: Iterable[tuple[MicroBatch, Tensor]],
+    objectives: Mapping[str, KD],
+    vocab: int,
+) -> dict[str, tuple[float, float]]:
+    """Angle (degrees) and norm ratio of each objective's trunk gradient against full distillation, at alpha 1.
+
+    `batches` are micro-batches with the teacher's logits [N, at least vocab] for their tokens; gradients are summed
+    over all of them first. Draws of batch i are those of sequence i.
+    """
+    coverage = join(needed(objective) for objective in objectives.values())
+    sums: dict[str, Tensor] = {}
+    reference: Tensor | None = None
+    for number, (batch, logits) in enumerate(batches):
+        whole = dataclasses.replace(batch, signal=whole_signal(logits, batch.targets, vocab))
+        full = trunk_gradient(model, whole, FULL, 1.0, vocab)
+        reference = full if reference is None else reference + full
+        signal = summarise(logits, batch.targets.clamp(min=0), coverage, vocab, seed=number)
+        for name, objective in objectives.items():
+            seen = dataclasses.replace(batch, signal=cut(signal, objective.truncation))
+            found = trunk_gradient(model, seen, objective, 1.0, vocab)
+            sums[name] = sums[name] + found if name in sums else found
+    if reference is None:
+        raise ValueError("no batches")
+    return {name: angle_and_ratio(gradient, reference) for name, gradient in sums.items()}

@@ -1,13 +1,15 @@
-"""The fused head against itself with cross-entropy only, and against the usual ways. `make bench-head`; `--tokens 512`.
+"""The fused head against itself with cross-entropy only, and against the usual ways. `make bench-head`.
 
-CPU seconds of forward and backward on one thread, variants taking turns, the least of several: ratios hold on a busy
-machine. Peak memory (Linux) is the growth of a fresh process's resident set over its inputs.
+CPU seconds of forward and backward on one thread, variants taking turns; the ratio is the median over rounds of a
+variant's seconds by those of fused cross-entropy in the same round, which holds on a busy machine. Peak memory (Linux)
+is the growth of a fresh process's resident set over its inputs: all that torch allocates, and nothing freed before.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +24,16 @@ from pdstudy.distill.signal import SparseTargets
 from pdstudy.losses import KLD, JensenShannon, Tail, Temperature
 from pdstudy.objective import KD, LM
 
-SHAPES = {2_048: 128, 49_152: 576}
-"""Vocabulary to width."""
+
+@dataclass(frozen=True)
+class Scale:
+    vocab: int
+    width: int
+    tokens: int
+    rounds: int
+
+
+SCALES = (Scale(2_048, 128, 4_096, 11), Scale(49_152, 576, 512, 4))
 
 TEACHER = Pretrained(path="unread")
 FUSED: dict[str, tuple[int, LM | KD]] = {
@@ -44,26 +54,28 @@ class Inputs:
     weight: Tensor
     targets: Tensor
     signal: SparseTargets
-    teacher: tuple[Tensor, Tensor]
+    teacher: tuple[Tensor, Tensor] | None
 
 
-def make(tokens: int, vocab: int, k: int) -> Inputs:
+def make(scale: Scale, k: int, *, teacher: bool) -> Inputs:
     torch.manual_seed(0)
-    width = SHAPES[vocab]
+    tokens, vocab, width = scale.tokens, scale.vocab, scale.width
     hidden = torch.randn(tokens, width, requires_grad=True)
     weight = (torch.randn(vocab, width) * width**-0.5).requires_grad_()
     k = max(k, 1)
     ids = torch.randint(vocab - k, (tokens, 1)) + torch.arange(k)
     log_probs = torch.log_softmax(torch.randn(tokens, k), 1) - 0.1
     columns = torch.rand(5, tokens) * 0.1
-    teacher = (torch.randn(tokens, 2 * width), torch.randn(vocab, 2 * width) * width**-0.5)
-    return Inputs(hidden, weight, torch.randint(vocab, (tokens,)), SparseTargets(ids, log_probs, *columns), teacher)
+    states_and_head = (torch.randn(tokens, 2 * width), torch.randn(vocab, 2 * width) * width**-0.5) if teacher else None
+    signal = SparseTargets(ids, log_probs, *columns)
+    return Inputs(hidden, weight, torch.randint(vocab, (tokens,)), signal, states_and_head)
 
 
-def contender(name: str, tokens: int, vocab: int) -> Callable[[], None]:
+def contender(name: str, scale: Scale) -> Callable[[], None]:
     """One forward and backward; inputs are made here."""
     k, objective = FUSED.get(name, (50, LM()))
-    x = make(tokens, vocab, k)
+    tokens, vocab = scale.tokens, scale.vocab
+    x = make(scale, k, teacher=name == "dense KD")
 
     def loss() -> Tensor:
         if name in FUSED:
@@ -73,7 +85,7 @@ def contender(name: str, tokens: int, vocab: int) -> Callable[[], None]:
         logits = x.hidden @ x.weight.T
         if name == "naive cross-entropy":
             return torch.nn.functional.cross_entropy(logits, x.targets)
-        if name == "dense KD":
+        if x.teacher is not None:
             with torch.no_grad():
                 p = torch.softmax(x.teacher[0] @ x.teacher[1].T, 1)
             return -(p * torch.log_softmax(logits, 1)).sum(1).mean()
@@ -94,21 +106,22 @@ def contender(name: str, tokens: int, vocab: int) -> Callable[[], None]:
     return step
 
 
-def seconds(names: tuple[str, ...], tokens: int, vocab: int, repeats: int) -> dict[str, float]:
-    best = dict.fromkeys(names, float("inf"))
-    steps = {name: contender(name, tokens, vocab) for name in names}
-    for _ in range(repeats):
+def seconds(names: tuple[str, ...], scale: Scale) -> dict[str, list[float]]:
+    """CPU seconds of each round."""
+    times: dict[str, list[float]] = {name: [] for name in names}
+    steps = {name: contender(name, scale) for name in names}
+    for _ in range(scale.rounds):
         for name, step in steps.items():
             began = time.process_time()
             step()
-            best[name] = min(best[name], time.process_time() - began)
-    return best
+            times[name].append(time.process_time() - began)
+    return times
 
 
-def _peak(name: str, tokens: int, vocab: int) -> float:
+def _peak(name: str, scale: Scale) -> float:
     """MiB above the inputs, in a process of its own."""
     torch.set_num_threads(1)
-    step = contender(name, tokens, vocab)
+    step = contender(name, scale)
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # starts the high-water mark anew
     step()
@@ -121,21 +134,23 @@ def _resident(field: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--repeats", type=int, default=5)
-    asked = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     names = (*FUSED, *USUAL)
-    for vocab, width in SHAPES.items():
-        times = seconds(names, asked.tokens, vocab, asked.repeats)
-        print(f"\n{asked.tokens:,} tokens, width {width}, vocabulary {vocab:,}, float32, torch {torch.__version__}")
-        print(f"{'':48}{'CPU s':>8}{'ratio':>8}{'peak MiB':>10}")
-        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-            for name in names:
-                peak = pool.apply(_peak, (name, asked.tokens, vocab))
-                ratio = times[name] / times["fused cross-entropy"]
-                print(f"{name:48}{times[name]:8.3f}{ratio:8.3f}{peak:10.0f}", flush=True)
+    # Forked from a server that has imported this file: a process per measurement costs nothing then.
+    processes = multiprocessing.get_context("forkserver")
+    for scale in SCALES:
+        with processes.Pool(1, maxtasksperchild=1) as pool:
+            peaks = {name: pool.apply(_peak, (name, scale)) for name in names}
+        times = seconds(names, scale)
+        base = times["fused cross-entropy"]
+        shape = f"{scale.tokens:,} tokens, width {scale.width}, vocabulary {scale.vocab:,}"
+        print(f"\n{shape}, float32, torch {torch.__version__}, {scale.rounds} rounds")
+        print(f"{'':48}{'CPU s':>8}{'ratio':>8}{'peak MiB':>10}{'ratio':>8}")
+        for name in names:
+            ratio = statistics.median(mine / its for mine, its in zip(times[name], base))
+            memory = peaks[name] / peaks["fused cross-entropy"]
+            print(f"{name:48}{min(times[name]):8.3f}{ratio:8.3f}{peaks[name]:10.1f}{memory:8.2f}", flush=True)
 
 
 if __name__ == "__main__":

