@@ -38,7 +38,7 @@ test-slurm: setup
 	$(BIN)/python -m pytest -m slurm
 
 test-long: setup
-	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 2000
+	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 300
 	$(BIN)/python -m tests.slurm.storm --storms 5 --cells 6 --seed 1
 
 test-published: setup
