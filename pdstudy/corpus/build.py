@@ -24,7 +24,7 @@ from pdstudy.corpus.stream import StreamWriter
 from pdstudy.corpus.tokenizer import Encoder, copy_pretrained, train_bpe
 from pdstudy.data import BPE, Corpus, Source, Split
 from pdstudy.files import file_sha256, write_json
-from pdstudy.normal import ConfigError, encode, fingerprint
+from pdstudy.normal import ConfigError, encode, fingerprint, problems
 
 _BATCH_BYTES = 1_000_000
 _BATCH_DOCUMENTS = 4096
@@ -48,12 +48,15 @@ def build(corpus: Corpus, directory: Path, progress: Progress = quiet) -> None:
     Raises `ConfigError` on input that cannot be read, on too few documents for a split, and where `directory` holds
     something else or a damaged corpus.
     """
-    key = fingerprint(corpus)  # also refuses what is not there to be read
+    key = fingerprint(corpus)
     if directory.exists():
         found = open_corpus(directory).manifest["fingerprint"]
         if found != key:
             raise ConfigError(f"{directory} holds corpus {found}, not {key}; move it away")
         return
+    for problem in problems(corpus):
+        if problem.missing:  # a plan may be made where the texts are not
+            raise ConfigError(str(problem))
     directory.parent.mkdir(parents=True, exist_ok=True)
     for left in directory.parent.glob(f"{directory.name}.tmp-*"):
         shutil.rmtree(left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pdstudy.config import Run
 from pdstudy.corpus import TokenCorpus
@@ -21,7 +22,7 @@ def evaluate_export(
     *,
     corpus: TokenCorpus,
     evaluations: tuple[Evaluation, ...],
-    teachers: Mapping[str, Path],
+    teachers: Mapping[str, Path] = MappingProxyType({}),
     progress: Callable[[str, float], None],
 ) -> None:
     """Score the exported model on `evaluations` and add the rows to evals.jsonl and, atomically, to result.json.

@@ -24,10 +24,10 @@ class Assignment:
     directory: Path
     corpus: Path
     store: Path | None = None
-    teacher: Path | None = None
-    exports: tuple[int, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
     placement: Placement = Placement()
+    teacher: Path | None = None
+    exports: tuple[int, ...] = ()
 
     def write(self, path: Path) -> None:
         values = {name: str(value) if isinstance(value, Path) else encode(value) for name, value in vars(self).items()}

@@ -91,7 +91,7 @@ def test_missing_and_unknown_files_are_found_before_anything_runs(tmp_path: Path
     source = LocalFiles(paths=(str(tmp_path / "*.jsonl"), str(tmp_path)))
     found = [(problem.field, problem.found) for problem in problems(source)]
     assert found == [("paths[0]", str(tmp_path / "*.jsonl")), ("paths[1]", str(tmp_path / "notes.md"))]
-    with pytest.raises(ConfigError, match="no file matches"):
+    with pytest.raises(ConfigError, match="a file, folder or glob that is there"):
         build(Corpus(sources=(source,)), tmp_path / "corpus")
 
 
