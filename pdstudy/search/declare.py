@@ -1,0 +1,198 @@
+"""A search, declared: a base run, a space, what is wanted, how it is looked for, and how long."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pdstudy.config import Heldout, Placement, Run, normal_form
+from pdstudy.machines import CPU_CORE, Machine
+from pdstudy.normal import ConfigError, Problem, canonical, is_declared, problems
+from pdstudy.pricing import sizes
+from pdstudy.search.space import Changes, Dimension, corners
+from pdstudy.study import Arm, Change, Grid, Study, _caller, changed
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Loss on the search's validation slice: raw, or after the one-parameter recalibration of its temperature.
+
+    `column` is a column of evals.jsonl.
+    """
+
+    column: str = "loss"
+
+    def value(self, run: Run, row: Mapping[str, Any]) -> float:
+        if self.column not in row:
+            raise ConfigError(f"Loss.column: found {self.column!r}; allowed: a column of evals.jsonl: {sorted(row)}")
+        return float(row[self.column])
+
+
+@dataclass(frozen=True)
+class Compute:
+    """FLOPs of the student's training."""
+
+    def value(self, run: Run, row: Mapping[str, Any]) -> float:
+        return 3.0 * sizes(run)[2] * run.num_tokens
+
+
+Objective = Loss | Compute
+
+
+@dataclass(frozen=True)
+class TPE:
+    """Tree-structured Parzen estimators over all fields jointly, conditions included; optuna's `TPESampler`."""
+
+    startup: int = 10
+
+
+@dataclass(frozen=True)
+class GP:
+    """A Gaussian process with noise; optuna's `GPSampler`. For some ten continuous fields and a hundred trials. It
+    imports torch, and knows nothing of trials that were pruned."""
+
+    startup: int = 10
+
+
+@dataclass(frozen=True)
+class Random:
+    """Every trial drawn from the space on its own."""
+
+
+Sampler = TPE | GP | Random
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Asynchronous successive halving: after each of `rungs` (tokens of training) only the best `keep` of all trials
+    that came so far go on, compared at equal tokens.
+
+    Each rung is an ordinary run of that length. With a WSD schedule runs of one trial share their stable part. Trials
+    that are worse than the cut by no more than `band` (nats) go on, too: seeds alone make such differences. Measure it:
+    the standard deviation, over seeds, of the difference between two runs.
+    """
+
+    rungs: tuple[int, ...]
+    keep: float = 1 / 3
+    band: float = 0.0
+
+    def goes_on(self, value: float, others: list[float]) -> bool:
+        """`others`: what the other trials reached at this rung."""
+        reached = sorted([value, *others])
+        return value <= reached[max(1, round(self.keep * len(reached))) - 1] + self.band
+
+
+@dataclass(frozen=True)
+class Search:
+    """A space of runs and what is wanted of them.
+
+    `trials` bounds how many are asked for. A trial is trained with every seed and scored by the mean. `validation` is
+    what trials are scored on; nothing of a search sees a test split. A diverged trial, or one whose score is no number,
+    is told as pruned without a value, which TPE ranks behind every other; one that fails is told as failed.
+
+    What is asked (`identity`) names the search in its storage: change the base, the space, the objectives, the seeds or
+    the rungs, and it is another search; more `trials` or another sampler go on with the one that is there.
+    """
+
+    name: str
+    base: Run
+    space: Mapping[str, Dimension]
+    validation: Heldout
+    trials: int
+    objectives: tuple[Objective, ...] = (Loss(),)
+    seeds: tuple[int, ...] = (0,)
+    sampler: Sampler = TPE()
+    pruner: Halving | None = None
+    storage: str | None = None
+    placement: Placement = Placement()
+    machine: Machine = CPU_CORE
+    seed: int = 0
+    title: str = ""
+    about: str = ""
+    where: tuple[str, int] = field(default_factory=_caller, compare=False)
+
+    @cached_property
+    def identity(self) -> str:
+        """`NAME-` and six digits of the hash of what is asked."""
+        rungs = self.pruner.rungs if self.pruner else ()
+        asked = [canonical(normal_form(self.base)), _form(self.space), canonical(self.validation),
+                 _form(self.objectives), self.seeds, rungs]  # fmt: skip
+        return f"{self.name}-{hashlib.sha256(repr(asked).encode()).hexdigest()[:6]}"
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each rung, the whole length last."""
+        return (*(self.pruner.rungs if self.pruner else ()), self.base.num_tokens)
+
+    def arm(self, label: str, changes: Changes, rung: int | None = None) -> Arm:
+        """A trial's fields as an arm of a study, at the length of a rung (None: as the fields have it)."""
+        file, line = self.where
+        if rung is not None and rung < len(self.lengths) - 1:
+            changes = [*changes, ("steps", None), ("tokens", self.lengths[rung])]
+        return Arm({"trial": label}, tuple(Change(path, value, file, line) for path, value in changes))
+
+    def study(self, arms: list[Arm]) -> Study:
+        """An ordinary study of some trials."""
+        return Study(name=self.name, base=self.base, grid=Grid(tuple(arms)), seeds=self.seeds,
+                     evaluations=(self.validation,), placement=self.placement, machine=self.machine,
+                     title=self.title, about=self.about)  # fmt: skip
+
+    def envelope(self) -> Study:
+        """The space's corners as a study: what they share (corpus, teacher, stores) serves every trial."""
+        return self.study([self.arm(f"corner{i}", c) for i, c in enumerate(corners(self.space))])
+
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong, each once."""
+        file, line = self.where
+        own = [dataclasses.replace(p, file=file, line=line) for p in self._own_problems()]
+        if own:
+            return own
+        found: dict[str, Problem] = {}
+        for problem in self.envelope().problems():
+            found.setdefault(str(problem), problem)
+        return list(found.values())
+
+    def _own_problems(self) -> Iterator[Problem]:
+        if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
+            yield Problem("name", self.name, "letters, digits, '-' and '_' (it names a folder)")
+        if self.trials < 1:
+            yield Problem("trials", self.trials, "1 or more")
+        if not 1 <= len(self.objectives) <= 2:
+            yield Problem("objectives", self.objectives, "one or two")
+        if self.validation.data.split != "validation":
+            yield Problem("validation", self.validation.data.split, "a validation slice: test is for what was chosen")
+        if not self.space:
+            yield Problem("space", self.space, "at least one field")
+        if self.pruner is not None:
+            if len(self.objectives) > 1:
+                yield Problem("pruner", self.pruner, "None with two objectives, which have no order")
+            rungs = [*self.pruner.rungs, self.base.num_tokens]
+            if not self.pruner.rungs or sorted(set(rungs)) != rungs:
+                yield Problem("pruner.rungs", self.pruner.rungs, f"rising, below the {rungs[-1]:,} tokens of the base")
+            if not 0 < self.pruner.keep <= 1:
+                yield Problem("pruner.keep", self.pruner.keep, "a share, above 0 to 1")
+
+    def run(self, changes: Changes, seed: int, rung: int) -> Run:
+        """The run of one seed of a trial at a rung. Raises `ConfigError` with what is wrong with it."""
+        made, wrong = changed(self.base, self.arm("", changes, rung))
+        wrong = [*wrong, *problems(made)]
+        if wrong:
+            raise ConfigError("; ".join(f"{p.field}: found {p.found!r}; allowed: {p.allowed}" for p in wrong))
+        return dataclasses.replace(made, seed=seed)
+
+
+def _form(value: Any) -> Any:
+    """Plain text-like data of dimensions and objectives, in which declared objects stand as their canonical form."""
+    if is_declared(value):
+        return canonical(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__name__, *(_form(getattr(value, f.name)) for f in dataclasses.fields(value))]
+    if isinstance(value, Mapping):
+        return [[key, _form(v)] for key, v in value.items()]
+    if isinstance(value, tuple | list):
+        return [_form(v) for v in value]
+    return value

@@ -1,0 +1,173 @@
+"""Asking for trials and telling what they came to. The storage and the run directories are all that a driver knows.
+
+A driver holds a claim on each trial that it carries out. A trial whose driver is gone is taken up by the next: what it
+was asked is in the storage, what was made of it in the workspace. Several drivers may work on one search.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from pdstudy.config import Run
+from pdstudy.files import Claim, Claimed
+from pdstudy.normal import ConfigError, fingerprint
+from pdstudy.rundir import Workspace
+from pdstudy.search.declare import Search
+from pdstudy.search.space import Changes, suggest
+from pdstudy.search.storage import folder, open_study
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one run came to: its row of the search's evaluation, or none where it diverged or failed."""
+
+    row: Mapping[str, Any] | None = None
+    state: str = "done"
+    """done, diverged or failed."""
+
+
+Look = Callable[[Run], Answer | None]
+"""What a run came to; None where it is not finished."""
+
+
+@dataclass
+class Active:
+    """A trial that this driver carries out."""
+
+    trial: optuna.Trial
+    changes: Changes
+    claim: Claim
+    rung: int = 0
+
+
+class Trials:
+    """The trials of one search, and what to do next about them."""
+
+    def __init__(self, search: Search, workspace: Workspace, look: Look) -> None:
+        self.search, self.look = search, look
+        self.folder = folder(search, workspace)
+        self.study = open_study(search, workspace)
+        self.active: list[Active] = []
+
+    def step(self, width: int) -> list[Active]:
+        """Tell what is finished, take up and ask for trials until `width` are under way; those that are."""
+        for active in list(self.active):
+            self._settle(active)
+        while len(self.active) < width and (taken := self._take()) is not None:
+            self.active.append(taken)
+            self._settle(taken)
+        return self.active
+
+    def runs(self, active: Active) -> list[Run]:
+        """The runs that a trial waits for, one per seed."""
+        return [self.search.run(active.changes, seed, active.rung) for seed in self.search.seeds]
+
+    def close(self) -> None:
+        """Give back what is not finished, for another driver to take up."""
+        for active in self.active:
+            active.claim.__exit__()
+        self.active = []
+
+    # --- taking
+
+    def _take(self) -> Active | None:
+        with self._alone():
+            running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            for frozen in running:
+                claim = self._claimed(frozen.number)
+                if claim is not None:
+                    return self._begun(optuna.Trial(self.study, frozen._trial_id), claim)
+            if len(self.study.get_trials(deepcopy=False)) >= self.search.trials:
+                return None
+            trial = self.study.ask()
+            claim = self._claimed(trial.number)
+            assert claim is not None, "a trial that was just made can be in nobody's hands"
+        return self._begun(trial, claim)
+
+    def _begun(self, trial: optuna.Trial, claim: Claim) -> Active:
+        changes = suggest(trial, self.search.space)
+        return Active(trial, changes, claim)
+
+    def _claimed(self, number: int) -> Claim | None:
+        claim = Claim(self.folder / "claims" / f"{number}", f"trial {number} of {self.search.name}")
+        try:
+            return claim.__enter__()
+        except Claimed:
+            return None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One driver at a time counts, asks and claims."""
+        with (self.folder / "ask.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    # --- telling
+
+    def _settle(self, active: Active) -> None:
+        """Go through the rungs as far as they are finished; tell the trial where it ends."""
+        while True:
+            try:
+                runs = self.runs(active)
+            except ConfigError as error:  # a corner of the space in which no run is possible
+                self._end(active, TrialState.FAIL, str(error))
+                return
+            answers = [self.look(run) for run in runs]
+            finished = [a for a in answers if a is not None]
+            wrong = next((a.state for a in finished if a.state != "done"), None)
+            if wrong is None and len(finished) < len(runs):
+                return
+            if wrong == "failed":
+                self._end(active, TrialState.FAIL, "a run failed")
+                return
+            values = [] if wrong else self._values(runs, [a.row for a in finished if a.row is not None])
+            if wrong or not all(map(math.isfinite, values)):
+                self._end(active, TrialState.PRUNED, wrong or "no number")
+                return
+            if active.rung == len(self.search.lengths) - 1:
+                self._end(active, TrialState.COMPLETE, "", values, [fingerprint(r) for r in runs])
+                return
+            if not self._passes(active, values[0]):
+                self._end(active, TrialState.PRUNED, f"rung of {self.search.lengths[active.rung]:,} tokens")
+                return
+            active.rung += 1
+
+    def _values(self, runs: list[Run], rows: list[Mapping[str, Any]]) -> list[float]:
+        pairs = list(zip(runs, rows, strict=True))
+        return [sum(o.value(run, row) for run, row in pairs) / len(pairs) for o in self.search.objectives]
+
+    def _passes(self, active: Active, value: float) -> bool:
+        pruner, tokens = self.search.pruner, self.search.lengths[active.rung]
+        assert pruner is not None
+        active.trial.report(value, tokens)
+        others = [
+            t.intermediate_values[tokens]
+            for t in self.study.get_trials(deepcopy=False)
+            if t.number != active.trial.number and tokens in t.intermediate_values
+        ]
+        return pruner.goes_on(value, others)
+
+    def _end(
+        self,
+        active: Active,
+        state: TrialState,
+        reason: str,
+        values: list[float] | None = None,
+        keys: list[str] | None = None,
+    ) -> None:
+        if reason:
+            active.trial.set_user_attr("reason", reason)
+        if keys:
+            active.trial.set_user_attr("runs", keys)
+        self.study.tell(active.trial.number, values, state=state, skip_if_finished=True)
+        active.claim.__exit__()
+        if active in self.active:
+            self.active.remove(active)

@@ -1,0 +1,262 @@
+"""The driver on synthetic objectives: no trainer, everything else real."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+from pdstudy import KD, KLD, LM, Heldout, JensenShannon, RenormaliseBoth, ReverseKL, Slice, Tail, Temperature
+from pdstudy.config import Run
+from pdstudy.losses import terms
+from pdstudy.rundir import Workspace
+from pdstudy.search.declare import TPE, Compute, Halving, Loss, Random, Search
+from pdstudy.search.driver import Answer, Trials
+from pdstudy.search.space import Choice, Level, Log, Simplex, weights_of
+from tests.core.test_normal import make_run, make_teacher
+
+BEST = {"LM": 0.1, "KLD": 0.55, "ReverseKL": 0.25, "JensenShannon": 0.1}
+SIMPLEX = Simplex({"LM": LM(), "KLD": KLD(), "ReverseKL": ReverseKL(), "JensenShannon": JensenShannon()})
+
+
+def make_search(**changes: Any) -> Search:
+    fields: dict[str, Any] = {
+        "name": "synthetic",
+        "base": make_run(objective=KD(teacher=make_teacher(), rest=Tail())),
+        "space": {"objective": SIMPLEX, "optimiser.lr": Log(1e-3, 1e-2)},
+        "validation": Heldout(data=Slice(split="validation", tokens=640)),
+        "trials": 40,
+    }
+    return Search(**(fields | changes))
+
+
+def mixture(run: Run) -> dict[str, float]:
+    assert isinstance(run.objective, KD)
+    inside = {type(loss).__name__: run.objective.alpha * w for w, loss in terms(run.objective.loss)}
+    return {"LM": 1 - run.objective.alpha, **inside}
+
+
+def regret(run: Run) -> float:
+    """0 at the optimum: a known point of the simplex, and a learning rate of 4e-3."""
+    weights = mixture(run)
+    return sum((weights[n] - w) ** 2 for n, w in BEST.items()) + 0.1 * math.log(run.optimiser.lr / 4e-3) ** 2
+
+
+def answered(run: Run) -> Answer:
+    return Answer({"loss": regret(run)})
+
+
+def best_of(search: Search, folder: Path) -> float:
+    trials = Trials(search, Workspace(folder), answered)
+    assert trials.step(1) == []
+    return float(trials.study.best_value)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_weights_are_a_point_of_the_simplex(sticks: list[float]) -> None:
+    weights = weights_of(sticks)
+    assert all(0 <= w <= 1 for w in weights)
+    assert abs(math.fsum(weights) - 1) <= 1e-12
+
+
+def test_weights_are_uniform_on_the_simplex() -> None:
+    """Dirichlet(1, 1, 1, 1): each weight has mean 1/4 and is above x with (1 - x)^3; covariances are -1/80."""
+    import numpy as np
+
+    drawn = np.array([weights_of(list(u)) for u in np.random.default_rng(0).random((20_000, 3))])
+    for i in range(4):
+        assert drawn[:, i].mean() == pytest.approx(0.25, abs=0.006)
+        for x in (0.1, 0.5):
+            assert (drawn[:, i] > x).mean() == pytest.approx((1 - x) ** 3, abs=0.015)
+    off = np.cov(drawn.T)[~np.eye(4, dtype=bool)]
+    assert off == pytest.approx(np.full(12, -1 / 80), abs=0.0012)
+
+
+def test_a_trials_mixture_sums_to_one(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    def look(run: Run) -> Answer:
+        seen.append(math.fsum(mixture(run).values()))
+        return answered(run)
+
+    Trials(make_search(trials=30, sampler=Random()), Workspace(tmp_path), look).step(1)
+    assert len(seen) == 30
+    assert max(abs(s - 1) for s in seen) <= 1e-12
+
+
+@pytest.mark.slow
+def test_regret_is_a_third_of_random_searchs_at_most(tmp_path: Path) -> None:
+    found: dict[str, list[float]] = {}
+    for sampler in (TPE(), Random()):
+        for seed in range(20):
+            search = make_search(sampler=sampler, seed=seed, trials=50)
+            found.setdefault(type(sampler).__name__, []).append(best_of(search, tmp_path / f"{sampler}{seed}"))
+    assert statistics.median(found["TPE"]) <= statistics.median(found["Random"]) / 3
+
+
+def test_trials_that_diverge_fail_or_have_no_number_do_not_stop_a_search(tmp_path: Path) -> None:
+    def look(run: Run) -> Answer:
+        if run.optimiser.lr > 6e-3:
+            return Answer(state="diverged")
+        if run.optimiser.lr < 1.5e-3:
+            return Answer(state="failed")
+        return Answer({"loss": math.nan if mixture(run)["LM"] > 0.6 else regret(run)})
+
+    trials = Trials(make_search(), Workspace(tmp_path), look)
+    trials.step(1)
+    states = {t.user_attrs.get("reason", "done"): t.state for t in trials.study.get_trials()}
+    wanted = {"diverged": TrialState.PRUNED, "no number": TrialState.PRUNED, "a run failed": TrialState.FAIL}
+    assert states == wanted | {"done": TrialState.COMPLETE}
+    assert len(trials.study.get_trials()) == 40
+    assert trials.study.best_value < 0.2
+
+
+def test_conditions_are_searched_where_they_hold(tmp_path: Path) -> None:
+    tau = {"objective.temperature.tau": Log(0.5, 2.0)}
+    rest = Choice({"tail": Tail(), "both": Level(RenormaliseBoth(), tau)})
+    search = make_search(space={"objective": SIMPLEX, "objective.rest": rest}, trials=20)
+    runs: list[Run] = []
+    trials = Trials(search, Workspace(tmp_path), lambda run: runs.append(run) or answered(run))  # type: ignore[func-returns-value]
+    trials.step(1)
+    taus: dict[str, set[float]] = {}
+    for run in runs:
+        assert isinstance(run.objective, KD)
+        assert isinstance(run.objective.temperature, Temperature)
+        taus.setdefault(type(run.objective.rest).__name__, set()).add(run.objective.temperature.tau)
+    assert taus["Tail"] == {1.0}
+    assert len(taus["RenormaliseBoth"]) > 3
+    assert search.problems() == []
+
+
+def test_rungs_compare_at_equal_tokens_and_keep_the_band(tmp_path: Path) -> None:
+    lengths: dict[int, int] = {}
+
+    def look(run: Run) -> Answer:
+        lengths[run.num_tokens] = lengths.get(run.num_tokens, 0) + 1
+        return answered(run)
+
+    def completed(band: float) -> int:
+        search = make_search(pruner=Halving((1280, 3200), band=band), sampler=Random())
+        trials = Trials(search, Workspace(tmp_path / str(band)), look)
+        trials.step(1)
+        assert len(trials.study.get_trials()) == 40
+        return len(trials.study.get_trials(states=(TrialState.COMPLETE,)))
+
+    strict = completed(0.0)
+    assert strict <= 15
+    assert lengths[1280] == 40 > lengths[3200] > lengths[6400]
+    assert strict < completed(0.1) < completed(100.0) == 40
+
+
+def test_a_driver_that_was_killed_is_continued_and_nothing_is_asked_twice(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from tests.search.test_search import Answer, Trials, Workspace, make_search, regret
+seen = 0
+def look(run):
+    global seen
+    seen += 1
+    if seen == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Answer({"loss": regret(run)})
+Trials(make_search(trials=20), Workspace(Path(sys.argv[1])), look).step(1)
+"""
+    for count in (6, 12):
+        killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env={**os.environ}, check=False)
+        assert killed.returncode == -signal.SIGKILL
+        study = Trials(make_search(trials=20), Workspace(tmp_path), answered).study
+        assert [t.state for t in study.get_trials()].count(TrialState.COMPLETE) == count
+    left = study.get_trials()[-1]
+    assert left.state == TrialState.RUNNING
+    trials = Trials(make_search(trials=20), Workspace(tmp_path), answered)
+    trials.step(1)
+    done = trials.study.get_trials()
+    assert [t.state for t in done] == [TrialState.COMPLETE] * 20
+    assert done[left.number].params.items() >= left.params.items()
+    assert len({tuple(t.params.values()) for t in done}) == 20
+
+
+def test_two_drivers_do_not_run_a_trial_twice(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from pathlib import Path
+from pdstudy.normal import fingerprint
+from tests.search.test_search import Answer, Trials, Workspace, make_search, regret
+def look(run):
+    with open(sys.argv[2], "a") as file:
+        file.write(fingerprint(run) + "\\n")
+    time.sleep(0.02)
+    return Answer({"loss": regret(run)})
+Trials(make_search(trials=24, sampler=__import__("pdstudy.search.declare").search.declare.Random()),
+       Workspace(Path(sys.argv[1])), look).step(2)
+"""
+    log = tmp_path / "runs.txt"
+    words = [sys.executable, "-c", code, str(tmp_path), str(log)]
+    drivers = [subprocess.Popen(words) for _ in range(2)]
+    assert [d.wait(timeout=120) for d in drivers] == [0, 0]
+    keys = log.read_text().split()
+    assert len(keys) == len(set(keys)) == 24
+
+
+def test_a_trial_in_anothers_hands_is_left_alone_and_given_back(tmp_path: Path) -> None:
+    first = Trials(make_search(trials=1), Workspace(tmp_path), lambda run: None)
+    assert len(first.step(1)) == 1
+    second = Trials(make_search(trials=1), Workspace(tmp_path), answered)
+    assert second.step(1) == []
+    assert second.study.get_trials()[0].state == TrialState.RUNNING
+    first.close()
+    second.step(1)
+    assert second.study.get_trials()[0].state == TrialState.COMPLETE
+
+
+def test_two_objectives_make_a_front(tmp_path: Path) -> None:
+    base = make_run(objective=KD(teacher=make_teacher(), rest=Tail()), tokens=None, steps=10)
+    space = {"objective": SIMPLEX, "steps": Choice({"5": 5, "10": 10})}
+    search = make_search(objectives=(Loss(), Compute()), space=space, base=base)
+    trials = Trials(search, Workspace(tmp_path), answered)
+    trials.step(1)
+    assert trials.study.best_trials
+    refused = dataclasses.replace(search, pruner=Halving((1280,)))
+    assert [p.field for p in refused.problems()] == ["pruner"]
+
+
+def test_optuna_opens_the_storage_by_itself(tmp_path: Path) -> None:
+    search = make_search(trials=3)
+    Trials(search, Workspace(tmp_path), answered).step(1)
+    journal = tmp_path / "searches" / search.identity / "journal.log"
+    backend = optuna.storages.journal.JournalFileBackend(str(journal))
+    found = optuna.load_study(study_name=search.identity, storage=optuna.storages.JournalStorage(backend))
+    assert len(found.trials) == 3
+
+
+def test_what_is_asked_is_the_identity_and_how_is_not() -> None:
+    search = make_search()
+    assert dataclasses.replace(search, trials=99, sampler=Random(), title="x").identity == search.identity
+    other = dataclasses.replace(search, space={"optimiser.lr": Log(1e-3, 1e-2)})
+    assert other.identity != search.identity
+
+
+def test_problems_name_what_is_wrong() -> None:
+    search = make_search(trials=0, validation=Heldout(data=Slice(split="test", tokens=640)))
+    assert {p.field for p in search.problems()} == {"trials", "validation"}
+    assert [p.field for p in make_search(space={"optimiser.rate": Log(1e-3, 1e-2)}).problems()] == ["optimiser.rate"]
+    wrong = make_search(base=make_run(objective=KD(teacher=make_teacher()))).problems()
+    assert any("ReverseKL" in str(p) for p in wrong)
+
+
+def test_importing_pdstudy_and_planning_do_not_import_optuna() -> None:
+    code = "import sys, pdstudy, pdstudy.cli, pdstudy.plan, pdstudy.search.declare; assert 'optuna' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
