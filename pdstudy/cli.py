@@ -94,6 +94,8 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
         "--steps", type=int, help="try it: this many steps per run, in this process, in a workspace of its own"
     )
     sub.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    sub = command("search", _search, "look for the best runs of a space on this machine; goes on where it was")
+    sub.add_argument("--slots", type=_positive, metavar="N", help="worker processes (default: the processor's cores)")
     cluster.add_submit_and_cancel(command, _planned, _workspace)
     sub = command("status", _status, "the state of every artifact of a study; read-only")
     sub.add_argument("--watch", action="store_true", help="show it again and again; sends what a submit kept back")
@@ -205,6 +207,26 @@ def _carry_out(args: argparse.Namespace) -> tuple[int, Outcome | None]:
         return 1, outcome
     print(f"done: {len(outcome.done)} made. next: pdstudy report {cluster.called(args)}")
     return 0, outcome
+
+
+def _search(args: argparse.Namespace) -> int:
+    from pdstudy.loading import load_search
+    from pdstudy.search.local import run_search, summary
+    from pdstudy.show import print_json
+
+    search, workspace = load_search(args.study, args.scale), _workspace(args)
+    with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+        outcome = run_search(search, workspace, slots=args.slots or cores())
+    found = summary(search, workspace)
+    if args.json:
+        print_json(found)
+    else:
+        for row in found[:5]:
+            print(f"trial {row['trial']}: {row['state']}, {row['values']}, {row['params']}")
+    if outcome.stopped:
+        print(f"stopped; `pdstudy search {cluster.called(args)}` goes on from here", file=sys.stderr)
+        return 130
+    return 1 if outcome.failed or outcome.blocked else 0
 
 
 def cores() -> int:

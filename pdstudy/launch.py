@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -37,6 +38,10 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     blocked: list[str] = field(default_factory=list)
     stopped: bool = False
+
+
+More = Callable[[Outcome], Plan]
+"""The plan of all that is wanted, after what has come out so far."""
 
 
 class View(Protocol):
@@ -116,12 +121,19 @@ def run_plan(plan: Plan, workspace: Workspace, *, slots: int, view: View) -> Out
     where texts or models that it names are not here."""
     plan.check_here()
     with Claim(workspace.root / "studies" / f"{plan.study.name}.claim", f"study {plan.study.name}"):
-        return _Driver(plan, workspace, slots, view).run()
+        return drive(plan, workspace, slots=slots, view=view)
+
+
+def drive(plan: Plan, workspace: Workspace, *, slots: int, view: View, more: More | None = None) -> Outcome:
+    """`run_plan` for one who needs no claim on the study. `more` is asked, where a slot has nothing to do, for the plan
+    of all that is wanted by then."""
+    return _Driver(plan, workspace, slots, view, more).run()
 
 
 class _Driver:
-    def __init__(self, plan: Plan, workspace: Workspace, slots: int, view: View) -> None:
+    def __init__(self, plan: Plan, workspace: Workspace, slots: int, view: View, more: More | None) -> None:
         self.plan = plan
+        self.more = more
         self.workspace = workspace
         self.view = view
         self.outcome = Outcome()
@@ -147,6 +159,8 @@ class _Driver:
 
     def _loop(self) -> None:
         while True:
+            if self.more is not None and self._next() is None and not all(s.item for s in self.slots):
+                self._extend(self.more(self.outcome))
             for slot in self.slots:
                 item = self._next() if slot.item is None else None
                 if item is not None:
@@ -160,6 +174,13 @@ class _Driver:
             except queue.Empty:
                 continue
             self._handle(slot, event)
+
+    def _extend(self, plan: Plan) -> None:
+        """Go on with a plan that has taken the place of the one before."""
+        known = {s.item.key for s in self.slots if s.item is not None} | self.outcome.failed.keys()
+        self.plan = plan
+        self.finished |= {i.key for i in plan.items if i.done}
+        self.waiting = {i.key: i for i in plan.items if not i.done and i.key not in known}
 
     def _next(self) -> Item | None:
         """The largest item that can start: long runs first leave no long tail on one slot."""

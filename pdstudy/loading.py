@@ -10,12 +10,18 @@ import re
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from pdstudy.collection import Collection
 from pdstudy.normal import ConfigError, class_named
 from pdstudy.plan import Plan, make_plan
 from pdstudy.rundir import Workspace
 from pdstudy.study import Study, nearest
+
+if TYPE_CHECKING:
+    from pdstudy.search.declare import Search
+
+T = TypeVar("T")
 
 
 def find_study(name: str) -> Path:
@@ -36,19 +42,35 @@ def load_study(name: str, scale: str | None = None) -> Study:
     path = find_study(name)
     if path.is_dir():
         files = sorted(path.glob("*.py"))
-        studies = [made for made in (_load(file, scale, optional=True) for file in files) if made is not None]
+        studies = [made for made in (_load(file, scale, Study, optional=True) for file in files) if made is not None]
         if not studies:
             raise ConfigError(f"no file in {path} defines a function `study(scale)`")
         return Collection.of(f"{path.resolve().name}-{scale}" if scale else path.resolve().name, studies)
     if path.suffix != ".py":
         raise ConfigError(f"{path} is no Python file; a study is a .py file that defines `study(scale)`")
-    study = _load(path, scale)
+    study = _load(path, scale, Study)
     assert study is not None
     return study
 
 
-def _load(path: Path, scale: str | None, *, optional: bool = False) -> Study | None:
-    """The study of one file; None where it defines none and that is `optional`."""
+def load_search(name: str, scale: str | None = None) -> Search:
+    """Import a file and call its `search(scale)`. Raises `ConfigError` with all that is wrong in it."""
+    from pdstudy.search.declare import Search
+
+    path = find_study(name)
+    if not path.is_file():
+        raise ConfigError(f"{path} is a folder; a search is one .py file that defines `search(scale)`")
+    search = _load(path, scale, Search)
+    assert search is not None
+    wrong = search.problems()
+    if wrong:
+        raise ConfigError("\n".join([f"{path} has {len(wrong)} problems:", *(f"  {p}" for p in wrong)]))
+    return search
+
+
+def _load(path: Path, scale: str | None, wanted: type[T], *, optional: bool = False) -> T | None:
+    """The study or search of one file; None where it defines none and that is `optional`."""
+    name = wanted.__name__.lower()
     spec = importlib.util.spec_from_file_location(f"pdstudy_study_{path.stem}", path.resolve())
     assert spec is not None
     assert spec.loader is not None
@@ -59,11 +81,11 @@ def _load(path: Path, scale: str | None, *, optional: bool = False) -> Study | N
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
-        if hasattr(module, "study"):
-            return _called(module.study, path, scale)
+        if hasattr(module, name):
+            return _called(getattr(module, name), path, scale, wanted)
         if optional:
             return None
-        raise ConfigError(f"{path} defines no function `study(scale)`; `pdstudy new NAME` writes an example")
+        raise ConfigError(f"{path} defines no function `{name}(scale)`; `pdstudy new NAME` writes an example")
     except ConfigError:
         raise
     except (KeyboardInterrupt, SystemExit):
@@ -74,13 +96,14 @@ def _load(path: Path, scale: str | None, *, optional: bool = False) -> Study | N
         sys.path.remove(folder)
 
 
-def _called(function: object, path: Path, scale: str | None) -> Study:
+def _called(function: object, path: Path, scale: str | None, wanted: type[T]) -> T:
     assert callable(function)
+    name = wanted.__name__.lower()
     try:
         inspect.signature(function).bind(*([] if scale is None else [scale]))
     except TypeError as error:
         given = "no scale was given (--scale)" if scale is None else f"scale {scale!r} was given"
-        raise ConfigError(f"{path}: {given}, and study{inspect.signature(function)} does not take that") from error
+        raise ConfigError(f"{path}: {given}, and {name}{inspect.signature(function)} does not take that") from error
     if scale is None:
         made = function()
     else:
@@ -91,8 +114,8 @@ def _called(function: object, path: Path, scale: str | None) -> Study:
                 raise
             about = inspect.getdoc(function) or ""
             raise ConfigError(f"{path} has no scale {scale!r}. {about}") from error
-    if not isinstance(made, Study):
-        raise ConfigError(f"{path}: study(scale) returned {type(made).__name__}, not a Study")
+    if not isinstance(made, wanted):
+        raise ConfigError(f"{path}: {name}(scale) returned {type(made).__name__}, not a {wanted.__name__}")
     return made
 
 

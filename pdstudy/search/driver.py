@@ -16,7 +16,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from pdstudy.config import Run
+from pdstudy.config import Run, normal_form
 from pdstudy.files import Claim, Claimed
 from pdstudy.normal import ConfigError, fingerprint
 from pdstudy.rundir import Workspace
@@ -133,7 +133,7 @@ class Trials:
                 self._end(active, TrialState.PRUNED, wrong or "no number")
                 return
             if active.rung == len(self.search.lengths) - 1:
-                self._end(active, TrialState.COMPLETE, "", values, [fingerprint(r) for r in runs])
+                self._end(active, TrialState.COMPLETE, "", values, [fingerprint(normal_form(r)) for r in runs])
                 return
             if not self._passes(active, values[0]):
                 self._end(active, TrialState.PRUNED, f"rung of {self.search.lengths[active.rung]:,} tokens")
