@@ -187,6 +187,20 @@ def teacher_folder(teacher: Run | Pretrained | Online, workspace: Workspace) -> 
     return directory.model
 
 
+def start_folder(run: Run, workspace: Workspace) -> Path | None:
+    """The transformers folder whose weights a run starts from. Raises `ConfigError` where it is not there yet."""
+    if run.start is None:
+        return None
+    model, step = run.start.model, run.start.step
+    if isinstance(model, Pretrained):
+        return Path(model.path).expanduser()
+    directory = workspace.run(model)
+    folder = directory.model if step is None else directory.export(step)
+    if not folder.exists():
+        raise ConfigError(f"the run starts from {folder}, which is not there: its run has not come so far, or diverged")
+    return folder
+
+
 def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop, guard: Callable[[], None]) -> str:
     from pdstudy.corpus import open_corpus
     from pdstudy.train.loop import train
@@ -204,6 +218,7 @@ def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop, gu
         corpus=corpus,
         store=None if task.store is None else Path(task.store),
         teacher=teacher_folder(run.teacher, workspace) if run.is_live and run.teacher is not None else None,
+        start=start_folder(run, workspace),
         placement=task.placement,
         relatives=tuple(RunDir(runs / key) for key in task.relatives if (runs / key / "config.json").exists()),
         exports=task.exports,

@@ -27,6 +27,7 @@ class Assignment:
     evaluations: tuple[Evaluation, ...] = ()
     placement: Placement = Placement()
     teacher: Path | None = None
+    start: Path | None = None
     exports: tuple[int, ...] = ()
 
     def write(self, path: Path) -> None:
@@ -40,7 +41,7 @@ class Assignment:
         if stored is None:
             raise ConfigError(f"no assignment at {path}")
         values = {name: decode(value) for name, value in stored.items()}
-        for name in ("directory", "corpus", "store", "teacher"):
+        for name in ("directory", "corpus", "store", "teacher", "start"):
             values[name] = None if values[name] is None else Path(values[name])
         return Assignment(**values)
 
@@ -61,6 +62,7 @@ def main(path: Path) -> int:
                 corpus=open_corpus(given.corpus),
                 store=given.store,
                 teacher=given.teacher,
+                start=given.start,
                 exports=given.exports,
                 evaluations=given.evaluations,
                 placement=given.placement,

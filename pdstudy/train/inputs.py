@@ -51,6 +51,15 @@ def store_of(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader |
     )
 
 
+def start_of(run: Run, folder: Path | None) -> Path | None:
+    """The folder whose weights the run starts from. Raises `ConfigError` where it wants one and none was given."""
+    if run.start is None:
+        return None
+    if folder is None:
+        raise ConfigError("the run starts from another model's weights, but no model folder was given")
+    return folder
+
+
 def live_teacher(run: Run, folder: Path | None, corpus: TokenCorpus, world: World) -> LiveTeacher | None:
     """The teacher that runs in the step, its trunk sharded over the ranks. Raises `ConfigError`: see `LiveTeacher`."""
     if not run.is_live:

@@ -50,6 +50,7 @@ def train(
     records: tuple[Record, ...] = (),
     teacher: Path | None = None,
     probed: Mapping[str, Path] = MappingProxyType({}),
+    start: Path | None = None,
     progress: Callable[[str, float], None] = quiet,
     should_stop: Callable[[], bool] = never,
 ) -> str:
@@ -62,7 +63,8 @@ def train(
     alike: a new run starts from the latest of their checkpoints that lies on its own way (provenance says so; the
     result is the same). After each step (1-based) of `exports` the model is written to `directory.export(step)`, as
     the final one is to `directory.model`. `records` are stores that the run fills with its own distributions over the
-    text it learns from. `probed` are the model folders of the teachers of probes, by fingerprint.
+    text it learns from. `probed` are the model folders of the teachers of probes, by fingerprint. `start` is the
+    transformers folder whose weights a run with a `start` begins at.
 
     Raises `ConfigError` on what does not fit together, before anything is trained, and on a disk that cannot be
     written.
@@ -87,6 +89,7 @@ def train(
                 records,
                 teacher,
                 probed,
+                start,
             )
             try:
                 return _train(session, should_stop)

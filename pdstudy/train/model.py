@@ -85,6 +85,37 @@ def build_model(
     return _with_loss(model)
 
 
+@torch.no_grad()
+def start_from(model: PreTrainedModel, folder: Path, vocab: int) -> None:
+    """Give `model` the weights of a transformers folder. Exports have no padding rows: the model's stay as they were.
+
+    `vocab` is the tokenizer's size. Raises `ConfigError` where the folder's model is of another make.
+    """
+    try:
+        source = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"start.model: no transformers model can be read from {folder}: {error}") from error
+    # Settings that no weight's shape shows.
+    for name in ("num_attention_heads", "num_key_value_heads", "rope_parameters", "rms_norm_eps", "hidden_act"):
+        theirs, ours = getattr(source.config, name, None), getattr(model.config, name, None)
+        if theirs != ours:
+            raise ConfigError(f"start.model: {folder} has {name}={theirs}; allowed: the student's {ours}")
+    ours, theirs = dict(model.named_parameters()), dict(source.named_parameters())
+    if ours.keys() != theirs.keys():
+        names = ", ".join(sorted(ours.keys() ^ theirs.keys())[:3])
+        raise ConfigError(f"start.model: {folder} and the student do not both have {names}; allowed: the same weights")
+    tables = (model.get_input_embeddings().weight, head_weight(model))
+    for name, value in ours.items():
+        given = theirs[name]
+        rows = len(given) if any(value is table for table in tables) else len(value)
+        if given.shape != value[:rows].shape or (rows != len(value) and rows < vocab):
+            raise ConfigError(
+                f"start.model: {folder} has {name} of shape {tuple(given.shape)}; allowed: the student's "
+                f"{tuple(value.shape)}, of the vocabulary at least the tokenizer's {vocab} rows"
+            )
+        value[:rows] = given
+
+
 def load_exported(folder: Path) -> PreTrainedModel:
     """A model that the trainer exported, with its loss, on the CPU in float32."""
     return _with_loss(AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa"))

@@ -58,6 +58,7 @@ class Session:
         records: tuple[Record, ...] = (),
         teacher: Path | None = None,
         probed: Mapping[str, Path] = MappingProxyType({}),
+        start: Path | None = None,
     ) -> None:
         self.run, self.directory, self.corpus, self.evaluations = run, directory, corpus, evaluations
         self.placement, self.progress, self.relatives, self.world = placement, progress, relatives, world
@@ -71,6 +72,8 @@ class Session:
         stored, live = inputs.store_of(run, store, corpus), inputs.live_teacher(run, teacher, corpus, world)
         self.feed = Feed(run, corpus, stored, placement, world, packed=packed, live=live)
         self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(world.device)
+        if (begun := inputs.start_of(run, start)) is not None:
+            models.start_from(self.model, begun, corpus.vocab)
         self.parameters = models.parameter_counts(self.model)
         lay_out(self.model, placement, world, run.precision)
         self.optimiser = adamw(self.model, run.optimiser)

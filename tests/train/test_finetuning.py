@@ -1,0 +1,114 @@
+"""Runs that start from the weights of another: at its end, on its way, and stopped in between."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pdstudy.config import Run, Start
+from pdstudy.corpus import TokenCorpus
+from pdstudy.data import View
+from pdstudy.files import read_jsonl
+from pdstudy.instructions import Instructions, LocalExamples
+from pdstudy.normal import ConfigError
+from pdstudy.rundir import RunDir, Workspace
+from pdstudy.stages import start_folder
+from pdstudy.train.loop import train
+from pdstudy.train.model import build_model, start_from
+
+STEPS = 6
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    calls = iter(range(1, 10**9))
+    return lambda: next(calls) >= steps
+
+
+@pytest.fixture(scope="module")
+def workspace(small_run: Run, corpus: TokenCorpus, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Holds `small_run`, finished, with the model of half way."""
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
+    train(small_run, workspace.run(small_run), corpus=corpus, store=None, evaluations=(), exports=(12,))
+    return workspace
+
+
+def finetuning(run: Run, tmp_path: Path, tokens: int | None = None) -> Run:
+    file = tmp_path / "examples.jsonl"
+    rows = [{"prompt": f"Add {n} and 1.", "response": f"It is {n + 1}."} for n in range(60)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    instructions = Instructions(sources=(LocalExamples(paths=(str(file),)),), share=0.5)
+    view = View(context=64, documents="respect")
+    start = Start(model=run, tokens=tokens)
+    return dataclasses.replace(run, start=start, instructions=instructions, view=view, steps=STEPS, seed=7)
+
+
+@pytest.mark.parametrize("step", [None, 12])
+def test_the_weights_at_the_start_are_the_models(
+    step: int | None, workspace: Workspace, small_run: Run, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    run = finetuning(small_run, tmp_path, step and step * small_run.tokens_per_step)
+    folder = start_folder(run, workspace)
+    directory = workspace.run(small_run)
+    assert folder == (directory.export(step) if step else directory.model)
+    initial, model = (build_model(run.student, seed=run.seed) for _ in range(2))
+    start_from(model, folder, corpus.vocab)
+    exported = load_file(folder / "model.safetensors")
+    before = dict(initial.named_parameters())
+    for name, value in model.named_parameters():
+        rows = len(exported[name])
+        assert torch.equal(value[:rows], exported[name]), name
+        assert torch.equal(value[rows:], before[name][rows:]), name
+    assert len(model.get_input_embeddings().weight) > corpus.vocab
+
+    # And through the trainer: the loss of its first step is far below that of random weights.
+    tuned = RunDir(tmp_path / "tuned")
+    train(run, tuned, corpus=corpus, store=None, evaluations=(), start=folder, should_stop=stop_after(1))
+    fresh = RunDir(tmp_path / "fresh")
+    train(dataclasses.replace(run, start=None), fresh, corpus=corpus, store=None, evaluations=(),
+          should_stop=stop_after(1))  # fmt: skip
+    first, other = (next(iter(read_jsonl(d.metrics_file)))["loss"] for d in (tuned, fresh))
+    assert first < other - 0.3
+
+
+def test_a_stopped_finetuning_ends_bit_identical(
+    workspace: Workspace, small_run: Run, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    run = finetuning(small_run, tmp_path)
+    whole, stopped = RunDir(tmp_path / "whole"), RunDir(tmp_path / "stopped")
+    common = {"corpus": corpus, "store": None, "evaluations": (), "start": start_folder(run, workspace)}
+    assert train(run, whole, **common) == "done"
+    assert train(run, stopped, **common, should_stop=stop_after(3)) == "stopped"
+    assert train(run, stopped, **common) == "done"
+    ours, theirs = (load_file(d.model / "model.safetensors") for d in (stopped, whole))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    losses = [[row["loss"] for row in read_jsonl(d.metrics_file)] for d in (stopped, whole)]
+    assert losses[0] == losses[1]
+
+
+def test_what_does_not_fit_is_refused(
+    workspace: Workspace, small_run: Run, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    run = finetuning(small_run, tmp_path)
+    with pytest.raises(ConfigError, match="no model folder was given"):
+        train(run, RunDir(tmp_path / "run"), corpus=corpus, store=None, evaluations=())
+    with pytest.raises(ConfigError, match="which is not there"):
+        start_folder(run, Workspace(tmp_path))
+    folder = start_folder(run, workspace)
+    assert isinstance(folder, Path)
+    for change, found in (
+        ({"ffn": 96}, r"of shape \(64, 32\)"),
+        ({"layers": 3}, "do not both have"),
+        ({"heads": 2}, "num_attention_heads=4"),
+        ({"rope_theta": 500.0}, "rope_parameters="),
+    ):
+        other = build_model(dataclasses.replace(run.student, **change), seed=0)
+        with pytest.raises(ConfigError, match=found):
+            start_from(other, folder, corpus.vocab)
+    with pytest.raises(ConfigError, match="no transformers model"):
+        start_from(build_model(run.student, seed=0), tmp_path, corpus.vocab)
