@@ -9,9 +9,9 @@ from typing import Any
 
 from pdstudy.captures import StoreNeed
 from pdstudy.config import Pretrained, Run
+from pdstudy.items import Item, Plan
 from pdstudy.machines import Machine
-from pdstudy.plan import Item, Plan
-from pdstudy.pricing import evaluated_tokens, live_flops, sizes
+from pdstudy.pricing import evaluated_tokens, sizes, training_flops
 
 DECODED_ENTRIES_PER_CORE = 5.5e7
 """Entries a second that one core decodes of an exact store: 1.1 million tokens at k = 50, the slowest that was measured
@@ -48,9 +48,7 @@ def spent(plan: Plan) -> dict[str, float]:
         elif isinstance(item.subject, Run):
             run = item.subject
             forward = sizes(run)[2]
-            total["student" if item.kind == "student" else "teacher"] += (
-                3 * forward + live_flops(run)
-            ) * run.num_tokens
+            total["student" if item.kind == "student" else "teacher"] += training_flops(run)
             total["evaluation"] += forward * sum(evaluated_tokens(e, run) for e in plan.study.evaluations)
     return total
 

@@ -18,7 +18,7 @@ from pdstudy.normal import canonical
 from pdstudy.pricing import training_flops
 
 if TYPE_CHECKING:
-    from pdstudy.plan import Item
+    from pdstudy.items import Item
     from pdstudy.rundir import Workspace
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import os
 import shlex
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pdstudy import inspect_cli as inspect_command
+from pdstudy.arguments import called, positive
 from pdstudy.files import Claimed
+from pdstudy.items import Plan
+from pdstudy.launch import processor_cores
 from pdstudy.loading import checked_plan
 from pdstudy.normal import ConfigError
-from pdstudy.plan import Plan, parts
+from pdstudy.plan import parts
 from pdstudy.rundir import Workspace
+from pdstudy.search import cli as search_command
 from pdstudy.slurm import cli as cluster
 
 if TYPE_CHECKING:
@@ -85,7 +89,7 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
     sub = command("run", _run, "make all that a study lacks on this machine; safe to repeat, goes on where it was")
     sub.add_argument(
         "--slots",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="worker processes, one thread each (default: the processor's cores)",
     )
@@ -94,28 +98,19 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
         "--steps", type=int, help="try it: this many steps per run, in this process, in a workspace of its own"
     )
     sub.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
-    sub = command("search", _search, "look for the best runs of a space on this machine; goes on where it was")
-    sub.add_argument("--slots", type=_positive, metavar="N", help="worker processes (default: the processor's cores)")
+    search_command.add(command, _workspace)
     cluster.add_submit_and_cancel(command, _planned, _workspace)
     sub = command("status", _status, "the state of every artifact of a study; read-only")
     sub.add_argument("--watch", action="store_true", help="show it again and again; sends what a submit kept back")
     sub = command("logs", _logs, "the log of a cell's run (or of its teacher, corpus or logits)", json=False)
     sub.add_argument("cell", help="a pattern over cell names, or: teacher, corpus, logits")
-    sub.add_argument("-n", type=_positive, default=40, metavar="LINES", help="last lines to show (default 40)")
+    sub.add_argument("-n", type=positive, default=40, metavar="LINES", help="last lines to show (default 40)")
     sub.add_argument("-f", "--follow", action="store_true", help="go on showing lines as they come (one log)")
     sub = command("results", _results, "one row per cell, failed and diverged ones included")
     sub.add_argument("--csv", type=Path, help="write the full table here")
     sub = command("report", _report, "figures, tables and one HTML page from what is there; works on partial data")
     sub.add_argument("--out", type=Path, help="folder to write (default: reports/STUDY)")
-    sub = command("inspect", _inspect, "what a logit store holds: kept entries, bytes, entropy, coding", study=False)
-    sub.description = (
-        "What a logit store holds, read from the store alone: entries and mass that each p and k keep (the paper's "
-        "figures 2 and 3), bytes by part, entropy, the error of coding, tokens whose support it changes. Nothing is "
-        "changed."
-    )
-    sub.add_argument("store", help="a store's folder (workspace/stores/SPEC/COVERAGE), or a study: all it has so far")
-    sub.add_argument("--scale", help="the scale to pass to study(scale); default: the study's own")
-    sub.add_argument("--figures", type=Path, metavar="DIR", help="draw kept entries against p and k there")
+    inspect_command.add(command, _workspace)
     cluster.add_gc(command, _workspace)
     if analyse:
         from analysis import cli as analysis
@@ -128,13 +123,6 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
     sub = command("new", _new, "write a commented study file to start from", study=False, json=False)
     sub.add_argument("name", help="name of the study; the file is studies/NAME.py")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"found {text}; allowed: 1 or more")
-    return number
 
 
 def _workspace(args: argparse.Namespace) -> Workspace:
@@ -154,7 +142,7 @@ def _plan(args: argparse.Namespace) -> int:
     if args.json:
         print_json(plan_json(plan, workspace, why=args.explain))
     else:
-        print_plan(plan, workspace, why=args.explain, call=cluster.called(args))
+        print_plan(plan, workspace, why=args.explain, call=called(args))
     return 0
 
 
@@ -188,7 +176,7 @@ def _carry_out(args: argparse.Namespace) -> tuple[int, Outcome | None]:
     if not todo:
         print(f"{plan.study.name}: all {len(plan.items)} artifacts exist in {workspace.root}; nothing to do")
         return 0, None
-    slots = cores() if args.slots is None else args.slots
+    slots = processor_cores() if args.slots is None else args.slots
     price = f"{plan.seconds(todo) / 3600:.2g} {plan.study.machine.unit} ({plan.rate_source})"
     print(f"{plan.study.name}: {len(todo)} of {len(plan.items)} artifacts to make, {price}, {slots} slots")
     outcome = run_plan(plan, workspace, slots=slots, view=PlainView() if args.plain or args.json else view())
@@ -201,44 +189,19 @@ def _carry_out(args: argparse.Namespace) -> tuple[int, Outcome | None]:
         print(f"not started, since what they need is missing: {len(outcome.blocked)} artifacts", file=sys.stderr)
     if outcome.stopped:
         only = "" if args.only is None else f" --only {shlex.quote(args.only)}"
-        print(f"stopped; `pdstudy run {cluster.called(args)}{only}` goes on from here", file=sys.stderr)
+        print(f"stopped; `pdstudy run {called(args)}{only}` goes on from here", file=sys.stderr)
         return 130, outcome
     if outcome.failed or outcome.blocked:
         return 1, outcome
-    print(f"done: {len(outcome.done)} made. next: pdstudy report {cluster.called(args)}")
+    print(f"done: {len(outcome.done)} made. next: pdstudy report {called(args)}")
     return 0, outcome
-
-
-def _search(args: argparse.Namespace) -> int:
-    from pdstudy.loading import load_search
-    from pdstudy.search.local import run_search, summary
-    from pdstudy.show import print_json
-
-    search, workspace = load_search(args.study, args.scale), _workspace(args)
-    with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        outcome = run_search(search, workspace, slots=args.slots or cores())
-    found = summary(search, workspace)
-    if args.json:
-        print_json(found)
-    else:
-        for row in found[:5]:
-            print(f"trial {row['trial']}: {row['state']}, {row['values']}, {row['params']}")
-    if outcome.stopped:
-        print(f"stopped; `pdstudy search {cluster.called(args)}` goes on from here", file=sys.stderr)
-        return 130
-    return 1 if outcome.failed or outcome.blocked else 0
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _status(args: argparse.Namespace) -> int:
     from pdstudy.slurm.watch import show, watch
 
     if args.watch:
-        return watch(lambda: _planned(args)[0], _workspace(args), cluster.called(args))
+        return watch(lambda: _planned(args)[0], _workspace(args), called(args))
     plan, workspace = _planned(args)
     show(plan, workspace, as_json=args.json)
     return 0
@@ -317,40 +280,6 @@ def _report(args: argparse.Namespace) -> int:
     else:
         print(f"{text}\n{out / 'index.html'}")
     return 0
-
-
-def _inspect(args: argparse.Namespace) -> int:
-    from pdstudy.inspect import examine, figures, report
-    from pdstudy.show import print_json
-
-    folder = Path(args.store)
-    stores = [folder] if (folder / "manifest.json").exists() else _stores_of(args)
-    found = [examine(store) for store in stores]
-    if args.json:
-        print_json(found)
-    else:
-        print("\n\n".join(map(report, found)))
-    for one in found if args.figures is not None else ():
-        for stem, plot in figures(one).items():
-            for path in plot.save(args.figures / stem):
-                print(path, file=sys.stderr)
-    return 0
-
-
-def _stores_of(args: argparse.Namespace) -> list[Path]:
-    """The stores of a study that hold anything. Raises `ConfigError` where there are none."""
-    if Path(args.store).is_dir() and not any(Path(args.store).glob("*.py")):
-        raise ConfigError(f"no logit store at {args.store}: it has no manifest.json; give a store's folder, or a study")
-    workspace = _workspace(args)
-    plan = checked_plan(args.store, args.scale, workspace)
-    folders = [workspace.root / "stores" / item.key for item in plan.stores]
-    there = [folder for folder in folders if any(folder.glob("shard-*.json"))]
-    if not there:
-        raise ConfigError(
-            f"{plan.study.name} has no logit store in {workspace.root} yet, of {len(folders)} that it needs; "
-            f"`pdstudy run` captures them"
-        )
-    return there
 
 
 def _doctor(args: argparse.Namespace) -> int:

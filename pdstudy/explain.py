@@ -8,8 +8,8 @@ from typing import Any
 
 from pdstudy.config import Run
 from pdstudy.files import read_json
+from pdstudy.items import Item
 from pdstudy.normal import ConfigError, differences, hashed_form
-from pdstudy.plan import Item
 from pdstudy.rundir import Workspace, stored_form
 
 

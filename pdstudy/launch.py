@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pdstudy.files import Claim
-from pdstudy.plan import Item, Plan
+from pdstudy.items import Item, Plan
 from pdstudy.rundir import RunDir, Workspace
 from pdstudy.stages import make_task
 
@@ -114,6 +114,11 @@ class _Slot:
             with contextlib.suppress(BrokenPipeError):  # it is gone, and a task that it never read still in the pipe
                 self.process.stdin.close()
         self.process.wait()
+
+
+def processor_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_plan(plan: Plan, workspace: Workspace, *, slots: int, view: View) -> Outcome:

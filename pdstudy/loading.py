@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pdstudy.collection import Collection
+from pdstudy.items import Plan
 from pdstudy.normal import ConfigError, class_named
-from pdstudy.plan import Plan, make_plan
+from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
 from pdstudy.study import Study, nearest
 

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pdstudy.items import Item, Plan
 from pdstudy.launch import Outcome, View
-from pdstudy.plan import Item, Plan
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,8 +12,8 @@ from typing import Any
 
 from pdstudy.config import Run
 from pdstudy.files import read_json, write_json
+from pdstudy.items import Plan
 from pdstudy.normal import ConfigError, encode, fingerprint
-from pdstudy.plan import Plan
 from pdstudy.pricing import sizes
 from pdstudy.rundir import Workspace
 
@@ -46,9 +46,7 @@ def make_record(plan: Plan) -> dict[str, Any]:
             for cell in study.cells
         ],
         "teachers": [{"run": i.key, "name": f"teacher, {i.label}", "planned": {"flops": i.flops}} for i in teachers],
-        "stores": [
-            {"key": i.key, "planned": {"flops": i.flops, "bytes": i.bytes}} for i in plan.items if i.kind == "logits"
-        ],
+        "stores": _stores(plan),
         "corpora": [{"key": i.key, "name": i.label} for i in plan.items if i.kind == "corpus"],
         "evaluations": [
             {"eval": fingerprint(e), "split": e.data.split, "heldout": encode(e)} for e in study.evaluations
@@ -78,6 +76,16 @@ def read_record(workspace: Workspace, name: str) -> dict[str, Any]:
     if record is None:
         raise ConfigError(f"study {name!r} has not been run in {workspace.root}; `pdstudy run` starts it")
     return record
+
+
+def _stores(plan: Plan) -> list[dict[str, Any]]:
+    """One row per store that is captured, whose stretches may be several items."""
+    rows: dict[str, dict[str, Any]] = {}
+    for item in plan.stores:
+        row = rows.setdefault(item.key.partition("@")[0], {"flops": 0.0, "bytes": 0.0})
+        row["flops"] += item.flops
+        row["bytes"] += item.bytes
+    return [{"key": key, "planned": planned} for key, planned in rows.items()]
 
 
 def _axes(plan: Plan) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from typing import Any
 from pdstudy.accounting import account, budgets, charges, reading, spent
 from pdstudy.explain import explain
 from pdstudy.files import Claim
-from pdstudy.plan import Item, Plan
+from pdstudy.items import Item, Plan
 from pdstudy.pricing import si
 from pdstudy.progress import duration
 from pdstudy.rundir import RunDir, Workspace

@@ -21,8 +21,8 @@ from pdstudy.data import Corpus
 from pdstudy.downstream import Downstream
 from pdstudy.evaluations import Evaluation, probe_teacher
 from pdstudy.files import Claim
+from pdstudy.items import Item, Plan
 from pdstudy.normal import ConfigError, decode, encode, fingerprint
-from pdstudy.plan import Item, Plan
 from pdstudy.rundir import RunDir, Workspace, unguarded
 
 Progress = Callable[[str, float], None]

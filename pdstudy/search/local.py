@@ -6,9 +6,10 @@ import dataclasses
 from typing import Any
 
 from pdstudy.config import Run, normal_form
+from pdstudy.items import Item, Plan
 from pdstudy.launch import Outcome, drive, run_plan
 from pdstudy.normal import ConfigError, fingerprint
-from pdstudy.plan import Item, Plan, make_plan
+from pdstudy.plan import make_plan
 from pdstudy.progress import PlainView
 from pdstudy.rundir import Workspace
 from pdstudy.search.declare import Search

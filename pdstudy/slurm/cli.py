@@ -6,19 +6,13 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from pdstudy.plan import Plan
+from pdstudy.arguments import Command, Where, called
+from pdstudy.items import Plan
 from pdstudy.rundir import Workspace
 
 RETRY = ("exception", "oom", "time", "killed", "lost", "all")
 
-Command = Callable[..., argparse.ArgumentParser]
 Planned = Callable[[argparse.Namespace, str | None], tuple[Plan, Workspace]]
-Where = Callable[[argparse.Namespace], Workspace]
-
-
-def called(args: argparse.Namespace) -> str:
-    """How the study was named on the command line."""
-    return args.study if args.scale is None else f"{args.study} --scale {args.scale}"
 
 
 def add_submit_and_cancel(command: Command, planned: Planned, where: Where) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from pdstudy.execution import Execution
 from pdstudy.files import Claim
+from pdstudy.items import Plan
 from pdstudy.normal import ConfigError, decode
-from pdstudy.plan import Plan
 from pdstudy.record import write_record
 from pdstudy.rundir import Workspace
 from pdstudy.slurm import queue as slurm

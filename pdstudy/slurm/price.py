@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pdstudy.plan import Plan
+from pdstudy.items import Plan
 from pdstudy.slurm.units import Unit
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pdstudy.plan import Plan
+from pdstudy.items import Plan
 from pdstudy.show import hours, print_table, size
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.cleaning import Waste

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pdstudy.plan import Plan
+from pdstudy.items import Plan
 from pdstudy.rundir import Workspace
 from pdstudy.slurm import queue as slurm
 from pdstudy.slurm.attempt import read_attempts

@@ -12,8 +12,8 @@ from pdstudy.captures import StoreNeed, holds
 from pdstudy.config import Run
 from pdstudy.coverage import StoreSpec
 from pdstudy.execution import Execution, misfit, resolve
+from pdstudy.items import Item, Plan
 from pdstudy.normal import ConfigError, Problem
-from pdstudy.plan import Item, Plan
 from pdstudy.pricing import sizes
 from pdstudy.rundir import Workspace
 from pdstudy.stages import Task, make_task

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pdstudy.items import Plan
 from pdstudy.normal import ConfigError
-from pdstudy.plan import Plan
 from pdstudy.rundir import Workspace
 from pdstudy.show import print_json, print_status, states
 from pdstudy.slurm import seeing

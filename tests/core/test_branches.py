@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from pdstudy.captures import StoreNeed
 from pdstudy.config import WSD, Online, Run, Start
 from pdstudy.data import Slice
 from pdstudy.downstream import OFFLINE_SUITE, Downstream
+from pdstudy.items import Item, Plan
 from pdstudy.loading import load_study
 from pdstudy.objective import KD, LM
-from pdstudy.plan import Item, Plan, make_plan
+from pdstudy.plan import make_plan
+from pdstudy.record import make_record
 from pdstudy.rundir import Workspace
 from pdstudy.stages import make_task, perform
 from pdstudy.study import Study, axis
@@ -102,6 +105,24 @@ def test_a_teacher_that_is_done_without_a_window_trains_again(tiny: Study, tmp_p
     assert (workspace.run(teacher.subject).path / "result.json").read_bytes() == before
     assert not (workspace.run(teacher.subject).path / "again").exists()
     assert not make_plan(study, workspace).todo
+
+
+def test_what_lies_between_two_slices_is_not_captured(tiny: Study, tmp_path: Path) -> None:
+    kd = tiny.cells[-1].run.objective
+    early, late = ({"data": Slice(start=at * STEP, tokens=4 * STEP), "steps": 4} for at in (0, 12))
+    base = dataclasses.replace(tiny.base, objective=kd)
+    study = dataclasses.replace(tiny, base=base, grid=axis("slice", {"early": early, "late": late}))
+    workspace = Workspace(tmp_path / "workspace")
+    plan = make_plan(study, workspace)
+    assert [list(need.sequences) for need in (i.subject for i in plan.stores) if isinstance(need, StoreNeed)] == [
+        list(range(32)),
+        list(range(96, 128)),
+    ]
+    assert carry_out(plan, workspace) == ["done"] * 6
+    assert not make_plan(study, workspace).todo
+    (store,) = make_record(plan)["stores"]
+    assert store["planned"]["flops"] == sum(item.flops for item in plan.stores)
+    assert len(list((workspace.root / "stores" / store["key"]).glob("shard-*.json"))) == 2
 
 
 def test_a_run_is_made_before_those_that_start_from_it(tiny: Study, tmp_path: Path) -> None:

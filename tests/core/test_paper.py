@@ -11,9 +11,10 @@ import pytest
 from pdstudy.accounting import budgets, charges, reading, spent
 from pdstudy.cli import main
 from pdstudy.collection import Collection
+from pdstudy.items import Plan
 from pdstudy.loading import load_study
 from pdstudy.normal import ConfigError
-from pdstudy.plan import Plan, make_plan, parts
+from pdstudy.plan import make_plan, parts
 from pdstudy.pricing import sizes
 from pdstudy.rundir import Workspace
 from pdstudy.shapes import Shape

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pdstudy.execution import Execution
+from pdstudy.items import Plan
 from pdstudy.loading import load_study
-from pdstudy.plan import Plan, make_plan
+from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.attempt import FENCED, Attempt, read_attempts
