@@ -60,12 +60,13 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     `attempts`, `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, and every field of the configuration
     as `config.FIELD`.
     """
-    wanted = {e["eval"] for e in record["evaluations"]}
-    teachers = {t["run"]: _outcome(workspace, t["run"], wanted) for t in record["teachers"]}
+    wanted = heldout(record)
+    probes = {e["eval"] for e in record["evaluations"]} - wanted
+    teachers = {t["run"]: _outcome(workspace, t["run"], wanted, probes) for t in record["teachers"]}
     rows = []
     for cell in record["cells"]:
         row: dict[str, Any] = {"study": record["study"], "cell": cell["name"]}
-        outcome = _outcome(workspace, cell["run"], wanted)
+        outcome = _outcome(workspace, cell["run"], wanted, probes)
         row |= {axis_column(axis): label for axis, label in cell["labels"].items()}
         row |= {"seed": cell["seed"], "run": cell["run"]} | outcome
         row["flops_planned"] = cell["planned"]["flops"]
@@ -84,7 +85,7 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
 def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per held-out evaluation of every cell, in the order made: `cell`, axis labels, `seed`, `run`, `step`,
     `tokens`, `split`, `nats_per_token`, `bits_per_byte`, `final`."""
-    wanted = {e["eval"] for e in record["evaluations"]}
+    wanted = heldout(record)
     rows = []
     for cell in record["cells"]:
         for row in _rows(workspace / "runs" / cell["run"] / "evals.jsonl"):
@@ -139,12 +140,17 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             yield from (json.loads(line) for line in file if line.endswith("\n"))
 
 
+def heldout(record: Record) -> set[str]:
+    """The evaluations whose losses are reported. A probe's few tokens have other columns, and a loss of less weight."""
+    return {e["eval"] for e in record["evaluations"] if e["heldout"]["is"] == "Heldout"}
+
+
 def final_evaluations(result: Record, wanted: Collection[str]) -> list[dict[str, Any]]:
     """Of a finished run's evaluations those that a study asked for: another study may have added its own."""
     return [e for e in result.get("evals", []) if e["eval"] in wanted]
 
 
-def _outcome(workspace: Path, key: str, wanted: Collection[str]) -> dict[str, Any]:
+def _outcome(workspace: Path, key: str, wanted: Collection[str], probes: Collection[str]) -> dict[str, Any]:
     """What a run came to, the same columns whatever its state."""
     directory = workspace / "runs" / key
     result = read_json(directory / "result.json")
@@ -169,10 +175,10 @@ def _outcome(workspace: Path, key: str, wanted: Collection[str]) -> dict[str, An
     }
     made = final_evaluations(found, wanted)
     for split in ("validation", "test"):
-        last: dict[str, Any] = next((e for e in reversed(made) if e["split"] == split and "loss" in e), {})
+        last: dict[str, Any] = next((e for e in reversed(made) if e["split"] == split), {})
         for name in SCORES:
             row[f"{split}_{name}"] = last.get(name)
-    probe: dict[str, Any] = next((e for e in reversed(made) if "kl" in e or "kept_mass" in e), {})
+    probe: dict[str, Any] = next(reversed(final_evaluations(found, probes)), {})
     return row | {name: probe.get(name) for name in PROBED}
 
 

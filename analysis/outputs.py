@@ -147,7 +147,7 @@ class Outputs:
         metric = output.get("metric", "loss")
         comparison, left_out = self.comparison(output["split"], metric)
         unit = "share" if metric == "accuracy" else "nats/token"
-        label = f"difference of {output['split']} {metric} to the baseline ({unit})"
+        label = f"difference to the baseline,\n{output['split']} {metric} ({unit})"
         blocks: list[Block] = [effects(comparison, label=label), comparison.table()]
         notes = [f"Left out: {left_out}."] if left_out else []
         notes += [self.diverged] if self.diverged else []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.load import Record, final_evaluations, read_json, summary
+from analysis.load import Record, final_evaluations, heldout, read_json, summary
 from analysis.outputs import Outputs
 from analysis.page import Link, Page, Section, Text
 from analysis.plot import Plot
@@ -64,7 +64,7 @@ def _runs_line(report: Outputs) -> str:
 def _teacher_lines(report: Outputs) -> list[str]:
     """One line per teacher that was trained here: its size and losses, which bound what students can learn from it."""
     lines = []
-    wanted = {e["eval"] for e in report.record["evaluations"]}
+    wanted = heldout(report.record)
     for teacher in report.record["teachers"]:
         result = read_json(report.workspace / "runs" / teacher["run"] / "result.json") or {}
         losses = ", ".join(f"{e['split']} loss {e['loss']:.3f}" for e in final_evaluations(result, wanted))

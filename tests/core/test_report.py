@@ -72,7 +72,7 @@ def make_workspace(root: Path, losses: dict[tuple[str, ...], float], axes: dict[
         "outputs": [],
         "rate": 1e9,
         "rate_source": "assumed",
-        "evaluations": [{"eval": "e", "split": "test"}],
+        "evaluations": [{"eval": "e", "split": "test", "heldout": {"is": "Heldout"}}],
     }
 
 
@@ -226,3 +226,17 @@ def test_one_run_of_two_cells_is_counted_once(tmp_path: Path) -> None:
     record = make_workspace(tmp_path, {("LM", "0"): 3.0, ("KD0", "0"): 3.0}, {"loss": ["LM", "KD0"]})
     record["cells"][1]["run"] = record["cells"][0]["run"]
     assert "1 runs for 2 cells, 1 seeds: 1 done." in page_of(tmp_path, record, Compare())
+
+
+def test_a_probe_s_loss_is_not_the_reported_one(tmp_path: Path) -> None:
+    record = two_arms(tmp_path)
+    before = load_runs(tmp_path, record)
+    record["evaluations"].append({"eval": "p", "split": "test", "heldout": {"is": "Probe"}})
+    for cell in record["cells"]:
+        path = tmp_path / "runs" / cell["run"] / "result.json"
+        result = json.loads(path.read_text())
+        result["evals"].append({"eval": "p", "split": "test", "loss": 99.0, "kl": 0.5, "final": True})
+        path.write_text(json.dumps(result))
+    after = load_runs(tmp_path, record)
+    assert (after["test_loss"] == before["test_loss"]).all()
+    assert (after["kl"] == 0.5).all()
