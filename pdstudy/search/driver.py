@@ -2,6 +2,9 @@
 
 A driver holds a claim on each trial that it carries out. A trial whose driver is gone is taken up by the next: what it
 was asked is in the storage, what was made of it in the workspace. Several drivers may work on one search.
+
+Drivers of a cluster hold no claims: jobs outlive their driver, the next one may be started on another host, and the
+ledger sees to it that no job is sent twice. Each watches all trials that are in nobody's hands.
 """
 
 from __future__ import annotations
@@ -44,15 +47,19 @@ class Active:
 
     trial: optuna.Trial
     changes: Changes
-    claim: Claim
+    claim: contextlib.AbstractContextManager[object]
     rung: int = 0
+
+    @property
+    def number(self) -> int:
+        return self.trial.number
 
 
 class Trials:
     """The trials of one search, and what to do next about them."""
 
-    def __init__(self, search: Search, workspace: Workspace, look: Look) -> None:
-        self.search, self.look = search, look
+    def __init__(self, search: Search, workspace: Workspace, look: Look, *, claims: bool = True) -> None:
+        self.search, self.look, self.claims = search, look, claims
         self.folder = folder(search, workspace)
         self.study = open_study(search, workspace)
         self.active: list[Active] = []
@@ -72,32 +79,32 @@ class Trials:
 
     def close(self) -> None:
         """Give back what is not finished, for another driver to take up."""
-        for active in self.active:
-            active.claim.__exit__()
-        self.active = []
+        for active in list(self.active):
+            self._leave(active)
 
     # --- taking
 
     def _take(self) -> Active | None:
         with self._alone():
-            running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            for frozen in running:
-                claim = self._claimed(frozen.number)
-                if claim is not None:
+            mine = {active.number for active in self.active}
+            for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if frozen.number not in mine and (claim := self._claimed(frozen.number)) is not None:
                     return self._begun(optuna.Trial(self.study, frozen._trial_id), claim)
             if len(self.study.get_trials(deepcopy=False)) >= self.search.trials:
                 return None
             trial = self.study.ask()
-            claim = self._claimed(trial.number)
-            assert claim is not None, "a trial that was just made can be in nobody's hands"
-        return self._begun(trial, claim)
+            fresh = self._claimed(trial.number)
+            assert fresh is not None, "a trial that was just made can be in nobody's hands"
+            return self._begun(trial, fresh)
 
-    def _begun(self, trial: optuna.Trial, claim: Claim) -> Active:
-        changes = suggest(trial, self.search.space)
-        return Active(trial, changes, claim)
+    def _begun(self, trial: optuna.Trial, claim: contextlib.AbstractContextManager[object]) -> Active:
+        return Active(trial, suggest(trial, self.search.space), claim)
 
-    def _claimed(self, number: int) -> Claim | None:
+    def _claimed(self, number: int) -> contextlib.AbstractContextManager[object] | None:
+        """The claim on a trial (nothing, where this driver takes none); None where the trial is in another's hands."""
         claim = Claim(self.folder / "claims" / f"{number}", f"trial {number} of {self.search.name}")
+        if not self.claims:
+            return None if Claim.holder(claim.path) else contextlib.nullcontext()
         try:
             return claim.__enter__()
         except Claimed:
@@ -105,7 +112,7 @@ class Trials:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """One driver at a time counts, asks and claims."""
+        """One driver at a time counts, asks, claims and decides."""
         with (self.folder / "ask.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -114,7 +121,7 @@ class Trials:
 
     def _settle(self, active: Active) -> None:
         """Go through the rungs as far as they are finished; tell the trial where it ends."""
-        while True:
+        while self._goes_on(active):
             try:
                 runs = self.runs(active)
             except ConfigError as error:  # a corner of the space in which no run is possible
@@ -135,27 +142,52 @@ class Trials:
             if active.rung == len(self.search.lengths) - 1:
                 self._end(active, TrialState.COMPLETE, "", values, [fingerprint(normal_form(r)) for r in runs])
                 return
-            if not self._passes(active, values[0]):
-                self._end(active, TrialState.PRUNED, f"rung of {self.search.lengths[active.rung]:,} tokens")
-                return
-            active.rung += 1
+            self._judge(active, values[0])
+
+    def _goes_on(self, active: Active) -> bool:
+        """Take over what another driver has decided meanwhile, or one that is gone had; False where it is the end."""
+        stored = self.study.get_trials(deepcopy=False)[active.number]
+        if stored.state.is_finished():
+            self._leave(active)
+            return False
+        active.rung = max(active.rung, stored.user_attrs.get("rung", 0))
+        return True
 
     def _values(self, runs: list[Run], rows: list[Mapping[str, Any]]) -> list[float]:
         pairs = list(zip(runs, rows, strict=True))
         return [sum(o.value(run, row) for run, row in pairs) / len(pairs) for o in self.search.objectives]
 
-    def _passes(self, active: Active, value: float) -> bool:
-        pruner, tokens = self.search.pruner, self.search.lengths[active.rung]
+    def _judge(self, active: Active, value: float) -> None:
+        """Prune a trial, or send it to the next rung. That is written down: who was promoted once stays it."""
+        pruner, tokens, before = self.search.pruner, self.search.lengths[active.rung], active.rung
         assert pruner is not None
-        active.trial.report(value, tokens)
-        others = [
-            t.intermediate_values[tokens]
-            for t in self.study.get_trials(deepcopy=False)
-            if t.number != active.trial.number and tokens in t.intermediate_values
-        ]
-        return pruner.goes_on(value, others)
+        with self._alone():
+            if not self._goes_on(active) or active.rung > before:
+                return
+            active.trial.report(value, tokens)
+            others = [
+                t.intermediate_values[tokens]
+                for t in self.study.get_trials(deepcopy=False)
+                if t.number != active.number and tokens in t.intermediate_values
+            ]
+            if pruner.goes_on(value, others):
+                active.trial.set_user_attr("rung", active.rung + 1)
+            else:
+                self._tell(active, TrialState.PRUNED, f"rung of {tokens:,} tokens")
 
     def _end(
+        self,
+        active: Active,
+        state: TrialState,
+        reason: str,
+        values: list[float] | None = None,
+        keys: list[str] | None = None,
+    ) -> None:
+        with self._alone():
+            if self._goes_on(active):
+                self._tell(active, state, reason, values, keys)
+
+    def _tell(
         self,
         active: Active,
         state: TrialState,
@@ -167,7 +199,10 @@ class Trials:
             active.trial.set_user_attr("reason", reason)
         if keys:
             active.trial.set_user_attr("runs", keys)
-        self.study.tell(active.trial.number, values, state=state, skip_if_finished=True)
-        active.claim.__exit__()
+        self.study.tell(active.number, values, state=state)
+        self._leave(active)
+
+    def _leave(self, active: Active) -> None:
+        active.claim.__exit__(None, None, None)
         if active in self.active:
             self.active.remove(active)

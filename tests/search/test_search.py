@@ -23,7 +23,7 @@ from pdstudy.config import Run
 from pdstudy.losses import terms
 from pdstudy.rundir import Workspace
 from pdstudy.search.declare import TPE, Compute, Halving, Loss, Random, Search
-from pdstudy.search.driver import Answer, Trials
+from pdstudy.search.driver import Answer, Look, Trials
 from pdstudy.search.space import Choice, Level, Log, Simplex, weights_of
 from tests.core.test_normal import make_run, make_teacher
 
@@ -220,6 +220,41 @@ def test_a_trial_in_anothers_hands_is_left_alone_and_given_back(tmp_path: Path) 
     first.close()
     second.step(1)
     assert second.study.get_trials()[0].state == TrialState.COMPLETE
+
+
+def test_a_trial_that_was_promoted_stays_it_for_the_next_driver(tmp_path: Path) -> None:
+    search = make_search(trials=4, sampler=Random(), pruner=Halving((1280,), keep=0.5))
+
+    def reaching(loss: float) -> Look:
+        return lambda run: Answer({"loss": loss}) if run.num_tokens == 1280 else None
+
+    first = Trials(search, Workspace(tmp_path), reaching(9.0))
+    assert [(a.number, a.rung) for a in first.step(1)] == [(0, 1)]  # the best of one
+    second = Trials(search, Workspace(tmp_path), reaching(0.0))
+    assert [a.number for a in second.step(3)] == [1, 2, 3]
+    first.close()
+    third = Trials(search, Workspace(tmp_path), reaching(9.0))
+    assert [(a.number, a.rung) for a in third.step(1)] == [(0, 1)]
+
+
+def test_drivers_without_claims_watch_the_same_trials_and_tell_each_once(tmp_path: Path) -> None:
+    done: set[int] = set()
+
+    def look(run: Run) -> Answer | None:
+        return answered(run) if run.num_tokens in done else None
+
+    search = make_search(trials=6, sampler=Random(), pruner=Halving((1280,), keep=0.5))
+    local = Trials(search, Workspace(tmp_path), look)
+    assert [a.number for a in local.step(1)] == [0]
+    one, two = (Trials(search, Workspace(tmp_path), look, claims=False) for _ in range(2))
+    assert [a.number for a in one.step(3)] == [a.number for a in two.step(3)] == [1, 2, 3]
+    done.add(1280)
+    assert {a.number: a.rung for a in one.step(3)}.items() >= {a.number: a.rung for a in two.active if a.rung}.items()
+    assert [(a.number, a.rung) for a in two.step(3)] == [(a.number, a.rung) for a in one.active]
+    done.add(6400)
+    assert one.step(3) == two.step(3) == []
+    assert [t.state.is_finished() for t in one.study.get_trials()] == [False, *[True] * 5]
+    assert local.step(1) == []
 
 
 def test_two_objectives_make_a_front(tmp_path: Path) -> None:
