@@ -137,7 +137,8 @@ def compare(
     Each arm's differences to its baseline at equal seeds have mean d and variance s^2. The variances of all arms of a
     stratum are pooled (three seeds alone give an interval with 2 degrees of freedom); the interval is
     d +- t(level, dof) s_pooled / sqrt(seeds). Arms that are the same computation have no spread and aren't pooled.
-    An arm with one seed borrows the pooled spread of the others; without any, it has no interval.
+    An arm with one seed borrows the pooled spread of the others; without any, it has no interval. Strata and arms come
+    in the order in which the table first has them.
 
     Args:
         table: one row per run: the columns `arm`, `seed`, `metric` and those of `within` (student size, say).
@@ -164,10 +165,10 @@ def compare(
     unpaired: list[str] = []
     warnings: list[str] = []
     strata: Iterable[tuple[tuple[object, ...], pd.DataFrame]] = (
-        ((k, g) for k, g in values.groupby(list(within), sort=True)) if within else [((), values)]
+        ((k, g) for k, g in values.groupby(list(within), sort=False)) if within else [((), values)]
     )
     for stratum, rows in strata:
-        wide = rows.pivot(index=seed, columns=arm, values=metric)
+        wide = rows.pivot(index=seed, columns=arm, values=metric)[list(dict.fromkeys(rows[arm]))]
         pairs = _pairs(wide, baseline, stratum)
         effects += _effects(pairs, stratum, lower_is_better, relative, margin, level)
         unpaired += [f"{a} seed {s}" for a, b in pairs for s in wide.index[wide[a].notna() & wide[b].isna()]]

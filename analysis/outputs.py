@@ -221,11 +221,6 @@ class Outputs:
         if not kept:
             raise AnalysisError("no arm shares a finished seed with its baseline yet")
         table = pd.concat(kept)
-        # Strata keep the order of the study, not of the alphabet.
-        order = {c: pd.CategoricalDtype(list(dict.fromkeys(self.runs[c])), ordered=True) for c in within}
-        table = table.astype(order)
-        for c in within:
-            table[c] = table[c].cat.remove_unused_categories()
         comparison = compare(table[[*within, "arm", "seed", metric]], metric=metric, baseline=reference, within=within,
                              lower_is_better=of != "accuracy")  # fmt: skip
         return comparison, ", ".join(missing)

@@ -94,7 +94,7 @@ def test_false_positives_are_as_rare_as_promised() -> None:
 @pytest.mark.parametrize(
     ("table", "kwargs", "message"),
     [
-        (runs(lm=[5.0], kd=[4.0]), {"baseline": "base"}, "no runs of arm 'base'; there are kd, lm"),
+        (runs(lm=[5.0], kd=[4.0]), {"baseline": "base"}, "no runs of arm 'base'; there are lm, kd"),
         (runs(lm=[5.0], kd=[4.0]), {"baseline": "lm", "metric": "los"}, "no column 'los'.*Did you mean 'loss'"),
         (runs(lm=[5.0], kd=[float("nan")]), {"baseline": "lm"}, "NaN or infinite in row 1"),
         (pd.concat([runs(lm=[5.0]), runs(lm=[5.1])]), {"baseline": "lm"}, "more than one run"),
@@ -118,3 +118,16 @@ def test_bootstrap_over_seeds_is_refused_below_eight() -> None:
         bootstrap_seeds([0.1] * 7)
     low, high = bootstrap_seeds([0.1, 0.2, 0.15, 0.12, 0.18, 0.11, 0.19, 0.15])
     assert 0.1 < low < 0.15 < high < 0.2
+
+
+def test_strata_and_arms_keep_the_order_of_the_table() -> None:
+    """Not the alphabet's, in which k = 100 stood before k = 50."""
+    rows = [
+        {"student": student, "arm": arm, "seed": seed, "loss": 4.0 + seed + 0.1 * i * (seed + 1)}
+        for student in ("w96", "w128")
+        for i, arm in enumerate(("LM", "10", "50", "100"))
+        for seed in (0, 1)
+    ]
+    found = compare(pd.DataFrame(rows), metric="loss", baseline="LM", within=("student",)).to_frame()
+    assert list(found["arm"]) == ["10", "50", "100"] * 2
+    assert list(found["student"]) == ["w96"] * 3 + ["w128"] * 3
