@@ -50,6 +50,12 @@ def axis_column(axis: str) -> str:
     return f"axis_{axis}" if axis in RESERVED else axis
 
 
+def axis_title(column: str) -> str:
+    """What a reader is shown above an axis: its name, but for one that would repeat a heading of `summary`."""
+    name = column.removeprefix("axis_")
+    return column if name in ("N", "runs", "validation loss", "test loss", "tokens/s") else name
+
+
 def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per cell of a study.
 
@@ -113,7 +119,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for labels, part in frame.groupby(axes, sort=False) if axes else [((), frame)]:
         done = part[part["state"] == "done"]
-        row: dict[str, Any] = dict(zip(axes, labels, strict=True))
+        row: dict[str, Any] = dict(zip(map(axis_title, axes), labels, strict=True))
         row |= {"N": f"{int(part['non_embedding'].iloc[0]):,}", "runs": f"{len(done)}/{len(part)}"}
         for split in ("validation", "test"):
             losses = done[f"{split}_loss"].dropna()

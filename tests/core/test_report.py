@@ -95,7 +95,9 @@ def test_axes_named_like_metrics_do_not_collide(tmp_path: Path) -> None:
     assert list(runs["tokens"]) == [200, 200]
     assert list(evaluations["axis_tokens"]) == ["short", "short", "long", "long"]
     assert list(evaluations["tokens"]) == [100, 200, 100, 200]
-    assert "±" not in summary(runs)["test loss"].iloc[0]
+    shown = summary(runs)
+    assert shown.columns[0] == "tokens", "readers are shown the axis's own name"
+    assert "±" not in shown["test loss"].iloc[0]
 
 
 def test_every_output_draws(tmp_path: Path) -> None:
