@@ -57,6 +57,7 @@ from pdstudy.mixing import (
     OnData,
     PeriodicMix,
     Routed,
+    Steady,
     Until,
     WSDMix,
 )
@@ -144,6 +145,7 @@ __all__ = [
     "Source",
     "StandardLibrary",
     "Start",
+    "Steady",
     "Study",
     "Sweep",
     "Tail",

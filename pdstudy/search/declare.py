@@ -92,7 +92,8 @@ class Search:
 
     `trials` bounds how many are asked for. A trial is trained with every seed and scored by the mean. `validation` is
     what trials are scored on; nothing of a search sees a test split. A diverged trial, or one whose score is no number,
-    is told as pruned without a value, which TPE ranks behind every other; one that fails is told as failed.
+    is told as pruned without a value, which TPE ranks behind every other; one that fails is told as failed. Finished
+    runs of the workspace that lie in the space are trials, too, marked as reused and not counted.
 
     What is asked (`identity`) names the search in its storage: change the base, the space, the objectives, the seeds or
     the rungs, and it is another search; more `trials` or another sampler go on with the one that is there.

@@ -10,6 +10,7 @@ ledger sees to it that no job is sent twice. Each watches all trials that are in
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +20,12 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from pdstudy.config import Run, normal_form
+from pdstudy.config import Run
 from pdstudy.files import Claim, Claimed
-from pdstudy.normal import ConfigError, fingerprint
+from pdstudy.normal import ConfigError
 from pdstudy.rundir import Workspace
 from pdstudy.search.declare import Search
+from pdstudy.search.reuse import finished_runs, keys_of, trial_of
 from pdstudy.search.space import Changes, suggest
 from pdstudy.search.storage import folder, open_study
 
@@ -63,6 +65,7 @@ class Trials:
         self.folder = folder(search, workspace)
         self.study = open_study(search, workspace)
         self.active: list[Active] = []
+        self._reuse(workspace)
 
     def step(self, width: int) -> list[Active]:
         """Tell what is finished, take up and ask for trials until `width` are under way; those that are."""
@@ -90,7 +93,8 @@ class Trials:
             for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if frozen.number not in mine and (claim := self._claimed(frozen.number)) is not None:
                     return self._begun(optuna.Trial(self.study, frozen._trial_id), claim)
-            if len(self.study.get_trials(deepcopy=False)) >= self.search.trials:
+            asked = [t for t in self.study.get_trials(deepcopy=False) if not t.user_attrs.get("reused")]
+            if len(asked) >= self.search.trials:
                 return None
             trial = self.study.ask()
             fresh = self._claimed(trial.number)
@@ -98,7 +102,31 @@ class Trials:
             return self._begun(trial, fresh)
 
     def _begun(self, trial: optuna.Trial, claim: contextlib.AbstractContextManager[object]) -> Active:
-        return Active(trial, suggest(trial, self.search.space), claim)
+        changes = suggest(trial, self.search.space)
+        if "runs" not in trial.user_attrs:
+            with contextlib.suppress(ConfigError):  # said where the trial is settled
+                run = self.search.run(changes, self.search.seeds[0], len(self.search.lengths) - 1)
+                trial.set_user_attr("runs", keys_of(self.search, run))
+        return Active(trial, changes, claim)
+
+    def _reuse(self, workspace: Workspace) -> None:
+        """Add the finished runs of the workspace that lie in the space as trials, each once."""
+        ended = (TrialState.PRUNED, TrialState.FAIL)  # of whose whole length nothing is known
+        with self._alone():
+            trials = [t for t in self.study.get_trials(deepcopy=False) if t.state not in ended]
+            known = {key for t in trials for key in t.user_attrs.get("runs", ())}
+            for run in finished_runs(self.search, workspace):
+                keys = keys_of(self.search, run)
+                trial = None if keys[0] in known else trial_of(self.search, run)
+                if trial is None:
+                    continue
+                runs = [dataclasses.replace(run, seed=seed) for seed in self.search.seeds]
+                rows = [a.row for a in map(self.look, runs) if a is not None and a.row is not None]
+                values = self._values(runs, rows) if len(rows) == len(runs) else [math.nan]
+                if all(map(math.isfinite, values)):
+                    made = optuna.create_trial(params=trial.params, distributions=trial.distributions, values=values,
+                                               user_attrs={"runs": keys, "reused": True})  # fmt: skip
+                    self.study.add_trial(made)
 
     def _claimed(self, number: int) -> contextlib.AbstractContextManager[object] | None:
         """The claim on a trial (nothing, where this driver takes none); None where the trial is in another's hands."""
@@ -140,7 +168,7 @@ class Trials:
                 self._end(active, TrialState.PRUNED, wrong or "no number")
                 return
             if active.rung == len(self.search.lengths) - 1:
-                self._end(active, TrialState.COMPLETE, "", values, [fingerprint(normal_form(r)) for r in runs])
+                self._end(active, TrialState.COMPLETE, "", values)
                 return
             self._judge(active, values[0])
 
@@ -175,30 +203,14 @@ class Trials:
             else:
                 self._tell(active, TrialState.PRUNED, f"rung of {tokens:,} tokens")
 
-    def _end(
-        self,
-        active: Active,
-        state: TrialState,
-        reason: str,
-        values: list[float] | None = None,
-        keys: list[str] | None = None,
-    ) -> None:
+    def _end(self, active: Active, state: TrialState, reason: str, values: list[float] | None = None) -> None:
         with self._alone():
             if self._goes_on(active):
-                self._tell(active, state, reason, values, keys)
+                self._tell(active, state, reason, values)
 
-    def _tell(
-        self,
-        active: Active,
-        state: TrialState,
-        reason: str,
-        values: list[float] | None = None,
-        keys: list[str] | None = None,
-    ) -> None:
+    def _tell(self, active: Active, state: TrialState, reason: str, values: list[float] | None = None) -> None:
         if reason:
             active.trial.set_user_attr("reason", reason)
-        if keys:
-            active.trial.set_user_attr("runs", keys)
         self.study.tell(active.number, values, state=state)
         self._leave(active)
 

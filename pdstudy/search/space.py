@@ -12,15 +12,19 @@ A `Level` brings a space of its own, which is searched where that level is chose
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pdstudy.losses import Weighted
-from pdstudy.objective import LM
+from pdstudy.losses import Weighted, terms
+from pdstudy.objective import KD, LM
 
 Changes = list[tuple[str, Any]]
 """Fields and their values, in the order in which they are set."""
+
+Params = dict[str, Any]
+"""What a trial was asked, by the names that the storage knows."""
 
 
 class Suggests(Protocol):
@@ -41,6 +45,9 @@ class Uniform:
     def suggest(self, trial: Suggests, name: str, path: str) -> Changes:
         return [(path, trial.suggest_float(name, self.low, self.high))]
 
+    def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
+        return _number(run, name, path, self.low, self.high)
+
 
 @dataclass(frozen=True)
 class Log:
@@ -51,6 +58,9 @@ class Log:
 
     def suggest(self, trial: Suggests, name: str, path: str) -> Changes:
         return [(path, trial.suggest_float(name, self.low, self.high, log=True))]
+
+    def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
+        return _number(run, name, path, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,10 @@ class Integer:
 
     def suggest(self, trial: Suggests, name: str, path: str) -> Changes:
         return [(path, trial.suggest_int(name, self.low, self.high, step=self.step))]
+
+    def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
+        value = _field(run, path)
+        return _number(run, name, path, self.low, self.high) if isinstance(value, int) else iter(())
 
 
 @dataclass(frozen=True)
@@ -86,16 +100,22 @@ class Choice:
             return [(path, level)]
         return [(path, level.value), *suggest(trial, level.space, f"{name}={label}/")]
 
+    def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
+        for label, level in self.levels.items():
+            space = level.space if isinstance(level, Level) else {}
+            yield from ({name: label, **inner} for inner in readings(run, space, f"{name}={label}/"))
+
 
 @dataclass(frozen=True)
 class Simplex:
     """Weights of losses that sum to 1, for a field that holds a `KD`: it sets `alpha` and `loss` there.
 
     `LM()` among the terms is the data's own share, 1 - alpha; without it alpha stays as it is and the weights are
-    those inside the distillation loss. The weights are broken off a stick: of what is left, term i of K takes the
-    share 1 - (1 - u)^(1 / (K - i)), u uniform in [0, 1], and the last term the rest. That is Beta(1, K - i), so
-    uniform u give weights uniform on the simplex (Dirichlet(1, ..., 1)); the map is one to one, which models of the
-    objective need.
+    those inside the distillation loss. A term of weight 0 is left out, so that a corner is the run of that one loss.
+
+    The weights are broken off a stick: of what is left, term i of K takes the share 1 - (1 - u)^(1 / (K - i)), u
+    uniform in [0, 1], and the last term the rest. That is Beta(1, K - i), so uniform u give weights uniform on the
+    simplex (Dirichlet(1, ..., 1)); the map is one to one, which models of the objective need.
     """
 
     terms: Mapping[str, Any]
@@ -106,11 +126,21 @@ class Simplex:
 
     def _changes(self, weights: list[float], path: str) -> Changes:
         losses = [(w, loss) for w, loss in zip(weights, self.terms.values(), strict=True) if not isinstance(loss, LM)]
-        alpha = sum(w for w, _ in losses)
+        alpha = min(1.0, sum(w for w, _ in losses))
         changes: Changes = [(f"{path}.alpha", alpha)] if len(losses) < len(self.terms) else []
         # Where nothing is left for the teacher the run is the LM run, and the loss is not used.
-        shares = [w / alpha if alpha > 0 else 1 / len(losses) for w, _ in losses]
-        return [*changes, (f"{path}.loss", Weighted(terms=tuple(zip(shares, (d for _, d in losses), strict=True))))]
+        kept = [(w / alpha, loss) for w, loss in losses if w > 0] or [(1 / len(losses), loss) for _, loss in losses]
+        return [*changes, (f"{path}.loss", kept[0][1] if len(kept) == 1 else Weighted(terms=tuple(kept)))]
+
+    def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
+        kd = _field(run, path)
+        if not isinstance(kd, KD):
+            return
+        inside = {loss: weight for weight, loss in terms(kd.loss)}
+        mixed = any(isinstance(term, LM) for term in self.terms.values())
+        share = kd.alpha if mixed else 1.0
+        weights = [1 - share if isinstance(t, LM) else share * inside.get(t, 0.0) for t in self.terms.values()]
+        yield {f"{name}/{term}": u for term, u in zip(self.terms, sticks_of(weights), strict=False)}
 
     def weights(self, params: Mapping[str, Any], name: str) -> dict[str, float]:
         """The weights that a trial's parameters stand for, by term."""
@@ -129,6 +159,39 @@ def weights_of(sticks: list[float]) -> list[float]:
         weights.append(taken)
         left -= taken
     return [*weights, max(0.0, left)]
+
+
+def sticks_of(weights: list[float]) -> list[float]:
+    """What `weights_of` makes these weights of; one half where nothing was left to break."""
+    sticks, left, last = [], 1.0, len(weights) - 1
+    for i, weight in enumerate(weights[:-1]):
+        share = min(1.0, weight / left) if left > 0 else None
+        sticks.append(0.5 if share is None else 1 - (1 - share) ** (last - i))
+        left -= weight
+    return sticks
+
+
+def readings(run: Any, space: Mapping[str, Dimension], prefix: str = "") -> Iterator[Params]:
+    """Parameters that may stand for a run in a space: all labels of choices, with the numbers that the run has.
+
+    Whether a trial of such parameters *is* the run is for the caller to see: labels are not compared here.
+    """
+    each = [list(dimension.read(run, f"{prefix}{path}", path)) for path, dimension in space.items()]
+    for parts in itertools.product(*each):
+        yield {name: value for part in parts for name, value in part.items()}
+
+
+def _field(run: Any, path: str) -> Any:
+    """What a run has at a dotted path; None where there is no such field."""
+    for name in path.split("."):
+        run = getattr(run, name, None)
+    return run
+
+
+def _number(run: Any, name: str, path: str, low: float, high: float) -> Iterator[Params]:
+    value = _field(run, path)
+    if isinstance(value, int | float) and low <= value <= high:
+        yield {name: value}
 
 
 def suggest(trial: Suggests, space: Mapping[str, Dimension], prefix: str = "") -> Changes:

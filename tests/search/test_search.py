@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from pdstudy import KD, KLD, LM, Heldout, JensenShannon, RenormaliseBoth, ReverseKL, Slice, Tail, Temperature
-from pdstudy.config import Run
+from pdstudy.config import Run, normal_form
 from pdstudy.losses import terms
 from pdstudy.rundir import Workspace
 from pdstudy.search.declare import TPE, Compute, Halving, Loss, Random, Search
 from pdstudy.search.driver import Answer, Look, Trials
-from pdstudy.search.space import Choice, Level, Log, Simplex, weights_of
+from pdstudy.search.space import Choice, Level, Log, Simplex, suggest, weights_of
 from tests.core.test_normal import make_run, make_teacher
 
 BEST = {"LM": 0.1, "KLD": 0.55, "ReverseKL": 0.25, "JensenShannon": 0.1}
@@ -94,6 +94,20 @@ def test_a_trials_mixture_sums_to_one(tmp_path: Path) -> None:
     Trials(make_search(trials=30, sampler=Random()), Workspace(tmp_path), look).step(1)
     assert len(seen) == 30
     assert max(abs(s - 1) for s in seen) <= 1e-12
+
+
+def test_a_corner_of_the_simplex_is_the_run_of_that_loss() -> None:
+    base = make_search().base
+    corners = {
+        (1.0, 0.5, 0.5): LM(),
+        (0.0, 1.0, 0.5): KD(teacher=make_teacher(), rest=Tail(), alpha=1.0, loss=KLD()),
+        (0.0, 0.0, 0.0): KD(teacher=make_teacher(), rest=Tail(), alpha=1.0, loss=JensenShannon()),
+    }
+    for sticks, objective in corners.items():
+        values = dict(zip(("objective/LM", "objective/KLD", "objective/ReverseKL"), sticks, strict=True))
+        changes = suggest(optuna.trial.FixedTrial(values | {"optimiser.lr": base.optimiser.lr}), make_search().space)
+        wanted = normal_form(dataclasses.replace(base, objective=objective))
+        assert normal_form(make_search().run(changes, base.seed, 0)) == wanted
 
 
 @pytest.mark.slow

@@ -1,0 +1,187 @@
+"""Finished runs as trials of a search: which lie in its space, and that each is added once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import FixedTrial, TrialState
+
+from pdstudy import KD, KLD, LM, Cosine, RenormaliseBoth, ReverseKL, Tail, Temperature, TopPK, Weighted
+from pdstudy.config import Run, normal_form
+from pdstudy.files import write_json
+from pdstudy.normal import fingerprint
+from pdstudy.rundir import Workspace
+from pdstudy.search.declare import Halving, Search
+from pdstudy.search.driver import Answer, Trials
+from pdstudy.search.reuse import trial_of
+from pdstudy.search.space import Choice, Level, Log, Uniform, sticks_of, suggest, weights_of
+from tests.core.test_normal import make_run, make_teacher
+from tests.search.test_search import SIMPLEX, make_search
+
+PAPER = KD(teacher=make_teacher(), truncation=TopPK(k=50))
+
+
+def wide(**changes: Any) -> Search:
+    """The paper's family beside a mixture, as `studies/search_mixture.py` has them."""
+    families = {
+        "mixture": Level(dataclasses.replace(PAPER, rest=RenormaliseBoth()), {"objective": SIMPLEX}),
+        "paper": Level(PAPER, {"objective.alpha": Uniform(0.0, 1.0)}),
+    }
+    space = {
+        "objective": Choice(families),
+        "objective.temperature.tau": Log(0.5, 2.0),
+        "objective.truncation": Choice({"10": TopPK(k=10), "50": TopPK(k=50)}),
+        "optimiser.lr": Log(1e-3, 1e-2),
+    }
+    return make_search(**({"space": space, "trials": 12, "base": make_run(objective=PAPER)} | changes))
+
+
+def finish(workspace: Workspace, run: Run, state: str = "done") -> str:
+    """A run directory as a study leaves it, as far as a search reads it."""
+    directory = workspace.run(run)
+    directory.create(run)
+    write_json(directory.path / "result.json", {"state": state})
+    return directory.key
+
+
+def score(run: Run) -> float:
+    return int(fingerprint(normal_form(dataclasses.replace(run, seed=0))), 16) / 16**16
+
+
+def look(run: Run) -> Answer:
+    return Answer({"loss": score(run)})
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_weights_are_read_back_from_sticks(sticks: list[float]) -> None:
+    weights = weights_of(sticks)
+    assert weights_of(sticks_of(weights)) == pytest.approx(weights, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"objective.alpha": 0.9}, {"objective": "paper", "objective=paper/objective.alpha": 0.9}),
+        ({"objective.alpha": 0.0}, {"objective": "mixture", "objective=mixture/objective/LM": 1.0}),
+        (
+            {"objective.alpha": 0.5, "objective.loss": KLD(), "objective.rest": RenormaliseBoth()},
+            {"objective": "mixture", "objective=mixture/objective/LM": 0.875},
+        ),
+        ({"objective.truncation": TopPK(k=10)}, {"objective": "paper", "objective.truncation": "10"}),
+        ({"objective.temperature": Temperature(tau=0.7)}, {"objective.temperature.tau": 0.7}),
+    ],
+)  # fmt: skip
+def test_a_run_in_the_space_is_read_as_the_trial_that_would_make_it(
+    changes: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    search = wide()
+    run = search.run(list(changes.items()), 0, 0)
+    trial = trial_of(search, run)
+    assert trial is not None
+    for name, value in wanted.items():
+        assert trial.params[name] == (value if isinstance(value, str) else pytest.approx(value, abs=1e-12))
+
+
+def test_runs_outside_the_space_are_left_alone() -> None:
+    search = wide()
+    outside: list[dict[str, Any]] = [
+        {"objective.temperature": Temperature(tau=5.0)},
+        {"objective.temperature": Temperature(tau=0.7, both=True)},
+        {"objective.truncation": TopPK(k=20)},
+        {"objective.rest": Tail()},
+        {"objective.loss": KLD()},
+        {"objective.rest": RenormaliseBoth(), "objective.loss": Weighted(terms=((0.6, KLD()), (0.6, ReverseKL())))},
+        {"optimiser.lr": 2e-2},
+        {"optimiser.clip": 0.5},
+        {"schedule": Cosine(warmup_tokens=128)},
+        {"steps": None, "tokens": 1280},
+        {"objective": LM(), "steps": None, "tokens": 1280},
+    ]
+    for changes in outside:
+        assert trial_of(search, search.run(list(changes.items()), 0, 0)) is None, changes
+
+
+def test_finished_runs_are_trials_once(tmp_path: Path) -> None:
+    workspace, search = Workspace(tmp_path), wide()
+    inside = [search.run([("objective.alpha", alpha)], 0, 0) for alpha in (0.0, 0.3, 1.0)]
+    keys = [finish(workspace, run) for run in inside]
+    finish(workspace, search.run([("objective.alpha", 0.4)], 0, 0), state="diverged")
+    finish(workspace, search.run([("objective.alpha", 0.5)], 1, 0))
+    finish(workspace, search.run([("objective.rest", Tail())], 0, 0))
+    for _ in range(2):
+        found = [t for t in Trials(search, workspace, look).study.get_trials() if t.user_attrs.get("reused")]
+        assert sorted(t.user_attrs["runs"][0] for t in found) == sorted(keys)
+        assert sorted(t.value for t in found) == sorted(map(score, inside))
+        assert {t.state for t in found} == {TrialState.COMPLETE}
+    trials = Trials(search, workspace, look)
+    trials.step(1)
+    assert len(trials.study.get_trials()) == 12 + 3
+    later = search.run([("objective.alpha", 0.8)], 0, 0)
+    finish(workspace, later)
+    assert len(Trials(search, workspace, look).study.get_trials()) == 12 + 4
+
+
+def test_a_trial_needs_the_runs_of_all_its_seeds(tmp_path: Path) -> None:
+    workspace, search = Workspace(tmp_path), wide(seeds=(0, 3))
+    run = search.run([("objective.alpha", 0.3)], 0, 0)
+    finish(workspace, run)
+
+    def there(run: Run) -> Answer | None:
+        return look(run) if workspace.run(run).result() else None
+
+    assert Trials(search, workspace, there).study.get_trials() == []
+    finish(workspace, dataclasses.replace(run, seed=3))
+    (trial,) = Trials(search, workspace, there).study.get_trials()
+    assert len(trial.user_attrs["runs"]) == 2
+
+
+def test_what_a_killed_driver_has_finished_is_its_own_trial_and_no_second_one(tmp_path: Path) -> None:
+    workspace, search = Workspace(tmp_path), wide(trials=1)
+    killed = Trials(search, workspace, lambda run: None)
+    (active,) = killed.step(1)
+    finish(workspace, *killed.runs(active))
+    killed.close()
+    trials = Trials(search, workspace, look)
+    trials.step(1)
+    (trial,) = trials.study.get_trials()
+    assert trial.state == TrialState.COMPLETE
+    assert not trial.user_attrs.get("reused")
+
+
+def test_a_trial_that_was_pruned_is_known_in_full_once_a_study_has_trained_it(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    search = wide(trials=3, pruner=Halving((1280,), keep=0.01))
+    trials = Trials(search, workspace, look)
+    trials.step(1)
+    pruned = next(t for t in trials.study.get_trials() if t.state == TrialState.PRUNED)
+    run = search.run(suggest(FixedTrial(pruned.params), search.space), 0, 1)
+    assert finish(workspace, run) == pruned.user_attrs["runs"][0]
+    found = [t for t in Trials(search, workspace, look).study.get_trials() if t.user_attrs.get("reused")]
+    assert [t.value for t in found] == [score(run)]
+    assert all(
+        math.isclose(found[0].params[name], value) for name, value in pruned.params.items() if name.endswith("lr")
+    )
+
+
+def test_a_duplicate_is_answered_without_a_run(tmp_path: Path) -> None:
+    """Four points, ten trials: what is asked again is looked up, and nothing is under way for it."""
+    rates = Choice({"1": 1e-3, "2": 2e-3, "4": 4e-3, "8": 8e-3})
+    search = wide(space={"optimiser.lr": rates}, trials=10)
+    workspace, trained = Workspace(tmp_path), []
+
+    def there(run: Run) -> Answer | None:
+        return look(run) if workspace.run(run).result() else None
+
+    trials = Trials(search, workspace, there)
+    while active := trials.step(1):
+        for run in trials.runs(active[0]):
+            trained.append(finish(workspace, run))
+    assert len(trained) == len(set(trained)) <= 4
+    states = [t.state for t in trials.study.get_trials()]
+    assert states == [TrialState.COMPLETE] * 10
