@@ -145,9 +145,10 @@ class Outputs:
 
     def compare(self, output: dict[str, Any]) -> list[Block]:
         metric = output.get("metric", "loss")
-        comparison, left_out = self.comparison(output["split"], metric)
+        comparison, left_out = self.comparison(output["split"], metric, output.get("against"))
         unit = "share" if metric == "accuracy" else "nats/token"
-        label = f"difference to the baseline,\n{output['split']} {metric} ({unit})"
+        reference = output.get("against") or "the baseline"
+        label = f"difference to {reference},\n{output['split']} {metric} ({unit})"
         blocks: list[Block] = [effects(comparison, label=label), comparison.table()]
         notes = [f"Left out: {left_out}."] if left_out else []
         notes += [self.diverged] if self.diverged else []
@@ -198,8 +199,9 @@ class Outputs:
         caption = "Gain over the student without a teacher against its size, 95 % intervals; one line per teacher."
         return [gain_by_size(table, gain_label=label, caption=caption)]
 
-    def comparison(self, split: str, of: str = "loss") -> tuple[Comparison, str]:
-        """All arms against the study's baseline, matched on every axis that the baseline does not name."""
+    def comparison(self, split: str, of: str = "loss", against: str | None = None) -> tuple[Comparison, str]:
+        """All arms against the study's baseline, or against another arm, matched on every axis that the baseline does
+        not name."""
         baseline = self.record["baseline"]
         if not baseline:
             raise AnalysisError("the study names no baseline")
@@ -208,7 +210,7 @@ class Outputs:
         metric = f"{split} {of}"
         rows = self.runs.rename(columns={f"{split}_{of}": metric})
         rows = rows.assign(arm=rows[named].agg("/".join, axis=1))
-        reference = "/".join(baseline.values())
+        reference = against or "/".join(baseline.values())
         kept, missing = [], []
         for stratum, every in rows.groupby(within, sort=False) if within else [((), rows)]:
             part = every[(every["state"] == "done") & every[metric].notna()]

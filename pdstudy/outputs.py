@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pdstudy.normal import declared
+from pdstudy.normal import declared, neutral
 
 Split = Literal["validation", "test"]
 
@@ -41,6 +41,7 @@ class SizeLaw:
 class Compare:
     """Every arm against the baseline, paired by seed, with intervals: a table and a figure.
 
+    `against` names another arm to compare with than the study's baseline, by its label where that has its own.
     `metric` "recalibrated" is the loss after one temperature on the student's logits, which an objective that bends its
     target asks for; "accuracy" is the share of tokens whose most probable id is right.
     """
@@ -48,6 +49,7 @@ class Compare:
     split: Split = "test"
     metric: Literal["loss", "recalibrated", "accuracy"] = "loss"
     title: str = "Differences from the baseline"
+    against: str | None = neutral(None)
 
     def axes(self) -> tuple[str, ...]:
         return ()

@@ -16,7 +16,7 @@ from pdstudy.data import Corpus, Slice, View
 from pdstudy.downstream import Downstream
 from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
-from pdstudy.losses import MSE, WTTM, Adaptive, NormKD
+from pdstudy.losses import KLD, MSE, WTTM, Adaptive, NormKD, Temperature
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.mixing import PeriodicMix, WSDMix
 from pdstudy.objective import KD, LM, Objective, TopPK
@@ -114,6 +114,17 @@ class Scale:
     def kd(self, **changes: Any) -> KD:
         """The paper's vanilla distillation: top-0.95-100, tau 1, NLL, alpha 1, offline logits of the first teacher."""
         return KD(**({"teacher": self.teacher, "truncation": self.cut, "alpha": 1.0} | changes))
+
+    @property
+    def star(self) -> KD:
+        """The objective of the paper's best recipe, PD*; its learning rate is under `wsd`."""
+        return self.kd(
+            truncation=self.star_cut,
+            temperature=Temperature(tau=self.star_tau),
+            loss=KLD(),
+            alpha=self.star_alpha,
+            mix=self.alpha_wsd,
+        )
 
     def tuned(self, run: Run) -> Run:
         """The run at the peak learning rate of its student, for LM or for KD."""

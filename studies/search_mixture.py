@@ -10,8 +10,8 @@ learning rate and its schedule are searched beside either.
 
 from paper.scales import SCALES
 
-from pdstudy import KLD, LM, JensenShannon, LinearMix, RenormaliseBoth, ReverseKL, Steady, TopPK
-from pdstudy.search.declare import TPE, Halving, Search
+from pdstudy import KLD, LM, JensenShannon, LinearMix, RenormaliseBoth, ReverseKL, Slice, Steady, TopPK
+from pdstudy.search.declare import TPE, Final, Halving, Search
 from pdstudy.search.space import Choice, Level, Log, Simplex, Uniform
 
 MIXTURE = Simplex({"LM": LM(), "KL": KLD(), "reverse KL": ReverseKL(), "JSD": JensenShannon()})
@@ -23,6 +23,13 @@ def search(scale: str = "mini") -> Search:
     families = {
         "mixture": Level(s.kd(rest=RenormaliseBoth()), {"objective": MIXTURE}),
         "paper": Level(s.kd(), {"objective.alpha": Uniform(0.0, 1.0)}),
+    }
+    lm = {"objective": LM(), "optimiser.lr": s.rate(s.run())}
+    matched = s.compute_matched_steps(s.run(objective=s.kd()))
+    controls = {
+        "LM": lm,
+        "LM, compute-matched": {**lm, "steps": matched, "data": Slice(tokens=matched * s.tokens_per_step)},
+        "PD*": {"objective": s.star, "schedule": s.wsd},
     }
     cuts = ((0.7, 100), (0.85, 100), (0.95, 100), (0.95, 50), (0.95, 10))
     return Search(
@@ -48,4 +55,5 @@ def search(scale: str = "mini") -> Search:
         # their tokens, 0.040 at 60 % and 0.047 at the end. At 40 % seed 0 ranked the eleven arms that had one with a
         # Spearman correlation of 0.83 to their final means, at 60 % of 0.95, in runs that had not decayed yet there.
         pruner=Halving((s.steps * 2 // 5 * s.tokens_per_step,), keep=1 / 3, band=0.05),
+        final=Final(controls=controls, evaluations=s.evaluations, best=3, seeds=(10, 11, 12, 13, 14, 15)),
     )

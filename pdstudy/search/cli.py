@@ -13,10 +13,42 @@ from pdstudy.launch import processor_cores
 def add(command: Command, where: Where) -> None:
     sub = command("search", _search, "look for the best runs of a space on this machine; goes on where it was")
     sub.add_argument("--slots", type=positive, metavar="N", help="worker processes (default: the processor's cores)")
+    sub.add_argument(
+        "--final", action="store_true", help="train the best trials so far on fresh seeds, beside the search's controls"
+    )
     sub.set_defaults(where=where)
 
 
 def _search(args: argparse.Namespace) -> int:
+    return _final(args) if args.final else _look(args)
+
+
+def _final(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    from pdstudy.launch import run_plan
+    from pdstudy.loading import load_search
+    from pdstudy.progress import PlainView
+    from pdstudy.record import write_record
+    from pdstudy.search.final import final_plan
+    from pdstudy.show import print_json
+
+    search, workspace = load_search(args.study, args.scale), args.where(args)
+    plan = final_plan(search, workspace)
+    write_record(plan, workspace)
+    with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+        outcome = run_plan(plan, workspace, slots=args.slots or processor_cores(), view=PlainView())
+    if args.json:
+        print_json(dataclasses.asdict(outcome))
+    if outcome.stopped:
+        print(f"stopped; `pdstudy search {called(args)} --final` goes on from here", file=sys.stderr)
+        return 130
+    print(f"made {len(outcome.done)}, there were {len(plan.items) - len(plan.todo)}; next: pdstudy report {called(args)}",
+          file=sys.stderr)  # fmt: skip
+    return 1 if outcome.failed or outcome.blocked else 0
+
+
+def _look(args: argparse.Namespace) -> int:
     from pdstudy.loading import load_search
     from pdstudy.search.local import run_search, summary
     from pdstudy.show import print_json

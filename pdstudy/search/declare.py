@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from pdstudy.config import Heldout, Placement, Run, normal_form
+from pdstudy.evaluations import Evaluation
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.normal import ConfigError, Problem, canonical, is_declared, problems
 from pdstudy.pricing import sizes
@@ -87,6 +88,21 @@ class Halving:
 
 
 @dataclass(frozen=True)
+class Final:
+    """What was found, made again to be believed: the `best` trials on `seeds` that the search has not seen, beside
+    controls, scored on a test slice. A trial that was best for its seed's luck loses that luck here.
+
+    `controls` are arms by label: fields of the base, and what they are set to. All arms are compared with each control,
+    paired by seed; the first is the baseline.
+    """
+
+    controls: Mapping[str, Mapping[str, Any]]
+    evaluations: tuple[Evaluation, ...]
+    best: int = 3
+    seeds: tuple[int, ...] = (10, 11, 12, 13, 14)
+
+
+@dataclass(frozen=True)
 class Search:
     """A space of runs and what is wanted of them.
 
@@ -112,6 +128,7 @@ class Search:
     placement: Placement = Placement()
     machine: Machine = CPU_CORE
     seed: int = 0
+    final: Final | None = None
     title: str = ""
     about: str = ""
     where: tuple[str, int] = field(default_factory=_caller, compare=False)
@@ -168,6 +185,8 @@ class Search:
             yield Problem("validation", self.validation.data.split, "a validation slice: test is for what was chosen")
         if not self.space:
             yield Problem("space", self.space, "at least one field")
+        if self.final is not None:
+            yield from self._final_problems(self.final)
         if self.pruner is not None:
             if len(self.objectives) > 1:
                 yield Problem("pruner", self.pruner, "None with two objectives, which have no order")
@@ -176,6 +195,17 @@ class Search:
                 yield Problem("pruner.rungs", self.pruner.rungs, f"rising, below the {rungs[-1]:,} tokens of the base")
             if not 0 < self.pruner.keep <= 1:
                 yield Problem("pruner.keep", self.pruner.keep, "a share, above 0 to 1")
+
+    def _final_problems(self, final: Final) -> Iterator[Problem]:
+        seen = sorted({*final.seeds} & {*self.seeds})
+        if seen:
+            yield Problem("final.seeds", seen, f"seeds that the search does not train: other than {self.seeds}")
+        if final.best < 1:
+            yield Problem("final.best", final.best, "1 or more")
+        if not final.controls:
+            yield Problem("final.controls", final.controls, "at least one arm to compare with")
+        if all(e.data.split != "test" for e in final.evaluations):
+            yield Problem("final.evaluations", final.evaluations, "a test slice among them")
 
     def run(self, changes: Changes, seed: int, rung: int) -> Run:
         """The run of one seed of a trial at a rung. Raises `ConfigError` with what is wrong with it."""

@@ -2,23 +2,16 @@
 
 from scales import SCALES
 
-from pdstudy import KLD, LM, Compare, Cost, Curves, PaperTable, Study, Temperature, axis
+from pdstudy import LM, Compare, Cost, Curves, PaperTable, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
     """Scales: `mini` and `paper`, or one of yours in scales.py."""
     s = SCALES[scale]
-    star = s.kd(
-        truncation=s.star_cut,
-        temperature=Temperature(tau=s.star_tau),
-        loss=KLD(),
-        alpha=s.star_alpha,
-        mix=s.alpha_wsd,
-    )
     arms = {
         "LM": {"objective": LM(), "schedule": s.cosine},
         "vanilla PD": {"objective": s.kd(), "schedule": s.cosine},
-        "PD*": {"objective": star, "schedule": s.wsd},
+        "PD*": {"objective": s.star, "schedule": s.wsd},
     }
     return s.study(
         "s13",

@@ -1,0 +1,70 @@
+"""The last comparison of a search, an ordinary study: the best trials and the controls, on fresh seeds and on test."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+
+from pdstudy.items import Plan
+from pdstudy.normal import ConfigError
+from pdstudy.outputs import Compare, Cost, Curves, Output
+from pdstudy.plan import make_plan
+from pdstudy.rundir import Workspace
+from pdstudy.search.declare import Search
+from pdstudy.search.space import suggest
+from pdstudy.search.storage import open_study
+from pdstudy.study import Arm, Change, Study
+
+
+def best_trials(trials: list[FrozenTrial], count: int) -> list[FrozenTrial]:
+    """The best of the trials that were trained in full, of two objectives by the first; of equal runs the first."""
+    done = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (t.values[0], t.number))
+    unlike: dict[tuple[str, ...], FrozenTrial] = {}
+    for trial in done:
+        unlike.setdefault(tuple(trial.user_attrs["runs"]), trial)
+    return list(unlike.values())[:count]
+
+
+def final_study(search: Search, trials: list[FrozenTrial]) -> Study:
+    """The study that a search's `final` asks for, of the trials that are best so far.
+
+    Raises `ConfigError` where the search declares no `final`, or where no trial is complete.
+    """
+    final, (file, line) = search.final, search.where
+    if final is None:
+        raise ConfigError(f"{file}:{line}: search {search.name!r} has no final: give it final=Final(...)")
+    best = best_trials(trials, final.best)
+    if not best:
+        raise ConfigError(f"search {search.name!r} has no complete trial yet; `pdstudy search` makes some")
+    arms = [
+        Arm({"arm": label}, tuple(Change(path, value, file, line) for path, value in fields.items()))
+        for label, fields in final.controls.items()
+    ]
+    for trial in best:
+        made = search.arm("", suggest(FixedTrial(trial.params), search.space))
+        arms.append(Arm({"arm": f"trial {trial.number}"}, made.changes))
+    first = next(iter(final.controls))
+    outputs: list[Output] = []
+    for label in final.controls:
+        outputs.append(Compare(title=f"Test loss against {label}", against=label))
+        outputs.append(Compare(title=f"Recalibrated, against {label}", metric="recalibrated", against=label))
+    outputs += [Curves(lines="arm"), Cost()]
+    return dataclasses.replace(
+        search.study(arms),
+        name=f"{search.name}-final",
+        title=f"{search.title or search.name}: fresh seeds",
+        about="The best trials of the search, trained again on seeds that it has not seen, beside the controls.",
+        seeds=final.seeds,
+        baseline={"arm": first},
+        evaluations=final.evaluations,
+        outputs=tuple(outputs),
+    )
+
+
+def final_plan(search: Search, workspace: Workspace) -> Plan:
+    """What the last comparison needs. Raises `ConfigError` as `final_study` does, and with all problems of its arms."""
+    plan = make_plan(final_study(search, open_study(search, workspace).get_trials(deepcopy=False)), workspace)
+    if plan.problems:
+        raise ConfigError("\n".join(map(str, plan.problems)))
+    return plan

@@ -1,0 +1,67 @@
+"""The last comparison: which trials are in it, on which seeds, beside what, and what it may be compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdstudy import KD, KLD, LM, Heldout, Slice, Tail
+from pdstudy.normal import ConfigError
+from pdstudy.rundir import Workspace
+from pdstudy.search.declare import Final, Search
+from pdstudy.search.driver import Trials
+from pdstudy.search.final import best_trials, final_study
+from pdstudy.search.space import Choice
+from tests.core.test_normal import make_teacher
+from tests.search.test_search import answered, make_search, regret
+
+TEST = Heldout(data=Slice(split="test", tokens=640))
+STAR = {"objective": KD(teacher=make_teacher(), loss=KLD(), rest=Tail()), "optimiser.lr": 2e-3}
+
+
+def finals(**changes: Any) -> Search:
+    final = Final(controls={"LM": {"objective": LM()}, "PD*": STAR}, evaluations=(TEST,), best=2, seeds=(7, 8, 9))
+    return make_search(trials=12, final=dataclasses.replace(final, **changes))
+
+
+def test_the_best_trials_stand_beside_the_controls_on_fresh_seeds(tmp_path: Path) -> None:
+    search = finals()
+    trials = Trials(search, Workspace(tmp_path), answered)
+    trials.step(1)
+    found = trials.study.get_trials()
+    study = final_study(search, found)
+    assert study.problems() == []
+    best = sorted(found, key=lambda t: t.values[0])[:2]
+    labels = [f"trial {t.number}" for t in best]
+    assert [c.labels["arm"] for c in study.cells] == [a for a in ("LM", "PD*", *labels) for _ in range(3)]
+    assert {c.seed for c in study.cells} == {7, 8, 9}
+    assert study.evaluations == (TEST,)
+    for trial, label in zip(best, labels, strict=True):
+        (run,) = {dataclasses.replace(c.run, seed=0) for c in study.cells if c.labels["arm"] == label}
+        assert regret(run) == trial.values[0]
+    assert {o.against for o in study.outputs if hasattr(o, "against")} == {"LM", "PD*"}
+    star = next(c.run for c in study.cells if c.labels["arm"] == "PD*")
+    assert star.objective == STAR["objective"]
+    assert star.optimiser.lr == STAR["optimiser.lr"]
+
+
+def test_equal_runs_are_one_arm(tmp_path: Path) -> None:
+    search = dataclasses.replace(finals(), space={"optimiser.lr": Choice({"2": 2e-3, "4": 4e-3, "8": 8e-3})})
+    trials = Trials(search, Workspace(tmp_path), answered)
+    trials.step(1)
+    assert len(trials.study.get_trials()) == 12
+    assert sorted(t.params["optimiser.lr"] for t in best_trials(trials.study.get_trials(), 12)) == ["2", "4", "8"]
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    assert finals().problems() == []
+    wrong = {"seeds": (0, 7), "best": 0, "controls": {}, "evaluations": (make_search().validation,)}
+    for field, value in wrong.items():
+        assert [p.field for p in finals(**{field: value}).problems()] == [f"final.{field}"]
+    with pytest.raises(ConfigError, match="no complete trial yet"):
+        final_study(finals(), [])
+    with pytest.raises(ConfigError, match="has no final"):
+        final_study(make_search(), [])
