@@ -43,8 +43,8 @@ def _final(args: argparse.Namespace) -> int:
     if outcome.stopped:
         print(f"stopped; `pdstudy search {called(args)} --final` goes on from here", file=sys.stderr)
         return 130
-    print(f"made {len(outcome.done)}, there were {len(plan.items) - len(plan.todo)}; next: pdstudy report {called(args)}",
-          file=sys.stderr)  # fmt: skip
+    there = len(plan.items) - len(plan.todo)
+    print(f"{len(outcome.done)} made, {there} were there. next: pdstudy report {called(args)}", file=sys.stderr)
     return 1 if outcome.failed or outcome.blocked else 0
 
 

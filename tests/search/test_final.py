@@ -12,7 +12,7 @@ from pdstudy import KD, KLD, LM, Heldout, Slice, Tail
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import Workspace
 from pdstudy.search.declare import Final, Search
-from pdstudy.search.driver import Trials
+from pdstudy.search.driver import Answer, Trials
 from pdstudy.search.final import best_trials, final_study
 from pdstudy.search.space import Choice
 from tests.core.test_normal import make_teacher
@@ -50,10 +50,10 @@ def test_the_best_trials_stand_beside_the_controls_on_fresh_seeds(tmp_path: Path
 
 def test_equal_runs_are_one_arm(tmp_path: Path) -> None:
     search = dataclasses.replace(finals(), space={"optimiser.lr": Choice({"2": 2e-3, "4": 4e-3, "8": 8e-3})})
-    trials = Trials(search, Workspace(tmp_path), answered)
+    trials = Trials(search, Workspace(tmp_path), lambda run: Answer({"loss": run.optimiser.lr}))
     trials.step(1)
     assert len(trials.study.get_trials()) == 12
-    assert sorted(t.params["optimiser.lr"] for t in best_trials(trials.study.get_trials(), 12)) == ["2", "4", "8"]
+    assert [t.params["optimiser.lr"] for t in best_trials(trials.study.get_trials(), 12)] == ["2", "4", "8"]
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
