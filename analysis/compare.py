@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from analysis.points import column
 if TYPE_CHECKING:
     from analysis.plot import Plot
     from analysis.table import Table
+
+Key = TypeVar("Key")
 
 
 class Verdict(StrEnum):
@@ -244,7 +246,7 @@ def _effects(
         if dof and not same[key]:
             error = pooled / np.sqrt(len(d))
             raw[key] = float(2 * stats.t.sf(abs(d.mean()) / error, dof)) if error > 0 else 0.0
-    adjusted = _holm(raw)
+    adjusted = holm(raw)
     effects = []
     for key, d in found.items():
         a, b = pairs[key]
@@ -269,9 +271,10 @@ def _effects(
     return effects
 
 
-def _holm(raw: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+def holm(raw: Mapping[Key, float]) -> dict[Key, float]:
     """Holm's adjustment: valid whatever the dependence, and the arms of one baseline do depend on each other."""
-    adjusted, highest = {}, 0.0
+    adjusted: dict[Key, float] = {}
+    highest = 0.0
     for i, (key, p) in enumerate(sorted(raw.items(), key=lambda item: item[1])):
         highest = max(highest, min(1.0, p * (len(raw) - i)))
         adjusted[key] = highest

@@ -7,28 +7,15 @@ under which labels. Runs that failed, diverged or have not started have rows too
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-Record = Mapping[str, Any]
-
-
-RESERVED = frozenset((
-    "study", "cell", "seed", "run", "state", "step", "steps", "tokens", "non_embedding", "total", "train_loss",
-    "validation_loss", "test_loss", "validation_bits_per_byte", "test_bits_per_byte", "bits_per_byte", "nats_per_token",
-    "flops_student", "flops_evaluation", "flops_planned", "seconds_train", "seconds_evaluate", "tokens_per_second",
-    "peak_memory_bytes", "attempts", "teacher", "teacher_total", "teacher_test_loss", "error", "split", "final", "arm",
-    "N", "panel", "runs", "validation loss", "test loss", "tokens/s", "mean", "low", "high", "seeds",
-    "validation_recalibrated", "test_recalibrated", "validation_accuracy", "test_accuracy", "validation_ece",
-    "test_ece", "kl", "agreement", "kept_entries", "kept_mass", "kept",
-    "baseline", "value", "baseline_value", "difference", "p", "dof", "verdict",
-))  # fmt: skip
-"""Columns of ours, here and in what `analysis` makes of these tables: an axis of such a name has its column called
-`axis_NAME`."""
+from analysis.answers import answer_columns, load_answers, task_columns
+from analysis.records import Record, axis_column, axis_title, read_json
 
 _FLOATS = (
     "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
@@ -45,17 +32,6 @@ PROBED = ("kl", "agreement", "kept_entries", "kept_mass")
 """Columns of a probe, from the last one made."""
 
 
-def axis_column(axis: str) -> str:
-    """The column that holds the labels of an axis, in every table here."""
-    return f"axis_{axis}" if axis in RESERVED else axis
-
-
-def axis_title(column: str) -> str:
-    """What a reader is shown above an axis: its name, but for one that would repeat a heading of `summary`."""
-    name = column.removeprefix("axis_")
-    return column if name in ("N", "runs", "validation loss", "test loss", "tokens/s") else name
-
-
 def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per cell of a study.
 
@@ -63,8 +39,8 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     `steps`, `tokens`, `non_embedding`, `total` (parameters), `validation_loss`, `test_loss` (nats per token, the last
     of the study's evaluations of each split, at the end), `*_bits_per_byte`, `train_loss`, `flops_student`,
     `flops_evaluation`, `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`,
-    `attempts`, `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, and every field of the configuration
-    as `config.FIELD`.
+    `attempts`, `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, every field of the configuration
+    as `config.FIELD`, and what models were asked as `tasks.NAME` (see `analysis.answers.answer_columns`).
     """
     wanted = heldout(record)
     probes = {e["eval"] for e in record["evaluations"]} - wanted
@@ -84,8 +60,8 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
         row["teacher_test_loss"] = teacher["test_loss"] if teacher else None
         row |= _config(workspace, cell["run"])
         rows.append(row)
-    frame = pd.DataFrame(rows)
-    return frame.astype(dict.fromkeys(_FLOATS, float))
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(_FLOATS, float))
+    return frame.join(answer_columns(load_answers(workspace, record)), on="cell")
 
 
 def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
@@ -113,7 +89,8 @@ def load_metrics(workspace: Path, record: Record) -> pd.DataFrame:
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per arm, seeds averaged: states, test and validation loss with their spread over seeds."""
+    """One row per arm, seeds averaged: states, test and validation loss with their spread over seeds, accuracies of
+    tasks in per cent."""
     seen = list(frame.columns)
     axes = seen[seen.index("cell") + 1 : seen.index("seed")]
     rows = []
@@ -127,16 +104,12 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
             row[f"{split} loss"] = f"{losses.mean():.3f}{spread}" if len(losses) else "-"
         speed = done["tokens_per_second"].astype(float).mean()
         row["tokens/s"] = f"{speed:,.0f}" if np.isfinite(speed) else "-"
+        for column in task_columns(frame):
+            factor, places = (1, 3) if column.endswith(".bits_per_byte") else (100, 1)
+            found = factor * done[column].dropna()
+            row[column] = f"{found.mean():.{places}f}" if len(found) else "-"
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None where there is none."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.answers import load_answers
 from analysis.load import Record, final_evaluations, heldout, read_json, summary
 from analysis.outputs import Outputs
 from analysis.page import Link, Page, Section, Text
 from analysis.plot import Plot
 from analysis.table import Table
+from analysis.tasks import task_blocks
 
 
 def build(workspace: Path, record: Record, out: Path) -> str:
@@ -26,20 +28,24 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     texts = (record["about"], _runs_line(report), report.diverged, *_teacher_lines(report))
     opening = [Text(t) for t in texts if t]
     sections = [Section("Question", tuple(opening))]
-    for number, output in enumerate(record["outputs"], 1):
-        blocks = report.blocks(output)
+    shown = [(output["title"], report.blocks(output)) for output in record["outputs"]]
+    answered = task_blocks(workspace, record)
+    shown += [("Downstream tasks", answered)] if answered else []
+    for number, (title, blocks) in enumerate(shown, 1):
         for i, block in enumerate(blocks):
-            stem = f"{number}-{_slug(output['title'])}" + (f"-{i}" if i else "")
+            stem = f"{number}-{_slug(title)}" + (f"-{i}" if i else "")
             if isinstance(block, Plot):
                 block.save(out / "figures" / stem)
             elif isinstance(block, Table):
                 block.save(out / "tables" / stem)
-        sections.append(Section(output["title"], tuple(blocks)))
+        sections.append(Section(title, tuple(blocks)))
     table = summary(report.runs)
     sections.append(Section("All arms", (_table_of(table),)))
     (out / "data").mkdir(parents=True, exist_ok=True)
     report.runs.to_csv(out / "data" / "runs.csv", index=False, lineterminator="\n")
     report.evaluations.to_csv(out / "data" / "evaluations.csv", index=False, lineterminator="\n")
+    if answered:
+        load_answers(workspace, record).to_csv(out / "data" / "answers.csv", index=False, lineterminator="\n")
     page = Page(record["title"], tuple(sections), _banner(report.runs), _provenance(report))
     page.save(out / "index.html")
     for section in sections:

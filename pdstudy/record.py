@@ -7,10 +7,12 @@ file nor the code that made it. A study is a view: the runs belong to the worksp
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pdstudy.config import Run
+from pdstudy.downstream import Downstream
 from pdstudy.files import read_json, write_json
 from pdstudy.items import Plan
 from pdstudy.normal import ConfigError, encode, fingerprint
@@ -42,6 +44,7 @@ def make_record(plan: Plan) -> dict[str, Any]:
                 "run": plan.keys[cell.name],
                 "planned": {"flops": items[plan.keys[cell.name]].flops, **_sizes(cell.run)},
                 "teacher": _teacher_key(cell.run),
+                "downstream": _asked(study.asked_of(cell), cell.run, plan.keys[cell.name]),
             }
             for cell in study.cells
         ],
@@ -51,6 +54,7 @@ def make_record(plan: Plan) -> dict[str, Any]:
         "evaluations": [
             {"eval": fingerprint(e), "split": e.data.split, "heldout": encode(e)} for e in study.evaluations
         ],
+        "downstream": [encode(asked) for asked in study.downstream],
         "outputs": [encode(o) for o in study.outputs],
         "machine": vars(study.machine),
         "rate": plan.rate,
@@ -86,6 +90,20 @@ def _stores(plan: Plan) -> list[dict[str, Any]]:
         row["flops"] += item.flops
         row["bytes"] += item.bytes
     return [{"key": key, "planned": planned} for key, planned in rows.items()]
+
+
+def _asked(suites: Sequence[Downstream], run: Run, key: str) -> list[dict[str, Any]]:
+    """Where the answers of a cell's models lie, or will: those that it had on the way, and the last."""
+    return [
+        {
+            "suite": number,
+            "key": asked.key(key, step),
+            "tokens": run.num_tokens if step is None else step * run.tokens_per_step,
+            "final": step is None,
+        }
+        for number, asked in enumerate(suites)
+        for step in asked.steps(run)
+    ]
 
 
 def _axes(plan: Plan) -> dict[str, list[str]]:

@@ -1,0 +1,175 @@
+"""Answers to downstream tasks: loaded, compared over items and over seeds, and shown."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.answers import Items
+from analysis.load import load_runs, summary
+from analysis.paired import accuracy_effect, bits_effect, mean_effect, sign_flip
+from analysis.report import build
+from analysis.tasks import ACCURACY, BITS, Suite, task_blocks
+from tests.core.test_report import make_workspace
+
+ITEMS = 40
+
+
+def items(correct: Any, bits: Any = None) -> Items:
+    n = len(correct)
+    names = tuple(("t", i) for i in range(n))
+    bits = np.full(n, np.nan) if bits is None else np.asarray(bits, dtype=float)
+    return Items(names, np.asarray(correct), bits, np.full(n, 4.0), np.full(n, 2))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(9, 3), (5, 5), (0, 6), (1, 0)])
+def test_for_one_seed_the_test_is_mcnemars(ours: int, theirs: int) -> None:
+    differences = np.array([1] * ours + [-1] * theirs + [0] * 20)
+    expected = stats.binomtest(ours, ours + theirs, 0.5).pvalue
+    assert sign_flip(differences) == pytest.approx(expected)
+
+
+def test_turned_signs_of_several_seeds_are_counted_in_full() -> None:
+    differences = np.array([3, 1, 2, -1, 2, 0, 1, 3, -2])
+    sums = [sum(s * d for s, d in zip(signs, differences)) for signs in itertools.product((-1, 1), repeat=9)]
+    expected = np.mean(np.abs(sums) >= abs(differences.sum()))
+    assert sign_flip(differences) == pytest.approx(expected)
+    assert sign_flip(np.zeros(5, dtype=int)) == 1
+
+
+def test_the_interval_over_items_covers_what_it_says() -> None:
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(300):
+        base = rng.random(400)
+        pairs = [
+            (items(base + rng.normal(0, 0.2, 400) < 0.6), items(base + rng.normal(0, 0.2, 400) < 0.5)) for _ in "ab"
+        ]
+        effect = accuracy_effect(
+            *zip(*[(items(a.correct.astype(int)), items(b.correct.astype(int))) for a, b in pairs])
+        )
+        inside.append(effect.low < 0.1 * 0.94 < effect.high)  # noise of 0.2 moves some beyond the ends
+    assert 0.9 < np.mean(inside) < 0.99
+
+
+def test_bits_per_byte_are_ratios_of_sums() -> None:
+    ours, theirs = items([1, 0, 1], [4.0, 6.0, 8.0]), items([1, 0, 1], [5.0, 8.0, 8.0])
+    effect = bits_effect([ours], [theirs])
+    assert effect.difference == pytest.approx(18 / 12 - 21 / 12)
+    assert effect.p == pytest.approx(stats.ttest_rel([4, 6, 8], [5, 8, 8]).pvalue)
+    same = accuracy_effect([ours], [theirs])
+    assert same.same
+    assert mean_effect([effect, effect]).error == pytest.approx(effect.error / 2**0.5)
+
+
+def asked(root: Path, tasks: tuple[str, ...] = ("piqa", "lambada"), better: float = 0.3) -> dict[str, Any]:
+    """A study whose KD models answer a share `better` more of PIQA right, of which the harder items are the same."""
+    losses = {(arm, str(seed)): 3.0 for arm in ("LM", "KD") for seed in (0, 1, 2)}
+    record = make_workspace(root, losses, {"loss": ["LM", "KD"]})
+    record["downstream"] = [{"limit": ITEMS}]
+    rng = np.random.default_rng(1)
+    hard = {task: rng.random(ITEMS) for task in tasks}
+    for cell in record["cells"]:
+        cell["downstream"] = []
+        for tokens in (100, 200):
+            key = f"{cell['run']}-{tokens}/q"
+            cell["downstream"].append({"suite": 0, "key": key, "tokens": tokens, "final": tokens == 200})
+            share = 0.5 + (better if cell["labels"]["loss"] == "KD" and tokens == 200 else 0.0)
+            rows, summaries = [], {}
+            for task in tasks:
+                right = hard[task] + rng.normal(0, 0.02, ITEMS) < (share if task == "piqa" else 0.5)
+                for doc, correct in enumerate(right):
+                    scored = {
+                        "gold": 0,
+                        "bits": 8.0 - 2 * share,
+                        "bytes": 4,
+                        "loglikelihoods": [-1.0] * (2 if task == "piqa" else 1),
+                    }
+                    rows.append({"task": task, "part": task, "doc": doc, "correct": float(correct),
+                                 "correct_norm": float(correct), **scored})  # fmt: skip
+                summaries[task] = {"items": ITEMS, "metric": "acc_norm" if task == "piqa" else "acc",
+                                   "value": float(right.mean()), "bits_per_byte": 2.0 - share / 2}  # fmt: skip
+            folder = root / "downstream" / key
+            folder.mkdir(parents=True)
+            (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            (folder / "results.json").write_text(json.dumps({"tasks": summaries}))
+    return record
+
+
+def test_runs_have_their_tasks(tmp_path: Path) -> None:
+    runs = load_runs(tmp_path, asked(tmp_path))
+    kd = runs[runs["loss"] == "KD"]
+    assert (kd["tasks.mean"] == (kd["tasks.piqa"] + kd["tasks.lambada"]) / 2).all()
+    assert kd["tasks.mean.bits_per_byte"].tolist() == pytest.approx([1.6] * 3)
+    shown = summary(runs)
+    assert shown["tasks.piqa"].tolist() == [
+        f"{100 * m:.1f}" for m in runs.groupby("loss", sort=False)["tasks.piqa"].mean()
+    ]
+
+
+def test_tables_of_tasks(tmp_path: Path) -> None:
+    record = asked(tmp_path)
+    build(tmp_path, record, tmp_path / "report")
+    tables = tmp_path / "report" / "tables"
+    values = pd.read_csv(tables / "1-downstream-tasks.csv")
+    assert list(values.columns) == ["loss", "tokens", "seeds", "piqa", "lambada", "average", "gain (%)"]
+    assert values["loss"].tolist() == ["LM", "LM", "KD", "KD", "guessing"]
+    assert values["piqa"].iloc[-1] == 50
+    assert values["lambada"].iloc[-1] == 0
+    assert values["gain (%)"][3] == pytest.approx(100 * (values["average"][3] / values["average"][1] - 1))
+    over_items = pd.read_csv(tables / "1-downstream-tasks-2.csv").set_index("less LM")
+    runs = load_runs(tmp_path, record).groupby("loss")["tasks.piqa"].mean()
+    assert over_items.loc["KD", "piqa"] == pytest.approx(100 * (runs["KD"] - runs["LM"]))
+    text = (tables / "1-downstream-tasks-2.md").read_text()
+    assert "†" not in text.split("|")[-5], text
+    assert (tmp_path / "report" / "data" / "answers.csv").exists()
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Not shown" not in page
+    assert list((tmp_path / "report" / "figures").glob("1-downstream-tasks-*.pdf"))
+
+
+def test_noise_over_items_is_marked(tmp_path: Path) -> None:
+    record = asked(tmp_path, better=0.0)
+    (suite,) = [Suite(tmp_path, record, load(tmp_path, record), ITEMS)]
+    for measure in (ACCURACY, BITS):
+        row = suite.over_items(measure).rows[0]
+        assert all(cell.noise or cell.text == "same answers" for cell in row[1:] if not isinstance(cell, str))
+
+
+def load(root: Path, record: dict[str, Any]) -> pd.DataFrame:
+    from analysis.answers import load_answers
+
+    return load_answers(root, record, suite=0)
+
+
+def test_models_that_were_not_asked_are_counted(tmp_path: Path) -> None:
+    record = asked(tmp_path)
+    for cell in record["cells"]:
+        if cell["labels"]["loss"] == "LM":
+            (tmp_path / "downstream" / cell["downstream"][1]["key"] / "results.json").unlink()
+    blocks = task_blocks(tmp_path, record)
+    texts = [block.text for block in blocks if hasattr(block, "text")]
+    assert texts[0] == "9 of 12 models have been asked so far."
+    assert texts[1].startswith("Not shown: no arm shares a seed with its baseline")
+    assert "tasks.piqa" in load_runs(tmp_path, record).columns
+
+
+def test_models_asked_other_items_are_not_compared(tmp_path: Path) -> None:
+    record = asked(tmp_path)
+    path = tmp_path / "downstream" / record["cells"][0]["downstream"][1]["key"] / "items.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    texts = [block.text for block in task_blocks(tmp_path, record) if hasattr(block, "text")]
+    assert "piqa of KD and LM, seed 0: the two models were not asked the same items" in texts[0]
+
+
+def test_studies_that_ask_nothing_have_no_section(tmp_path: Path) -> None:
+    record = make_workspace(tmp_path, {("LM", "0"): 3.0}, {"loss": ["LM"]})
+    assert task_blocks(tmp_path, record) == []
+    assert not [c for c in load_runs(tmp_path, record) if str(c).startswith("tasks")]
