@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,8 @@ class Items:
 
 def load_answers(workspace: Path, record: Record, suite: int | None = None) -> pd.DataFrame:
     """One row per task, model and cell that has been answered: `cell`, axis labels, `seed`, `run`, `suite`, `key`,
-    `tokens` (that the model had seen), `final`, `task`, `metric`, `items`, `value`, `bits_per_byte`.
-
-    All suites, or the one named.
+    `tokens` (that the model had seen), `final`, `task`, `metric`, `items`, `value`, `bits_per_byte`, `cut` (share
+    of prompts longer than the model's context). All suites, or the one named.
     """
     axes = [axis_column(axis) for axis in record["axes"]]
     rows = []
@@ -64,16 +63,24 @@ def load_answers(workspace: Path, record: Record, suite: int | None = None) -> p
                 row = {"cell": cell["name"], **labels, "seed": cell["seed"], "run": cell["run"]}
                 row |= {name: asked[name] for name in ("suite", "key", "tokens", "final")}
                 row |= {"task": task, **{name: part[name] for name in ("metric", "items", "value")}}
-                rows.append(row | {"bits_per_byte": part.get("bits_per_byte", np.nan)})
+                rows.append(row | {"bits_per_byte": part.get("bits_per_byte", np.nan), "cut": part.get("cut", 0.0)})
     heads = ("cell", *axes, "seed", "run", "suite", "key", "tokens", "final", "task", "metric", "items", "value",
-             "bits_per_byte")  # fmt: skip
+             "bits_per_byte", "cut")  # fmt: skip
     return pd.DataFrame(rows, columns=list(heads))
 
 
-def load_items(workspace: Path, key: str, task: str, metric: str) -> Items:
-    """The items of one task of a folder of answers, scored by `metric`. Raises `DataError` where they are not there."""
-    column = "correct_norm" if metric == "acc_norm" else "correct"
-    rows = [row for row in _rows(workspace / "downstream" / key / "items.jsonl") if row["task"] == task]
+def load_items(workspace: Path, key: str) -> dict[str, Items]:
+    """The items of each task of a folder of answers, in the metric shown. Raises `DataError` where there are none."""
+    folder = workspace / "downstream" / key
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in _rows(folder / "items.jsonl"):
+        rows.setdefault(row["task"], []).append(row)
+    shown = {task: part["metric"] for task, part in read_json(folder / "results.json")["tasks"].items()}
+    columns = {task: "correct_norm" if metric == "acc_norm" else "correct" for task, metric in shown.items()}
+    return {task: _items(rows[task], column) for task, column in columns.items()}
+
+
+def _items(rows: list[dict[str, Any]], column: str) -> Items:
     return Items(
         names=tuple((row["part"], row["doc"]) for row in rows),
         correct=np.array([row[column] for row in rows], dtype=np.int64),
@@ -118,3 +125,13 @@ def answer_columns(answers: pd.DataFrame) -> pd.DataFrame:
 def task_columns(runs: pd.DataFrame) -> list[str]:
     """Those of `answer_columns` in a table of runs."""
     return [c for c in runs.columns if re.match(r"tasks\d*\.", str(c))]
+
+
+def shown_answers(runs: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
+    """Some of `task_columns`, as text: means over the runs that have been asked, accuracies in per cent."""
+    found = {}
+    for column in columns:
+        factor, places = (1, 3) if column.endswith(".bits_per_byte") else (100, 1)
+        values = factor * runs[column].dropna()
+        found[column] = f"{values.mean():.{places}f}" if len(values) else "-"
+    return found

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.answers import answer_columns, load_answers, task_columns
+from analysis.answers import answer_columns, load_answers, shown_answers, task_columns
 from analysis.records import Record, axis_column, axis_title, read_json
 
 _FLOATS = (
@@ -89,8 +89,8 @@ def load_metrics(workspace: Path, record: Record) -> pd.DataFrame:
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per arm, seeds averaged: states, test and validation loss with their spread over seeds, accuracies of
-    tasks in per cent."""
+    """One row per arm, seeds averaged: states, test and validation loss with their spread over seeds, and
+    of tasks the mean accuracy in per cent and the mean bits per byte."""
     seen = list(frame.columns)
     axes = seen[seen.index("cell") + 1 : seen.index("seed")]
     rows = []
@@ -104,12 +104,26 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
             row[f"{split} loss"] = f"{losses.mean():.3f}{spread}" if len(losses) else "-"
         speed = done["tokens_per_second"].astype(float).mean()
         row["tokens/s"] = f"{speed:,.0f}" if np.isfinite(speed) else "-"
-        for column in task_columns(frame):
-            factor, places = (1, 3) if column.endswith(".bits_per_byte") else (100, 1)
-            found = factor * done[column].dropna()
-            row[column] = f"{found.mean():.{places}f}" if len(found) else "-"
+        row |= shown_answers(done, [c for c in task_columns(frame) if ".mean" in c])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def answer_summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per arm and measure, a column per task, seeds averaged; empty where no model has been asked."""
+    seen = list(frame.columns)
+    axes = seen[seen.index("cell") + 1 : seen.index("seed")]
+    rows = []
+    for labels, part in frame.groupby(axes, sort=False) if axes else [((), frame)]:
+        arm = dict(zip(map(axis_title, axes), labels, strict=True))
+        for suffix, measure in (("", "accuracy (%)"), (".bits_per_byte", "bits per byte")):
+            wanted = [c for c in task_columns(frame) if c.endswith(".bits_per_byte") == bool(suffix)]
+            if wanted:
+                found = shown_answers(part[part["state"] == "done"], wanted)
+                rows.append(
+                    arm | {"": measure} | {c.removesuffix(suffix).removeprefix("tasks."): found[c] for c in wanted}
+                )
+    return pd.DataFrame(rows).fillna("-")
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

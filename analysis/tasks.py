@@ -94,14 +94,15 @@ class Suite:
         return wide.assign(**{MEAN: wide.mean(axis=1, skipna=False)})
 
     def values(self, measure: Measure) -> Table:
-        """As the paper has them: a row per arm (and moment of training), a column per task, their mean, its gain."""
+        """As the paper has them: a row per arm (and moment of training), a column per task, their mean, its change."""
         wide = self.means(measure)
         seeds = self.answers.groupby(["name", "tokens"], sort=False)["seed"].nunique()
         moments = wide.index.get_level_values("tokens").nunique() > 1
         best = wide.min() if measure.lower_is_better else wide.max()
+        varies = wide.nunique() > 1
         rows: list[tuple[Cell | str, ...]] = []
         for (name, tokens), row in zip(wide.index.to_list(), wide.to_numpy(), strict=True):
-            marked = [len(wide) > 1 and bool(value == top) for value, top in zip(row, best, strict=True)]
+            marked = [bool(value == top and differ) for value, top, differ in zip(row, best, varies, strict=True)]
             cells = [Cell(fixed(v, measure.places), v, best=b) for v, b in zip(row, marked, strict=True)]
             count = int(seeds[name, tokens])
             gain = [_gain(row[-1], self._baseline_mean(wide, name, tokens))] if self.reference else []
@@ -111,8 +112,9 @@ class Suite:
             chance = [100 * self._chance(task) for task in wide.columns[:-1]]
             cells = [Cell(fixed(v, 1), v) for v in (*chance, float(np.mean(chance)))]
             rows.append(("guessing", *([""] if moments else []), "", *cells, *([""] if self.reference else [])))
-        heads = (" ".join(map(axis_title, self.axes)) or "model", *(["tokens"] if moments else []), "seeds", *wide.columns)
-        heads = (*heads, "gain (%)") if self.reference else heads
+        named = " ".join(map(axis_title, self.axes)) or "model"
+        heads = (named, *(["tokens"] if moments else []), "seeds", *wide.columns)
+        heads = (*heads, "Δ (%)") if self.reference else heads
         return Table(heads, tuple(rows), self._caption(measure), f"tab:tasks-{measure.column.replace('_', '-')}")
 
     def over_items(self, measure: Measure) -> Table:
@@ -188,8 +190,7 @@ class Suite:
             keyed = part.set_index(["arm", "seed"])
             ours, theirs = [], []
             for seed in sorted(set(part["seed"])):
-                pair = [self._items(row["key"], row["task"], row["metric"]) for row in
-                        (keyed.loc[(arm, seed)], keyed.loc[(self.reference, seed)])]  # fmt: skip
+                pair = [self._items(keyed.loc[(name, seed), "key"])[str(task)] for name in (arm, self.reference)]
                 pair[0].check_same(pair[1], f"{task} of {arm} and {self.reference}, seed {seed}")
                 ours.append(pair[0])
                 theirs.append(pair[1])
@@ -207,7 +208,7 @@ class Suite:
 
     def _chance(self, task: str) -> float:
         row = self.answers[self.answers["task"] == task].iloc[0]
-        return self._items(row["key"], row["task"], row["metric"]).chance
+        return self._items(row["key"])[task].chance
 
     def _caption(self, measure: Measure) -> str:
         text = f"{measure.name[0].upper()}{measure.name[1:]}, mean over seeds."
@@ -216,8 +217,11 @@ class Suite:
             shown = self.answers.drop_duplicates("task").set_index("task")["metric"]
             other = [f"{task}: {metric}" for task, metric in shown.items() if metric != "acc"]
             text += f" Metric acc, but {', '.join(other)}." if other else " Metric acc."
+            cut = self.answers.groupby("task", sort=False)["cut"].mean()
+            long = [f"{task} {share:.0%}" for task, share in cut.items() if share > 0]
+            text += f" Longer than the context, and so cut at their beginning: {', '.join(long)}." if long else ""
         if self.reference:
-            text += f" Gain: of the average over that of {self.reference}, without an interval here."
+            text += f" Δ: of the average to that of {self.reference}, without an interval here."
         return text
 
 

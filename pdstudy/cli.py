@@ -235,7 +235,7 @@ def _logs(args: argparse.Namespace) -> int:
 def _results(args: argparse.Namespace) -> int:
     import pandas as pd
 
-    from analysis.load import load_runs, summary
+    from analysis.load import answer_summary, load_runs, summary
 
     plan, workspace = _planned(args)
     frames = [load_runs(workspace.root, plan_record(part, workspace)) for part in parts(plan, workspace)]
@@ -246,7 +246,8 @@ def _results(args: argparse.Namespace) -> int:
     elif args.json:
         print(frame.to_json(orient="records", indent=1, double_precision=15))
     else:
-        print("\n\n".join(summary(f).to_string(index=False) for f in frames))
+        tables = [table for f in frames for table in (summary(f), answer_summary(f)) if len(table)]
+        print("\n\n".join(table.to_string(index=False) for table in tables))
     return 0
 
 

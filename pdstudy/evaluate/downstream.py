@@ -1,7 +1,8 @@
 """Downstream tasks of one model folder by lm-eval, its results in files that are whole or absent.
 
 results.json   per task: items, the shown `metric` and its `value`, all of lm-eval's metrics, bits per byte of the gold
-               answer (where it is scored by likelihood), and what was asked of which versions
+               answer (where it is scored by likelihood), the share `cut` of prompts that were longer than the model's
+               context (absent: none), and what was asked of which versions
 items.jsonl    per item: task, doc, correct, loglikelihoods of the choices, gold, and the bits and bytes of the gold
 
 lm-eval does the prompts, the scoring and the metrics; this module tells it where items lie, and keeps what paired
@@ -13,6 +14,8 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -22,7 +25,7 @@ from typing import Any
 
 from pdstudy.downstream import EVALUATIONS, Downstream, ItemFile, PackagedItems, Task
 from pdstudy.files import cache_root, read_json, write_bytes, write_json, write_jsonl
-from pdstudy.normal import ConfigError, encode, problems
+from pdstudy.normal import ConfigError, encode, fingerprint, problems
 from pdstudy.pins import fetch
 
 Progress = Callable[[str, float], None]
@@ -41,56 +44,77 @@ def evaluate_downstream(
 ) -> dict[str, Any]:
     """Ask a transformers folder all tasks and write results.json (last) and items.jsonl; what results.json says.
 
-    Does nothing where results.json is there. Raises `ConfigError` where lm-eval is not installed, where a file of
-    items is missing or not as `ItemFile` says, and where an official task's data set cannot be reached.
+    Does nothing where results.json is there. Raises `ConfigError` where that answers other questions, where lm-eval is
+    not installed, where a file of items is missing or not as `ItemFile` says, and where an official task's data set
+    cannot be reached; what was asked before is kept, and not asked again.
     """
     found: dict[str, Any] | None = read_json(directory / "results.json")
     if found is not None:
+        if found["questions"] != fingerprint(downstream.questions):
+            raise ConfigError(f"{directory} has the answers to other questions; name another folder for these")
         return found
     _require()
-    for problem in problems(downstream):
-        raise ConfigError(str(problem))
+    faults = [str(problem) for problem in problems(downstream)]
+    if faults:
+        raise ConfigError("\n".join(faults))
     import torch
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
+
+    from pdstudy.evaluate.answering import Answering
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # No CPU that we measured computes faster in bfloat16, which most folders name.
     dtype = "float32" if device == "cpu" else "auto"
-    language_model = HFLM(pretrained=str(model), device=device, dtype=dtype, batch_size=batch_size)
+    language_model = Answering(pretrained=str(model), device=device, dtype=dtype, batch_size=batch_size)
     summary: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for number, task in enumerate(downstream.tasks):
         progress(f"ask {task.name}", number / len(downstream.tasks))
-        with tempfile.TemporaryDirectory() as folder:
-            include = _task_folder(task, Path(folder))
-            manager = TaskManager(include_path=str(include), include_defaults=False)
-            try:
-                done = simple_evaluate(
-                    model=language_model,
-                    tasks=[task.name],
-                    num_fewshot=task.shots,
-                    limit=downstream.limit,
-                    task_manager=manager,
-                    bootstrap_iters=0,
-                    log_samples=True,
-                    fewshot_random_seed=SEED,
-                )
-            except (OSError, ValueError) as error:
-                raise ConfigError(_unreachable(task, error)) from error
-        items = [_item(name, sample) for name, samples in done["samples"].items() for sample in samples]
-        rows += [{"task": task.name, **item} for item in _first_filter(items)]
-        summary[task.name] = _summary(task, done["results"], rows)
+        questions = fingerprint(Downstream(tasks=(task,), limit=downstream.limit))
+        kept = directory / "parts" / f"{task.name}-{questions}.json"
+        part = read_json(kept)
+        if part is None:
+            part = _ask(language_model, task, downstream.limit)
+            write_json(kept, part)
+        summary[task.name] = part["summary"]
+        rows += part["items"]
     write_jsonl(directory / "items.jsonl", rows)
     results = {
+        "questions": fingerprint(downstream.questions),
         "downstream": encode(downstream.questions),
         "tasks": summary,
         "mean": sum(part["value"] for part in summary.values()) / len(summary),
         "versions": {name: version(name) for name in ("lm_eval", "transformers", "torch")},
     }
     write_json(directory / "results.json", results)
+    shutil.rmtree(directory / "parts")
     return results
+
+
+def _ask(model: Any, task: Task, limit: int | None) -> dict[str, Any]:
+    """`summary` and `items` of one task. Raises `ConfigError` where its items are not to be had."""
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    model.asked = model.cut = 0
+    with tempfile.TemporaryDirectory() as folder:
+        manager = TaskManager(include_path=str(_task_folder(task, Path(folder))), include_defaults=False)
+        try:
+            done = simple_evaluate(
+                model=model,
+                tasks=[task.name],
+                num_fewshot=task.shots,
+                limit=limit,
+                task_manager=manager,
+                bootstrap_iters=0,
+                log_samples=True,
+                fewshot_random_seed=SEED,
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigError(_unreachable(task, error)) from error
+    items = [_item(name, sample) for name, samples in done["samples"].items() for sample in samples]
+    rows = [{"task": task.name, **item} for item in _first_filter(items)]
+    summary = _summary(task, done["results"], rows)
+    return {"summary": summary | ({"cut": model.cut / model.asked} if model.cut else {}), "items": rows}
 
 
 def _require() -> None:
@@ -120,7 +144,7 @@ def _official(task: Task) -> Path:
 def _task_folder(task: Task, folder: Path) -> Path:
     """A folder for lm-eval to read, in which one task or group has the name of `task`."""
     if task.official is not None and not task.official.endswith(".yaml"):
-        return _official(task)
+        return _group_folder(task, folder)
     lines = [f"task: {task.name}"]
     if task.official is not None:
         # The wrapper keeps lm-eval's prompts and metrics; !function entries are read beside the included file.
@@ -129,8 +153,23 @@ def _task_folder(task: Task, folder: Path) -> Path:
         lines += _of_file(task, task.items)
     elif isinstance(task.items, PackagedItems):
         lines += _of_package(task.items)
+    elif task.shots_from is not None:
+        lines.append(f"fewshot_split: {task.shots_from}")
     (folder / f"{task.name}.yaml").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def _group_folder(task: Task, folder: Path) -> Path:
+    """lm-eval's own folder, or a copy in which the shots come from another split."""
+    official = _official(task)
+    if task.shots_from is None:
+        return official
+    copy = folder / official.name
+    shutil.copytree(official, copy)
+    for path in copy.rglob("*yaml"):
+        text = path.read_text()
+        path.write_text(re.sub(r"^fewshot_split:.*$", f"fewshot_split: {task.shots_from}", text, flags=re.MULTILINE))
+    return copy
 
 
 def _of_package(items: PackagedItems) -> list[str]:
@@ -236,12 +275,11 @@ def _first_filter(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _summary(task: Task, results: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    mine = [row for row in rows if row["task"] == task.name]
     column = "correct_norm" if task.metric == "acc_norm" else "correct"
-    scored = [row for row in mine if "bits" in row]
+    scored = [row for row in rows if "bits" in row]
     metrics = {key: value for key, value in results[task.name].items() if isinstance(value, int | float)}
-    out: dict[str, Any] = {"items": len(mine), "metric": task.metric,
-                           "value": sum(row[column] for row in mine) / len(mine), "metrics": metrics}  # fmt: skip
+    out: dict[str, Any] = {"items": len(rows), "metric": task.metric,
+                           "value": sum(row[column] for row in rows) / len(rows), "metrics": metrics}  # fmt: skip
     if scored:
         out["bits_per_byte"] = sum(row["bits"] for row in scored) / sum(row["bytes"] for row in scored)
     return out

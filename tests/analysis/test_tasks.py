@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from analysis.answers import Items
-from analysis.load import load_runs, summary
+from analysis.load import answer_summary, load_runs, summary
 from analysis.paired import accuracy_effect, bits_effect, mean_effect, sign_flip
 from analysis.report import build
 from analysis.tasks import ACCURACY, BITS, Suite, task_blocks
@@ -109,9 +109,10 @@ def test_runs_have_their_tasks(tmp_path: Path) -> None:
     assert (kd["tasks.mean"] == (kd["tasks.piqa"] + kd["tasks.lambada"]) / 2).all()
     assert kd["tasks.mean.bits_per_byte"].tolist() == pytest.approx([1.6] * 3)
     shown = summary(runs)
-    assert shown["tasks.piqa"].tolist() == [
-        f"{100 * m:.1f}" for m in runs.groupby("loss", sort=False)["tasks.piqa"].mean()
-    ]
+    means = runs.groupby("loss", sort=False)["tasks.piqa"].mean()
+    assert shown["tasks.mean.bits_per_byte"].tolist() == ["1.750", "1.600"]
+    by_task = answer_summary(runs)
+    assert by_task["piqa"].tolist() == [f"{100 * means['LM']:.1f}", "1.750", f"{100 * means['KD']:.1f}", "1.600"]
 
 
 def test_tables_of_tasks(tmp_path: Path) -> None:
@@ -119,11 +120,11 @@ def test_tables_of_tasks(tmp_path: Path) -> None:
     build(tmp_path, record, tmp_path / "report")
     tables = tmp_path / "report" / "tables"
     values = pd.read_csv(tables / "1-downstream-tasks.csv")
-    assert list(values.columns) == ["loss", "tokens", "seeds", "piqa", "lambada", "average", "gain (%)"]
+    assert list(values.columns) == ["loss", "tokens", "seeds", "piqa", "lambada", "average", "Δ (%)"]
     assert values["loss"].tolist() == ["LM", "LM", "KD", "KD", "guessing"]
     assert values["piqa"].iloc[-1] == 50
     assert values["lambada"].iloc[-1] == 0
-    assert values["gain (%)"][3] == pytest.approx(100 * (values["average"][3] / values["average"][1] - 1))
+    assert values["Δ (%)"][3] == pytest.approx(100 * (values["average"][3] / values["average"][1] - 1))
     over_items = pd.read_csv(tables / "1-downstream-tasks-2.csv").set_index("less LM")
     runs = load_runs(tmp_path, record).groupby("loss")["tasks.piqa"].mean()
     assert over_items.loc["KD", "piqa"] == pytest.approx(100 * (runs["KD"] - runs["LM"]))

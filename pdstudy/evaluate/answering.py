@@ -1,0 +1,51 @@
+"""A transformers folder as lm-eval asks it, also one whose context is shorter than what is asked. Needs lm-eval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lm_eval.models.huggingface import HFLM
+
+Request = tuple[Any, list[int], list[int]]
+"""What lm-eval knows it by, the ids of the prompt, and those of the answer."""
+
+
+class Answering(HFLM):
+    """lm-eval's model, which scores answers longer than the context in pieces (lm-eval fails on them).
+
+    Where the context is short, at most half of it is generated. `asked` and `cut` count, since they were set to 0, the
+    prompts with their answers, and those of which the beginning did not fit: lm-eval leaves it out.
+    """
+
+    asked = 0
+    cut = 0
+
+    def _loglikelihood_tokens(
+        self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        owners, pieces = [], []
+        for number, (texts, prompt, answer) in enumerate(requests):
+            size = len(answer) if len(answer) <= self.max_length else self.max_length // 2
+            for start in range(0, len(answer), size):
+                piece = answer[start : start + size]
+                # The last id is read by nobody, so that one more than the context fits.
+                before = (prompt + answer[:start])[-(self.max_length + 1 - len(piece)) :]
+                owners.append(number)
+                pieces.append((texts, before, piece))
+            self.asked += 1
+            self.cut += len(prompt) + len(answer) > self.max_length + 1
+        likelihoods, greedy = [0.0] * len(requests), [True] * len(requests)
+        scored = super()._loglikelihood_tokens(pieces, disable_tqdm=disable_tqdm, override_bs=override_bs)
+        for number, (likelihood, is_greedy) in zip(owners, scored, strict=True):
+            likelihoods[number] += likelihood
+            greedy[number] &= is_greedy
+        return list(zip(likelihoods, greedy, strict=True))
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        for request in requests:
+            prompt, options = request.arguments
+            longest = min(options.get("max_gen_toks", self.max_gen_toks), self.max_length // 2)
+            request.arguments = (prompt, {**options, "max_gen_toks": longest})
+            self.asked += 1
+            self.cut += len(self.tok_encode(prompt)) > self.max_length - longest
+        return super().generate_until(requests, disable_tqdm=disable_tqdm)

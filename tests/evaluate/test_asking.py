@@ -1,0 +1,166 @@
+"""A student that pdstudy trained and exported is asked tasks through lm-eval: only where the extra is installed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdstudy.data import View
+from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, Task
+from pdstudy.evaluate import downstream as module
+from pdstudy.evaluate.downstream import evaluate_downstream
+from pdstudy.loading import load_study
+from pdstudy.normal import ConfigError
+from pdstudy.plan import make_plan
+from pdstudy.rundir import Workspace
+from pdstudy.stages import make_task, perform
+from tests.core.tiny import write_tiny
+
+pytest.importorskip("lm_eval", reason="the extra [eval] is not installed")
+
+KBQA = [
+    {"query": "问题：法国的首都是哪里？\n答案：", "answer": "巴黎"},
+    {"query": "问题：一加一等于几？\n答案：", "answer": "二"},
+]
+C3 = [
+    {
+        "query": f"男：今天星期{day}。\n问题：今天星期几？\n答案：",
+        "choices": [f"星期{day}", "星期日", "不知道"],
+        "gold": 0,
+    }
+    for day in "一二三四五六天"
+]
+"""The last two are asked, those before are examples."""
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student's exported folder after 4 steps, of context 128."""
+    root = tmp_path_factory.mktemp("student")
+    study = load_study(str(write_tiny(root, steps=4)), "mini")
+    base = dataclasses.replace(study.base, view=View(context=128), tokens_per_step=256)
+    study = dataclasses.replace(
+        study, base=base, grid=type(study.grid)(study.grid.arms[:1]), seeds=(0,), evaluations=(), outputs=()
+    )
+    workspace = Workspace(root / "workspace")
+    plan = make_plan(study, workspace)
+    assert not plan.problems
+    for item in plan.items:
+        assert perform(make_task(plan, item, workspace), lambda what, share: None, lambda: False) == "done"
+    return workspace.run(study.cells[0].run).model
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> tuple[Task, ...]:
+    """The paper's two tasks over user files, which here lie below a folder of their own."""
+    (tmp_path / "evaluation").mkdir()
+    for name, rows in {"kbqa": KBQA, "c3": C3[5:], "c3-examples": C3[:5]}.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (tmp_path / "evaluation" / f"{name}.jsonl").write_text(text)
+    found = []
+    for task in PAPER_SUITE:
+        if isinstance(task.items, ItemFile):
+            paths = {name: value and str(tmp_path / value) for name, value in vars(task.items).items()}
+            found.append(dataclasses.replace(task, items=ItemFile(**paths)))
+    return tuple(found)
+
+
+def rows(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / "items.jsonl").read_text().splitlines()]
+
+
+def test_the_papers_local_tasks_are_asked_with_their_shots(
+    student: Path, local: tuple[Task, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pdstudy.evaluate.answering import Answering
+
+    prompts: list[str] = []
+    for name in ("loglikelihood", "generate_until"):
+        real = getattr(Answering, name)
+
+        def spy(self: Any, requests: list[Any], *args: Any, real: Any = real, **kwargs: Any) -> Any:
+            prompts.extend(request.args[0] for request in requests)
+            return real(self, requests, *args, **kwargs)
+
+        monkeypatch.setattr(Answering, name, spy)
+    out = tmp_path / "out"
+    results = evaluate_downstream(student, Downstream(tasks=local), out)
+    assert {name: (part["items"], part["metric"]) for name, part in results["tasks"].items()} == {
+        "kbqa": (2, "exact_match"),
+        "c3": (2, "acc"),
+    }
+    assert prompts[:2] == [row["query"] for row in KBQA]
+    shots = [f"{row['query']} {row['choices'][0]}" for row in C3[:5]]
+    assert prompts[2] == "\n\n".join([*shots, str(C3[5]["query"])])
+    assert len(prompts) == 2 + 2 * 3
+    assert results["tasks"]["c3"]["cut"] == 1  # no student of context 128 reads five of them
+    assert [row["gold"] for row in rows(out) if row["task"] == "c3"] == [0, 0]
+    assert not (out / "parts").exists()
+    assert evaluate_downstream(student, Downstream(tasks=local), out) == results
+    with pytest.raises(ConfigError, match="answers to other questions"):
+        evaluate_downstream(student, Downstream(tasks=local, limit=1), out)
+
+
+def test_what_was_answered_is_kept_when_a_later_task_has_no_items(
+    student: Path, local: tuple[Task, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    hub = next(task for task in PAPER_SUITE if task.name == "gsm8k")
+    with pytest.raises(ConfigError) as found:
+        evaluate_downstream(student, Downstream(tasks=(local[0], hub)), tmp_path / "out")
+    (line,) = str(found.value).splitlines()
+    assert line.startswith("task 'gsm8k': its items cannot be read (ConnectionError: ")
+    assert "HF_HOME" in line
+    asked: list[str] = []
+    real = module._ask
+    monkeypatch.setattr(module, "_ask", lambda model, task, limit: asked.append(task.name) or real(model, task, limit))
+    evaluate_downstream(student, Downstream(tasks=local), tmp_path / "out")
+    assert asked == ["c3"]
+
+
+def test_answers_longer_than_the_context_are_scored_in_pieces(student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lm_eval.models.huggingface import HFLM
+
+    from pdstudy.evaluate.answering import Answering
+
+    model = Answering(pretrained=str(student), device="cpu", dtype="float32", max_length=8)
+    seen: list[tuple[list[int], list[int]]] = []
+
+    def score(self: Any, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
+        seen.extend((prompt, answer) for _, prompt, answer in requests)
+        return [(-float(len(answer)), 12 not in answer) for _, _, answer in requests]
+
+    monkeypatch.setattr(HFLM, "_loglikelihood_tokens", score)
+    ids = list(range(30))
+    asked = [(None, ids[:10], ids[10:23]), (None, ids[:3], ids[3:8])]
+    assert model._loglikelihood_tokens(asked) == [(-13.0, False), (-5.0, True)]
+    pieces = [(ids[5:10], ids[10:14]), (ids[9:14], ids[14:18]), (ids[13:18], ids[18:22]), (ids[14:22], ids[22:23])]
+    assert seen == [*pieces, (ids[:3], ids[3:8])]
+    assert (model.asked, model.cut) == (2, 1)
+
+
+@pytest.mark.parametrize("task", [*PAPER_SUITE, *OFFLINE_SUITE], ids=lambda task: task.name)
+def test_the_official_tasks_are_those_of_this_lm_eval(task: Task, tmp_path: Path) -> None:
+    from lm_eval.tasks import TaskManager
+
+    if task.official is None:
+        return
+    folder = module._task_folder(dataclasses.replace(task, items=None), tmp_path)
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    assert task.name in manager.all_tasks
+
+
+def test_mmlus_six_shots_come_from_its_validation_split(tmp_path: Path) -> None:
+    import yaml
+
+    mmlu = next(task for task in PAPER_SUITE if task.name == "mmlu")
+    template = module._task_folder(mmlu, tmp_path) / "_default_template_yaml"
+    own = module._official(mmlu) / "_default_template_yaml"
+    changed, official = yaml.safe_load(template.read_text()), yaml.safe_load(own.read_text())
+    assert (official["fewshot_split"], changed.pop("fewshot_split")) == ("dev", "validation")
+    assert changed.items() <= official.items()
