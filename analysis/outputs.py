@@ -21,6 +21,7 @@ from analysis.laws import power_law
 from analysis.load import Record, axis_column, load_evaluations, load_runs
 from analysis.page import Block, Listing, Text
 from analysis.paper import beside, paper_table
+from analysis.plot import Plot
 from analysis.style import si
 from analysis.table import Cell, Table
 
@@ -54,6 +55,7 @@ class Outputs:
             "SizeLaw": self.size_law,
             "Compare": self.compare,
             "Sweep": self.sweep,
+            "LossByTokens": self.loss_by_tokens,
             "BesidePaper": self.beside_paper,
             "PaperTable": lambda output: [paper_table(output["table"])],
             "GainAndKept": self.gain_and_kept,
@@ -88,27 +90,43 @@ class Outputs:
         ]
 
     def sweep(self, output: dict[str, Any]) -> list[Block]:
-        column, metric = axis_column(output["x"]), f"{output['split']}_loss"
+        column = axis_column(output["x"])
+        caption = f"Final {output['split']} loss against {output['x']}; a ring marks the lowest mean."
+        plot = self._final_losses(output, column, output["x"], caption, best=True)
+        if plot is None:
+            return [Text("Not shown: no run is done yet.")]
+        panel = axis_column(output["panels"]) if output["panels"] else None
+        return [plot, _best_levels(plot.data, column, panel, axis_column(output["lines"]))]
+
+    def loss_by_tokens(self, output: dict[str, Any]) -> list[Block]:
+        caption = f"Final {output['split']} loss of runs of so many tokens, each with a decay of its own."
+        plot = self._final_losses(output, "tokens", "training tokens", caption)
+        return [Text("Not shown: no run is done yet.") if plot is None else plot]
+
+    def _final_losses(
+        self, output: dict[str, Any], column: str, x_label: str, caption: str, *, best: bool = False
+    ) -> Plot | None:
+        """Losses of finished runs against a column of numbers; None where no run is finished."""
+        metric = f"{output['split']}_loss"
         rows = self.done.dropna(subset=[metric])
         if not len(rows):
-            return [Text("Not shown: no run is done yet.")]
+            return None
         lines = axis_column(output["lines"])
         panel = axis_column(output["panels"]) if output["panels"] else None
         self._check_distinct(rows, lines, panel, column)
         rows = rows.assign(**{column: _numbers(rows[column])})
-        plot = line_grid(
+        return line_grid(
             rows,
             x=column,
             y=metric,
             arm=lines,
             panel=panel,
-            x_label=output["x"],
+            x_label=x_label,
             y_label=f"{output['split']} loss (nats/token)",
             logarithmic=bool((rows[column] > 0).all()),
-            caption=f"Final {output['split']} loss against {output['x']}; a ring marks the lowest mean.",
-            best=True,
+            caption=caption,
+            best=best,
         )
-        return [plot, _best_levels(plot.data, column, panel, lines)]
 
     def _check_distinct(self, rows: pd.DataFrame, *columns: str | None) -> None:
         """Raises `AnalysisError` where runs of one seed would fall on one point: what they differ in would be mixed."""

@@ -63,7 +63,18 @@ from pdstudy.mixing import (
 )
 from pdstudy.normal import ConfigError, Problem
 from pdstudy.objective import KD, LM, Sampled, TopPK
-from pdstudy.outputs import BesidePaper, Compare, Cost, Curves, GainAndKept, GainBySize, PaperTable, SizeLaw, Sweep
+from pdstudy.outputs import (
+    BesidePaper,
+    Compare,
+    Cost,
+    Curves,
+    GainAndKept,
+    GainBySize,
+    LossByTokens,
+    PaperTable,
+    SizeLaw,
+    Sweep,
+)
 from pdstudy.scale import Scale
 from pdstudy.shapes import Shape, TransformersConfig
 from pdstudy.study import Grid, Study, arm, axis
@@ -115,6 +126,7 @@ __all__ = [
     "LinearMix",
     "LocalExamples",
     "LocalFiles",
+    "LossByTokens",
     "Machine",
     "NormKD",
     "OnData",

@@ -3,7 +3,6 @@ pays for the teacher; and what reading the stores asks of a node."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from pdstudy.config import Pretrained, Run
 from pdstudy.items import Item, Plan
 from pdstudy.machines import Machine
 from pdstudy.pricing import evaluated_tokens, sizes, training_flops
+from pdstudy.tallies import passes, tallies
 
 DECODED_ENTRIES_PER_CORE = 5.5e7
 """Entries a second that one core decodes of an exact store: 1.1 million tokens at k = 50, the slowest that was measured
@@ -48,7 +48,7 @@ def spent(plan: Plan) -> dict[str, float]:
         elif isinstance(item.subject, Run):
             run = item.subject
             forward = sizes(run)[2]
-            total["student" if item.kind == "student" else "teacher"] += training_flops(run)
+            total["student" if item.kind == "student" else "teacher"] += training_flops(run) - item.saved
             total["evaluation"] += forward * sum(evaluated_tokens(e, run) for e in plan.study.evaluations)
     return total
 
@@ -67,12 +67,6 @@ def charges(plan: Plan) -> Charges:
         None if trained is None else free + trained,
         None if trained is None else inference + trained,
     )
-
-
-def budgets(plan: Plan) -> list[tuple[int, int]]:
-    """(tokens, student runs of so many), most tokens first."""
-    runs = [i.subject for i in plan.items if i.kind == "student" and isinstance(i.subject, Run)]
-    return sorted(Counter(run.num_tokens for run in runs).items(), reverse=True)
 
 
 def reading(plan: Plan) -> Reading | None:
@@ -96,10 +90,12 @@ def _reading(machine: Machine, item: Item, store: Item) -> Reading:
 def account(plan: Plan) -> dict[str, Any]:
     """All of it as plain data, for `--json`."""
     reader = reading(plan)
+    trained, captured, tokens = passes(plan)
     return {
         "flops": spent(plan),
         "charged": vars(charges(plan)),
-        "students": [{"tokens": tokens, "runs": runs} for tokens, runs in budgets(plan)],
+        "groups": [vars(tally) | {"runs": tally.runs, "tokens": tally.tokens} for tally in tallies(plan)],
+        "teachers": {"trained": trained, "passes": captured, "tokens": tokens},
         "store_bytes": sum(i.bytes for i in plan.stores),
         "reading": None if reader is None else vars(reader),
     }

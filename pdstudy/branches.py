@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pdstudy.config import WSD, Run
 from pdstudy.course import lasting_steps, shared_steps
+from pdstudy.files import read_json
 from pdstudy.normal import canonical
 from pdstudy.pricing import training_flops
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def branched(items: Iterable[Item], workspace: Workspace) -> dict[str, Item]:
-    """Those of `items` (students) that go on from another one of them: told so, and at the price of what is left."""
+    """Those of `items` (students) that go on from another one of them: told so, and at the price of what is left.
+
+    Of those that are done `saved` says what they took over, as they themselves recorded it.
+    """
     families: dict[str, list[tuple[int, Item, Run]]] = {}
     for item in items:
         run = item.subject
@@ -33,13 +37,22 @@ def branched(items: Iterable[Item], workspace: Workspace) -> dict[str, Item]:
     out: dict[str, Item] = {}
     for members in families.values():
         members.sort(key=lambda member: (member[0], member[1].key))
+        for _, item, run in members:
+            if item.state == "done":
+                began = (read_json(workspace.run(run).path / "provenance.json") or {}).get("branched_from")
+                out[item.key] = dataclasses.replace(item, saved=_of(run, began["step"] if began else 0))
         for (step, parent, trunk), (_, item, run) in itertools.pairwise(members):
             left = parent.done and not (workspace.run(trunk).checkpoints / f"step-{step:08d}").exists()
             if item.state != "new" or left or step > shared_steps(run, trunk) or item.exports or item.records:
                 continue
-            saved = training_flops(run) * step / run.num_steps
-            out[item.key] = dataclasses.replace(item, after=(parent.key,), flops=item.flops - saved)
+            saved = _of(run, step)
+            out[item.key] = dataclasses.replace(item, after=(parent.key,), flops=item.flops - saved, saved=saved)
     return out
+
+
+def _of(run: Run, steps: int) -> float:
+    """FLOPs of so many steps of a run."""
+    return training_flops(run) * steps / run.num_steps
 
 
 def _family(run: Run) -> str:

@@ -24,7 +24,8 @@ class Collection(Study):
 
     @staticmethod
     def of(name: str, studies: Sequence[Study]) -> Collection:
-        """The studies as one. Placement, machine and executions are those of the first."""
+        """The studies as one, those of a `group` of their own last. Placement and machine are those of the first."""
+        studies = sorted(studies, key=lambda study: study.group)
         first = studies[0]
         return Collection(
             name=name,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 from pdstudy.config import WSD, Run, normal_form
+from pdstudy.mixing import Steady, WSDMix
 from pdstudy.normal import canonical
 from pdstudy.objective import KD, LM
 
@@ -35,12 +37,30 @@ def shared_steps(one: Run, other: Run) -> int:
     if canonical(dataclasses.replace(a, schedule=b.schedule, steps=b.steps)) != canonical(b):
         return 0
     steps = min(a.num_steps, b.num_steps)
-    for step in range(steps):
+    level = _both(_level_steps(a), _level_steps(b))
+    # Of a stretch through which both are level, one step stands for all: a long trunk is compared at once.
+    for step in itertools.chain(range(min(steps, level.start + 1)), range(min(steps, level.stop), steps)):
         if learning_rate(a, step) != learning_rate(b, step):
             return step
         if alpha_at(a.objective, step, a.num_steps) != alpha_at(b.objective, step, b.num_steps):
             return step
     return steps
+
+
+def _both(one: range, other: range) -> range:
+    start = max(one.start, other.start)
+    return range(start, max(start + 1, min(one.stop, other.stop)))
+
+
+def _level_steps(run: Run) -> range:
+    """Steps through which neither rate nor share of distillation moves, less one at either end for rounding."""
+    steps, mix = run.num_steps, run.objective.mix if isinstance(run.objective, KD) else Steady()
+    if not isinstance(run.schedule, WSD) or not isinstance(mix, Steady | WSDMix):
+        return range(0)
+    warmup, decay = (mix.warmup, mix.decay) if isinstance(mix, WSDMix) else (0.0, 0.0)
+    first = max(run.schedule.warmup_tokens / run.tokens_per_step, warmup * steps)
+    last = steps - max(run.schedule.decay_tokens / run.tokens_per_step, decay * steps)
+    return range(math.ceil(first) + 1, max(math.ceil(first) + 1, math.floor(last) - 1))
 
 
 def lasting_steps(run: Run) -> tuple[int, ...]:

@@ -22,8 +22,9 @@ class Item:
     """One artifact of a study.
 
     `needs` are the keys of the items that must be there first; `after` are those whose end it waits for, good or bad,
-    because it may go on from where they are. `reads` is the store that a student learns from, `records` are those that
-    a run writes as it trains, `exports` the steps whose models others start from.
+    because it may go on from where they are, and `saved` the FLOPs that this spares it. `reads` is the store that a
+    student learns from, `records` are those that a run writes as it trains, `exports` the steps whose models others
+    start from.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Item:
     state: str = "new"
     cells: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    saved: float = 0.0
     reads: StoreNeed | None = None
     records: tuple[StoreNeed, ...] = ()
     exports: tuple[int, ...] = ()

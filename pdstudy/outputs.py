@@ -71,6 +71,20 @@ class Sweep:
 
 
 @declared
+class LossByTokens:
+    """Final loss against the tokens of a run, for budgets of their own, a panel per level of `panels`, a line per level
+    of `lines`."""
+
+    lines: str
+    panels: str | None = None
+    split: Split = "test"
+    title: str = "Loss against tokens"
+
+    def axes(self) -> tuple[str, ...]:
+        return tuple(a for a in (self.lines, self.panels) if a is not None)
+
+
+@declared
 class Cost:
     """Planned against actual: FLOPs and seconds of every stage."""
 
@@ -128,4 +142,4 @@ class GainBySize:
         return ()
 
 
-Output = Curves | SizeLaw | Compare | Sweep | Cost | BesidePaper | PaperTable | GainAndKept | GainBySize
+Output = Curves | SizeLaw | Compare | Sweep | LossByTokens | Cost | BesidePaper | PaperTable | GainAndKept | GainBySize

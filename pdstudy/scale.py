@@ -33,8 +33,9 @@ class Scale:
     `teachers` serves wherever a study has a single one. `rates` are peak learning rates by student, for LM and for KD
     (any run that uses a teacher); one number holds for all. `steps` of `tokens_per_step` are the short budget,
     `long_steps` the long one of the study of tokens, scored every `checkpoint_steps`; both read `data` from its
-    beginning. `online_teacher` writes logits as it trains (`order="stream"`). `controls` adds the runs that the paper
-    lacks: LM at the compute of student and teacher's pass, and LM and offline distillation on the online windows.
+    beginning. `budgets` are the steps that S11b branches to; none: where the long runs are scored. `online_teacher`
+    writes logits as it trains (`order="stream"`). `controls` adds the runs that the paper lacks: LM at the compute of
+    student and teacher's pass, and LM and offline distillation on the online windows.
 
     What the paper leaves open (its learning rate, warm-up, decay, end points, constants of adaptive temperatures) are
     fields here: `optimiser`, `cosine`, `wsd`, `alpha_wsd`, `alpha_max`, `period`, `mse`, `norm_kd`, `wttm`,
@@ -62,6 +63,7 @@ class Scale:
     by_entropy: Adaptive
     evaluations: tuple[Evaluation, ...]
     downstream: tuple[Downstream, ...] = ()
+    budgets: tuple[int, ...] = ()
     cut: TopPK = TopPK(p=0.95, k=100)
     star_cut: TopPK = TopPK(p=0.95, k=50)
     alpha_max: float = 1.0
@@ -89,6 +91,16 @@ class Scale:
     def tokens(self) -> int:
         """The short budget."""
         return self.steps * self.tokens_per_step
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Steps before its end at which a long run is scored."""
+        return tuple(range(self.checkpoint_steps, self.long_steps, self.checkpoint_steps))
+
+    @property
+    def branch_steps(self) -> tuple[int, ...]:
+        """The budgets of S11b, in steps."""
+        return self.budgets or (*self.checkpoints, self.long_steps)
 
     @property
     def teacher(self) -> Run | Pretrained:

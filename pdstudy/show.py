@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pdstudy.accounting import account, budgets, charges, reading, spent
+from pdstudy.accounting import account, charges, reading, spent
 from pdstudy.explain import explain
 from pdstudy.files import Claim
 from pdstudy.items import Item, Plan
 from pdstudy.pricing import si
 from pdstudy.progress import duration
 from pdstudy.rundir import RunDir, Workspace
+from pdstudy.tallies import Tally, passes, tallies
 
 MAX_ROWS = 60
 
@@ -61,10 +62,11 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
 
 
 def print_account(plan: Plan) -> None:
-    """Runs by budget, FLOPs by stage and scenario, stores, and what the fastest reader asks of a node."""
-    counts = [f"{runs} of {si(tokens)} tokens" for tokens, runs in budgets(plan)]
-    runs, tokens = sum(r for _, r in budgets(plan)), sum(t * r for t, r in budgets(plan))
-    print(f"students: {runs} runs, {si(tokens)} tokens in all ({', '.join(counts)})")
+    """Runs by group and budget, FLOPs by stage and scenario, stores, and what the fastest reader asks of a node."""
+    for tally in tallies(plan):
+        print(f"students{tally.group and ', ' + tally.group}: {_counted(tally, plan)}")
+    trained, captured, tokens = passes(plan)
+    print(f"teachers: {trained} to train, {captured} passes over {si(tokens)} tokens in all")
     print("FLOPs of " + ", ".join(f"{stage} {flops:.3g}" for stage, flops in spent(plan).items()))
     charged = {k: "not known" if v is None else f"{v:.3g}" for k, v in vars(charges(plan)).items()}
     print("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
@@ -75,6 +77,18 @@ def print_account(plan: Plan) -> None:
         given = f"{size(machine.read_bytes_per_second)}/s and {machine.cores} of a node"
         verdict = "" if reader.fits else ": too much; store fewer bytes (KD.stored) or read on more nodes"
         print(f"fastest reader, {reader.run}: {asked}, of {given}{verdict}")
+
+
+def _counted(tally: Tally, plan: Plan) -> str:
+    counts = ", ".join(f"{runs} of {si(tokens)} tokens" for tokens, runs in tally.budgets)
+    price = f"{hours(tally.flops / plan.rate / 3600)} {plan.study.machine.unit}"
+    parts = [f"{tally.runs} runs, {si(tally.tokens)} tokens in all ({counts}), {price}"]
+    if tally.branches:
+        share = tally.saved / (tally.flops + tally.saved)
+        parts.append(f"{tally.branches} go on from another's trunk, which saves {share:.0%}")
+    if tally.asked:
+        parts.append(f"{tally.asked} models asked tasks")
+    return "; ".join(parts)
 
 
 def _why(plan: Plan, workspace: Workspace, item: Item) -> str:

@@ -154,7 +154,8 @@ class Study:
     cell's model tasks, in jobs of their own. `outputs` are the tables and figures wanted. `placement` says how a run is
     carried out, `executions` what its jobs ask of a cluster, `machine` what it is priced on. `only` leaves out the
     cells whose names do not match it. `elsewhere`: the texts and models that it names need not be here to plan it; what
-    is missing is warned of, and nothing is run before it is there.
+    is missing is warned of, and nothing is run before it is there. `group`: the plan of a folder counts the runs of
+    studies that have one apart, under that name.
     """
 
     name: str
@@ -172,6 +173,7 @@ class Study:
     about: str = ""
     only: str | None = None
     elsewhere: bool = False
+    group: str = ""
     where: tuple[str, int] = field(default_factory=_caller, compare=False)
 
     @cached_property
@@ -231,6 +233,7 @@ class Study:
             "machine": Machine,
             "title": str,
             "about": str,
+            "group": str,
             "baseline": Mapping,
         }
         many: dict[str, Any] = {

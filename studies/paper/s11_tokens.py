@@ -10,7 +10,7 @@ from pdstudy import LM, Compare, Cost, Curves, PaperTable, Study, axis
 def study(scale: str = "mini") -> Study:
     """Scales: `mini` and `paper`, or one of yours in scales.py."""
     s = SCALES[scale]
-    every = tuple(n * s.tokens_per_step for n in range(s.checkpoint_steps, s.long_steps, s.checkpoint_steps))
+    every = tuple(steps * s.tokens_per_step for steps in s.checkpoints)
     return s.study(
         "s11",
         base=s.run(steps=s.long_steps, data=s.data),

@@ -76,6 +76,7 @@ def _mini() -> Scale:
         steps=steps,
         long_steps=long_steps,
         checkpoint_steps=steps,
+        budgets=(steps // 2, steps, 2 * steps),
         optimiser=AdamW(lr=4e-3),
         # The lowest mean of each sweep in studies/lr.py (reports/NOTES.md), for LM and for KD at alpha 0.9.
         rates={

