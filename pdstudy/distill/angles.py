@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -103,11 +103,12 @@ def angles(
     batches: Iterable[tuple[MicroBatch, Tensor]],
     objectives: Mapping[str, KD],
     vocab: int,
-) -> dict[str, tuple[float, float]]:
+) -> Iterator[dict[str, tuple[float, float]]]:
     """Angle (degrees) and norm ratio of each objective's trunk gradient against full distillation, at alpha 1.
 
-    `batches` are micro-batches with the teacher's logits [N, at least vocab] for their tokens; gradients are summed
-    over all of them first. Draws of batch i are those of sequence i.
+    `batches` are micro-batches with the teacher's logits [N, at least vocab] for their tokens. Gradients are summed
+    over the batches so far, and what they come to is yielded after each: the last is that of all. Draws of batch i are
+    those of sequence i.
     """
     coverage = join(needed(objective) for objective in objectives.values())
     sums: dict[str, Tensor] = {}
@@ -121,6 +122,4 @@ def angles(
             seen = dataclasses.replace(batch, signal=cut(signal, objective.truncation))
             found = trunk_gradient(model, seen, objective, 1.0, vocab)
             sums[name] = sums[name] + found if name in sums else found
-    if reference is None:
-        raise ValueError("no batches")
-    return {name: angle_and_ratio(gradient, reference) for name, gradient in sums.items()}
+        yield {name: angle_and_ratio(gradient, reference) for name, gradient in sums.items()}

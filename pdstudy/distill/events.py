@@ -23,6 +23,10 @@ TINY = torch.finfo(torch.float32).tiny
 """Stands for a teacher's tail that is 0 in float32, whose logarithm would make KL(q || t) infinite."""
 
 
+ENTRY_BYTES = 192
+"""What a kept entry takes: some twenty float64 numbers, most of them autograd's."""
+
+
 class _Bucketed:
     """Logits [C, V] seen as the kept ids and a bucket; their buffer becomes the gradient.
 
@@ -88,6 +92,13 @@ class EventRows:
                     of_cold -= adapted.mul_((slope / adapted.square().sum(1))[:, None])
                 logits += of_cold
         return lm.detach().to(logits.dtype), kd.detach().to(logits.dtype)
+
+    def beside(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
+        temperature = self.objective.temperature
+        both = isinstance(temperature, Temperature) and temperature.both
+        # A student's temperature takes a buffer; one that is differentiated, two more.
+        buffers = 3 if isinstance(temperature, NormKD) else int(both)
+        return buffers * vocab * dtype.itemsize + ENTRY_BYTES * kept
 
     def _student_tau(self, signal: SparseTargets, logits: Tensor) -> Tensor | None:
         """The student's temperature of each row; None where its bucket is at 1."""

@@ -22,7 +22,7 @@ from pdstudy.distill.signal import Signal, SparseTargets
 from pdstudy.objective import KD, LM
 
 CHUNK_BYTES = 8 << 20
-"""Bytes of one chunk of logits: what fits a cache is quicker at small vocabularies."""
+"""Bytes that work on one chunk takes, its logits included: what fits a cache is quicker at small vocabularies."""
 
 CHUNK_ROWS = 192
 """Rows that a chunk has at least: fewer starve the matrix products at large vocabularies."""
@@ -45,6 +45,9 @@ class Rows(Protocol):
         With `gradients` it becomes the gradient of sum(lm_share * lm + kd_share * kd). Shares are [C]; `gold`, int64
         [C], holds valid ids.
         """
+
+    def beside(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
+        """Bytes at most that a row takes beside its logits, where the teacher keeps `kept` entries of it."""
 
 
 def fused_loss(
@@ -70,15 +73,14 @@ def fused_loss(
         raise ValueError(f"alpha is {alpha:g}, but there is no teacher signal")
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     work = _Work(targets, signal, objective, alpha, divisor, vocab, dtype)
-    size = chunk_rows or rows_of_chunk(vocab, dtype)
     with torch.autocast(hidden.device.type, enabled=False):
-        loss, lm, kd = _FusedHead.apply(hidden, weight, work, size, torch.is_grad_enabled())
+        loss, lm, kd = _FusedHead.apply(hidden, weight, work, chunk_rows, torch.is_grad_enabled())
     return loss, {"lm": lm} if signal is None else {"lm": lm, "kd": kd}
 
 
-def rows_of_chunk(vocab: int, dtype: torch.dtype) -> int:
-    """Rows of logits that are held at a time."""
-    return max(CHUNK_ROWS, CHUNK_BYTES // (vocab * dtype.itemsize))
+def rows_of_chunk(vocab: int, dtype: torch.dtype, beside: int = 0) -> int:
+    """Rows of logits that are held at a time; each takes `beside` bytes more."""
+    return max(CHUNK_ROWS, CHUNK_BYTES // (vocab * dtype.itemsize + beside))
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class _FusedHead(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         work: _Work,
-        size: int,
+        chunk_rows: int | None,
         grad_enabled: bool,  # under no_grad, needs_input_grad is still true
     ) -> tuple[Tensor, Tensor, Tensor]:
         dtype, vocab = work.dtype, work.vocab
@@ -125,6 +127,8 @@ class _FusedHead(torch.autograd.Function):
             rows = LinearRows(objective)
         else:
             rows = EventRows(objective)
+        kept = 0 if work.signal is None else work.signal.width
+        size = chunk_rows or rows_of_chunk(vocab, dtype, rows.beside(vocab, kept, dtype))
         table = weight[:vocab].to(dtype)
         grad_hidden = torch.empty_like(hidden, dtype=dtype) if of_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=dtype) if of_weight else None

@@ -101,3 +101,6 @@ class LinearRows:
                 if sparse.flat is not None:
                     logits.sub_((sparse.flat * kd_share)[:, None])
         return lm, kd
+
+    def beside(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
+        return 6 * dtype.itemsize * kept  # up to six arrays of [C, K] at a time

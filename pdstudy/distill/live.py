@@ -18,7 +18,7 @@ from pdstudy.distill.summary import summarise_states, uniforms
 from pdstudy.distill.teacher import load_teacher
 from pdstudy.distill.truncation import cut
 from pdstudy.normal import ConfigError
-from pdstudy.objective import KD, Truncation
+from pdstudy.objective import KD, Sampled, Truncation
 
 if TYPE_CHECKING:
     from pdstudy.train.feed import MicroBatch
@@ -38,6 +38,12 @@ class LiveTargets:
     uniform: Tensor
     coverage: Coverage
     truncation: Truncation
+
+    @property
+    def width(self) -> int:
+        """Entries that a row keeps at most."""
+        kept = self.truncation.draws if isinstance(self.truncation, Sampled) else self.truncation.k
+        return len(self.head) if kept is None else min(kept, len(self.head))
 
     def rows(self, part: slice) -> SparseTargets:
         """The signal of a range of positions."""

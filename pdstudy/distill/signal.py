@@ -17,6 +17,10 @@ from pdstudy.normal import ConfigError
 class Signal(Protocol):
     """A teacher's signal for N positions, however it comes about."""
 
+    @property
+    def width(self) -> int:
+        """Entries that a row keeps at most."""
+
     def rows(self, part: slice) -> SparseTargets:
         """The signal of a range of positions."""
 
@@ -47,6 +51,11 @@ class SparseTargets:
     drawn: Tensor | None = None
     drawn_weights: Tensor | None = None
     entropy_rank: Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        """Entries that a row keeps at most."""
+        return self.ids.shape[1]
 
     def tail_at(self, tau: float) -> Tensor:
         """The sum of p^(1/tau) outside the kept ids, [N]. Raises `ConfigError` where it is not known."""

@@ -147,6 +147,10 @@ class _Whole:
     targets: Tensor
     vocab: int
 
+    @property
+    def width(self) -> int:
+        return self.vocab
+
     def rows(self, part: slice) -> SparseTargets:
         return whole_signal(self.logits[part], self.targets[part], self.vocab)
 

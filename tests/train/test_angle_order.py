@@ -52,7 +52,7 @@ def test_less_truncation_is_a_smaller_angle_and_sampling_the_smallest(
     unread = Pretrained(path="unread")
     objectives = {f"top-{k}": KD(teacher=unread, truncation=TopPK(p=1.0, k=k)) for k in (3, 12, 50)}
     objectives["drawn"] = KD(teacher=unread, truncation=Sampled(draws=50))
-    found = angles(models["student"], batches(), objectives, corpus.vocab)
+    *_, found = angles(models["student"], batches(), objectives, corpus.vocab)
     degrees = {name: angle for name, (angle, _) in found.items()}
     ratios = {name: ratio for name, (_, ratio) in found.items()}
     print(found)
