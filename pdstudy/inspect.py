@@ -74,7 +74,7 @@ def _read(shards: list[Any], manifest: dict[str, Any], coverage: Coverage) -> di
     """Sums over the positions that are decoded."""
     import numpy as np
 
-    from pdstudy.distill.codec import Numbering
+    from pdstudy.distill.codec import Encoded, Numbering
     from pdstudy.normal import decode
 
     codec, context = decode(manifest["codec"]), manifest["context"]
@@ -90,7 +90,7 @@ def _read(shards: list[Any], manifest: dict[str, Any], coverage: Coverage) -> di
         numbering = Numbering(opened.first_ids, manifest["vocab"])
         for index in range(-at % stride, shard.stop - shard.first, stride):
             data = opened.data[opened.offsets[index] : opened.offsets[index + 1]]
-            block = codec.decode(data, context, None, numbering)
+            block = codec.decode([Encoded(data, numbering)], context, None)
             for name, size in codec.sizes(data, context).items():
                 planes[name] = planes.get(name, 0) + size
             for cut, (kept, mass) in zip(wanted, _kept_of(block.log_probs, wanted)):

@@ -1,4 +1,4 @@
-"""How one sequence of a logit store becomes bytes and back."""
+"""How the sequences of a logit store become bytes and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAIL, GOLD, ENTROPY = 0, 1, 3
 
 @dataclass(frozen=True)
 class Block:
-    """The T positions of one sequence.
+    """The T positions of one sequence, or of several one below the other.
 
     `ids` (int64 [T, K]) and `log_probs` (float32 [T, K], nats) are the kept entries in rank order; unused places, all
     at the end of their row, hold id 0 and -inf. `columns` is float32 [C, T]: `COLUMNS`, then tempered tails. `drawn`
@@ -60,6 +60,14 @@ class Numbering:
         return out
 
 
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """The bytes of one block, and how its shard numbers ids."""
+
+    data: npt.NDArray[np.uint8]
+    numbering: Numbering
+
+
 class Codec(Protocol):
     """A declared object: the store's manifest holds it, so a store says itself how it is read."""
 
@@ -72,10 +80,11 @@ class Codec(Protocol):
     def encode(self, block: Block, numbering: Numbering) -> bytes:
         """The bytes of one block."""
 
-    def decode(self, data: npt.NDArray[np.uint8], tokens: int, k: int | None, numbering: Numbering) -> Block:
-        """The block of `tokens` positions, its rows cut to their first `k` places (None: to the longest row).
+    def decode(self, encoded: Sequence[Encoded], tokens: int, k: int | None) -> Block:
+        """Blocks of `tokens` positions each, one below the other, rows cut to their first `k` places (None: to the
+        longest row). What the cut drops is in the tail column.
 
-        What the cut drops is in the tail column of the block.
+        Several at a time, because calls cost more than the work in a block of few positions.
         """
 
     def sizes(self, data: npt.NDArray[np.uint8], tokens: int) -> dict[str, int]:
@@ -112,32 +121,37 @@ class Exact:
         )
         return b"".join(plane.tobytes() for plane in planes)
 
-    def decode(self, data: npt.NDArray[np.uint8], tokens: int, k: int | None, numbering: Numbering) -> Block:
-        counts = data[: 4 * tokens].view("<u4").astype(np.int64)
-        entries, drawn = int(counts.sum()), tokens * self.draws
-        id_bytes = self._id.itemsize
-        sizes = np.array(
-            [4 * tokens, 4 * tokens * self.columns, 4 * entries, 4 * drawn * self.weighted, id_bytes * entries]
-        )
-        size = int(sizes.sum()) + id_bytes * drawn
-        if len(data) != size:
-            raise ConfigError(f"a block of {tokens} positions and {entries} entries has {size} bytes, not {len(data)}")
-        _, columns, values, weight, ids, drawn_ids = np.split(data, np.cumsum(sizes))
-        columns, values, weight = columns.view("<f4"), values.view("<f4"), weight.view("<f4")
-        ids, drawn_ids = ids.view(self._id), drawn_ids.view(self._id)
+    def decode(self, encoded: Sequence[Encoded], tokens: int, k: int | None) -> Block:
+        split = [self._parts(one.data, tokens) for one in encoded]
+        counts, _, values, weight, ids, drawn = map(joined, zip(*split, strict=True))
+        counts = counts.astype(np.int64)
+        columns = np.concatenate([parts[1].reshape(self.columns, tokens) for parts in split], axis=1)
         places = Places(counts, k)
-        weights = weight.astype(np.float32) if self.weighted else np.ones(drawn, np.float32)
         log_probs = places.rows(values).astype(np.float32)
         if places.unused is not None:
             log_probs[places.unused] = -np.inf
+        of_draws = len(counts), self.draws
+        weights = weight.astype(np.float32) if self.weighted else np.ones(of_draws, np.float32)
         block = Block(
             places.rows(ids).astype(np.int64),
             log_probs,
-            columns.reshape(self.columns, tokens).astype(np.float32),
-            drawn_ids.reshape(tokens, self.draws).astype(np.int64),
-            weights.reshape(tokens, self.draws),
+            columns.astype(np.float32),
+            drawn.reshape(of_draws).astype(np.int64),
+            weights.reshape(of_draws),
         )
         return with_dropped(block, counts, places.width)
+
+    def _parts(self, data: npt.NDArray[np.uint8], tokens: int) -> list[npt.NDArray[Any]]:
+        """Counts, columns, values, weights of draws, ids and ids drawn of one block."""
+        entries, drawn = int(data[: 4 * tokens].view("<u4").sum()), tokens * self.draws
+        id_bytes = self._id.itemsize
+        sizes = [4 * tokens, 4 * tokens * self.columns, 4 * entries, 4 * drawn * self.weighted, id_bytes * entries]
+        size = sum(sizes) + id_bytes * drawn
+        if len(data) != size:
+            raise ConfigError(f"a block of {tokens} positions and {entries} entries has {size} bytes, not {len(data)}")
+        parts = np.split(data, np.cumsum(sizes))
+        kinds: list[Any] = ["<u4", "<f4", "<f4", "<f4", self._id, self._id]
+        return [part.view(kind) for part, kind in zip(parts, kinds, strict=True)]
 
     def sizes(self, data: npt.NDArray[np.uint8], tokens: int) -> dict[str, int]:
         entries, drawn = int(data[: 4 * tokens].view("<u4").sum()), tokens * self.draws
@@ -152,6 +166,11 @@ class Exact:
     @property
     def _id(self) -> np.dtype[Any]:
         return np.dtype("<u2" if self.vocab <= 2**16 else "<u4")
+
+
+def joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """One after another; a part that is alone stays where it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 class Places:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block, Numbering, Places, with_dropped
+from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block, Encoded, Numbering, Places, joined, with_dropped
 from pdstudy.normal import ConfigError, declared, neutral
 
 FINE, COARSE, BEND = 16, 4, 12
@@ -97,46 +97,45 @@ class Planes:
                 data[i] = _huffman(data[i])
         return np.array([len(d) for d in data], "<u4").tobytes() + b"".join(data)
 
-    def decode(self, data: npt.NDArray[np.uint8], tokens: int, k: int | None, numbering: Numbering) -> Block:
-        parts = self._parts(data)
-        counts = parts[0].view("<u2").astype(np.int64)
-        if len(counts) == 1:
-            counts = np.full(tokens, counts[0])
-        if len(counts) != tokens or len(parts[1]) != 2 * tokens or counts.sum() != len(parts[5]):
-            raise ConfigError(
-                f"a block of {len(parts[1]) // 2} positions and {len(parts[5])} entries was read as {tokens}"
-            )
+    def decode(self, encoded: Sequence[Encoded], tokens: int, k: int | None) -> Block:
+        split = [self._parts(one.data) for one in encoded]
+        counts = joined([_counts(parts, tokens) for parts in split])
+        _, first, tail, gold, _, steps, *of_ids, drawn = map(joined, zip(*split, strict=True))
         places = Places(counts, k)
-        steps = places.rows(parts[5])
+        steps = places.rows(steps)
         if self.compressed:
             # numpy accumulates bytes at a sixth of torch's speed.
             steps = torch.cumsum(torch.from_numpy(steps.copy()), 1, dtype=torch.uint8).numpy()
         log_probs = DEPTHS.take(steps)
-        np.subtract(parts[1].view("<f2").astype(np.float32)[:, None], log_probs, out=log_probs)
-        ids = self._ids(parts[6:-1], places, numbering)
+        np.subtract(first.view("<f2").astype(np.float32)[:, None], log_probs, out=log_probs)
+        ids = self._ids(of_ids, places)
+        if self.compressed:
+            for number, one in enumerate(encoded):
+                mine = ids[number * tokens : (number + 1) * tokens]
+                # Every number is below the vocabulary: clipping spares take a check of its own.
+                one.numbering.ids.take(mine, out=mine, mode="clip")
         if places.unused is not None:
             log_probs[places.unused], ids[places.unused] = -np.inf, 0
-        drawn = parts[-1].view("<u4").reshape(tokens, self.draws).astype(np.int64)
-        block = Block(ids, log_probs, self._columns(parts[2:5], tokens), drawn, np.ones(drawn.shape, np.float32))
-        return with_dropped(block, counts, places.width)
-
-    def _columns(self, parts: list[npt.NDArray[np.uint8]], tokens: int) -> npt.NDArray[np.float32]:
-        columns = np.empty((self.columns, tokens), np.float32)
-        TAILS.take(parts[0], out=columns[TAIL])
-        np.multiply(parts[1].view("<u2"), np.float32(-1 / GOLD_STEPS), out=columns[GOLD])
-        columns[2:] = parts[2].view("<f2").reshape(self.columns - 2, tokens)
+        columns = np.empty((self.columns, len(counts)), np.float32)
+        TAILS.take(tail, out=columns[TAIL])
+        np.multiply(gold.view("<u2"), np.float32(-1 / GOLD_STEPS), out=columns[GOLD])
+        others = [parts[4].view("<f2").reshape(self.columns - 2, tokens) for parts in split]
+        np.concatenate(others, axis=1, out=columns[2:])
         np.exp(columns[len(COLUMNS) :], out=columns[len(COLUMNS) :])
-        return columns
+        draws = drawn.view("<u4").reshape(len(counts), self.draws).astype(np.int64)
+        return with_dropped(
+            Block(ids, log_probs, columns, draws, np.ones(draws.shape, np.float32)), counts, places.width
+        )
 
-    def _ids(self, parts: list[npt.NDArray[np.uint8]], places: Places, numbering: Numbering) -> npt.NDArray[np.int64]:
+    def _ids(self, parts: list[npt.NDArray[np.uint8]], places: Places) -> npt.NDArray[np.int64]:
+        """Ids, or, compressed, their numbers."""
         low, *higher = (places.rows(part.view(kind)) for part, (_, _, kind) in zip(parts, self._of_ids, strict=True))
         if self.compressed:
             low, higher = low | (higher[0].astype(np.uint16) << 8), higher[1:]
         ids: npt.NDArray[np.int64] = low.astype(np.int64)
         for part in higher:
             ids |= part.astype(np.int64) << 16
-        # Every number is below the vocabulary: clipping spares take a check of its own.
-        return numbering.ids.take(ids, mode="clip") if self.compressed else ids
+        return ids
 
     def sizes(self, data: npt.NDArray[np.uint8], tokens: int) -> dict[str, int]:
         count = 7 + len(self._of_ids)
@@ -158,7 +157,8 @@ class Planes:
         parts = [data[start:end] for start, end in itertools.pairwise(ends)]
         if self.compressed:
             for i in self._shortened:
-                parts[i] = np.frombuffer(zlib.decompress(parts[i].data, wbits=-15), np.uint8)
+                # The plane of low bytes says how long the others are.
+                parts[i] = np.frombuffer(zlib.decompress(parts[i].data, -15, max(len(parts[6]), 1)), np.uint8)
         return parts
 
     @property
@@ -170,6 +170,16 @@ class Planes:
     @property
     def _shortened(self) -> tuple[int, ...]:
         return (5, *range(7, 6 + len(self._of_ids)))
+
+
+def _counts(parts: list[npt.NDArray[np.uint8]], tokens: int) -> npt.NDArray[np.int64]:
+    """Entries of each position of a block. Raises `ConfigError` where its parts are of another number of positions."""
+    counts = parts[0].view("<u2").astype(np.int64)
+    if len(counts) == 1:
+        counts = counts.repeat(tokens)
+    if len(counts) != tokens or len(parts[1]) != 2 * tokens or counts.sum() != len(parts[5]):
+        raise ConfigError(f"a block of {len(parts[1]) // 2} positions and {len(parts[5])} entries was read as {tokens}")
+    return counts
 
 
 def _steps(first: npt.NDArray[Any], log_probs: npt.NDArray[np.float32], used: npt.NDArray[np.bool_]) -> Any:

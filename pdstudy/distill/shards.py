@@ -20,7 +20,7 @@ import torch
 from safetensors.numpy import save
 
 from pdstudy.corpus import TokenStream
-from pdstudy.distill.codec import ENTROPY, GOLD, Block, Codec, Numbering
+from pdstudy.distill.codec import ENTROPY, GOLD, Block, Codec, Encoded, Numbering
 from pdstudy.distill.planes import BOUND, Planes, added_kl
 from pdstudy.distill.truncation import kept
 from pdstudy.files import read_json, write_bytes, write_json
@@ -92,7 +92,7 @@ def coding_error(
         return {"mean": 0.0, "largest": 0.0, "other_support": dict.fromkeys(map(str, CUTS), 0.0)}
     added, other = [], []
     for block, data in zip(blocks, encoded):
-        coded = codec.decode(np.frombuffer(data, np.uint8), context, None, numbering)
+        coded = codec.decode([Encoded(np.frombuffer(data, np.uint8), numbering)], context, None)
         added.append(added_kl(block, coded))
         other.append([_kept(block, p) != _kept(coded, p) for p in CUTS])
     found = np.concatenate(added)

@@ -21,7 +21,7 @@ from torch import Tensor
 from pdstudy.config import normal_teacher
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import Coverage, StoreSpec, join
-from pdstudy.distill.codec import COLUMNS, Block, Codec, Exact, Numbering
+from pdstudy.distill.codec import COLUMNS, Block, Codec, Encoded, Exact, Numbering
 from pdstudy.distill.planes import Planes
 from pdstudy.distill.shards import Opened, Shard, entropy_bins, write_shard
 from pdstudy.distill.signal import SparseTargets
@@ -162,20 +162,18 @@ class StoreReader:
         """The truncated teacher for `sequences` (absolute indices), flattened to N = len(sequences) * context rows."""
         # A smaller k needs no more than the first places of each row, unless tempered tails must take in the others.
         k = truncation.k if isinstance(truncation, TopPK) and not self._coverage.taus else None
-        blocks = [self._block(int(sequence), k) for sequence in sequences]
-        ids = _stacked([block.ids for block in blocks], 0)
-        log_probs = _stacked([block.log_probs for block in blocks], -np.inf)
-        columns = torch.from_numpy(np.concatenate([block.columns for block in blocks], axis=1))
+        block = self._codec.decode([self._encoded(int(sequence)) for sequence in sequences], self._context, k)
+        columns = torch.from_numpy(block.columns)
         named = dict(zip(COLUMNS, columns, strict=False))
         signal = SparseTargets(
-            ids=torch.from_numpy(ids),
-            log_probs=torch.from_numpy(log_probs),
+            ids=torch.from_numpy(block.ids),
+            log_probs=torch.from_numpy(block.log_probs),
             **named,
             tempered=columns[len(COLUMNS) :].T,
             taus=self._coverage.taus,
             entropy_rank=self._rank_of(named["entropy"]),
-            drawn=torch.from_numpy(np.concatenate([block.drawn for block in blocks])),
-            drawn_weights=torch.from_numpy(np.concatenate([block.drawn_weights for block in blocks])),
+            drawn=torch.from_numpy(block.drawn),
+            drawn_weights=torch.from_numpy(block.drawn_weights),
         )
         return cut(signal, truncation)
 
@@ -192,7 +190,7 @@ class StoreReader:
         size, seconds = sum(c[0] for c in checked), sum(c[1] for c in checked)
         return size, size / 1e6 / max(seconds, 1e-9)
 
-    def _block(self, sequence: int, k: int | None) -> Block:
+    def _encoded(self, sequence: int) -> Encoded:
         index = int(np.searchsorted(self._firsts, sequence, side="right")) - 1
         shard = self._shards[index]
         if index not in self._opened:
@@ -201,18 +199,7 @@ class StoreReader:
             self._opened[index] = opened, Numbering(opened.first_ids, self._vocab)
         opened, numbering = self._opened[index]
         start, stop = opened.offsets[sequence - shard.first :][:2]
-        return self._codec.decode(opened.data[start:stop], self._context, k, numbering)
-
-
-def _stacked(rows: Sequence[npt.NDArray[Any]], unused: float) -> npt.NDArray[Any]:
-    """One below the other, as wide as the widest."""
-    width = max(part.shape[1] for part in rows)
-    wide = [
-        part if part.shape[1] == width
-        else np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=unused)
-        for part in rows
-    ]  # fmt: skip
-    return np.concatenate(wide)
+        return Encoded(opened.data[start:stop], numbering)
 
 
 def _serving(coverage: Coverage, wanted: Truncation | Coverage) -> Coverage:

@@ -1,9 +1,10 @@
 """Bytes, error and speed of the store's codecs on real distributions, beside others' formats. `make bench-store`.
 
 SmolLM2-135M over technical English (`smollm`; the first run takes minutes, later ones find it cached). One run, one
-core, blocks of `--block` positions. Bytes are per position and per kept entry: "all" counts every column that a store
-keeps, "step" what the others have at most: ids, values, tail and the gold id's log-probability. Speeds are positions
-per CPU second, decoded into int64 ids and float32 values, the best of several rounds in which the formats take turns.
+core, blocks of `--block` positions, read `--together` positions at a time, as a micro-batch is. Bytes are per position
+and per kept entry: "all" counts every column that a store keeps, "step" what the others have at most: ids, values, tail
+and the gold id's log-probability. Speeds are positions per CPU second, decoded into int64 ids and float32 values, the
+best of several rounds in which the formats take turns.
 An 18-bit vocabulary is stood in by spreading the ids.
 """
 
@@ -21,7 +22,7 @@ import smollm
 import torch
 from formats import DistillKit, Format, Megatron, Plain
 
-from pdstudy.distill.codec import COLUMNS, TAIL, Block, Codec, Exact
+from pdstudy.distill.codec import COLUMNS, TAIL, Block, Codec, Encoded, Exact
 from pdstudy.distill.planes import Planes, added_kl
 
 T = TypeVar("T")
@@ -33,7 +34,8 @@ STATISTICS = {"exact": 12, "fast": 6, "small": 6}
 @dataclass(frozen=True)
 class Contender:
     encode: Callable[[], list[bytes]]
-    decode: Callable[[bytes, int | None], Block]
+    decode: Callable[[list[bytes], int | None], list[Block]]
+    """Of several blocks; what is no format of ours takes one after another."""
     beside: int = 0
     """Bytes of the shard beside its blocks."""
 
@@ -42,7 +44,7 @@ def ours(codec: Codec, given: list[Block], block: int) -> Contender:
     numbering = codec.numbering(given)
     return Contender(
         lambda: [codec.encode(one, numbering) for one in given],
-        lambda data, k: codec.decode(np.frombuffer(data, np.uint8), block, k, numbering),
+        lambda some, k: [codec.decode([Encoded(np.frombuffer(data, np.uint8), numbering) for data in some], block, k)],
         beside=4 * len(numbering.first),
     )
 
@@ -50,7 +52,7 @@ def ours(codec: Codec, given: list[Block], block: int) -> Contender:
 def theirs(format: Format, given: list[Block], block: int, k: int) -> Contender:
     return Contender(
         lambda: [format.encode(one) for one in given],
-        lambda data, _: format.decode(data, block, k),
+        lambda some, _: [format.decode(data, block, k) for data in some],
     )
 
 
@@ -70,7 +72,7 @@ def blocks(tokens: int, k: int, spread: int, block: int) -> list[Block]:
     ]
 
 
-def table(vocab: int, k: int, given: list[Block], block: int, rounds: int) -> None:
+def table(vocab: int, k: int, given: list[Block], block: int, together: int, rounds: int) -> None:
     powers = (0, 1) if k < 100 else (0, 1, 2, 3, 4)
     contenders = {
         "exact": ours(Exact(vocab=vocab), given, block),
@@ -88,9 +90,9 @@ def table(vocab: int, k: int, given: list[Block], block: int, rounds: int) -> No
         for name, one in contenders.items():
             encoded[name] = _timed(times, (name, "encode"), one.encode)
             for what, cut in (("decode", None), ("to k=12", 12)):
-                _timed(times, (name, what), functools.partial(_decode_all, one, encoded[name], cut))
+                _timed(times, (name, what), functools.partial(_decode_all, one, encoded[name], together, cut))
     for name, one in contenders.items():
-        kl = np.concatenate([added_kl(a, one.decode(data, None)) for a, data in zip(given, encoded[name])])
+        kl = np.concatenate([added_kl(a, one.decode([data], None)[0]) for a, data in zip(given, encoded[name])])
         size = (one.beside + sum(map(len, encoded[name]))) / tokens
         step = size - STATISTICS.get(name, 0)
         speeds = "".join(f"{tokens / times[name, what] / 1e6:10.2f}" for what in ("encode", "decode", "to k=12"))
@@ -101,10 +103,10 @@ def table(vocab: int, k: int, given: list[Block], block: int, rounds: int) -> No
         )
 
 
-def _decode_all(contender: Contender, encoded: list[bytes], k: int | None) -> None:
-    """One after another, each dropped before the next, as a reader's are: memory that is kept is memory made anew."""
-    for data in encoded:
-        contender.decode(data, k)
+def _decode_all(contender: Contender, encoded: list[bytes], together: int, k: int | None) -> None:
+    """So many blocks, dropped before the next are read, as a reader's are: memory that is kept is memory made anew."""
+    for at in range(0, len(encoded), together):
+        contender.decode(encoded[at : at + together], k)
 
 
 def _timed(times: dict[tuple[str, str], float], key: tuple[str, str], work: Callable[[], T]) -> T:
@@ -118,6 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=32_768)
     parser.add_argument("--block", type=int, default=4096, help="positions of a block: a sequence of the view")
+    parser.add_argument("--together", type=int, default=4096, help="positions that are read at a time")
     parser.add_argument("--rounds", type=int, default=4)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -126,7 +129,8 @@ def main() -> None:
         for k in (50, 128):
             print(f"\nvocabulary {vocab:,}, k = {k}, {asked.tokens:,} positions; millions of positions per CPU second")
             print(" " * 16 + "".join(f"{title:>{12 if 'KL' in title else 10}}" for title in titles))
-            table(vocab, k, blocks(asked.tokens, k, spread, asked.block), asked.block, asked.rounds)
+            given = blocks(asked.tokens, k, spread, asked.block)
+            table(vocab, k, given, asked.block, max(1, asked.together // asked.block), asked.rounds)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdstudy.distill.codec import COLUMNS, TAIL, Block, Exact
+from pdstudy.distill.codec import COLUMNS, TAIL, Block, Encoded, Exact
 from pdstudy.normal import ConfigError, decode, encode
 
 DRAWS = 4
@@ -45,7 +45,7 @@ counts = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 def test_exact_is_exact(counts: list[int], seed: int, vocab: int) -> None:
     codec = decode(encode(Exact(vocab=vocab, columns=len(COLUMNS) + 2, draws=DRAWS, weighted=True)))
     block = block_of(counts, vocab, seed)
-    got = codec.decode(flat(block, codec), len(counts), None, codec.numbering([block]))
+    got = codec.decode([Encoded(flat(block, codec), codec.numbering([block]))], len(counts), None)
     for field in dataclasses.fields(Block):
         np.testing.assert_array_equal(getattr(got, field.name), getattr(block, field.name))
 
@@ -55,7 +55,7 @@ def test_exact_is_exact(counts: list[int], seed: int, vocab: int) -> None:
 def test_a_smaller_k_is_a_prefix_and_mass_is_kept(counts: list[int], seed: int, k: int) -> None:
     codec = Exact(vocab=300, columns=len(COLUMNS) + 2, draws=DRAWS, weighted=True)
     block = block_of(counts, 300, seed)
-    got = codec.decode(flat(block, codec), len(counts), k, codec.numbering([block]))
+    got = codec.decode([Encoded(flat(block, codec), codec.numbering([block]))], len(counts), k)
     shared = min(k, block.ids.shape[1])
     np.testing.assert_array_equal(got.ids[:, :shared], block.ids[:, :shared])
     np.testing.assert_array_equal(got.log_probs[:, :shared], block.log_probs[:, :shared])
@@ -71,4 +71,4 @@ def test_bytes_that_cannot_be_a_block_are_refused() -> None:
     codec = Exact(vocab=300, columns=len(COLUMNS) + 2, draws=DRAWS, weighted=True)
     data = flat(block_of([3, 4], 300, 0), codec)
     with pytest.raises(ConfigError, match="a block of 2 positions and 7 entries has"):
-        codec.decode(data[:-1], 2, None, codec.numbering([]))
+        codec.decode([Encoded(data[:-1], codec.numbering([]))], 2, None)

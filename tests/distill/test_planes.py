@@ -19,7 +19,7 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.distill import capture as captures
 from pdstudy.distill.capture import capture
-from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block, Numbering
+from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block, Encoded, Numbering
 from pdstudy.distill.planes import BOUND, Planes, added_kl
 from pdstudy.distill.store import open_store
 from pdstudy.distill.summary import summarise
@@ -56,7 +56,7 @@ def test_ids_are_exact_and_values_within_half_a_step(
     block = block_of(counts, vocab, seed)
     block.columns[GOLD] = -np.abs(block.columns[GOLD])
     block.columns[len(COLUMNS) :] = np.abs(block.columns[len(COLUMNS) :]) + 0.01
-    got = codec.decode(flat(block, codec), len(counts), k, codec.numbering([block]))
+    got = codec.decode([Encoded(flat(block, codec), codec.numbering([block]))], len(counts), k)
     width = min(got.ids.shape[1], block.ids.shape[1])
     np.testing.assert_array_equal(got.ids[:, :width], block.ids[:, :width])
     np.testing.assert_array_equal(got.drawn, block.drawn)
@@ -79,7 +79,7 @@ def test_compression_changes_bytes_alone_and_the_error_is_small(p: float) -> Non
     raw, small = (Planes(vocab=5000, compressed=c, columns=6, draws=5) for c in (False, True))
     data = {codec.compressed: flat(block, codec) for codec in (raw, small)}
     assert len(data[True]) < 0.85 * len(data[False])
-    a, b = (c.decode(data[c.compressed], 96, None, c.numbering([block])) for c in (raw, small))
+    a, b = (c.decode([Encoded(data[c.compressed], c.numbering([block]))], 96, None) for c in (raw, small))
     for field in dataclasses.fields(Block):
         np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
     added = added_kl(block, a)
@@ -100,7 +100,7 @@ def test_a_shard_numbers_its_frequent_ids_first_and_that_saves_bytes() -> None:
     data = {by: codec.encode(block, by) for by in (numbering, none)}
     assert len(data[numbering]) < 0.95 * len(data[none])
     for by, encoded in data.items():
-        got = codec.decode(np.frombuffer(encoded, np.uint8), len(block.ids), None, by)
+        got = codec.decode([Encoded(np.frombuffer(encoded, np.uint8), by)], len(block.ids), None)
         np.testing.assert_array_equal(got.ids, block.ids)
 
 
@@ -118,9 +118,9 @@ def test_bytes_that_cannot_be_a_block_are_refused() -> None:
     codec = Planes(vocab=5000, compressed=True, columns=6, draws=5)
     data, numbering = flat(natural(), codec), codec.numbering([natural()])
     with pytest.raises(ConfigError, match="cannot have"):
-        codec.decode(data[:-1], 96, None, numbering)
+        codec.decode([Encoded(data[:-1], numbering)], 96, None)
     with pytest.raises(ConfigError, match="was read as 95"):
-        codec.decode(data, 95, None, numbering)
+        codec.decode([Encoded(data, numbering)], 95, None)
 
 
 @pytest.mark.parametrize("encoding", ["fast", "small"])
