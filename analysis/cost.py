@@ -37,7 +37,8 @@ def cost_table(workspace: Path, record: Record, runs: pd.DataFrame) -> Table:
 def _stages(workspace: Path, record: Record, runs: pd.DataFrame) -> list[tuple[str, float, float]]:
     """Name, planned FLOPs and measured seconds (NaN: not known) of each stage."""
     stages = []
-    for teacher in record["teachers"]:
+    cells = set(runs["run"])
+    for teacher in (t for t in record["teachers"] if t["run"] not in cells):
         result = read_json(workspace / "runs" / teacher["run"] / "result.json")
         stages.append((teacher["name"], teacher["planned"]["flops"], _spent(result)))
     for store in record["stores"]:

@@ -92,3 +92,22 @@ class Plan:
             start = max((finish.get(n, 0.0) for n in (*item.needs, *item.after)), default=0.0)
             finish[item.key] = start + (0.0 if item.done else item.flops / self.rate)
         return max(finish.values(), default=0.0)
+
+
+def ordered(items: Iterable[Item]) -> tuple[Item, ...]:
+    """The items as they are given, but each behind all that it needs or waits for. Raises `ConfigError` on a circle."""
+    waiting = {item.key: item for item in items}
+    placed: dict[str, Item] = {}
+    for first in list(waiting):
+        path = [first]
+        while path:
+            item = waiting[path[-1]]
+            before = next((k for k in (*item.needs, *item.after) if k in waiting and k not in placed), None)
+            if before is None:
+                placed[path.pop()] = item
+            elif before in path:
+                labels = " needs ".join(waiting[key].label for key in (*path[path.index(before) :], before))
+                raise ConfigError(f"these runs wait for each other: {labels}")
+            else:
+                path.append(before)
+    return tuple(placed.values())

@@ -227,7 +227,7 @@ def _search(value: Any) -> Iterator[Problem]:
     if check is not None and not wrong:
         try:
             yield from check()
-        except (TypeError, ArithmeticError, AttributeError):
+        except (TypeError, ValueError, ArithmeticError, AttributeError, AssertionError):
             if not inside:  # else it tripped over a part that is wrong in itself, as was said above
                 raise
 

@@ -14,11 +14,11 @@ from pdstudy.captures import StoreNeed, holds, inside, merged, spec_of
 from pdstudy.collection import Collection
 from pdstudy.config import Online, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
-from pdstudy.data import Corpus, Slice
+from pdstudy.data import Slice
 from pdstudy.downstream import Downstream
 from pdstudy.evaluations import probe_teacher
 from pdstudy.files import read_json
-from pdstudy.items import Item, Kind, Plan
+from pdstudy.items import Item, Kind, Plan, ordered
 from pdstudy.normal import Problem, decode, fingerprint
 from pdstudy.objective import KD
 from pdstudy.pricing import bytes_per_token, evaluated_tokens, si, sizes, teacher_flops, training_flops
@@ -30,7 +30,7 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
     """Expand, check and price a study against a workspace. Problems are returned, never raised."""
     problems = study.problems()
     if problems:
-        return Plan(study, (), problems=tuple(problems), rate=study.machine.flops_per_second)
+        return Plan(study, (), problems=tuple(problems))
     builder = _Builder(study, workspace)
     for cell in study.cells:
         builder.add(cell)
@@ -57,8 +57,7 @@ class _Builder:
         self._corpora: dict[str, Item] = {}
         self._lengths: dict[str, dict[str, int]] = {}
         self._too_long: set[tuple[str, Slice]] = set()
-        self._teachers: dict[str, Item] = {}
-        self._students: dict[str, Item] = {}
+        self._runs: dict[str, Item] = {}
         self._cells: dict[str, list[str]] = {}
         self._uses: dict[StoreSpec, tuple[set[Coverage], set[tuple[int, int]]]] = {}
         self._exports: dict[str, set[int]] = {}
@@ -72,7 +71,7 @@ class _Builder:
         key = fingerprint(run)
         self.keys[cell.name] = key
         self._cells.setdefault(key, []).append(cell.name)
-        self._student(run, key, cell.name, cell)
+        self._run("student", run, cell.name, cell)
         for asked in self.study.asked_of(cell):
             for step in asked.steps(run):
                 self._ask(asked, run, key, step, cell)
@@ -88,53 +87,67 @@ class _Builder:
         state, label = "done" if done else "new", f"{cell.name}{at}: {tasks}"
         self._asked.setdefault(key, Item("evaluate", key, label, done, asked, (model,), state=state))
 
-    def _student(self, run: Run, key: str, label: str, cell: Cell) -> None:
-        if key in self._students:
-            return
-        needs = [self._corpus(run.corpus, cell)]
+    def _run(self, kind: Kind, run: Run, label: str, cell: Cell, at: str = "") -> str:
+        """A run, after all that it needs; its key. One that teaches and is a cell, too, is a student.
+
+        `at`: where in the cell's run it is declared, in messages.
+        """
+        key = fingerprint(run)
+        if key in self._runs and kind in ("teacher", self._runs[key].kind):
+            return key
+        self._runs[key] = self._run_item(kind, key, label, run)  # before its needs, which may lead back to it
+        needs = [self._corpus(run, cell, at)]
         teacher = run.teacher
-        if isinstance(teacher, Run | Online):
-            needs.append(self._teacher(teacher.run if isinstance(teacher, Online) else teacher, cell))
+        if isinstance(teacher, Run):
+            needs.append(self._teacher(teacher, cell, f"{at}objective.teacher."))
+        elif isinstance(teacher, Online):
+            needs.append(self._teacher(teacher.run, cell, f"{at}objective.teacher.run."))
         if teacher is not None and not run.is_live:
             self._use_store(run)
         if run.start is not None and isinstance(run.start.model, Run):
-            needs.append(self._started_from(run.start.model, run.start.step, cell))
-        probed = dict.fromkeys(probe_teacher(e, run) for e in self.study.evaluations)
-        needs += [self._teacher(t, cell) for t in probed if isinstance(t, Run) and t != teacher]
+            needs.append(self._started_from(run.start.model, run.start.step, cell, f"{at}start.model."))
+        probed = [probe_teacher(e, run) for e in self.study.evaluations] if kind == "student" else []
+        for i, other in enumerate(probed):
+            if isinstance(other, Run) and other != teacher:
+                needs.append(self._teacher(other, cell, f"evaluations[{i}].teacher."))
         if run.epochs > 1.001:
-            self._warn(f"{cell.name}: {run.epochs:.2f} epochs over its slice of {run.data.tokens:,} tokens")
-        self._students[key] = self._run_item("student", key, label, run, tuple(needs))
+            self._warn(f"{label}: {run.epochs:.2f} epochs over its slice of {run.data.tokens:,} tokens")
+        self._runs[key] = dataclasses.replace(self._runs[key], needs=tuple(dict.fromkeys(needs)))
+        return key
 
-    def _started_from(self, model: Run, step: int | None, cell: Cell) -> str:
+    def _teacher(self, teacher: Run, cell: Cell, at: str) -> str:
+        return self._run("teacher", teacher, f"{si(sizes(teacher)[1])} parameters", cell, at)
+
+    def _started_from(self, model: Run, step: int | None, cell: Cell, at: str) -> str:
         """The run whose weights another starts from; it is asked to leave those of a step on its way."""
         key = fingerprint(model)
-        if key not in self._teachers:
-            self._student(model, key, f"{cell.name}, where it starts from", cell)
+        if key not in self._runs:
+            self._run("student", model, f"{cell.name}, where it starts from", cell, at)
         if step is not None:
             self._exports.setdefault(key, set()).add(step)
         return key
 
     def items(self) -> tuple[Item, ...]:
         captures, records = self._stores()
-        made = {key: self._wanted(item, records) for key, item in {**self._teachers, **self._students}.items()}
-        made |= branched([made[key] for key in self._students], self.workspace)
-        students = []
-        for key in self._students:
-            item = made[key]
-            assert isinstance(item.subject, Run)
-            cells = tuple(self._cells.get(key, ()))
-            changes: dict[str, Any] = {"cells": cells, "label": cells[0] if cells else item.label}
-            spec = spec_of(item.subject)
-            if spec is not None:
-                wanted = item.subject.view.sequences(item.subject.data)
-                stores = [*captures, *records]
-                store = next(s for s in stores if s.spec == spec and inside(wanted, s.sequences))
-                changes["reads"] = store
-                if store in captures:
-                    changes["needs"] = (*item.needs, captures[store].key)
-            students.append(dataclasses.replace(item, **changes))
-        teachers = [made[key] for key in self._teachers]
-        return (*self._corpora.values(), *teachers, *captures.values(), *students, *self._asked.values())
+        made = {key: self._wanted(item, records) for key, item in self._runs.items()}
+        made |= branched([item for item in made.values() if item.kind == "student"], self.workspace)
+        runs = [self._with_reads(item, captures, records) for item in made.values()]
+        teachers, students = ([item for item in runs if item.kind == kind] for kind in ("teacher", "student"))
+        return ordered((*self._corpora.values(), *teachers, *captures.values(), *students, *self._asked.values()))
+
+    def _with_reads(self, item: Item, captures: dict[StoreNeed, Item], records: dict[StoreNeed, bool]) -> Item:
+        """A run with its cells, and the store that it reads."""
+        run = item.subject
+        assert isinstance(run, Run)
+        cells = tuple(self._cells.get(item.key, ()))
+        item = dataclasses.replace(item, cells=cells, label=cells[0] if cells else item.label)
+        spec = spec_of(run)
+        if spec is None:
+            return item
+        wanted = run.view.sequences(run.data)
+        store = next(s for s in (*captures, *records) if s.spec == spec and inside(wanted, s.sequences))
+        needs = (*item.needs, captures[store].key) if store in captures else item.needs
+        return dataclasses.replace(item, reads=store, needs=needs)
 
     def _wanted(self, item: Item, records: dict[StoreNeed, bool]) -> Item:
         """A run with what others want of it while it trains; one that is done without that is trained again."""
@@ -149,22 +162,21 @@ class _Builder:
             return item
         return dataclasses.replace(item, done=False, state="again", flops=training_flops(run))
 
-    def _corpus(self, corpus: Corpus, cell: Cell) -> str:
+    def _corpus(self, run: Run, cell: Cell, at: str) -> str:
+        corpus = run.corpus
         key = fingerprint(corpus)
         if key not in self._corpora:
             manifest = read_json(self.workspace.corpus(corpus) / "manifest.json")
             label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
             self._corpora[key] = Item("corpus", key, label, manifest is not None, corpus)
             self._lengths[key] = {} if manifest is None else {s: m["tokens"] for s, m in manifest["splits"].items()}
-        self._check_lengths(self._lengths[key], cell)
+        wanted = [(f"{at}data", run.data)]
+        wanted += [(f"evaluations[{i}].data", e.data) for i, e in enumerate(self.study.evaluations)]
+        self._check_lengths(self._lengths[key], wanted, cell)
         return key
 
-    def _check_lengths(self, tokens: dict[str, int], cell: Cell) -> None:
+    def _check_lengths(self, tokens: dict[str, int], wanted: list[tuple[str, Slice]], cell: Cell) -> None:
         """Slices that end beyond a corpus that is there; each is said once."""
-        wanted = [("data", cell.run.data)]
-        if isinstance(cell.run.teacher, Run):
-            wanted.append(("objective.teacher.data", cell.run.teacher.data))
-        wanted += [(f"evaluations[{i}].data", e.data) for i, e in enumerate(self.study.evaluations)]
         for name, part in wanted:
             if part.stop + 1 > tokens.get(part.split, part.stop + 1) and (name, part) not in self._too_long:
                 self._too_long.add((name, part))
@@ -172,14 +184,7 @@ class _Builder:
                 found = f"[{part.start:,}, {part.stop:,})"
                 self.problems.append(Problem(name, found, allowed, cell.file, cell.line))
 
-    def _teacher(self, teacher: Run, cell: Cell) -> str:
-        key = fingerprint(teacher)
-        if key not in self._teachers:
-            label = f"{si(sizes(teacher)[1])} parameters"
-            self._teachers[key] = self._run_item("teacher", key, label, teacher, (self._corpus(teacher.corpus, cell),))
-        return key
-
-    def _run_item(self, kind: Kind, key: str, label: str, run: Run, needs: tuple[str, ...]) -> Item:
+    def _run_item(self, kind: Kind, key: str, label: str, run: Run) -> Item:
         _, total, forward = sizes(run)
         evaluations = self.study.evaluations
         training = training_flops(run)
@@ -202,7 +207,7 @@ class _Builder:
         for e in evaluations:
             compared = probe_teacher(e, run) if kind == "student" else None
             flops += (forward + (teacher_flops(compared) if compared else 0.0)) * evaluated_tokens(e, run)
-        return Item(kind, key, label, done, run, needs, flops, 16.0 * total, state)
+        return Item(kind, key, label, done, run, flops=flops, bytes=16.0 * total, state=state)
 
     def _note_rate(self, result: dict[str, Any]) -> None:
         if result["seconds"]["train"] > 0:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config import Run
+from pdstudy.config import Online, Run, normal_form
 from pdstudy.downstream import Downstream
 from pdstudy.files import read_json, write_json
 from pdstudy.items import Plan
@@ -28,7 +28,10 @@ def make_record(plan: Plan) -> dict[str, Any]:
     """The record of a plan, plain JSON."""
     study = plan.study
     items = {i.key: i for i in plan.items}
-    teachers = [i for i in plan.items if i.kind == "teacher"]
+    taught_by = {cell.name: _teacher_key(cell.run) for cell in study.cells}
+    taught = set(taught_by.values())
+    # Those that are no cells, or teach: a run that others start from is one of these, too.
+    teachers = [i for i in plan.items if isinstance(i.subject, Run) and (not i.cells or i.key in taught)]
     return {
         "study": study.name,
         "title": study.title or study.name,
@@ -43,12 +46,19 @@ def make_record(plan: Plan) -> dict[str, Any]:
                 "seed": cell.seed,
                 "run": plan.keys[cell.name],
                 "planned": {"flops": items[plan.keys[cell.name]].flops, **_sizes(cell.run)},
-                "teacher": _teacher_key(cell.run),
+                "teacher": taught_by[cell.name],
                 "downstream": _asked(study.asked_of(cell), cell.run, plan.keys[cell.name]),
             }
             for cell in study.cells
         ],
-        "teachers": [{"run": i.key, "name": f"teacher, {i.label}", "planned": {"flops": i.flops}} for i in teachers],
+        "teachers": [
+            {
+                "run": i.key,
+                "name": f"{'teacher' if i.key in taught else i.kind}, {i.label}",
+                "planned": {"flops": i.flops},
+            }
+            for i in teachers
+        ],
         "stores": _stores(plan),
         "corpora": [{"key": i.key, "name": i.label} for i in plan.items if i.kind == "corpus"],
         "evaluations": [
@@ -122,4 +132,8 @@ def _sizes(run: Run) -> dict[str, Any]:
 
 
 def _teacher_key(run: Run) -> str | None:
-    return None if run.teacher is None else fingerprint(run.teacher)
+    """The key of what teaches a run: its run directory, where it was trained here."""
+    teacher = normal_form(run).teacher
+    if teacher is None:
+        return None
+    return fingerprint(teacher.run if isinstance(teacher, Online) else teacher)

@@ -129,6 +129,10 @@ class Workspace:
     def run(self, run: Run) -> RunDir:
         return RunDir(self.root / "runs" / fingerprint(normal_form(run)))
 
+    def claim(self, kind: str, key: str) -> Path:
+        """The file that is held by whoever makes an item. A run is one thing, whether it teaches or learns."""
+        return self.root / "claims" / f"{'run' if kind in ('teacher', 'student') else kind}-{key.replace('/', '-')}"
+
     def stores(self, spec: StoreSpec) -> Path:
         """The folder of all stores of one spec; each is a subfolder named by its coverage."""
         return self.root / "stores" / fingerprint(spec)

@@ -149,7 +149,7 @@ def state_of(item: Item, workspace: Workspace, seen: dict[str, Any] | None = Non
         if seen["state"] == "queued":
             row.pop("error", None)
         return row | seen
-    holder = Claim.holder(workspace.root / "claims" / f"{item.kind}-{item.key.replace('/', '-')}")
+    holder = Claim.holder(workspace.claim(item.kind, item.key))
     if item.kind not in ("teacher", "student"):
         row["state"] = "running" if holder else "new"
     elif state == "running" and holder is None:

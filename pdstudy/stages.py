@@ -61,7 +61,7 @@ class Task:
     @property
     def claim(self) -> Path:
         """The file that is held by whoever makes this."""
-        return Path(self.workspace) / "claims" / f"{self.kind}-{self.key.replace('/', '-')}"
+        return Workspace(Path(self.workspace)).claim(self.kind, self.key)
 
     @property
     def log(self) -> Path:

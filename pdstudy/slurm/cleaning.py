@@ -87,5 +87,5 @@ def _of_runs(workspace: Workspace) -> Iterator[Waste]:
             yield Waste(path, "the claim of a process that is gone")
     for path in sorted((workspace.root / "runs").glob("*/checkpoints/.step-*")):
         run = path.parent.parent
-        if not any((claims / f"{kind}-{run.name}").exists() for kind in ("teacher", "student")):
+        if not workspace.claim("student", run.name).exists():
             yield Waste(path, "half a checkpoint")

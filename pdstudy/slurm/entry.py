@@ -96,7 +96,8 @@ def _unit(assigned: Assigned, part: int, signals: StopSignals) -> int:
             _leave(0)
         return 0
     workspace, unit = assigned.workspace, told["unit"]
-    claim = workspace.root / "claims" / unit.replace("/", "-")
+    kind, _, key = unit.partition("/")
+    claim = workspace.claim(kind, key)
     task = Task.from_json(told["task"]) if "task" in told else None
     run = workspace.run(task.subject) if task is not None and isinstance(task.subject, Run) else None
     log = task.log if task is not None else workspace.root / "logs" / f"{file_name(unit)}.txt"

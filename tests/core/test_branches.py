@@ -89,7 +89,7 @@ def test_budgets_of_a_wsd_schedule_share_one_trunk(tiny: Study, tmp_path: Path) 
     study = dataclasses.replace(tiny, base=wsd, grid=budgets)
     workspace, apart = Workspace(tmp_path / "together"), Workspace(tmp_path / "apart")
     plan = make_plan(study, workspace)
-    long, short, middle = students(plan)
+    short, middle, long = students(plan)  # none before what it waits for
     assert (short.after, middle.after, long.after) == ((), (short.key,), (middle.key,))
     straight = students(make_plan(dataclasses.replace(study, grid=axis("tokens", {"16": 16}, field="steps")), apart))[0]
     # Both branches have 8 steps of their own, as the short run has.

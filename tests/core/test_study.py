@@ -15,8 +15,10 @@ from pdstudy import (
     Heldout,
     JensenShannon,
     Machine,
+    Online,
     Pretrained,
     Slice,
+    Start,
     Study,
     View,
     Weighted,
@@ -25,6 +27,7 @@ from pdstudy import (
 )
 from pdstudy.loading import checked_plan, load_study
 from pdstudy.normal import ConfigError
+from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
 from tests.core.test_normal import make_run, make_teacher
 
@@ -146,6 +149,16 @@ def test_a_file_without_a_study_says_so(tmp_path: Path) -> None:
         ("view.context", {"base": make_run(view=View(context=0))}),
         ("view.context", {"base": make_run(view=View(context="64"))}),  # type: ignore[arg-type]
         ("data.tokens", {"base": make_run(data=Slice(tokens="640"))}),  # type: ignore[arg-type]
+        ("data.tokens", {"base": make_run(data=Slice(tokens=float("nan")))}),  # type: ignore[arg-type]
+        ("start.model.steps", {"base": make_run(start=Start(model=make_run(tokens=None), tokens=640))}),
+        (
+            "objective.teacher.run.steps",
+            {
+                "grid": axis("o", {"o": KD(teacher=Online(run=make_run(tokens=None)))}, field="objective"),
+                "baseline": {},
+            },
+        ),
+        ("machine", {"machine": None}),
         ("evaluations[0].data.tokens", {"evaluations": (Heldout(data=Slice(split="test", tokens="9")),)}),  # type: ignore[arg-type]
         ("evaluations", {"evaluations": Heldout(data=Slice(split="test", tokens=640))}),
         ("outputs", {"outputs": (Compare,)}),
@@ -159,7 +172,8 @@ def test_a_file_without_a_study_says_so(tmp_path: Path) -> None:
     ],
 )
 def test_nonsense_is_a_problem_and_no_traceback(field: str, changes: dict[str, object]) -> None:
-    assert field in [p.field for p in make_study(**changes).problems()]
+    plan = make_plan(make_study(**changes), Workspace(Path("workspace")))
+    assert field in [p.field for p in plan.problems]
 
 
 def test_labels_are_text_and_none_is_lost() -> None:
