@@ -60,8 +60,9 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
     blocked: dict[str, str] = {}
     release = []
     groups: dict[tuple[str, Execution, frozenset[str], int], list[Unit]] = {}
-    # How many ends a unit waits for, one after the other: units of one depth make one array.
-    depth: dict[str, int] = {}
+    # How many units wait for each other, one after the other, before this one. Those of one level wait for none of
+    # each other, and so can be one array; an array is sent after those of lower levels.
+    level: dict[str, int] = {}
     # Students by the thousand share a few sets of needs.
     waits_of: dict[tuple[str, ...], frozenset[str]] = {}
     for unit in pending.values():
@@ -83,9 +84,9 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
             continue
         if unit.needs not in waits_of:
             waits_of[unit.needs] = _direct(unit.needs, pending)
-        coming = [depth.get(key, 0) for key in unit.after if key in live or key in depth]
-        depth[unit.key] = 1 + max(coming, default=-1)
-        groups.setdefault((unit.stage, unit.execution, waits_of[unit.needs], depth[unit.key]), []).append(unit)
+        before = [level.get(key, 1) for key in (*unit.needs, *unit.after) if key in live or key in level]
+        level[unit.key] = 1 + max(before, default=0)
+        groups.setdefault((unit.stage, unit.execution, waits_of[unit.needs], level[unit.key]), []).append(unit)
     return Decision(
         groups=tuple(
             Group(
@@ -93,9 +94,9 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
                 execution,
                 tuple(sorted(members, key=lambda u: -u.flops)),
                 waits,
-                frozenset(key for u in members for key in u.after if key in live or key in depth),
+                frozenset(key for u in members for key in u.after if key in live or key in level),
             )
-            for (stage, execution, waits, _), members in groups.items()
+            for (stage, execution, waits, _), members in sorted(groups.items(), key=lambda group: group[0][3])
         ),
         live=live,
         stay=stay,

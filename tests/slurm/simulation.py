@@ -2,7 +2,8 @@
 
 `simulate(seed, cells)` takes one study of random shape through submits, crashes of the submitting process, and the
 scheduler's misfortunes, until everything is done, and checks on the way that nothing runs twice, nothing starts
-before what it needs, nothing that is done or alive is sent, and nothing is lost.
+before what it needs, nothing is sent to start before the end of what it may go on from, nothing that is done or alive
+is sent, and nothing is lost.
 
     python -m tests.slurm.simulation --seeds 5000 --cells 2000      (thousands of seeds: `make test-long`)
 """
@@ -14,7 +15,7 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pdstudy.execution import Execution, resolve
@@ -41,7 +42,8 @@ class Element:
     keys: tuple[str, ...]
     state: str = "PENDING"
     reason: str = ""
-    after: tuple[str, ...] = ()
+    waits: dict[str, list[str]] = field(default_factory=dict)
+    """Elements that it waits for, by kind of dependency."""
     restart: int = 0
     ended: float = 0.0
 
@@ -68,6 +70,9 @@ class World:
     calls: Counter[str] = field(default_factory=Counter)
     crash_before: bool = False
     crash_after: bool = False
+    sent_in_round: set[str] = field(default_factory=set)
+    followers: dict[str, set[str]] = field(default_factory=dict)
+    """Units that wait for the end of a unit, by its key."""
 
     # --- what the reconciler sees
 
@@ -88,12 +93,13 @@ class World:
         if self.crash_before and self.rng.random() < 0.3:
             raise Crash
         job = str(len(self.jobs) + len(self.purged) + 1 + self.calls["sbatch"])
-        kind, _, names = after.partition(":")
-        wanted: list[str] = []
-        for name in filter(None, names.split(":")):
-            members = [name] if name in self.elements else [e.id for e in self.jobs.get(name, ())]
-            assert members, f"waits for {name}, which the queue does not know"
-            wanted += members
+        waits: dict[str, list[str]] = {}
+        for part in filter(None, after.split(",")):
+            kind, *names = part.split(":")
+            for name in names:
+                members = [name] if name in self.elements else [e.id for e in self.jobs.get(name, ())]
+                assert members, f"waits for {name}, which the queue does not know"
+                waits.setdefault(kind, []).extend(members)
         alone = len(array.elements) == 1
         made = []
         for index, units in enumerate(array.elements):
@@ -102,14 +108,24 @@ class World:
                 if unit.stage != "report":  # reports queue up, each after the one before
                     assert unit.key not in self.busy, f"{unit.key} lives and was sent"
                     self.busy.add(unit.key)
+                    self._check_ends(unit, {id for ids in waits.values() for id in ids})
             id = job if alone else f"{job}_{index}"
-            made.append(Element(id, array_id, units, tuple(u.key for u in units), after=(kind, *wanted)))
+            made.append(Element(id, array_id, units, tuple(u.key for u in units), waits=waits))
         self.jobs[job] = made
         for element in made:
             self.elements[element.id] = self.pending[element.id] = element
         if self.crash_after and self.rng.random() < 0.3:
             raise Crash
         return job
+
+    def _check_ends(self, unit: Unit, waits: set[str]) -> None:
+        """A unit is sent behind those living ones from which it may go on, and behind those sent with it."""
+        living = {key: e.id for e in (*self.pending.values(), *self.running.values()) for key in e.keys}
+        for key in unit.after:
+            assert key not in living or living[key] in waits, f"{unit.key} does not wait for the end of {key}"
+        early = self.followers.get(unit.key, set()) & self.sent_in_round
+        assert not early, f"{sorted(early)} were sent before {unit.key}, whose end they wait for"
+        self.sent_in_round.add(unit.key)
 
     def release(self, elements: Sequence[str]) -> None:
         for id in elements:
@@ -145,15 +161,16 @@ class World:
 
     def _dependency(self, element: Element) -> bool | None:
         """True: it may start; False: never; None: not yet."""
-        kind, *wanted = element.after or ("",)
-        for id in wanted:
-            other = self.elements.get(id)
-            state = other.state if other is not None else self.purged[id]
-            if state in ("PENDING", "RUNNING"):
-                return None
-            if kind == "afterok" and state != "COMPLETED":
-                return False
-        return True
+        verdict: bool | None = True
+        for kind, ids in element.waits.items():
+            for id in ids:
+                other = self.elements.get(id)
+                state = other.state if other is not None else self.purged[id]
+                if state in ("PENDING", "RUNNING"):
+                    verdict = None
+                elif kind == "afterok" and state != "COMPLETED":
+                    return False
+        return verdict
 
     def _start(self, element: Element) -> None:
         if self.rng.random() < 0.02 * self.trouble:
@@ -209,7 +226,7 @@ class World:
     def _requeue(self, element: Element) -> None:
         del self.running[element.id]
         element.restart += 1
-        element.state, element.after = "PENDING", ()
+        element.state, element.waits = "PENDING", {}
         # What a packed job has made is not made again by its next attempt.
         element.units = tuple(u for u in element.units if u.key not in self.done) or element.units[:1]
         self.pending[element.id] = element
@@ -222,7 +239,8 @@ class World:
 
 
 def make_study(rng: random.Random, cells: int) -> list[Unit]:
-    """Corpora, teachers, sliced captures and students that share them; some of it may be made already."""
+    """Corpora, teachers, sliced captures and students that share them: some go on from where another ends, some start
+    from another's model, and some models are asked tasks."""
     executions = [
         resolve([Execution(minutes=m, parallelism=rng.choice([None, 4]), pack=rng.choice([1, 1, 3]))], "student", 0)
         for m in (10, 20)
@@ -237,8 +255,18 @@ def make_study(rng: random.Random, cells: int) -> list[Unit]:
         slices = [Unit(f"logits/{t}/{s}", "logits", plain, (corpus, f"teacher/{t}")) for s in range(rng.randint(1, 5))]
         units += slices
         groups.append((corpus, f"teacher/{t}", *(s.key for s in slices)))
+    students: list[Unit] = []
     for c in range(cells):
-        units.append(Unit(f"student/{c}", "student", rng.choice(executions), rng.choice(groups), flops=rng.random()))
+        key, flops, luck = f"student/{c}", rng.random(), rng.random()
+        before = rng.choice(students[-20:]) if students else None
+        if before is not None and luck < 0.3:
+            made = replace(before, key=key, after=(before.key,), flops=flops)
+        else:
+            needs = (before.key,) if before is not None and luck < 0.4 else rng.choice(groups)
+            made = Unit(key, "student", rng.choice(executions), needs, flops=flops)
+        students.append(made)
+    units += students
+    units += [Unit(f"evaluate/{s.key}", "evaluate", plain, (s.key,)) for s in students if rng.random() < 0.1]
     return units
 
 
@@ -255,6 +283,9 @@ def simulate(seed: int, cells: int) -> Counter[str]:
         accounting=rng.random() < 0.5,
         trouble=rng.choice([0.2, 1.0]),
     )
+    for unit in units:
+        for key in unit.after:
+            world.followers.setdefault(key, set()).add(unit.key)
     ledger = Ledger()
     rounds = 0
     while len(world.done) < len(units):
@@ -277,6 +308,7 @@ def simulate(seed: int, cells: int) -> Counter[str]:
 
 def _submit(world: World, ledger: Ledger, rng: random.Random) -> Outcome | None:
     queue = world.queue()
+    world.sent_in_round = set()
     adopt(ledger, queue, world)
     units = [Unit(**{**vars(u), "done": u.key in world.done}) if u.key in world.done else u for u in world.units]
     report = report_unit("sim", ())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,7 @@ from pdstudy.slurm.arrays import arrays_of, dependency, split
 from pdstudy.slurm.facts import Facts, gather
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.queue import Job, Limits, Queue
-from pdstudy.slurm.reconcile import Group, decide
+from pdstudy.slurm.reconcile import Decision, Group, decide
 from pdstudy.slurm.requeue import cause_of_stop
 from pdstudy.slurm.units import Unit
 from tests.slurm.simulation import simulate
@@ -20,10 +23,46 @@ from tests.slurm.simulation import simulate
 PLAIN = resolve((), "student", 0)
 
 
+def simulate_all(seeds: Iterable[int]) -> None:
+    for seed in seeds:
+        simulate(seed, 40)
+
+
 @pytest.mark.parametrize("first", range(0, 100, 20))
 def test_a_hundred_small_studies_all_end(first: int) -> None:
-    for seed in range(first, first + 20):
-        simulate(seed, 40)
+    simulate_all(range(first, first + 20))
+
+
+def test_the_simulation_notices_a_unit_that_is_sent_without_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetful(kind: str, elements: Iterable[str], sizes: Mapping[str, int]) -> str:
+        return "" if kind == "afterany" else dependency(kind, elements, sizes)
+
+    monkeypatch.setattr("pdstudy.slurm.submit.dependency", forgetful)
+    with pytest.raises(AssertionError, match="does not wait for the end of"):
+        simulate_all(range(10))
+
+
+def test_the_simulation_notices_a_unit_that_is_sent_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hasty(units: Sequence[Unit], *more: Any) -> Decision:
+        found = decide(units, *more)
+        return replace(found, groups=found.groups[::-1])
+
+    monkeypatch.setattr("pdstudy.slurm.submit.decide", hasty)
+    with pytest.raises(AssertionError, match=r"whose end they wait for|not done after 400"):
+        simulate_all(range(10))
+
+
+def test_branches_of_several_families_are_sent_behind_their_trunks() -> None:
+    """Those whose trunk lives make one array with those whose trunk is sent with them: it must come second."""
+    made = [
+        Unit("live", "student", PLAIN),
+        Unit("after live", "student", PLAIN, after=("live",)),
+        Unit("trunk", "student", PLAIN),
+        Unit("after trunk", "student", PLAIN, after=("trunk",)),
+    ]
+    decision = decide(made, {"live": Facts(element="7")})
+    assert [[u.key for u in g.units] for g in decision.groups] == [["trunk"], ["after live", "after trunk"]]
+    assert decision.groups[1].after == {"live", "trunk"}
 
 
 @pytest.mark.slow
