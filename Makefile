@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ASKING := $(VENV)/.installed-eval
 
 .PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck test-long gallery bench-angles bench-fit bench-head bench-store bench-train clean
 
@@ -10,7 +11,7 @@ help:
 	@echo "make quickstart   set up, run studies/quickstart.py, write reports/quickstart/index.html"
 	@echo "make test         set up, run the default test suite"
 	@echo "make test-slow, test-slurm, test-published    the marked ones (test-slurm starts a real SLURM, as root)"
-	@echo "make test-long                                storms and simulations, an hour and more"
+	@echo "make test-long                                storms, simulations, a real teacher's tasks: hours"
 	@echo "make gallery                                  every kind of figure and table"
 	@echo "make lint, typecheck                          ruff, mypy"
 	@echo "make bench-train, bench-head, bench-store, bench-angles, bench-fit"
@@ -24,6 +25,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
+# lm-eval and what it needs: 600 MB that only slow tests and downstream tasks use.
+$(ASKING): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[eval]'
+	@touch $(ASKING)
+
 quickstart: setup
 	$(BIN)/pdstudy run studies/quickstart.py
 	$(BIN)/pdstudy report studies/quickstart.py
@@ -31,15 +37,16 @@ quickstart: setup
 test: setup
 	$(BIN)/python -m pytest
 
-test-slow: setup
+test-slow: setup $(ASKING)
 	$(BIN)/python -m pytest -m "slow and not slurm and not gpu"
 
 test-slurm: setup
 	$(BIN)/python -m pytest -m slurm
 
-test-long: setup
+test-long: setup $(ASKING)
 	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 300
 	$(BIN)/python -m tests.slurm.storm --storms 5 --cells 6 --seed 1
+	$(BIN)/python -m tests.evaluate.smollm
 
 test-published: setup
 	$(BIN)/python -m pytest -m published

@@ -21,6 +21,7 @@ from pdstudy.stages import make_task, perform
 from tests.core.tiny import write_tiny
 
 pytest.importorskip("lm_eval", reason="the extra [eval] is not installed")
+pytestmark = pytest.mark.slow  # `make test-slow` installs the extra
 
 KBQA = [
     {"query": "问题：法国的首都是哪里？\n答案：", "answer": "巴黎"},
@@ -164,3 +165,11 @@ def test_mmlus_six_shots_come_from_its_validation_split(tmp_path: Path) -> None:
     changed, official = yaml.safe_load(template.read_text()), yaml.safe_load(own.read_text())
     assert (official["fewshot_split"], changed.pop("fewshot_split")) == ("dev", "validation")
     assert changed.items() <= official.items()
+
+
+def test_a_real_teacher_has_the_accuracy_found_by_hand(tmp_path: Path) -> None:
+    """LAMBADA, where guessing gives nothing; `python -m tests.evaluate.smollm` has all six tasks, in half an hour."""
+    from tests.evaluate.smollm import TOLERANCE, compare
+
+    (found,) = compare(["lambada"], tmp_path)
+    assert abs(found.difference) <= TOLERANCE
