@@ -48,8 +48,8 @@ class Items:
 
 def load_answers(workspace: Path, record: Record, suite: int | None = None) -> pd.DataFrame:
     """One row per task, model and cell that has been answered: `cell`, axis labels, `seed`, `run`, `suite`, `key`,
-    `tokens` (that the model had seen), `final`, `task`, `metric`, `items`, `value`, `bits_per_byte`, `cut` (share
-    of prompts longer than the model's context). All suites, or the one named.
+    `step`, `tokens` (that the model had seen), `final`, `task`, `metric`, `items`, `value`, `bits_per_byte`, `cut`
+    (share of prompts longer than the model's context). All suites, or the one named.
     """
     axes = [axis_column(axis) for axis in record["axes"]]
     rows = []
@@ -61,11 +61,11 @@ def load_answers(workspace: Path, record: Record, suite: int | None = None) -> p
             found = read_json(workspace / "downstream" / asked["key"] / "results.json")
             for task, part in (found or {}).get("tasks", {}).items():
                 row = {"cell": cell["name"], **labels, "seed": cell["seed"], "run": cell["run"]}
-                row |= {name: asked[name] for name in ("suite", "key", "tokens", "final")}
+                row |= {name: asked[name] for name in ("suite", "key", "step", "tokens", "final")}
                 row |= {"task": task, **{name: part[name] for name in ("metric", "items", "value")}}
                 rows.append(row | {"bits_per_byte": part.get("bits_per_byte", np.nan), "cut": part.get("cut", 0.0)})
-    heads = ("cell", *axes, "seed", "run", "suite", "key", "tokens", "final", "task", "metric", "items", "value",
-             "bits_per_byte", "cut")  # fmt: skip
+    heads = ("cell", *axes, "seed", "run", "suite", "key", "step", "tokens", "final", "task", "metric", "items",
+             "value", "bits_per_byte", "cut")  # fmt: skip
     return pd.DataFrame(rows, columns=list(heads))
 
 

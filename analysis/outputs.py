@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.answers import load_answers
 from analysis.bootstrap import Bootstrap, bootstrap
 from analysis.compare import Comparison, compare
 from analysis.cost import cost_table
@@ -20,7 +21,7 @@ from analysis.fit import DELTA, Fit, fit
 from analysis.laws import power_law
 from analysis.load import Record, axis_column, load_evaluations, load_runs
 from analysis.page import Block, Listing, Text
-from analysis.paper import beside, paper_table
+from analysis.paper import beside, paper_table, tasks_beside
 from analysis.plot import Plot
 from analysis.style import si
 from analysis.table import Cell, Table
@@ -57,7 +58,7 @@ class Outputs:
             "Sweep": self.sweep,
             "LossByTokens": self.loss_by_tokens,
             "BesidePaper": self.beside_paper,
-            "PaperTable": lambda output: [paper_table(output["table"])],
+            "PaperTable": lambda output: [*self.tasks_beside(output), paper_table(output["table"])],
             "GainAndKept": self.gain_and_kept,
             "GainBySize": self.gain_by_size,
             "Cost": lambda _: [cost_table(self.workspace, self.record, self.runs)],
@@ -180,7 +181,19 @@ class Outputs:
             blocks.append(beside(self.done, output["axis"], reference, output["table"], pairs))
         except AnalysisError as error:
             blocks.append(Text(f"Not shown: {error}"))
-        return [*blocks, paper_table(output["table"])]
+        return [*blocks, *self.tasks_beside(output), paper_table(output["table"])]
+
+    def tasks_beside(self, output: dict[str, Any]) -> list[Block]:
+        """What models answered beside a table of the paper; nothing where they are asked nothing."""
+        if not self.record.get("downstream"):
+            return []
+        answers = load_answers(self.workspace, self.record, suite=0)
+        baseline = {axis_column(a): label for a, label in self.record["baseline"].items()}
+        axes = [axis_column(a) for a in self.axes]
+        try:
+            return [tasks_beside(answers, axes, baseline, output["table"], dict(output["pairs"]))]
+        except AnalysisError as error:
+            return [Text(f"Not shown: {error}.")]
 
     def gains(self, split: str) -> pd.DataFrame:
         """One row per arm of each stratum: `difference`, `low`, `high` as gains (baseline less arm)."""

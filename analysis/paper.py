@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,18 @@ from analysis.errors import AnalysisError
 from analysis.load import axis_column
 from analysis.table import Cell, Table
 from analysis.tables import fixed
+
+TASKS = {
+    "hellaswag": "HellaSwag",
+    "winogrande": "WinoGrande",
+    "piqa": "PIQA",
+    "mmlu": "MMLU",
+    "kbqa": "KBQA",
+    "c3": "C3",
+    "ceval-valid": "C-Eval",
+    "gsm8k": "GSM8k",
+}
+"""Our names of the paper's tasks, in its order."""
 
 FILE = Path(__file__).parent / "published" / "peng2024.json"
 
@@ -70,3 +83,49 @@ def beside(runs: pd.DataFrame, axis: str, baseline: str, number: str, pairs: tup
         f"{baseline}: ours of loss, the paper's of accuracy, so that signs can be compared and sizes cannot."
     )
     return Table(heads, tuple(rows), caption, "tab:beside")
+
+
+def tasks_beside(
+    answers: pd.DataFrame, axes: Sequence[str], baseline: Mapping[str, str], number: str, pairs: Mapping[str, str]
+) -> Table:
+    """Two rows per arm that both have: our accuracies and the paper's, on the tasks that ours were asked.
+
+    `answers` is what `load_answers` gives, `axes` its columns of labels, `baseline` the labels of the arm that gains
+    are over; `pairs` as in `pdstudy.outputs.PaperTable`. Raises `AnalysisError` where nothing is to be shown yet.
+    """
+    shared = [task for task in TASKS if task in set(answers["task"])]
+    if not shared:
+        raise AnalysisError("none of the paper's tasks has been asked yet")
+    known = published()
+    places = [known["columns"].index(TASKS[task]) for task in shared]
+    theirs = {row[0]: [row[place] for place in places] for row in known["tables"][number]["rows"]}
+    means = answers.groupby([*axes, "step", "final", "task"], sort=False)["value"].mean().mul(100).unstack("task")
+    found: dict[str, tuple[str, dict[str, list[float]]]] = {}
+    for (*labels, step, final), ours in zip(means.index.to_list(), means[shared].to_numpy(), strict=True):
+        based = [baseline.get(axis, label) for axis, label in zip(axes, labels, strict=True)]
+        for suffix in ([f"{step:,}"], []) if final else ([f"{step:,}"],):
+            name, base = (" ".join([*part, *suffix]) for part in (labels, based))
+            row = pairs.get(name, name)
+            if row in theirs:
+                found[name] = (base, {"ours": _with_mean(ours), "paper": _with_mean(theirs[row])})
+    if not found:
+        raise AnalysisError(f"no arm with a row in the paper's table {number} has been asked yet")
+    rows: list[tuple[Cell | str, ...]] = []
+    for name, (base, both) in found.items():
+        for whose, values in both.items():
+            reference = found[base][1][whose][-1] if base in found and base != name else np.nan
+            gain = 100 * (values[-1] / reference - 1)
+            cells = [*(Cell(fixed(v, 1), v) for v in values), Cell(fixed(gain, 1, signed=True), gain)]
+            rows.append((name if whose == "ours" else "", whose, *cells))
+    caption = (
+        f"Accuracy in per cent of ours (means over seeds) and in the paper's table {number} (one run each); the "
+        "average is over these tasks. Sizes and text differ, and items where only the first were asked: findings can "
+        "be compared, values cannot. What of Δ is noise, the section on downstream tasks says."
+    )
+    heads = ("arm", "", *(TASKS[task] for task in shared), "average", "Δ (%)")
+    return Table(heads, tuple(rows), caption, f"tab:tasks-beside-{number}")
+
+
+def _with_mean(values: Iterable[float]) -> list[float]:
+    found = [float(value) for value in values]
+    return [*found, float(np.mean(found))]

@@ -108,6 +108,7 @@ def _asked(suites: Sequence[Downstream], run: Run, key: str) -> list[dict[str, A
         {
             "suite": number,
             "key": asked.key(key, step),
+            "step": run.num_steps if step is None else step,
             "tokens": run.num_tokens if step is None else step * run.tokens_per_step,
             "final": step is None,
         }

@@ -9,6 +9,9 @@ def study(scale: str = "mini") -> Study:
     """Scales: `mini` and `paper`, or one of yours in scales.py."""
     s = SCALES[scale]
     teachers = {name: s.kd(teacher=teacher) for name, teacher in s.teachers.items()}
+    pairs = tuple(
+        (f"{student} {teacher}", f"{teacher} {student}") for student in s.students for teacher in ("none", *teachers)
+    )
     return s.study(
         "s10",
         title="S10: sizes of student and teacher (Figure 4, Table 11)",
@@ -18,7 +21,7 @@ def study(scale: str = "mini") -> Study:
         outputs=(
             GainBySize(),
             Compare(),
-            PaperTable(table="11"),
+            PaperTable(table="11", pairs=pairs),
             Curves(lines="teacher", panels="student"),
             SizeLaw(lines="teacher"),
             Cost(),

@@ -23,6 +23,12 @@ def study(scale: str = "mini") -> Study:
         "online*": dataclasses.replace(online, alpha=0.1, truncation=TopPK(p=0.95, k=50)),
     }
     paper = {("early", "LM"), ("early", "online"), ("late", "online"), ("late", "online*")}
+    pairs = (
+        ("early LM", "LLM-LM"),
+        ("early online", "LLM-Online-100B-L"),
+        ("late online", "LLM-Online-100B"),
+        ("late online*", "LLM-Online-100B*"),
+    )
     grid = axis("window", windows, field="data") * axis("source", sources, field="objective")
     return s.study(
         "s12",
@@ -32,5 +38,5 @@ def study(scale: str = "mini") -> Study:
         "online*: alpha 0.1, top-0.95-50.",
         grid=grid.where(lambda arm: s.controls or (arm["window"], arm["source"]) in paper),
         baseline={"source": "LM"},
-        outputs=(Compare(), PaperTable(table="6"), Curves(lines="source", panels="window"), Cost()),
+        outputs=(Compare(), PaperTable(table="6", pairs=pairs), Curves(lines="source", panels="window"), Cost()),
     )

@@ -23,7 +23,7 @@ def study(scale: str = "mini") -> Study:
         outputs=(
             Compare(),
             Compare(metric="recalibrated", title="After recalibration"),
-            PaperTable(table="13"),
+            PaperTable(table="13", pairs=tuple((f"{student} PD*", student) for student in s.star_students)),
             Curves(lines="arm", panels="student"),
             Cost(),
         ),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.paper import beside, paper_table, published
+from analysis.paper import beside, paper_table, published, tasks_beside
 from pdstudy.collection import Collection
 from pdstudy.loading import load_study
 from pdstudy.outputs import BesidePaper, PaperTable
@@ -38,6 +38,11 @@ def test_every_row_that_a_study_names_is_there(scale: str) -> None:
                 assert {ours for ours, _ in output.pairs} <= labels, study.name
             if isinstance(output, BesidePaper | PaperTable):
                 shown.add(output.table)
+            if isinstance(output, PaperTable) and scale == "paper":
+                rows = {row[0] for row in published()["tables"][output.table]["rows"]}
+                arms = {" ".join(cell.labels.values()) for cell in study.cells}
+                assert {theirs for _, theirs in output.pairs} <= rows, study.name
+                assert {ours for ours, _ in output.pairs} <= arms, study.name
                 assert paper_table(output.table).rows
     assert shown == set(published()["tables"])
 
@@ -54,3 +59,33 @@ def test_gains_have_the_signs_of_findings() -> None:
     assert theirs.number == pytest.approx(100 * (39.1 / 37.7 - 1))
     with pytest.raises(AnalysisError, match="no finished run"):
         beside(runs[runs["alpha"] != "0"], "alpha", "0", "10", (("0", "0"),))
+
+
+def answered(*rows: tuple[str, str, int, bool, str, float]) -> pd.DataFrame:
+    heads = ["student", "loss", "step", "final", "task", "value"]
+    return pd.DataFrame(rows, columns=heads).assign(seed=0)
+
+
+def test_our_tasks_stand_beside_the_papers() -> None:
+    values = {"LM": 0.4, "KD": 0.44}
+    found = [
+        ("1.9B", loss, step, step == 59_604, task, values[loss] + (0.1 if task == "piqa" else 0) + step / 1e6)
+        for loss in values for step in (10_000, 59_604) for task in ("piqa", "arc_easy", "hellaswag")
+    ]  # fmt: skip
+    table = tasks_beside(answered(*found), ["student", "loss"], {"loss": "LM"}, "12", {})
+    assert table.columns == ("arm", "", "HellaSwag", "PIQA", "average", "Δ (%)")
+    names = ["1.9B LM 10,000", "", "1.9B LM 59,604", "", "1.9B KD 10,000", "", "1.9B KD 59,604", ""]
+    assert [row[0] for row in table.rows] == names
+    ours, theirs = ([getattr(cell, "number", cell) for cell in row[2:]] for row in table.rows[4:6])
+    assert ours == pytest.approx([45.0, 55.0, 50.0, 100 * (50 / 46 - 1)])
+    assert theirs == pytest.approx([53.8, 73.0, 63.4, 100 * (63.4 / 62.2 - 1)])
+
+
+def test_arms_are_paired_by_their_labels() -> None:
+    found = answered(("1.9B", "PD*", 7, True, "piqa", 0.7), ("1.9B", "LM", 7, True, "piqa", 0.6))
+    table = tasks_beside(found, ["student", "loss"], {"loss": "LM"}, "13", {"1.9B PD*": "1.9B"})
+    assert [row[:2] for row in table.rows] == [("1.9B PD*", "ours"), ("", "paper")]
+    with pytest.raises(AnalysisError, match="no arm with a row in the paper's table 1 "):
+        tasks_beside(found, ["student", "loss"], {"loss": "LM"}, "1", {})
+    with pytest.raises(AnalysisError, match="none of the paper's tasks"):
+        tasks_beside(found.assign(task="sciq"), ["student", "loss"], {}, "13", {"1.9B PD*": "1.9B"})

@@ -80,7 +80,9 @@ def asked(root: Path, tasks: tuple[str, ...] = ("piqa", "lambada"), better: floa
         cell["downstream"] = []
         for tokens in (100, 200):
             key = f"{cell['run']}-{tokens}/q"
-            cell["downstream"].append({"suite": 0, "key": key, "tokens": tokens, "final": tokens == 200})
+            cell["downstream"].append(
+                {"suite": 0, "key": key, "step": tokens // 100, "tokens": tokens, "final": tokens == 200}
+            )
             share = 0.5 + (better if cell["labels"]["loss"] == "KD" and tokens == 200 else 0.0)
             rows, summaries = [], {}
             for task in tasks:
