@@ -77,6 +77,7 @@ from pdstudy.outputs import (
 )
 from pdstudy.scale import Scale
 from pdstudy.shapes import Shape, TransformersConfig
+from pdstudy.storage import Kept
 from pdstudy.study import Grid, Study, arm, axis
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ __all__ = [
     "Instructions",
     "ItemFile",
     "JensenShannon",
+    "Kept",
     "LinearMix",
     "LocalExamples",
     "LocalFiles",

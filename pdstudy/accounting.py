@@ -3,6 +3,7 @@ pays for the teacher; and what reading the stores asks of a node."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from pdstudy.config import Pretrained, Run
 from pdstudy.items import Item, Plan
 from pdstudy.machines import Machine
 from pdstudy.pricing import evaluated_tokens, sizes, training_flops
+from pdstudy.storage import stored
 from pdstudy.tallies import passes, tallies
 
 DECODED_ENTRIES_PER_CORE = 5.5e7
@@ -97,5 +99,6 @@ def account(plan: Plan) -> dict[str, Any]:
         "groups": [vars(tally) | {"runs": tally.runs, "tokens": tally.tokens} for tally in tallies(plan)],
         "teachers": {"trained": trained, "passes": captured, "tokens": tokens},
         "store_bytes": sum(i.bytes for i in plan.stores),
+        "stored": [dataclasses.asdict(each) for each in stored(plan)],
         "reading": None if reader is None else vars(reader),
     }

@@ -35,6 +35,7 @@ class Collection(Study):
             placement=first.placement,
             executions=tuple(dict.fromkeys(e for study in studies for e in study.executions)),
             machine=first.machine,
+            kept=tuple(dict.fromkeys(k for study in studies for k in study.kept)),
             elsewhere=any(study.elsewhere for study in studies),
             where=first.where,
             studies=tuple(studies),

@@ -21,7 +21,7 @@ from pdstudy.files import read_json
 from pdstudy.items import Item, Kind, Plan, ordered
 from pdstudy.normal import Problem, decode, fingerprint
 from pdstudy.objective import KD
-from pdstudy.pricing import bytes_per_token, evaluated_tokens, si, sizes, teacher_flops, training_flops
+from pdstudy.pricing import bytes_per_token, evaluated_tokens, si, sizes, teacher_flops, training_flops, vocabulary
 from pdstudy.rundir import Workspace
 from pdstudy.study import Cell, Study
 
@@ -273,7 +273,7 @@ def _capture_item(need: StoreNeed, done: bool, *, alone: bool) -> Item:
         need,
         needs,
         teacher_flops(spec.teacher) * tokens,
-        tokens * bytes_per_token(need.coverage, spec.corpus),
+        tokens * bytes_per_token(need.coverage, vocabulary(spec.teacher)),
         "done" if done else "new",
     )
 

@@ -9,21 +9,31 @@ from typing import Any
 
 from pdstudy.config import Online, Pretrained, Run
 from pdstudy.coverage import Coverage
-from pdstudy.data import Corpus
 from pdstudy.evaluations import Evaluation
 from pdstudy.files import read_json
 from pdstudy.shapes import Shape
 
 
-def bytes_per_token(coverage: Coverage, corpus: Corpus) -> float:
-    """Upper bound. Plain: float32 value and 2- or 4-byte id per entry and per draw, 24 bytes of
-    statistics and 4 per tempered tail. Coded: a byte in the place of the value."""
-    vocab = getattr(corpus.tokenizer, "vocab", 65_536)
-    k = min(coverage.k or vocab, vocab)
+def bytes_per_token(coverage: Coverage, vocab: int, entries: float | None = None) -> float:
+    """Upper bound, or at a mean of so many `entries`. Plain: float32 value and 2- or 4-byte id per entry and per draw,
+    24 bytes of statistics and 4 per tempered tail. Coded: a byte in the place of the value."""
+    k = min(coverage.k or vocab, vocab) if entries is None else entries
     entry = 4 + (2 if vocab <= 65_536 else 4)
     if coverage.encoding != "exact":
         return 14.0 + 2 * len(coverage.taus) + (3 if vocab <= 65_536 else 4) * k + 4 * coverage.draws
     return 24.0 + 4 * len(coverage.taus) + entry * (k + coverage.draws)
+
+
+def vocabulary(teacher: Run | Pretrained | Online) -> int:
+    """Entries of a teacher's distributions: the rows of its head."""
+    if isinstance(teacher, Online):
+        teacher = teacher.run
+    if isinstance(teacher, Run):
+        return teacher.student.vocab
+    if teacher.shape is not None:
+        return teacher.shape.vocab
+    config = read_json(Path(teacher.path).expanduser() / "config.json") or {}
+    return int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 2**32)
 
 
 def evaluated_tokens(evaluation: Evaluation, run: Run) -> int:

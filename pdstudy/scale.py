@@ -22,6 +22,7 @@ from pdstudy.mixing import PeriodicMix, WSDMix
 from pdstudy.objective import KD, LM, Objective, TopPK
 from pdstudy.pricing import sizes, teacher_flops
 from pdstudy.shapes import Student
+from pdstudy.storage import Kept
 from pdstudy.study import Arm, Change, Grid, Study, changed
 
 
@@ -86,6 +87,7 @@ class Scale:
     machine: Machine = CPU_CORE
     placement: Placement = Placement()
     executions: tuple[Execution, ...] = field(default=())
+    kept: tuple[Kept, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -168,6 +170,7 @@ class Scale:
             "executions": self.executions,
             "machine": self.machine,
             "elsewhere": self.elsewhere,
+            "kept": self.kept,
         }
         arms = tuple(self._at_rate(base, a) for a in grid.arms)
         return Study(name=f"{self.name}-{name}", base=base, grid=Grid(arms), **(common | fields))

@@ -12,6 +12,7 @@ from pdstudy.items import Item, Plan
 from pdstudy.pricing import si
 from pdstudy.progress import duration
 from pdstudy.rundir import RunDir, Workspace
+from pdstudy.storage import Stored, stored
 from pdstudy.tallies import Tally, passes, tallies
 
 MAX_ROWS = 60
@@ -73,6 +74,8 @@ def print_account(plan: Plan) -> None:
     reader, machine = reading(plan), plan.study.machine
     if reader is not None:
         print(f"stores: {size(sum(i.bytes for i in plan.stores))} at most, every token keeping all k entries")
+        for each in stored(plan):
+            print(_expected(each))
         asked = f"{size(reader.bytes_per_second)}/s and {reader.cores:.2g} cores to decode it"
         given = f"{size(machine.read_bytes_per_second)}/s and {machine.cores} of a node"
         verdict = "" if reader.fits else ": too much; store fewer bytes (KD.stored) or read on more nodes"
@@ -89,6 +92,18 @@ def _counted(tally: Tally, plan: Plan) -> str:
     if tally.asked:
         parts.append(f"{tally.asked} models asked tasks")
     return "; ".join(parts)
+
+
+def _expected(each: Stored) -> str:
+    """What stores of one cut come to at a mean number of entries, beside what the source of that number counts."""
+    kept, share = each.kept, 1e11 / each.tokens
+    ours, coded, theirs = (
+        f"{size(number)} ({size(number * share)} for 100B)" for number in (each.expected, each.coded, each.published)
+    )
+    return (
+        f"  of {si(each.tokens)} tokens at the {kept.entries:g} entries that top-{kept.cut.p:g}-{kept.cut.k} keeps in "
+        f"{kept.source}: {ours}, coded {coded}; at the {kept.bytes_per_entry:g} bytes each counted there, {theirs}"
+    )
 
 
 def _why(plan: Plan, workspace: Workspace, item: Item) -> str:

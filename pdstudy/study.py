@@ -32,6 +32,7 @@ from pdstudy.execution import Execution
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.normal import Problem, problems
 from pdstudy.outputs import Output
+from pdstudy.storage import Kept
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
@@ -155,7 +156,7 @@ class Study:
     carried out, `executions` what its jobs ask of a cluster, `machine` what it is priced on. `only` leaves out the
     cells whose names do not match it. `elsewhere`: the texts and models that it names need not be here to plan it; what
     is missing is warned of, and nothing is run before it is there. `group`: the plan of a folder counts the runs of
-    studies that have one apart, under that name.
+    studies that have one apart, under that name. `kept` says what cuts keep of a token, for the price of stores.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Study:
     only: str | None = None
     elsewhere: bool = False
     group: str = ""
+    kept: tuple[Kept, ...] = ()
     where: tuple[str, int] = field(default_factory=_caller, compare=False)
 
     @cached_property
@@ -242,6 +244,7 @@ class Study:
             "downstream": Downstream,
             "outputs": Output,
             "executions": Execution,
+            "kept": Kept,
         }
         wrong = []
         for name, kind in one.items():

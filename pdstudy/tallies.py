@@ -78,7 +78,8 @@ def _group(item: Item, items: dict[str, Item], groups: dict[str, str]) -> str:
     if item.cells:
         names = [cell.partition(",")[0].removeprefix("study=") for cell in item.cells]
         return min(groups.get(name, min(groups.values())) for name in names)
-    found = [_group(items[key], items, groups) for key in item.needs if key in items and items[key].kind == "student"]
+    parents = [items[key] for key in item.needs if key in items]
+    found = [_group(p, items, groups) for p in parents if isinstance(p.subject, Run) and p.kind != "teacher"]
     return min(found, default=min(groups.values()))
 
 

@@ -18,6 +18,7 @@ from pdstudy.plan import make_plan, parts
 from pdstudy.pricing import sizes
 from pdstudy.rundir import Workspace
 from pdstudy.shapes import Shape
+from pdstudy.storage import stored
 from pdstudy.tallies import passes, tallies
 
 FOLDER = str(Path(__file__).parents[2] / "studies" / "paper")
@@ -90,6 +91,15 @@ def test_each_pass_is_charged_once(paper: Plan) -> None:
     reader = reading(paper)
     assert reader is not None
     assert "330M" in reader.run
+
+
+def test_bytes_of_stores_stand_beside_the_papers(paper: Plan) -> None:
+    """15 TB for 100B tokens in its section 3.1; a float32 value, a 4-byte id and 24 bytes per token are ours."""
+    (found,) = stored(paper)
+    assert found.tokens == passes(paper)[2]
+    assert found.published / found.tokens * 1e11 == pytest.approx(15e12, rel=0.02)
+    assert found.expected == pytest.approx(found.tokens * (24 + 37 * 8))
+    assert found.at_most == sum(item.bytes for item in paper.stores)
 
 
 def test_what_is_not_here_is_warned_of_and_never_run(paper: Plan) -> None:
