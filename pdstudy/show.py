@@ -73,7 +73,7 @@ def print_account(plan: Plan) -> None:
     print("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
     reader, machine = reading(plan), plan.study.machine
     if reader is not None:
-        print(f"stores: {size(sum(i.bytes for i in plan.stores))} at most, every token keeping all k entries")
+        print(f"stores: {size(sum(i.bytes for i in plan.stores))} at most, every token keeping all k entries and draws")
         for each in stored(plan):
             print(_expected(each))
         asked = f"{size(reader.bytes_per_second)}/s and {reader.cores:.2g} cores to decode it"
@@ -83,7 +83,10 @@ def print_account(plan: Plan) -> None:
 
 
 def _counted(tally: Tally, plan: Plan) -> str:
-    counts = ", ".join(f"{runs} of {si(tokens)} tokens" for tokens, runs in tally.budgets)
+    budgets = tally.budgets
+    counts = ", ".join(f"{runs} of {si(tokens)} tokens" for tokens, runs in budgets)
+    if len(budgets) > 8:
+        counts = f"{len(budgets)} budgets of {si(budgets[-1][0])} to {si(budgets[0][0])} tokens"
     price = f"{hours(tally.flops / plan.rate / 3600)} {plan.study.machine.unit}"
     parts = [f"{tally.runs} runs, {si(tally.tokens)} tokens in all ({counts}), {price}"]
     if tally.branches:
