@@ -16,7 +16,7 @@ from pdstudy.arguments import called, positive
 from pdstudy.files import Claimed
 from pdstudy.items import Plan
 from pdstudy.launch import processor_cores
-from pdstudy.loading import checked_plan
+from pdstudy.loading import checked_plan, seen_plan
 from pdstudy.normal import ConfigError
 from pdstudy.plan import parts
 from pdstudy.rundir import Workspace
@@ -99,8 +99,8 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
     )
     sub.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
     search_command.add(command, _workspace)
-    cluster.add_submit_and_cancel(command, _planned, _workspace)
-    sub = command("status", _status, "the state of every artifact of a study; read-only")
+    cluster.add_submit_and_cancel(command, _planned, _seen, _workspace)
+    sub = command("status", _status, "the state of every artifact of a study, or of a search so far; read-only")
     sub.add_argument("--watch", action="store_true", help="show it again and again; sends what a submit kept back")
     sub = command("logs", _logs, "the log of a cell's run (or of its teacher, corpus or logits)", json=False)
     sub.add_argument("cell", help="a pattern over cell names, or: teacher, corpus, logits")
@@ -133,6 +133,12 @@ def _planned(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, W
     """The checked plan of the study named on the command line. Raises `ConfigError` with all its problems at once."""
     workspace = _workspace(args)
     return checked_plan(args.study, args.scale, workspace, only), workspace
+
+
+def _seen(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, Workspace]:
+    """`_planned`, or the plan of what a search has asked for so far: for those who look on."""
+    workspace = _workspace(args)
+    return seen_plan(args.study, args.scale, workspace, only), workspace
 
 
 def _plan(args: argparse.Namespace) -> int:
@@ -201,8 +207,8 @@ def _status(args: argparse.Namespace) -> int:
     from pdstudy.slurm.watch import show, watch
 
     if args.watch:
-        return watch(lambda: _planned(args)[0], _workspace(args), called(args))
-    plan, workspace = _planned(args)
+        return watch(lambda: _seen(args)[0], _workspace(args), called(args))
+    plan, workspace = _seen(args)
     show(plan, workspace, as_json=args.json)
     return 0
 
@@ -210,7 +216,7 @@ def _status(args: argparse.Namespace) -> int:
 def _logs(args: argparse.Namespace) -> int:
     from pdstudy.stages import make_task
 
-    plan, workspace = _planned(args)
+    plan, workspace = _seen(args)
     chosen = [
         i for i in plan.items if i.kind == args.cell or any(fnmatch(c, args.cell) or c == args.cell for c in i.cells)
     ]

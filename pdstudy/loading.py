@@ -86,7 +86,9 @@ def _load(path: Path, scale: str | None, wanted: type[T], *, optional: bool = Fa
             return _called(getattr(module, name), path, scale, wanted)
         if optional:
             return None
-        raise ConfigError(f"{path} defines no function `{name}(scale)`; `pdstudy new NAME` writes an example")
+        other = "; it declares a search: `pdstudy search`" if hasattr(module, "search") else ""
+        other = other or "; `pdstudy new NAME` writes an example"
+        raise ConfigError(f"{path} defines no function `{name}(scale)`{other}")
     except ConfigError:
         raise
     except (KeyboardInterrupt, SystemExit):
@@ -137,6 +139,19 @@ def _explained(error: BaseException, path: Path) -> str:
             f" ({near})" if near else ""
         )
     return text
+
+
+def seen_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:
+    """`checked_plan` for those who look on: of a file that declares a search, the plan of what it has asked for."""
+    from pdstudy.search.declare import Search
+
+    path = find_study(name)
+    # Asked for a search first: the file of one may well have taken a `study` over from another file.
+    if path.suffix != ".py" or _load(path, scale, Search, optional=True) is None:
+        return checked_plan(name, scale, workspace, only)
+    from pdstudy.search.plans import asked_plan
+
+    return asked_plan(load_search(name, scale), workspace, only)
 
 
 def checked_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:

@@ -8,18 +8,32 @@ import sys
 
 from pdstudy.arguments import Command, Where, called, positive
 from pdstudy.launch import processor_cores
+from pdstudy.normal import ConfigError
+from pdstudy.slurm.cli import add_request, request, send
+
+TRIALS_AT_A_TIME = 8
+"""On a cluster, where nothing else is asked for: more learn less from each other."""
 
 
 def add(command: Command, where: Where) -> None:
-    sub = command("search", _search, "look for the best runs of a space on this machine; goes on where it was")
-    sub.add_argument("--slots", type=positive, metavar="N", help="worker processes (default: the processor's cores)")
+    sub = command("search", _search, "look for the best runs of a space, here or on SLURM; goes on where it was")
+    sub.add_argument(
+        "--slots",
+        type=positive,
+        metavar="N",
+        help="worker processes (default: the processor's cores); with --slurm trials at a time (default: 8)",
+    )
     sub.add_argument(
         "--final", action="store_true", help="train the best trials so far on fresh seeds, beside the search's controls"
     )
+    sub.add_argument("--slurm", action="store_true", help="carry trials out as jobs of this machine's SLURM cluster")
+    add_request(sub)
     sub.set_defaults(where=where)
 
 
 def _search(args: argparse.Namespace) -> int:
+    if not args.slurm and (args.profile or args.set or args.retry):
+        raise ConfigError("--profile, --set and --retry are for jobs of a cluster: add --slurm")
     return _final(args) if args.final else _look(args)
 
 
@@ -34,6 +48,8 @@ def _final(args: argparse.Namespace) -> int:
     from pdstudy.show import print_json
 
     search, workspace = load_search(args.study, args.scale), args.where(args)
+    if args.slurm:
+        return send(args, lambda: final_plan(search, workspace), request(args))  # a study like any other
     plan = final_plan(search, workspace)
     write_record(plan, workspace)
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
@@ -50,12 +66,16 @@ def _final(args: argparse.Namespace) -> int:
 
 def _look(args: argparse.Namespace) -> int:
     from pdstudy.loading import load_search
+    from pdstudy.search.cluster import search_on_cluster
     from pdstudy.search.local import run_search, summary
     from pdstudy.show import print_json
 
     search, workspace = load_search(args.study, args.scale), args.where(args)
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        outcome = run_search(search, workspace, slots=args.slots or processor_cores())
+        if args.slurm:
+            outcome = search_on_cluster(search, workspace, request(args), width=args.slots or TRIALS_AT_A_TIME)
+        else:
+            outcome = run_search(search, workspace, slots=args.slots or processor_cores())
     found = summary(search, workspace)
     if args.json:
         print_json(found)
@@ -63,6 +83,9 @@ def _look(args: argparse.Namespace) -> int:
         for row in found[:5]:
             print(f"trial {row['trial']}: {row['state']}, {row['values']}, {row['params']}")
     if outcome.stopped:
-        print(f"stopped; `pdstudy search {called(args)}` goes on from here", file=sys.stderr)
+        how = f"{called(args)} --slurm` goes on from here, `pdstudy cancel {called(args)}` ends the jobs"
+        print(
+            f"stopped; `pdstudy search {how if args.slurm else f'{called(args)}` goes on from here'}", file=sys.stderr
+        )
         return 130
     return 1 if outcome.failed or outcome.blocked else 0

@@ -5,24 +5,20 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pdstudy.config import Run, normal_form
 from pdstudy.items import Item, Plan
 from pdstudy.launch import Outcome, drive, run_plan
-from pdstudy.normal import ConfigError, fingerprint
-from pdstudy.plan import make_plan
 from pdstudy.progress import PlainView
 from pdstudy.rundir import Workspace
 from pdstudy.search.declare import Search
-from pdstudy.search.driver import Answer, Trials
+from pdstudy.search.driver import Trials
+from pdstudy.search.plans import look, trials_plan
 from pdstudy.search.storage import open_study
-from pdstudy.study import Study
 
 
 def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
     """Carry out a search until its trials are used up. Raises `ConfigError` where its space is not sound."""
-    shared = _planned(search.envelope(), workspace)
     # What all trials share is made before the first: one pass of the teacher serves the whole space.
-    shared = dataclasses.replace(shared, items=tuple(i for i in shared.items if i.kind != "student"))
+    shared = trials_plan(search, workspace, [])
     if shared.todo:
         outcome = run_plan(shared, workspace, slots=slots, view=PlainView())
         if outcome.stopped or outcome.failed or outcome.blocked:
@@ -35,27 +31,12 @@ def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
         active = trials.step(slots)
         if not active:
             return dataclasses.replace(shared, items=())
-        arms = [search.arm(str(a.trial.number), a.changes, a.rung) for a in active]
-        return _planned(search.study(arms), workspace)
+        return trials_plan(search, workspace, [(a.number, a.changes, a.rung) for a in active])
 
     try:
         return drive(dataclasses.replace(shared, items=()), workspace, slots=slots, view=_Lines(), more=more)
     finally:
         trials.close()
-
-
-def look(search: Search, workspace: Workspace, run: Run, failed: set[str]) -> Answer | None:
-    """What a run directory says of a run."""
-    key = fingerprint(normal_form(run))
-    if key in failed:
-        return Answer(state="failed")
-    result = workspace.run(run).result()
-    if result is None:
-        return None
-    if result["state"] != "done":
-        return Answer(state=result["state"])
-    rows = [r for r in result["evals"] if r["eval"] == fingerprint(search.validation)]
-    return Answer(rows[-1]) if rows else None
 
 
 def summary(search: Search, workspace: Workspace) -> list[dict[str, Any]]:
@@ -66,13 +47,6 @@ def summary(search: Search, workspace: Workspace) -> list[dict[str, Any]]:
         for t in trials
     ]
     return sorted(rows, key=lambda r: (r["state"] != "complete", (r["values"] or [0.0])[0], r["trial"]))
-
-
-def _planned(study: Study, workspace: Workspace) -> Plan:
-    plan = make_plan(study, workspace)
-    if plan.problems:
-        raise ConfigError("\n".join(str(p) for p in plan.problems))
-    return plan
 
 
 class _Lines(PlainView):

@@ -10,6 +10,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial
 
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import Workspace
@@ -27,21 +28,39 @@ def open_study(search: Search, workspace: Workspace) -> optuna.Study:
     `optuna.load_study(study_name=search.identity, storage=...)` and `optuna-dashboard JOURNAL` open the same.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    here = folder(search, workspace)
-    here.mkdir(parents=True, exist_ok=True)
-    storage: Any = search.storage
-    if storage is None:
-        journal = str(here / "journal.log")
-        # An exclusively created lock file also works on network file systems.
-        storage = JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
+    folder(search, workspace).mkdir(parents=True, exist_ok=True)
     try:
         study = optuna.create_study(
-            study_name=search.identity, storage=storage, directions=["minimize"] * len(search.objectives),
-            sampler=Seeded(search.sampler, search.seed), pruner=optuna.pruners.NopPruner(), load_if_exists=True,
+            study_name=search.identity, storage=_storage(search, workspace), load_if_exists=True,
+            directions=["minimize"] * len(search.objectives), sampler=Seeded(search.sampler, search.seed),
+            pruner=optuna.pruners.NopPruner(),
         )  # fmt: skip
     except (ValueError, ImportError, OSError) as error:
         raise ConfigError(f"storage: found {search.storage!r}; optuna cannot open it: {error}") from error
     return study
+
+
+def read_trials(search: Search, workspace: Workspace) -> list[FrozenTrial]:
+    """The trials so far; none where the search was never begun. Changes nothing."""
+    if search.storage is None and not _journal(search, workspace).exists():
+        return []
+    try:
+        study = optuna.load_study(study_name=search.identity, storage=_storage(search, workspace))
+    except KeyError:
+        return []
+    return study.get_trials(deepcopy=False)
+
+
+def _journal(search: Search, workspace: Workspace) -> Path:
+    return folder(search, workspace) / "journal.log"
+
+
+def _storage(search: Search, workspace: Workspace) -> Any:
+    if search.storage is not None:
+        return search.storage
+    journal = str(_journal(search, workspace))
+    # An exclusively created lock file also works on network file systems.
+    return JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
 
 
 class Seeded(BaseSampler):

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pdstudy.arguments import Command, Where, called
 from pdstudy.items import Plan
 from pdstudy.rundir import Workspace
+
+if TYPE_CHECKING:
+    from pdstudy.slurm.commands import Request
 
 RETRY = ("exception", "oom", "time", "killed", "lost", "all")
 
 Planned = Callable[[argparse.Namespace, str | None], tuple[Plan, Workspace]]
 
 
-def add_submit_and_cancel(command: Command, planned: Planned, where: Where) -> None:
+def add_submit_and_cancel(command: Command, planned: Planned, seen: Planned, where: Where) -> None:
+    """`seen` gives the plan of a study, or of what a search has asked for."""
     sub = command("submit", _submit, "send all that a study lacks to SLURM and return; safe to repeat")
     sub.set_defaults(planned=planned, where=where)
+    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, and what they need; no report")
+    add_request(sub)
+    sub.add_argument("--dry-run", action="store_true", help="the price, and each array's sbatch text; sends nothing")
+    sub = command("cancel", _cancel, "cancel a study's queued and running jobs, or a search's")
+    sub.set_defaults(planned=seen, where=where)
+    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, and what they need")
+
+
+def add_request(sub: argparse.ArgumentParser) -> None:
+    """What may be asked of the cluster: `request` reads it."""
     sub.add_argument("--profile", metavar="NAME", help="a profile of pdstudy.toml (default: its `profile`)")
     sub.add_argument(
         "--set",
@@ -26,7 +40,6 @@ def add_submit_and_cancel(command: Command, planned: Planned, where: Where) -> N
         metavar="[STAGE.]FIELD=VALUE",
         help="over the profile, e.g. student.gpus=8",
     )
-    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, and what they need; no report")
     sub.add_argument(
         "--retry",
         action="append",
@@ -36,10 +49,12 @@ def add_submit_and_cancel(command: Command, planned: Planned, where: Where) -> N
         help=f"also send what a submit does not send again by itself, by the cause of its failure: {', '.join(RETRY)} "
         f"(oom: with twice the memory)",
     )
-    sub.add_argument("--dry-run", action="store_true", help="the price, and each array's sbatch text; sends nothing")
-    sub = command("cancel", _cancel, "cancel a study's queued and running jobs")
-    sub.set_defaults(planned=planned, where=where)
-    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, and what they need")
+
+
+def request(args: argparse.Namespace, only: str | None = None) -> Request:
+    from pdstudy.slurm.commands import Request
+
+    return Request(args.profile, tuple(args.set), tuple(args.retry), only)
 
 
 def add_gc(command: Command, where: Where) -> None:
@@ -50,19 +65,28 @@ def add_gc(command: Command, where: Where) -> None:
 
 def _submit(args: argparse.Namespace) -> int:
     from pdstudy.show import print_json
-    from pdstudy.slurm.commands import Request, preview, submit_study
-    from pdstudy.slurm.printing import outcome_json, print_outcome, print_preview
+    from pdstudy.slurm.commands import preview
+    from pdstudy.slurm.printing import print_preview
 
-    request = Request(args.profile, tuple(args.set), tuple(args.retry), args.only)
+    asked = request(args, args.only)
     if args.dry_run:
         plan, workspace = args.planned(args, args.only)
-        units, arrays = preview(plan, workspace, request)
+        units, arrays = preview(plan, workspace, asked)
         if args.json:
             print_json([{"stage": a.stage, "elements": a.keys, "sbatch": text} for a, text in arrays])
         else:
             print_preview(plan, units, arrays)
         return 0
-    plan, outcome = submit_study(lambda: args.planned(args, args.only)[0], args.where(args), request)
+    return send(args, lambda: args.planned(args, args.only)[0], asked)
+
+
+def send(args: argparse.Namespace, planned: Callable[[], Plan], asked: Request) -> int:
+    """Send what a plan lacks, and print what was sent; the exit code."""
+    from pdstudy.show import print_json
+    from pdstudy.slurm.commands import submit_study
+    from pdstudy.slurm.printing import outcome_json, print_outcome
+
+    plan, outcome = submit_study(planned, args.where(args), asked)
     if args.json:
         print_json(outcome_json(outcome))
     else:

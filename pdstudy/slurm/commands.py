@@ -32,14 +32,26 @@ MORE_MEMORY = 2.0
 """How much more a unit that ran out of memory asks for when it is tried again."""
 
 
+class Unanswered(ConfigError):
+    """The scheduler did not answer: nothing was sent, and later it may be."""
+
+
 @dataclass(frozen=True)
 class Request:
-    """What the user asked of `submit`; kept in the ledger with what could not be sent."""
+    """What the user asked of `submit`; kept in the ledger with what could not be sent.
+
+    `report`: whether the study's record is written and its report made, which takes all of its cells.
+    """
 
     profile: str | None = None
     settings: tuple[str, ...] = ()
     retry: tuple[str, ...] = ()
     only: str | None = None
+    report: bool = True
+
+    @property
+    def whole(self) -> bool:
+        return self.report and self.only is None
 
 
 def submit_study(
@@ -53,19 +65,19 @@ def submit_study(
         # The queue before the disk: what is not alive then, and not done afterwards, is nowhere.
         queue = read_queue(ledger)
         if not queue.known:
-            raise ConfigError("SLURM's controller does not answer (squeue failed); nothing was sent, try again later")
+            raise Unanswered("SLURM's controller does not answer (squeue failed); nothing was sent, try again later")
         plan = planned()
         plan.check_here()
         rules = profile.rules(plan.study.executions)
         units = units_of(plan, rules, workspace)
-        report = None if request.only else report_unit(plan.study.name, rules)
+        report = report_unit(plan.study.name, rules) if request.whole else None
         cluster = _cluster(plan, units, workspace, ledger)
         adopt(ledger, queue, cluster)
         wanted = [u.key for u in units if not u.done] + [f"report/{plan.study.name}"]
         facts = gather_facts(wanted, ledger, queue, workspace)
         facts = _retried(units, facts, ledger, plan.study.name, request.retry, wanted, queue, workspace)
         units = [_with_more_memory(unit, facts.get(unit.key), ledger) for unit in units]
-        if request.only is None:
+        if request.whole:
             write_record(plan, workspace)
         details = {"user": getpass.getuser(), "code": cluster.code.name}
         outcome = submit(units, facts, ledger, queue, cluster, plan.study.name, report=report, among=among,
@@ -97,7 +109,7 @@ def top_up(planned: Callable[[], Plan], workspace: Workspace, study: str) -> Out
     if kept is None or not kept["units"]:
         return None
     asked = kept["request"]
-    request = Request(asked["profile"], tuple(asked["settings"]), (), asked["only"])
+    request = Request(asked["profile"], tuple(asked["settings"]), (), asked["only"], asked.get("report", True))
     return submit_study(planned, workspace, request, among=set(kept["units"]))[1]
 
 
@@ -164,7 +176,7 @@ def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Un
     texts = []
     code, threads = slurm_folder(workspace) / "code" / "HASH", plan.study.placement.threads
     arrays = [a for group in decision.groups for a in arrays_of(group, limits)]
-    if arrays and request.only is None:
+    if arrays and request.whole:
         report = report_unit(plan.study.name, rules)
         arrays.append(Array("report", report.execution, ((report,),), frozenset()))
     for number, array in enumerate(arrays, 1):

@@ -1,0 +1,96 @@
+"""With WSD a promoted trial goes on from the trunk of its rung before: only the decay is trained again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+from pdstudy.config import WSD, Run
+from pdstudy.loading import load_study
+from pdstudy.objective import KD
+from pdstudy.plan import make_plan
+from pdstudy.rundir import Workspace
+from pdstudy.search.declare import Halving, Search
+from pdstudy.search.driver import Trials
+from pdstudy.search.plans import look, trials_plan
+from pdstudy.search.space import Log, Uniform
+from pdstudy.stages import make_task, perform
+from tests.core.tiny import write_tiny
+
+STEP = 256
+RUNGS = (12, 16, 20)
+WARMUP, DECAY = 2, 4
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Search:
+    study = load_study(str(write_tiny(tmp_path)), "mini")
+    kd = study.cells[-1].run.objective
+    assert isinstance(kd, KD)
+    wsd = WSD(warmup_tokens=WARMUP * STEP, decay_tokens=DECAY * STEP)
+    return Search(
+        name="trunk",
+        base=dataclasses.replace(study.base, objective=kd, schedule=wsd),
+        space={"objective.alpha": Uniform(0.2, 0.8), "optimiser.lr": Log(2e-3, 1e-2)},
+        validation=study.evaluations[0],
+        trials=1,
+        pruner=Halving(tuple(steps * STEP for steps in RUNGS[:-1])),
+    )
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """How often each step (0-based) was trained."""
+    from pdstudy.train import loop
+
+    counts: Counter[int] = Counter()
+    gradients = loop.gradients
+
+    def counted(model: Any, feed: Any, world: Any, step: int, *more: Any) -> Any:
+        counts[step] += 1
+        return gradients(model, feed, world, step, *more)
+
+    monkeypatch.setattr(loop, "gradients", counted)
+    return counts
+
+
+def make(plan: Any, workspace: Workspace) -> None:
+    for item in plan.todo:
+        perform(make_task(plan, item, workspace), lambda what, share: None, lambda: False)
+
+
+def outcome(workspace: Workspace, run: Run) -> tuple[Any, ...]:
+    """Evaluations and weights, to the bit."""
+    result = workspace.run(run).result()
+    assert result is not None
+    with safe_open(workspace.run(run).model / "model.safetensors", "numpy") as file:
+        weights = {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
+    return result["state"], [row["loss"] for row in result["evals"]], weights
+
+
+def test_a_promoted_trial_repeats_its_decay_and_nothing_else(
+    search: Search, trained: Counter[int], tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path / "searched")
+    make(trials_plan(search, workspace, []), workspace)
+    trained.clear()
+    trials = Trials(search, workspace, lambda run: look(search, workspace, run, ()))
+    (active,) = trials.step(1)
+    while trials.step(1):
+        make(trials_plan(search, workspace, [(a.number, a.changes, a.rung) for a in trials.active]), workspace)
+    assert [t.state.name for t in trials.study.get_trials()] == ["COMPLETE"]
+    # Each longer rung starts where the decay of the one before began.
+    repeated = {step for steps in RUNGS[:-1] for step in range(steps - DECAY, steps)}
+    assert trained == {step: 2 if step in repeated else 1 for step in range(RUNGS[-1])}
+
+    straight = Workspace(tmp_path / "straight")
+    for rung in range(len(RUNGS)):
+        run = search.run(active.changes, 0, rung)
+        assert run.num_steps == RUNGS[rung]
+        make(make_plan(search.study([search.arm("0", active.changes, rung)]), straight), straight)
+        assert outcome(workspace, run) == outcome(straight, run)
