@@ -25,7 +25,7 @@ from pdstudy.train.feed import MicroBatch, micro_batch
 from pdstudy.train.loop import train
 from pdstudy.train.model import load_exported
 
-SEQUENCES, AT_ONCE = 320, 32
+SEQUENCES, AT_ONCE = 96, 48
 TEACHER = Shape(width=64, layers=2, heads=4, query_groups=2, ffn=128, vocab=512)
 
 
