@@ -17,9 +17,10 @@ from pdstudy.items import Plan
 from pdstudy.launch import Outcome
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import Workspace
+from pdstudy.search.answers import look
 from pdstudy.search.declare import Search
 from pdstudy.search.driver import Active, Trials
-from pdstudy.search.plans import look, trials_plan
+from pdstudy.search.plans import trials_plan
 from pdstudy.slurm.commands import Request, Unanswered, item_of, submit_study
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.submit import Outcome as Submitted

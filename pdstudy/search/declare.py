@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,37 +12,12 @@ from typing import Any
 
 from pdstudy.config import Heldout, Placement, Run, normal_form
 from pdstudy.evaluations import Evaluation
+from pdstudy.execution import Execution
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.normal import ConfigError, Problem, canonical, is_declared, problems
-from pdstudy.pricing import sizes
+from pdstudy.search.quantities import AtMost, Loss, Quantity
 from pdstudy.search.space import Changes, Dimension, corners
 from pdstudy.study import Arm, Change, Grid, Study, _caller, changed
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Loss on the search's validation slice: raw, or after the one-parameter recalibration of its temperature.
-
-    `column` is a column of evals.jsonl.
-    """
-
-    column: str = "loss"
-
-    def value(self, run: Run, row: Mapping[str, Any]) -> float:
-        if self.column not in row:
-            raise ConfigError(f"Loss.column: found {self.column!r}; allowed: a column of evals.jsonl: {sorted(row)}")
-        return float(row[self.column])
-
-
-@dataclass(frozen=True)
-class Compute:
-    """FLOPs of the student's training."""
-
-    def value(self, run: Run, row: Mapping[str, Any]) -> float:
-        return 3.0 * sizes(run)[2] * run.num_tokens
-
-
-Objective = Loss | Compute
 
 
 @dataclass(frozen=True)
@@ -106,13 +82,17 @@ class Final:
 class Search:
     """A space of runs and what is wanted of them.
 
-    `trials` bounds how many are asked for. A trial is trained with every seed and scored by the mean. `validation` is
-    what trials are scored on; nothing of a search sees a test split. A diverged trial, or one whose score is no number,
-    is told as pruned without a value, which TPE ranks behind every other; one that fails is told as failed. Finished
-    runs of the workspace that lie in the space are trials, too, marked as reused and not counted.
+    `trials` bounds how many are asked for, and so does `device_hours`: no more are once what trials took, and those
+    under way are estimated to take, comes to that (`pdstudy.search.budget`). A trial is trained with every seed and
+    scored by the mean. `validation` is what trials are scored on; nothing of a search sees a test split. Of two
+    objectives the trials that no other beats in both are the result; under `constraints` the best is one that keeps
+    them. A diverged trial, or one whose score is no number, is told as pruned without a value, which TPE ranks behind
+    every other; one that fails is told as failed. Finished runs of the workspace that lie in the space are trials, too,
+    marked as reused and not counted.
 
-    What is asked (`identity`) names the search in its storage: change the base, the space, the objectives, the seeds or
-    the rungs, and it is another search; more `trials` or another sampler go on with the one that is there.
+    What is asked (`identity`) names the search in its storage: change the base, the space, the objectives, the
+    constraints, the seeds or the rungs, and it is another search; more `trials` or another sampler go on with the one
+    that is there. `executions` say what its jobs ask of a cluster, as those of a study do.
     """
 
     name: str
@@ -120,12 +100,15 @@ class Search:
     space: Mapping[str, Dimension]
     validation: Heldout
     trials: int
-    objectives: tuple[Objective, ...] = (Loss(),)
+    objectives: tuple[Quantity, ...] = (Loss(),)
+    constraints: tuple[AtMost, ...] = ()
+    device_hours: float | None = None
     seeds: tuple[int, ...] = (0,)
     sampler: Sampler = TPE()
     pruner: Halving | None = None
     storage: str | None = None
     placement: Placement = Placement()
+    executions: tuple[Execution, ...] = ()
     machine: Machine = CPU_CORE
     seed: int = 0
     final: Final | None = None
@@ -138,7 +121,7 @@ class Search:
         """`NAME-` and six digits of the hash of what is asked."""
         rungs = self.pruner.rungs if self.pruner else ()
         asked = [canonical(normal_form(self.base)), _form(self.space), canonical(self.validation),
-                 _form(self.objectives), self.seeds, rungs]  # fmt: skip
+                 _form(self.objectives), self.seeds, rungs, *map(_form, self.constraints)]  # fmt: skip
         return f"{self.name}-{hashlib.sha256(repr(asked).encode()).hexdigest()[:6]}"
 
     @property
@@ -156,8 +139,8 @@ class Search:
     def study(self, arms: list[Arm]) -> Study:
         """An ordinary study of some trials."""
         return Study(name=self.name, base=self.base, grid=Grid(tuple(arms)), seeds=self.seeds,
-                     evaluations=(self.validation,), placement=self.placement, machine=self.machine,
-                     title=self.title, about=self.about)  # fmt: skip
+                     evaluations=(self.validation,), placement=self.placement, executions=self.executions,
+                     machine=self.machine, title=self.title, about=self.about)  # fmt: skip
 
     def envelope(self) -> Study:
         """The space's corners as a study: what they share (corpus, teacher, stores) serves every trial."""
@@ -179,8 +162,11 @@ class Search:
             yield Problem("name", self.name, "letters, digits, '-' and '_' (it names a folder)")
         if self.trials < 1:
             yield Problem("trials", self.trials, "1 or more")
+        if self.device_hours is not None and not self.device_hours > 0:
+            yield Problem("device_hours", self.device_hours, "above 0, or None for no bound")
         if not 1 <= len(self.objectives) <= 2:
             yield Problem("objectives", self.objectives, "one or two")
+        yield from self._quantity_problems()
         if self.validation.data.split != "validation":
             yield Problem("validation", self.validation.data.split, "a validation slice: test is for what was chosen")
         if not self.space:
@@ -206,6 +192,27 @@ class Search:
             yield Problem("final.controls", final.controls, "at least one arm to compare with")
         if all(e.data.split != "test" for e in final.evaluations):
             yield Problem("final.evaluations", final.evaluations, "a test slice among them")
+
+    def _quantity_problems(self) -> Iterator[Problem]:
+        named: list[tuple[str, Any]] = [(f"objectives[{i}]", q) for i, q in enumerate(self.objectives)]
+        for i, constraint in enumerate(self.constraints):
+            if not isinstance(constraint, AtMost):
+                yield Problem(f"constraints[{i}]", constraint, "AtMost(QUANTITY, BOUND)")
+                continue
+            if not math.isfinite(constraint.bound):
+                yield Problem(f"constraints[{i}].bound", constraint.bound, "a finite number")
+            named.append((f"constraints[{i}].quantity", constraint.quantity))
+        for name, quantity in named:
+            if not isinstance(quantity, Quantity):
+                yield Problem(name, quantity, "a Quantity: Loss(), Calibration(), Compute(), SecondsPerToken()")
+                continue
+            yield from quantity.problems(name)
+            if quantity.recalibrates and self.validation.data.tokens < 2 * self.base.view.context:
+                allowed = f"2 sequences of {self.base.view.context} tokens or more, which {quantity} takes"
+                yield Problem("validation.data.tokens", self.validation.data.tokens, allowed)
+        for part in ("objectives", "constraints"):
+            if len(set(getattr(self, part))) < len(getattr(self, part)):
+                yield Problem(part, getattr(self, part), "each once")
 
     def run(self, changes: Changes, seed: int, rung: int) -> Run:
         """The run of one seed of a trial at a rung. Raises `ConfigError` with what is wrong with it."""

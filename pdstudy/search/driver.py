@@ -13,8 +13,8 @@ import contextlib
 import dataclasses
 import fcntl
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -24,23 +24,13 @@ from pdstudy.config import Run
 from pdstudy.files import Claim, Claimed
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import Workspace
+from pdstudy.search.answers import Look
+from pdstudy.search.budget import device_hours
 from pdstudy.search.declare import Search
+from pdstudy.search.quantities import Quantity
 from pdstudy.search.reuse import finished_runs, keys_of, trial_of
 from pdstudy.search.space import Changes, suggest
 from pdstudy.search.storage import folder, open_study
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one run came to: its row of the search's evaluation, or none where it diverged or failed."""
-
-    row: Mapping[str, Any] | None = None
-    state: str = "done"
-    """done, diverged or failed."""
-
-
-Look = Callable[[Run], Answer | None]
-"""What a run came to; None where it is not finished."""
 
 
 @dataclass
@@ -51,6 +41,8 @@ class Active:
     changes: Changes
     claim: contextlib.AbstractContextManager[object]
     rung: int = 0
+    excess: dict[str, float] = field(default_factory=dict)
+    """By constraint, how far it is beyond the bound; of its newest rung."""
 
     @property
     def number(self) -> int:
@@ -61,7 +53,7 @@ class Trials:
     """The trials of one search, and what to do next about them."""
 
     def __init__(self, search: Search, workspace: Workspace, look: Look, *, claims: bool = True) -> None:
-        self.search, self.look, self.claims = search, look, claims
+        self.search, self.workspace, self.look, self.claims = search, workspace, look, claims
         self.folder = folder(search, workspace)
         self.study = open_study(search, workspace)
         self.active: list[Active] = []
@@ -93,13 +85,19 @@ class Trials:
             for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if frozen.number not in mine and (claim := self._claimed(frozen.number)) is not None:
                     return self._begun(optuna.Trial(self.study, frozen._trial_id), claim)
-            asked = [t for t in self.study.get_trials(deepcopy=False) if not t.user_attrs.get("reused")]
-            if len(asked) >= self.search.trials:
+            if self._used_up():
                 return None
             trial = self.study.ask()
             fresh = self._claimed(trial.number)
             assert fresh is not None, "a trial that was just made can be in nobody's hands"
             return self._begun(trial, fresh)
+
+    def _used_up(self) -> bool:
+        trials = [t for t in self.study.get_trials(deepcopy=False) if not t.user_attrs.get("reused")]
+        if len(trials) >= self.search.trials:
+            return True
+        hours = self.search.device_hours
+        return hours is not None and device_hours(self.search, self.workspace, trials) >= hours
 
     def _begun(self, trial: optuna.Trial, claim: contextlib.AbstractContextManager[object]) -> Active:
         changes = suggest(trial, self.search.space)
@@ -122,10 +120,12 @@ class Trials:
                     continue
                 runs = [dataclasses.replace(run, seed=seed) for seed in self.search.seeds]
                 rows = [a.row for a in map(self.look, runs) if a is not None and a.row is not None]
-                values = self._values(runs, rows) if len(rows) == len(runs) else [math.nan]
-                if all(map(math.isfinite, values)):
-                    made = optuna.create_trial(params=trial.params, distributions=trial.distributions, values=values,
-                                               user_attrs={"runs": keys, "reused": True})  # fmt: skip
+                values, excess = self._scores(runs, rows) if len(rows) == len(runs) else ([math.nan], {})
+                if all(map(math.isfinite, [*values, *excess.values()])):
+                    made = optuna.create_trial(
+                        params=trial.params, distributions=trial.distributions, values=values, constraints=excess,
+                        user_attrs={"runs": keys, "reused": True},
+                    )  # fmt: skip
                     self.study.add_trial(made)
 
     def _claimed(self, number: int) -> contextlib.AbstractContextManager[object] | None:
@@ -163,8 +163,11 @@ class Trials:
             if wrong == "failed":
                 self._end(active, TrialState.FAIL, "a run failed")
                 return
-            values = [] if wrong else self._values(runs, [a.row for a in finished if a.row is not None])
-            if wrong or not all(map(math.isfinite, values)):
+            values: list[float] = []
+            if not wrong:
+                whole = [self.search.run(active.changes, r.seed, len(self.search.lengths) - 1) for r in runs]
+                values, active.excess = self._scores(whole, [a.row for a in finished if a.row is not None])
+            if wrong or not all(map(math.isfinite, [*values, *active.excess.values()])):
                 self._end(active, TrialState.PRUNED, wrong or "no number")
                 return
             if active.rung == len(self.search.lengths) - 1:
@@ -181,9 +184,14 @@ class Trials:
         active.rung = max(active.rung, stored.user_attrs.get("rung", 0))
         return True
 
-    def _values(self, runs: list[Run], rows: list[Mapping[str, Any]]) -> list[float]:
-        pairs = list(zip(runs, rows, strict=True))
-        return [sum(o.value(run, row) for run, row in pairs) / len(pairs) for o in self.search.objectives]
+    def _scores(self, runs: list[Run], rows: list[Mapping[str, Any]]) -> tuple[list[float], dict[str, float]]:
+        """Of whole runs and their rows, one per seed: the objectives, and by constraint what is beyond its bound."""
+
+        def mean(quantity: Quantity) -> float:
+            return sum(quantity.value(run, row) for run, row in zip(runs, rows, strict=True)) / len(runs)
+
+        bounds = {c.name: mean(c.quantity) - c.bound for c in self.search.constraints}
+        return [mean(quantity) for quantity in self.search.objectives], bounds
 
     def _judge(self, active: Active, value: float) -> None:
         """Prune a trial, or send it to the next rung. That is written down: who was promoted once stays it."""
@@ -211,6 +219,9 @@ class Trials:
     def _tell(self, active: Active, state: TrialState, reason: str, values: list[float] | None = None) -> None:
         if reason:
             active.trial.set_user_attr("reason", reason)
+        for name, excess in active.excess.items():
+            if not math.isnan(excess):
+                active.trial.set_constraint(name, excess)
         self.study.tell(active.number, values, state=state)
         self._leave(active)
 

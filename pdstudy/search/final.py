@@ -18,8 +18,10 @@ from pdstudy.study import Arm, Change, Study
 
 
 def best_trials(trials: list[FrozenTrial], count: int) -> list[FrozenTrial]:
-    """The best of the trials that were trained in full, of two objectives by the first; of equal runs the first."""
-    done = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (t.values[0], t.number))
+    """The best of the trials that were trained in full and keep the search's bounds, of two objectives by the first; of
+    equal runs the first."""
+    kept = [t for t in trials if t.state == TrialState.COMPLETE and all(v <= 0 for v in t.constraints.values())]
+    done = sorted(kept, key=lambda t: (t.values[0], t.number))
     unlike: dict[tuple[str, ...], FrozenTrial] = {}
     for trial in done:
         unlike.setdefault(tuple(trial.user_attrs["runs"]), trial)
@@ -36,7 +38,8 @@ def final_study(search: Search, trials: list[FrozenTrial]) -> Study:
         raise ConfigError(f"{file}:{line}: search {search.name!r} has no final: give it final=Final(...)")
     best = best_trials(trials, final.best)
     if not best:
-        raise ConfigError(f"search {search.name!r} has no complete trial yet; `pdstudy search` makes some")
+        which = "no complete trial that keeps its bounds" if search.constraints else "no complete trial"
+        raise ConfigError(f"search {search.name!r} has {which} yet; `pdstudy search` makes some")
     arms = [
         Arm({"arm": label}, tuple(Change(path, value, file, line) for path, value in fields.items()))
         for label, fields in final.controls.items()

@@ -9,9 +9,10 @@ from pdstudy.items import Item, Plan
 from pdstudy.launch import Outcome, drive, run_plan
 from pdstudy.progress import PlainView
 from pdstudy.rundir import Workspace
+from pdstudy.search.answers import look
 from pdstudy.search.declare import Search
 from pdstudy.search.driver import Trials
-from pdstudy.search.plans import look, trials_plan
+from pdstudy.search.plans import trials_plan
 from pdstudy.search.storage import open_study
 
 
@@ -40,13 +41,17 @@ def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
 
 
 def summary(search: Search, workspace: Workspace) -> list[dict[str, Any]]:
-    """Every trial as plain data, the best first (of two objectives, by the first)."""
+    """Every trial as plain data, the best first (of two objectives, by the first); `beyond`: the bounds that it does
+    not keep, and by how much."""
     trials = open_study(search, workspace).get_trials(deepcopy=False)
     rows = [
-        {"trial": t.number, "state": t.state.name.lower(), "values": t.values, "params": t.params, **t.user_attrs}
+        {"trial": t.number, "state": t.state.name.lower(), "values": t.values, "params": t.params,
+         "beyond": {name: excess for name, excess in t.constraints.items() if excess > 0}, **t.user_attrs}
         for t in trials
-    ]
-    return sorted(rows, key=lambda r: (r["state"] != "complete", (r["values"] or [0.0])[0], r["trial"]))
+    ]  # fmt: skip
+    return sorted(
+        rows, key=lambda r: (r["state"] != "complete", sum(r["beyond"].values()), r["values"] or [], r["trial"])
+    )
 
 
 class _Lines(PlainView):

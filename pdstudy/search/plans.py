@@ -1,21 +1,23 @@
-"""What a search wants made, as plans of ordinary studies, and what its runs came to."""
+"""What a search wants made, as plans of ordinary studies."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
+from typing import TYPE_CHECKING
 
-from pdstudy.config import Run, normal_form
 from pdstudy.items import Item, Plan
-from pdstudy.normal import ConfigError, fingerprint
+from pdstudy.normal import ConfigError
 from pdstudy.plan import make_plan
 from pdstudy.record import record_path
 from pdstudy.rundir import Workspace
 from pdstudy.search.declare import Search
-from pdstudy.search.driver import Answer
-from pdstudy.search.space import Changes
+from pdstudy.search.space import Changes, suggest
 from pdstudy.study import Arm
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 Asked = tuple[int, Changes, int]
 """A trial: its number, its fields, and the rung that it is on."""
@@ -46,28 +48,31 @@ def _rungs(search: Search, number: int, changes: Changes, rung: int) -> list[Arm
 def asked_plan(search: Search, workspace: Workspace, only: str | None = None) -> Plan:
     """All that a search has asked for so far, for those who look on, its last comparison included where that was begun;
     of the runs that match `only`, where given."""
-    from optuna.trial import FixedTrial
-
     from pdstudy.search.final import final_plan
-    from pdstudy.search.space import suggest
     from pdstudy.search.storage import read_trials
 
-    asked: list[Asked] = []
-    for trial in read_trials(search, workspace):
-        if trial.user_attrs.get("reused"):
-            continue
-        try:
-            changes = suggest(FixedTrial(trial.params), search.space)
-            search.run(changes, search.seeds[0], 0)
-        except (ValueError, ConfigError):  # its driver died while it asked; or no run is possible there
-            continue
-        asked.append((trial.number, changes, trial.user_attrs.get("rung", 0)))
-    plan = trials_plan(search, workspace, asked)
+    plan = trials_plan(search, workspace, asked(search, read_trials(search, workspace)))
     if search.final is not None and record_path(workspace, f"{search.name}-final").exists():
         known = {item.key for item in plan.items}
         final = tuple(item for item in final_plan(search, workspace).items if item.key not in known)
         plan = dataclasses.replace(plan, items=plan.items + final)
     return plan if only is None else dataclasses.replace(plan, items=_matching(plan, only))
+
+
+def asked(search: Search, trials: Sequence[FrozenTrial]) -> Iterator[Asked]:
+    """Trials as the storage has them, on the rungs that they have come to. Left out are runs that were there before,
+    trials of which no run is possible, and those that a driver had not fully asked for when it died."""
+    from optuna.trial import FixedTrial
+
+    for trial in trials:
+        if trial.user_attrs.get("reused"):
+            continue
+        try:
+            changes = suggest(FixedTrial(trial.params), search.space)
+            search.run(changes, search.seeds[0], 0)
+        except (ValueError, ConfigError):
+            continue
+        yield trial.number, changes, trial.user_attrs.get("rung", 0)
 
 
 def _matching(plan: Plan, only: str) -> tuple[Item, ...]:
@@ -76,17 +81,3 @@ def _matching(plan: Plan, only: str) -> tuple[Item, ...]:
         if item.key in wanted or any(fnmatch(cell, only) for cell in item.cells):
             wanted |= {item.key, *item.needs}
     return tuple(i for i in plan.items if i.key in wanted)
-
-
-def look(search: Search, workspace: Workspace, run: Run, failed: Collection[str]) -> Answer | None:
-    """What a run directory says of a run. `failed`: keys of runs that did not come to an end."""
-    key = fingerprint(normal_form(run))
-    if key in failed:
-        return Answer(state="failed")
-    result = workspace.run(run).result()
-    if result is None:
-        return None
-    if result["state"] != "done":
-        return Answer(state=result["state"])
-    rows = [r for r in result["evals"] if r["eval"] == fingerprint(search.validation)]
-    return Answer(rows[-1]) if rows else None

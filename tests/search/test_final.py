@@ -11,8 +11,9 @@ import pytest
 from pdstudy import KD, KLD, LM, Heldout, Slice, Tail
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import Workspace
+from pdstudy.search.answers import Answer
 from pdstudy.search.declare import Final, Search
-from pdstudy.search.driver import Answer, Trials
+from pdstudy.search.driver import Trials
 from pdstudy.search.final import best_trials, final_study
 from pdstudy.search.space import Choice
 from tests.core.test_normal import make_teacher

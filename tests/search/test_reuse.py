@@ -17,8 +17,9 @@ from pdstudy.config import Run, normal_form
 from pdstudy.files import write_json
 from pdstudy.normal import fingerprint
 from pdstudy.rundir import Workspace
+from pdstudy.search.answers import Answer
 from pdstudy.search.declare import Halving, Search
-from pdstudy.search.driver import Answer, Trials
+from pdstudy.search.driver import Trials
 from pdstudy.search.reuse import trial_of
 from pdstudy.search.space import Choice, Level, Log, Uniform, sticks_of, suggest, weights_of
 from tests.core.test_normal import make_run, make_teacher

@@ -22,8 +22,10 @@ from pdstudy import KD, KLD, LM, Heldout, JensenShannon, RenormaliseBoth, Revers
 from pdstudy.config import Run, normal_form
 from pdstudy.losses import terms
 from pdstudy.rundir import Workspace
-from pdstudy.search.declare import TPE, Compute, Halving, Loss, Random, Search
-from pdstudy.search.driver import Answer, Look, Trials
+from pdstudy.search.answers import Answer, Look
+from pdstudy.search.declare import TPE, Halving, Random, Search
+from pdstudy.search.driver import Trials
+from pdstudy.search.quantities import Compute, Loss
 from pdstudy.search.space import Choice, Level, Log, Simplex, suggest, weights_of
 from tests.core.test_normal import make_run, make_teacher
 

@@ -15,9 +15,10 @@ from pdstudy.loading import load_study
 from pdstudy.objective import KD
 from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
+from pdstudy.search.answers import look
 from pdstudy.search.declare import Halving, Search
 from pdstudy.search.driver import Trials
-from pdstudy.search.plans import look, trials_plan
+from pdstudy.search.plans import trials_plan
 from pdstudy.search.space import Log, Uniform
 from pdstudy.stages import make_task, perform
 from tests.core.tiny import write_tiny

@@ -1,0 +1,157 @@
+"""What bounds a search: hours of devices, constraints, and a second objective; on synthetic objectives."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from pdstudy.config import Heldout, Run, normal_form
+from pdstudy.data import Slice
+from pdstudy.files import write_json
+from pdstudy.normal import fingerprint
+from pdstudy.rundir import Workspace
+from pdstudy.search.answers import Answer, look
+from pdstudy.search.budget import device_hours
+from pdstudy.search.declare import GP, TPE, Halving, Random, Sampler, Search
+from pdstudy.search.driver import Trials
+from pdstudy.search.local import summary
+from pdstudy.search.quantities import AtMost, Calibration, Compute, Loss, SecondsPerToken
+from tests.search.test_search import answered, make_search, mixture, regret
+
+
+def hours_of_one(search: Search, folder: Path) -> float:
+    """What a trial is estimated to take on the declared machine."""
+    trials = Trials(dataclasses.replace(search, trials=1), Workspace(folder), lambda run: None)
+    trials.step(1)
+    return device_hours(search, Workspace(folder), trials.study.get_trials())
+
+
+def test_no_trial_is_asked_for_beyond_the_hours_of_a_budget(tmp_path: Path) -> None:
+    one = hours_of_one(make_search(), tmp_path / "one")
+    search = make_search(device_hours=5.5 * one)
+    waiting = Trials(search, Workspace(tmp_path / "waiting"), lambda run: None)
+    assert len(waiting.step(100)) == 6
+    done = Trials(search, Workspace(tmp_path / "done"), answered)
+    assert done.step(1) == []
+    assert len(done.study.get_trials()) == 6
+
+
+def test_hours_are_measured_where_a_run_is_done_and_follow_the_rungs(tmp_path: Path) -> None:
+    search, workspace = make_search(trials=1, pruner=Halving((3200,))), Workspace(tmp_path)
+    first = Trials(search, workspace, lambda run: None)
+    (active,) = first.step(1)
+    (short,) = first.runs(active)
+    finish(search, workspace, short, {"train": 3000.0, "evaluate": 600.0}, ranks=2)
+    assert device_hours(search, workspace, first.study.get_trials()) == pytest.approx(2.0)
+    first.look = lambda run: look(search, workspace, run, ())
+    assert [a.rung for a in first.step(1)] == [1]
+    # The longer run is priced at the rate of the shorter one: here that of the declared machine.
+    whole_hours = hours_of_one(make_search(), tmp_path / "whole")
+    assert device_hours(search, workspace, first.study.get_trials()) == pytest.approx(2.0 + whole_hours)
+    (whole,) = first.runs(active)
+    trunk = {"run": fingerprint(short), "step": whole.num_steps / 4}
+    finish(search, workspace, whole, {"train": 4000.0}, ranks=1, branched_from=trunk)
+    assert device_hours(search, workspace, first.study.get_trials()) == pytest.approx(2.0 + 3000 / 3600)
+
+
+def finish(search: Search, workspace: Workspace, run: Run, seconds: dict[str, float], **provenance: Any) -> None:
+    """What a finished run leaves behind, on a device of the declared speed."""
+    directory = workspace.run(run)
+    directory.create(run)
+    row = {"eval": fingerprint(search.validation), "loss": 1.0, "tokens": run.num_tokens}
+    flops = {"student": seconds["train"] * search.machine.flops_per_second}
+    write_json(directory.path / "provenance.json", provenance)
+    write_json(directory.path / "result.json", {"state": "done", "evals": [row], "seconds": seconds, "flops": flops})
+
+
+def data_share(run: Run) -> Answer:
+    """A loss whose optimum has little of the data's own, and a calibration that wants more of it."""
+    return Answer({"loss": regret(run), "recalibrated": regret(run) - 1 + mixture(run)["LM"]})
+
+
+@pytest.mark.parametrize(("sampler", "count"), [(TPE(), 30), pytest.param(GP(), 18, marks=pytest.mark.slow)])
+def test_a_bound_is_kept_and_the_best_is_one_that_keeps_it(tmp_path: Path, sampler: Sampler, count: int) -> None:
+    # At least 0.4 of the data's own loss, which one point of the simplex in five has.
+    search = make_search(constraints=(AtMost(Calibration(), 0.6),), sampler=sampler, trials=count)
+    trials = Trials(search, Workspace(tmp_path), data_share)
+    trials.step(1)
+    found = trials.study.get_trials(states=(TrialState.COMPLETE,))
+    assert len(found) == count
+    shares = [1 - 0.6 - next(iter(t.constraints.values())) for t in found]
+    assert all(0 <= share <= 1 for share in shares)
+    kept = [share >= 0.4 for share in shares]
+    assert sum(kept[10:]) >= 0.6 * (count - 10)
+    best = summary(search, Workspace(tmp_path))
+    assert [r["trial"] for r in best[: sum(kept)]] == [
+        t.number for t in sorted((t for t, k in zip(found, kept, strict=True) if k), key=lambda t: t.values[0])
+    ]
+    assert best[0]["trial"] == trials.study.best_trial.number
+    assert best[0]["beyond"] == {}
+    assert list(best[-1]["beyond"]) == ["Calibration(measure='gap') at most 0.6"]
+
+
+def test_compute_is_that_of_the_whole_run_whatever_rung_it_ends_at(tmp_path: Path) -> None:
+    search = make_search(pruner=Halving((1280,)), trials=6, sampler=Random())
+    whole = Compute().value(search.base, {})
+    search = dataclasses.replace(search, constraints=(AtMost(Compute(), whole / 2),))
+    trials = Trials(search, Workspace(tmp_path), answered)
+    trials.step(1)
+    ends = {t.state: t.constraints for t in trials.study.get_trials()}
+    assert set(ends) == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert {v for constraints in ends.values() for v in constraints.values()} == {whole / 2}
+
+
+def test_a_constraint_that_is_no_number_prunes(tmp_path: Path) -> None:
+    search = make_search(constraints=(AtMost(Calibration("ece"), 0.1),), trials=3)
+    trials = Trials(search, Workspace(tmp_path), lambda run: Answer({"loss": 1.0, "ece": math.nan}))
+    trials.step(1)
+    assert [t.user_attrs["reason"] for t in trials.study.get_trials()] == ["no number"] * 3
+
+
+def test_calibration_as_a_second_objective_makes_a_front(tmp_path: Path) -> None:
+    search = make_search(objectives=(Loss(), Calibration()), trials=30)
+    trials = Trials(search, Workspace(tmp_path), data_share)
+    trials.step(1)
+    front = sorted(t.values for t in trials.study.best_trials)
+    assert len(front) > 2
+    assert [gap for _, gap in front] == sorted((gap for _, gap in front), reverse=True)
+
+
+def test_time_per_token_is_read_from_the_run(tmp_path: Path) -> None:
+    search, workspace = make_search(), Workspace(tmp_path)
+    finish(search, workspace, search.base, {"train": 64.0})
+    answer = look(search, workspace, search.base, ())
+    assert answer is not None
+    assert answer.row is not None
+    assert SecondsPerToken().value(search.base, answer.row) == pytest.approx(64 / search.base.num_tokens)
+    assert look(search, workspace, search.base, {fingerprint(normal_form(search.base))}) == Answer(state="failed")
+
+
+def test_what_is_wrong_is_said_at_declaration() -> None:
+    def fields(**changes: Any) -> list[str]:
+        return [p.field for p in make_search(**changes).problems()]
+
+    assert fields(device_hours=0.0) == ["device_hours"]
+    assert fields(objectives=(Loss("accuracy"),)) == ["objectives[0].column"]
+    assert fields(objectives=(Loss(), Calibration("slope"))) == ["objectives[1].measure"]
+    assert fields(objectives=(Loss(), "compute")) == ["objectives[1]"]
+    assert fields(objectives=(Loss(), Loss())) == ["objectives"]
+    assert fields(constraints=(Compute(),)) == ["constraints[0]"]
+    assert fields(constraints=(AtMost(Compute(), math.nan),)) == ["constraints[0].bound"]
+    context = make_search().base.view.context
+    short = Heldout(data=Slice(split="validation", tokens=context))
+    assert fields(validation=short, objectives=(Loss("recalibrated"),)) == ["validation.data.tokens"]
+    assert fields(validation=short, objectives=(Loss(), Calibration("ece"))) == []
+    assert fields(constraints=(AtMost(SecondsPerToken(), 1e-3),), device_hours=2) == []
+
+
+def test_constraints_are_part_of_what_is_asked_and_a_budget_is_not() -> None:
+    search = make_search()
+    assert dataclasses.replace(search, device_hours=1.0).identity == search.identity
+    bounded = dataclasses.replace(search, constraints=(AtMost(Compute(), 1e12),))
+    assert bounded.identity != search.identity
