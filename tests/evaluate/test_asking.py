@@ -13,6 +13,7 @@ from pdstudy.data import View
 from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, Task
 from pdstudy.evaluate import downstream as module
 from pdstudy.evaluate.downstream import evaluate_downstream
+from pdstudy.evaluate.task_files import official, task_folder
 from pdstudy.loading import load_study
 from pdstudy.normal import ConfigError
 from pdstudy.plan import make_plan
@@ -151,7 +152,7 @@ def test_the_official_tasks_are_those_of_this_lm_eval(task: Task, tmp_path: Path
 
     if task.official is None:
         return
-    folder = module._task_folder(dataclasses.replace(task, items=None), tmp_path)
+    folder = task_folder(dataclasses.replace(task, items=None), tmp_path)
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     assert task.name in manager.all_tasks
 
@@ -160,11 +161,11 @@ def test_mmlus_six_shots_come_from_its_validation_split(tmp_path: Path) -> None:
     import yaml
 
     mmlu = next(task for task in PAPER_SUITE if task.name == "mmlu")
-    template = module._task_folder(mmlu, tmp_path) / "_default_template_yaml"
-    own = module._official(mmlu) / "_default_template_yaml"
-    changed, official = yaml.safe_load(template.read_text()), yaml.safe_load(own.read_text())
-    assert (official["fewshot_split"], changed.pop("fewshot_split")) == ("dev", "validation")
-    assert changed.items() <= official.items()
+    template = task_folder(mmlu, tmp_path) / "_default_template_yaml"
+    own = official(mmlu) / "_default_template_yaml"
+    changed, theirs = yaml.safe_load(template.read_text()), yaml.safe_load(own.read_text())
+    assert (theirs["fewshot_split"], changed.pop("fewshot_split")) == ("dev", "validation")
+    assert changed.items() <= theirs.items()
 
 
 def test_a_real_teacher_has_the_accuracy_found_by_hand(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, Task
 from pdstudy.evaluate.downstream import _gold, _item, evaluate_downstream
+from pdstudy.evaluate.task_files import _of_file
 from pdstudy.normal import ConfigError, decode, encode, fingerprint, problems
 
 HAS_LM_EVAL = importlib.util.find_spec("lm_eval") is not None
@@ -45,6 +47,8 @@ def test_items_are_the_same_wherever_they_lie(tmp_path: Path) -> None:
 def test_faults_of_a_task_are_all_said() -> None:
     task = Task(name="a/b", shots=-1)
     assert {p.field for p in problems(task)} == {"name", "shots", "items"}
+    own = Task(name="mine", official="piqa/piqa.yaml", items=OFFLINE_SUITE[0].items, shots_from="validation")
+    assert [p.field for p in problems(own)] == ["shots_from"]
     assert [p.field for p in problems(Downstream(tasks=(OFFLINE_SUITE[0],) * 2, limit=0))] == ["tasks", "limit"]
 
 
@@ -60,6 +64,33 @@ def test_bits_of_the_gold_answer() -> None:
     assert (item["correct"], item["correct_norm"]) == (1.0, 0.0)
     # WinoGrande names the ending as its target, and the right beginning in the document.
     assert _gold({"target": " was late.", "doc": {"answer": "2"}}, 2) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (['{"query": "Q", "choices": ["a", "b"], "gold": 2}'], ':1: found \'{"query": "Q"'),
+        (['{"query": "Q", "answer": "a"}', '{"query": "Q", "choices": ["a"], "gold": 0}'], ":2: found"),
+        (['{"query": "Q", "answer": "a"}', ""], ":2: found ''"),
+        (['{"query": "Q", "choices": "ab", "gold": "0"}'], ":1: found"),
+        ([], "found no line"),
+    ],
+)
+def test_each_row_of_a_users_file_is_looked_at(tmp_path: Path, rows: list[str], said: str) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text("\n".join(rows) + ("\n" if rows else ""))
+    with pytest.raises(ConfigError) as found:
+        _of_file(Task(name="mine", items=ItemFile(path=str(path))), ItemFile(path=str(path)))
+    assert said in str(found.value)
+
+
+def test_too_few_examples_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text('{"query": "Q", "answer": "a"}\n')
+    task = Task(name="mine", items=ItemFile(path=str(path), examples=str(path)), shots=5)
+    with pytest.raises(ConfigError, match="found 1 rows; 'mine' takes 5 examples"):
+        _of_file(task, ItemFile(path=str(path), examples=str(path)))
+    assert any("fewshot_split: train" in line for line in _of_file(dataclasses.replace(task, shots=1), task.items))  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(HAS_LM_EVAL, reason="lm-eval is installed")
