@@ -99,7 +99,7 @@ class Planes:
 
     def decode(self, encoded: Sequence[Encoded], tokens: int, k: int | None) -> Block:
         split = [self._parts(one.data) for one in encoded]
-        counts = joined([_counts(parts, tokens) for parts in split])
+        counts = joined([_counts(parts, tokens) for parts in split]).astype(np.int64)
         _, first, tail, gold, _, steps, *of_ids, drawn = map(joined, zip(*split, strict=True))
         places = Places(counts, k)
         steps = places.rows(steps)
@@ -172,14 +172,13 @@ class Planes:
         return (5, *range(7, 6 + len(self._of_ids)))
 
 
-def _counts(parts: list[npt.NDArray[np.uint8]], tokens: int) -> npt.NDArray[np.int64]:
+def _counts(parts: list[npt.NDArray[np.uint8]], tokens: int) -> npt.NDArray[np.uint16]:
     """Entries of each position of a block. Raises `ConfigError` where its parts are of another number of positions."""
-    counts = parts[0].view("<u2").astype(np.int64)
-    if len(counts) == 1:
-        counts = counts.repeat(tokens)
-    if len(counts) != tokens or len(parts[1]) != 2 * tokens or counts.sum() != len(parts[5]):
+    counts: npt.NDArray[np.uint16] = parts[0].view("<u2")
+    entries = int(counts[0]) * tokens if len(counts) == 1 else int(counts.sum())
+    if len(counts) not in (1, tokens) or len(parts[1]) != 2 * tokens or entries != len(parts[5]):
         raise ConfigError(f"a block of {len(parts[1]) // 2} positions and {len(parts[5])} entries was read as {tokens}")
-    return counts
+    return counts if len(counts) == tokens else counts.repeat(tokens)
 
 
 def _steps(first: npt.NDArray[Any], log_probs: npt.NDArray[np.float32], used: npt.NDArray[np.bool_]) -> Any:
