@@ -34,10 +34,10 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
     builder = _Builder(study, workspace)
     for cell in study.cells:
         builder.add(cell)
-    for absent in study.missing:
-        builder.warnings.append(f"not here: {absent.found} ({absent.field}), priced as declared")
+    absent = [f"not here: {a.found} ({a.field}), priced as declared" for a in study.missing]
     rate, source = _rate(study, builder.finished_rates)
-    return Plan(study, builder.items(), tuple(builder.warnings), tuple(builder.problems), rate, source, builder.keys)
+    warnings = (*builder.repeats(), *absent)
+    return Plan(study, builder.items(), warnings, tuple(builder.problems), rate, source, builder.keys)
 
 
 def parts(plan: Plan, workspace: Workspace) -> list[Plan]:
@@ -51,7 +51,7 @@ class _Builder:
     def __init__(self, study: Study, workspace: Workspace) -> None:
         self.study = study
         self.workspace = workspace
-        self.warnings: list[str] = []
+        self._repeats: dict[int, list[tuple[float, str]]] = {}
         self.problems: list[Problem] = []
         self.keys: dict[str, str] = {}
         self._corpora: dict[str, Item] = {}
@@ -111,7 +111,7 @@ class _Builder:
             if isinstance(other, Run) and other != teacher:
                 needs.append(self._teacher(other, cell, f"evaluations[{i}].teacher."))
         if run.epochs > 1.001:
-            self._warn(f"{label}: {run.epochs:.2f} epochs over its slice of {run.data.tokens:,} tokens")
+            self._repeats.setdefault(run.data.tokens, []).append((run.epochs, label))
         self._runs[key] = dataclasses.replace(self._runs[key], needs=tuple(dict.fromkeys(needs)))
         return key
 
@@ -126,6 +126,15 @@ class _Builder:
         if step is not None:
             self._exports.setdefault(key, set()).add(step)
         return key
+
+    def repeats(self) -> list[str]:
+        """A line per slice that runs go through more than once."""
+        lines = []
+        for tokens, runs in self._repeats.items():
+            epochs, label = max(runs)
+            count = f"{len(runs)} runs go" if len(runs) > 1 else "1 run goes"
+            lines.append(f"{count} through a slice of {tokens:,} tokens up to {epochs:.2f} times: {label}")
+        return lines
 
     def items(self) -> tuple[Item, ...]:
         captures, records = self._stores()
@@ -251,10 +260,6 @@ class _Builder:
                     return coverage, True
                 short = short or coverage
         return short or join(wanted), False
-
-    def _warn(self, text: str) -> None:
-        if len(self.warnings) < 20:
-            self.warnings.append(text)
 
 
 def _capture_item(need: StoreNeed, done: bool, *, alone: bool) -> Item:

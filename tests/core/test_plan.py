@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy import BPE, KD, LM, Corpus, LocalFiles, Shape, TopPK, axis
+from pdstudy import BPE, KD, LM, AdamW, Corpus, LocalFiles, Shape, Slice, TopPK, axis
 from pdstudy.captures import holds
 from pdstudy.config import Pretrained, Run, normal_form
 from pdstudy.coverage import Coverage, join
@@ -53,6 +53,14 @@ def test_flops_are_the_shapes(tmp_path: Path) -> None:
     assert isinstance(run.student, Shape)
     forward = run.student.forward_flops(64)
     assert student.flops == 3 * forward * 6400 + forward * 640
+
+
+def test_runs_that_repeat_their_text_are_told_in_one_line(tmp_path: Path) -> None:
+    """Of many such runs only the first twenty used to be named, a line each."""
+    base = make_run(data=Slice(tokens=2560), optimiser=AdamW(lr=1e-3))
+    study = make_study(base=base, grid=axis("lr", [1e-3 * i for i in range(1, 31)], field="optimiser.lr"), baseline={})
+    (warning,) = make_plan(study, Workspace(tmp_path)).warnings
+    assert warning.startswith("60 runs go through a slice of 2,560 tokens up to 2.50 times: lr=0.03,seed=")
 
 
 def test_a_finished_run_is_found_and_the_nearest_is_explained(tmp_path: Path) -> None:
