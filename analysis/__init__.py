@@ -22,6 +22,10 @@ Nothing here imports the trainer or torch. Import from the modules:
                 difference, low, high)
     figures.fits    loss_and_law({name: Fit}, {name: Bootstrap}, x="N"), predicted_and_measured(fit)
 
+    answers     load_answers(workspace, record), load_items(workspace, key): what models answered to downstream tasks
+    paired      accuracy_effect, bits_effect, mean_effect: paired differences over items; sign_flip (exact)
+    tasks       task_blocks(workspace, record): the report's part on downstream tasks; paper.tasks_beside: the paper's
+
     laws        HOFFMANN, TIED, OVERTRAINING, GAMMA, KAPLAN, REPEATS, DISTILLATION, DISTILLATION_FULL, WIDTH_DEPTH,
                 WIDTH_DEPTH_SIZE, power_law(column, floor=True), SumOfPowers(name, terms, source=...), ALL
     fit         fit(table, law, loss=COL, columns={"N": COL, "D": COL}, weights=, cluster=, delta=1e-3,

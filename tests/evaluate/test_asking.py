@@ -169,7 +169,7 @@ def test_mmlus_six_shots_come_from_its_validation_split(tmp_path: Path) -> None:
 
 
 def test_a_real_teacher_has_the_accuracy_found_by_hand(tmp_path: Path) -> None:
-    """LAMBADA, where guessing gives nothing; `python -m tests.evaluate.smollm` has all six tasks, in half an hour."""
+    """LAMBADA, where guessing gives nothing; `python -m tests.evaluate.smollm` has all six tasks."""
     from tests.evaluate.smollm import TOLERANCE, compare
 
     (found,) = compare(["lambada"], tmp_path)
