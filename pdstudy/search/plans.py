@@ -35,8 +35,12 @@ def trials_plan(search: Search, workspace: Workspace, trials: Iterable[Asked]) -
     if plan.problems:
         raise ConfigError("\n".join(str(p) for p in plan.problems))
     theirs = {cell.name for cell in corners.cells}
-    items = tuple(i for i in plan.items if i.kind != "student" or not i.cells or not theirs.issuperset(i.cells))
-    return dataclasses.replace(plan, study=search.study(arms), items=items)
+    items = []
+    for item in plan.items:
+        cells = tuple(cell for cell in item.cells if cell not in theirs)
+        if item.kind != "student" or cells or not item.cells:
+            items.append(dataclasses.replace(item, cells=cells))
+    return dataclasses.replace(plan, study=search.study(arms), items=tuple(items))
 
 
 def _rungs(search: Search, number: int, changes: Changes, rung: int) -> list[Arm]:

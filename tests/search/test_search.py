@@ -53,7 +53,7 @@ def mixture(run: Run) -> dict[str, float]:
 def regret(run: Run) -> float:
     """0 at the optimum: a known point of the simplex, and a learning rate of 4e-3."""
     weights = mixture(run)
-    return sum((weights[n] - w) ** 2 for n, w in BEST.items()) + 0.1 * math.log(run.optimiser.lr / 4e-3) ** 2
+    return sum((weights.get(n, 0.0) - w) ** 2 for n, w in BEST.items()) + 0.1 * math.log(run.optimiser.lr / 4e-3) ** 2
 
 
 def answered(run: Run) -> Answer:

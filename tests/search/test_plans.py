@@ -1,0 +1,81 @@
+"""What searches want made, as plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pdstudy import KD, Tail, TopPK
+from pdstudy.captures import StoreNeed
+from pdstudy.items import Plan
+from pdstudy.loading import seen_plan
+from pdstudy.normal import ConfigError
+from pdstudy.rundir import Workspace
+from pdstudy.search.answers import Answer
+from pdstudy.search.declare import Halving, Random, Search
+from pdstudy.search.driver import Trials
+from pdstudy.search.plans import asked_plan, trials_plan
+from pdstudy.search.space import Changes, Choice
+from tests.core.test_normal import make_run, make_teacher
+from tests.core.tiny import write_tiny
+from tests.search.test_local import SEARCH
+from tests.search.test_search import make_search
+
+
+def cut_search() -> Search:
+    """A space of truncations, on a schedule whose budgets share a trunk."""
+    base = make_run(objective=KD(teacher=make_teacher(), rest=Tail(), truncation=TopPK(p=0.9, k=20)))
+    cuts = Choice({"5": TopPK(p=0.9, k=5), "50": TopPK(p=0.9, k=50)})
+    return make_search(base=base, space={"objective.truncation": cuts}, pruner=Halving((1280, 3200)))
+
+
+def asking(k: int) -> Changes:
+    return [("objective.truncation", TopPK(p=0.9, k=k))]
+
+
+def cells(plan: Plan) -> list[str]:
+    return [name for item in plan.items for name in item.cells]
+
+
+def test_the_stores_of_one_trial_serve_the_whole_space(tmp_path: Path) -> None:
+    search, workspace = cut_search(), Workspace(tmp_path)
+    shared = trials_plan(search, workspace, [])
+    plan = trials_plan(search, workspace, [(0, asking(5), 0)])
+    assert [i.key for i in plan.items if i.kind != "student"] == [i.key for i in shared.items]
+    assert cells(shared) == []
+    (store,) = plan.stores
+    assert isinstance(store.subject, StoreNeed)
+    assert store.subject.coverage.k == 50
+
+
+def test_a_trial_is_planned_with_the_rungs_that_it_has_passed(tmp_path: Path) -> None:
+    search = cut_search()
+    plan = trials_plan(search, Workspace(tmp_path), [(3, asking(5), 2), (4, asking(50), 0)])
+    assert sorted(cells(plan)) == ["trial=3,seed=0", "trial=3@1280,seed=0", "trial=3@3200,seed=0", "trial=4,seed=0"]
+    # A trial that is a corner of its space is no less a trial.
+    assert {c.name for c in plan.study.cells} == set(cells(plan))
+
+
+def test_lookers_on_see_what_was_asked_and_nothing_is_changed(tmp_path: Path) -> None:
+    search, workspace = make_search(trials=3, sampler=Random(), pruner=Halving((1280,))), Workspace(tmp_path)
+    assert cells(asked_plan(search, workspace)) == []
+    assert not (tmp_path / "searches").exists()
+    trials = Trials(search, workspace, lambda run: Answer({"loss": 1.0}) if run.num_tokens == 1280 else None)
+    assert [a.rung for a in trials.step(2)] == [1, 1]
+    seen = asked_plan(search, workspace)
+    assert sorted(cells(seen)) == [f"trial={n},seed=0" for n in ("0", "0@1280", "1", "1@1280")]
+    assert cells(asked_plan(search, workspace, "trial=1,*")) == ["trial=1,seed=0"]
+    kinds = {item.kind for item in asked_plan(search, workspace, "trial=1,*").items}
+    assert kinds == {item.kind for item in seen.items}
+
+
+def test_a_file_is_seen_as_the_search_or_the_study_that_it_declares(tmp_path: Path) -> None:
+    study = write_tiny(tmp_path)
+    (tmp_path / "little.py").write_text(SEARCH)
+    workspace = Workspace(tmp_path / "ws")
+    assert seen_plan(str(tmp_path / "little.py"), None, workspace).study.name == "little"
+    assert seen_plan(str(study), None, workspace).study.name == "tiny"
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ConfigError, match="defines no function `study"):
+        seen_plan(str(tmp_path / "empty.py"), None, workspace)
