@@ -57,9 +57,11 @@ def asked_plan(search: Search, workspace: Workspace, only: str | None = None) ->
 
     plan = trials_plan(search, workspace, asked(search, read_trials(search, workspace)))
     if search.final is not None and record_path(workspace, f"{search.name}-final").exists():
-        known = {item.key for item in plan.items}
-        final = tuple(item for item in final_plan(search, workspace).items if item.key not in known)
-        plan = dataclasses.replace(plan, items=plan.items + final)
+        # What the search has may lack an evaluation that the comparison wants.
+        final = {item.key: item for item in final_plan(search, workspace).items}
+        items = [final.get(item.key, item) if item.done else item for item in plan.items]
+        known = {item.key for item in items}
+        plan = dataclasses.replace(plan, items=(*items, *(i for key, i in final.items() if key not in known)))
     return plan if only is None else dataclasses.replace(plan, items=_matching(plan, only))
 
 

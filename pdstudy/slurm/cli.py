@@ -104,7 +104,7 @@ def _cancel(args: argparse.Namespace) -> int:
         print_json({"cancelled": cancelled, "sent_by_other_studies": others})
         return 0
     shared = f" ({len(others)} of them sent by other studies)" if others else ""
-    print(f"cancelled the jobs of {len(cancelled)} artifacts{shared}; `pdstudy submit {called(args)}` sends them again")
+    print(f"cancelled the jobs of {len(cancelled)} artifacts{shared}; the next submit, or search, sends them again")
     return 0
 
 

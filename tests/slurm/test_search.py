@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -32,7 +33,9 @@ def search(scale="mini"):
     wsd = WSD(warmup_tokens=2 * STEP, decay_tokens=4 * STEP)
     return Search(name="little", base=dataclasses.replace(grid.base, objective=kd, schedule=wsd, steps=20),
                   space={{"objective": Simplex({{"LM": LM(), "KL": KLD()}}), "optimiser.lr": Log(2e-3, 1e-2)}},
-                  validation=grid.evaluations[0], trials={trials}, pruner=Halving((12 * STEP,), keep=0.4))
+                  validation=grid.evaluations[0], trials={trials}, pruner=Halving((12 * STEP,), keep=0.4),
+                  final=Final(controls={{"LM": {{"objective": LM()}}}}, evaluations=grid.evaluations[1:], best=1,
+                              seeds=(8, 9)))
 """
 
 
@@ -67,7 +70,17 @@ def user(site: Site, texts: Path, tmp_path: Path) -> Iterator[Searcher]:
     site.ask("scancel", "-u", "root")
 
 
-def test_a_search_whose_driver_is_killed_and_interrupted_makes_every_run_once(user: Searcher) -> None:
+@contextlib.contextmanager
+def held(site: Site) -> Iterator[None]:
+    """Nothing starts."""
+    site.ask("scontrol", "update", "partitionname=low", "state=down")
+    try:
+        yield
+    finally:
+        site.ask("scontrol", "update", "partitionname=low", "state=up")
+
+
+def test_a_search_whose_driver_is_killed_and_interrupted_makes_every_run_once(user: Searcher, site: Site) -> None:
     user.declare(8)
     first = user.drive("--slots", "4")
     user.wait(lambda: len(user.results) >= 3, 600, "the teacher and two runs")
@@ -100,11 +113,24 @@ def test_a_search_whose_driver_is_killed_and_interrupted_makes_every_run_once(us
     assert {row["state"] for row in user.trials()} == {"done"}
     assert not (user.workspace / "studies" / "little.json").exists()
 
+    with held(site):
+        sent = json.loads(user.call("search", "little.py", "--final", "--slurm", "--json").stdout)
+        # The control waits for nothing; what compares itself with the teacher, for the teacher's own score on test.
+        assert [(s["stage"], len(s["elements"])) for s in sent["sent"]] == [
+            ("evaluate", 1),
+            ("student", 2),
+            ("student", 2),
+        ]
+        assert sent["report"] is not None
+        assert Counter(row["state"] for row in user.trials())["queued"] == 5
+        assert "cancelled the jobs of 5 artifacts" in user.call("cancel", "little.py").stdout
+        # The report shows what is there, whatever becomes of the runs.
+        assert site.ask("squeue", "-h", "-o", "%j").split() == ["little-final-report"]
+
 
 def test_a_cancelled_search_stops_its_driver_and_goes_on_when_it_is_asked_again(user: Searcher, site: Site) -> None:
     user.declare(2)
-    site.ask("scontrol", "update", "partitionname=low", "state=down")
-    try:
+    with held(site):
         driver = user.drive()
         user.wait(lambda: len(site.ask("squeue", "-h", "-r").splitlines()) == 5, 200, "five held jobs")
         assert [row["state"] for row in user.trials()].count("queued") == 5
@@ -115,5 +141,3 @@ def test_a_cancelled_search_stops_its_driver_and_goes_on_when_it_is_asked_again(
         again = user.drive("--set", "student.partition=nowhere")
         assert "SLURM refuses student trial=0" in again.communicate(timeout=200)[0]
         assert again.returncode == 2
-    finally:
-        site.ask("scontrol", "update", "partitionname=low", "state=up")
