@@ -60,6 +60,8 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
         row["teacher_test_loss"] = teacher["test_loss"] if teacher else None
         row |= _config(workspace, cell["run"])
         rows.append(row)
+    if not rows:  # a study of stores alone
+        return pd.DataFrame(columns=["study", "cell", "seed", "run", "state", *_FLOATS])
     frame = pd.DataFrame(rows).astype(dict.fromkeys(_FLOATS, float))
     return frame.join(answer_columns(load_answers(workspace, record)), on="cell")
 
@@ -90,7 +92,9 @@ def load_metrics(workspace: Path, record: Record) -> pd.DataFrame:
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per arm, seeds averaged: states, test and validation loss with their spread over seeds, and
-    of tasks the mean accuracy in per cent and the mean bits per byte."""
+    of tasks the mean accuracy in per cent and the mean bits per byte. Empty where there are no runs."""
+    if not len(frame):
+        return pd.DataFrame()
     seen = list(frame.columns)
     axes = seen[seen.index("cell") + 1 : seen.index("seed")]
     rows = []

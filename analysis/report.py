@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.answers import load_answers
+from analysis.kept import kept_blocks
 from analysis.load import Record, final_evaluations, heldout, read_json, summary
 from analysis.outputs import Outputs
 from analysis.page import Link, Page, Section, Text
@@ -25,12 +26,13 @@ from analysis.tasks import task_blocks
 def build(workspace: Path, record: Record, out: Path) -> str:
     """Write `out`/index.html with figures/, tables/ and data/. Returns the result table as text."""
     report = Outputs(workspace, record)
-    texts = (record["about"], _runs_line(report), report.diverged, *_teacher_lines(report))
+    texts = (record["about"], _runs_line(report) if record["cells"] else "", report.diverged, *_teacher_lines(report))
     opening = [Text(t) for t in texts if t]
     sections = [Section("Question", tuple(opening))]
     shown = [(output["title"], report.blocks(output)) for output in record["outputs"]]
     answered = task_blocks(workspace, record)
     shown += [("Downstream tasks", answered)] if answered else []
+    shown += [(f"Kept of {each['name']}", kept_blocks(workspace, each["store"])) for each in record.get("captures", ())]
     for number, (title, blocks) in enumerate(shown, 1):
         for i, block in enumerate(blocks):
             stem = f"{number}-{_slug(title)}" + (f"-{i}" if i else "")
@@ -40,7 +42,8 @@ def build(workspace: Path, record: Record, out: Path) -> str:
                 block.save(out / "tables" / stem)
         sections.append(Section(title, tuple(blocks)))
     table = summary(report.runs)
-    sections.append(Section("All arms", (_table_of(table),)))
+    if len(table):
+        sections.append(Section("All arms", (_table_of(table),)))
     (out / "data").mkdir(parents=True, exist_ok=True)
     report.runs.to_csv(out / "data" / "runs.csv", index=False, lineterminator="\n")
     report.evaluations.to_csv(out / "data" / "evaluations.csv", index=False, lineterminator="\n")
@@ -52,7 +55,7 @@ def build(workspace: Path, record: Record, out: Path) -> str:
         for block in section.blocks:
             if isinstance(block, Plot):
                 block.close()
-    return table.to_string(index=False)
+    return table.to_string(index=False) if len(table) else "no runs: stores alone"
 
 
 def _table_of(frame: pd.DataFrame) -> Table:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pdstudy.captures import Capture
 from pdstudy.config import WSD, AdamW, Cosine, Heldout, Online, Placement, Pretrained, Run, Start
 from pdstudy.coverage import Coverage
 from pdstudy.data import (
@@ -104,6 +105,7 @@ __all__ = [
     "BesidePaper",
     "ByConfidence",
     "ByEntropy",
+    "Capture",
     "Compare",
     "ConfigError",
     "Corpus",

@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pdstudy.config import Run
+from pdstudy.config import Pretrained, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.data import Corpus, Slice, View
+from pdstudy.normal import Problem, declared
+from pdstudy.objective import TopPK
+
+
+@declared
+class Capture:
+    """Distributions of a teacher that a study wants for themselves: what is kept of them is reported, nobody trains.
+
+    `data` may be held-out text, which no student's store shares; start and length are multiples of the context.
+    """
+
+    teacher: Run | Pretrained
+    corpus: Corpus
+    view: View
+    data: Slice
+    truncation: TopPK
+
+    def check(self) -> Iterator[Problem]:
+        for name in ("start", "tokens"):
+            if getattr(self.data, name) % self.view.context:
+                allowed = f"a multiple of the context, {self.view.context}"
+                yield Problem(f"data.{name}", getattr(self.data, name), allowed)
+        if isinstance(self.teacher, Run) and self.teacher.data.overlaps(self.data):
+            yield Problem("data", f"[{self.data.start}, {self.data.stop})", "text that the teacher has not seen")
+
+    @property
+    def spec(self) -> StoreSpec:
+        teacher = normal_form(self.teacher) if isinstance(self.teacher, Run) else self.teacher
+        return StoreSpec(corpus=self.corpus, view=self.view, split=self.data.split, teacher=teacher)
+
+    @property
+    def coverage(self) -> Coverage:
+        return Coverage(p=self.truncation.p, k=self.truncation.k)
 
 
 @dataclass(frozen=True)

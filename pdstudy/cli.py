@@ -269,11 +269,13 @@ def plan_record(plan: Plan, workspace: Workspace) -> dict[str, Any]:
 
 def _report(args: argparse.Namespace) -> int:
     from analysis.report import build, build_index
+    from pdstudy.inspect import look_into
 
     plan, workspace = _planned(args)
     out = args.out or Path("reports") / plan.study.name
     members = parts(plan, workspace)
     records = [plan_record(part, workspace) for part in members]
+    look_into(workspace.root / "stores" / each["store"] for record in records for each in record["captures"])
     if len(records) == 1:
         text = build(workspace.root, records[0], out)
     else:

@@ -32,6 +32,7 @@ class Collection(Study):
             base=first.base,
             seeds=tuple(dict.fromkeys(s for study in studies for s in study.seeds)),
             evaluations=tuple(dict.fromkeys(e for study in studies for e in study.evaluations)),
+            captures={f"{s.name}, {name}": capture for s in studies for name, capture in s.captures.items()},
             placement=first.placement,
             executions=tuple(dict.fromkeys(e for study in studies for e in study.executions)),
             machine=first.machine,

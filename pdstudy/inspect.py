@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pdstudy.files import read_json, write_json
 from pdstudy.normal import ConfigError
 from pdstudy.pricing import si
 
@@ -68,6 +70,14 @@ def examine(directory: Path) -> dict[str, Any]:
         "teacher_loss": -sum(s.sidecar["mean_gold"] * s.sidecar["tokens"] for s in shards) / tokens,
         "coding": _coding(shards, coverage),
     }
+
+
+def look_into(stores: Iterable[Path]) -> None:
+    """Leave `examine`'s findings in each store as inspect.json, for reports; those that are there and whole stay."""
+    for directory in stores:
+        held = [[int(n) for n in path.stem.split("-")[1:3]] for path in sorted(directory.glob("shard-*.json"))]
+        if held and (read_json(directory / "inspect.json") or {}).get("sequences") != held:
+            write_json(directory / "inspect.json", examine(directory))
 
 
 def _read(shards: list[Any], manifest: dict[str, Any], coverage: Coverage) -> dict[str, Any]:

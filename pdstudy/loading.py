@@ -166,7 +166,7 @@ def checked_plan(name: str, scale: str | None, workspace: Workspace, only: str |
         here = str(Path.cwd()) + os.sep
         lines = "\n".join(f"  {p}".replace(here, "") for p in plan.problems)
         raise ConfigError(f"{find_study(name)} has {count} problem{'s' if count > 1 else ''}:\n{lines}")
-    if not plan.study.cells:
+    if not plan.study.cells and (only is not None or not plan.study.captures):
         names = ", ".join(c.name for c in study.cells[:3])
         raise ConfigError(f"--only {only!r} matches no cell; cells are named like {names}")
     return plan

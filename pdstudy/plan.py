@@ -10,11 +10,11 @@ import dataclasses
 from typing import Any
 
 from pdstudy.branches import branched
-from pdstudy.captures import StoreNeed, holds, inside, merged, spec_of
+from pdstudy.captures import Capture, StoreNeed, holds, inside, merged, spec_of
 from pdstudy.collection import Collection
 from pdstudy.config import Online, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
-from pdstudy.data import Slice
+from pdstudy.data import Corpus, Slice
 from pdstudy.downstream import Downstream
 from pdstudy.evaluations import probe_teacher
 from pdstudy.files import read_json
@@ -34,6 +34,8 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
     builder = _Builder(study, workspace)
     for cell in study.cells:
         builder.add(cell)
+    for name, capture in study.captures.items():
+        builder.capture(name, capture)
     absent = [f"not here: {a.found} ({a.field}), priced as declared" for a in study.missing]
     rate, source = _rate(study, builder.finished_rates)
     warnings = (*builder.repeats(), *absent)
@@ -76,6 +78,17 @@ class _Builder:
             for step in asked.steps(run):
                 self._ask(asked, run, key, step, cell)
 
+    def capture(self, name: str, capture: Capture) -> None:
+        """A store that the study wants for itself."""
+        cell = Cell({}, 0, self.study.base, *self.study.where)
+        self._corpus(capture.corpus, [(f"captures[{name!r}].data", capture.data)], cell)
+        if isinstance(capture.spec.teacher, Run):
+            self._teacher(capture.spec.teacher, cell, f"captures[{name!r}].teacher.")
+        coverages, ranges = self._uses.setdefault(capture.spec, (set(), set()))
+        coverages.add(capture.coverage)
+        sequences = capture.view.sequences(capture.data)
+        ranges.add((sequences.start, sequences.stop))
+
     def _ask(self, asked: Downstream, run: Run, model: str, step: int | None, cell: Cell) -> None:
         """Tasks for a run's model, or for the one that it had after a step, which it is then asked to leave."""
         key = asked.key(model, step)
@@ -96,7 +109,7 @@ class _Builder:
         if key in self._runs and kind in ("teacher", self._runs[key].kind):
             return key
         self._runs[key] = self._run_item(kind, key, label, run)  # before its needs, which may lead back to it
-        needs = [self._corpus(run, cell, at)]
+        needs = [self._corpus(run.corpus, [(f"{at}data", run.data)], cell)]
         teacher = run.teacher
         if isinstance(teacher, Run):
             needs.append(self._teacher(teacher, cell, f"{at}objective.teacher."))
@@ -171,16 +184,14 @@ class _Builder:
             return item
         return dataclasses.replace(item, done=False, state="again", flops=training_flops(run))
 
-    def _corpus(self, run: Run, cell: Cell, at: str) -> str:
-        corpus = run.corpus
+    def _corpus(self, corpus: Corpus, read: list[tuple[str, Slice]], cell: Cell) -> str:
         key = fingerprint(corpus)
         if key not in self._corpora:
             manifest = read_json(self.workspace.corpus(corpus) / "manifest.json")
             label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
             self._corpora[key] = Item("corpus", key, label, manifest is not None, corpus)
             self._lengths[key] = {} if manifest is None else {s: m["tokens"] for s, m in manifest["splits"].items()}
-        wanted = [(f"{at}data", run.data)]
-        wanted += [(f"evaluations[{i}].data", e.data) for i, e in enumerate(self.study.evaluations)]
+        wanted = read + [(f"evaluations[{i}].data", e.data) for i, e in enumerate(self.study.evaluations)]
         self._check_lengths(self._lengths[key], wanted, cell)
         return key
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pdstudy.captures import Capture, StoreNeed
 from pdstudy.config import Online, Run, normal_form
 from pdstudy.downstream import Downstream
 from pdstudy.files import read_json, write_json
@@ -60,6 +61,7 @@ def make_record(plan: Plan) -> dict[str, Any]:
             for i in teachers
         ],
         "stores": _stores(plan),
+        "captures": [{"name": name, "store": _store_of(plan, each)} for name, each in study.captures.items()],
         "corpora": [{"key": i.key, "name": i.label} for i in plan.items if i.kind == "corpus"],
         "evaluations": [
             {"eval": fingerprint(e), "split": e.data.split, "heldout": encode(e)} for e in study.evaluations
@@ -115,6 +117,13 @@ def _asked(suites: Sequence[Downstream], run: Run, key: str) -> list[dict[str, A
         for number, asked in enumerate(suites)
         for step in asked.steps(run)
     ]
+
+
+def _store_of(plan: Plan, wanted: Capture) -> str:
+    """Key of the store that holds a capture."""
+    needs = [(item.key, item.subject) for item in plan.stores if isinstance(item.subject, StoreNeed)]
+    found = (key for key, need in needs if need.spec == wanted.spec and need.coverage.admits(wanted.coverage))
+    return next(found).partition("@")[0]
 
 
 def _axes(plan: Plan) -> dict[str, list[str]]:

@@ -36,7 +36,8 @@ class Scale:
     `long_steps` the long one of the study of tokens, scored every `checkpoint_steps`; both read `data` from its
     beginning. `budgets` are the steps that S11b branches to; none: where the long runs are scored. `online_teacher`
     writes logits as it trains (`order="stream"`). `controls` adds the runs that the paper lacks: LM at the compute of
-    student and teacher's pass, and LM and offline distillation on the online windows.
+    student and teacher's pass, and LM and offline distillation on the online windows. `inspected` is the held-out text
+    of which S3b counts kept logits.
 
     What the paper leaves open (its learning rate, warm-up, decay, end points, constants of adaptive temperatures) are
     fields here: `optimiser`, `cosine`, `wsd`, `alpha_wsd`, `alpha_max`, `period`, `mse`, `norm_kd`, `wttm`,
@@ -63,6 +64,7 @@ class Scale:
     by_spread: Adaptive
     by_entropy: Adaptive
     evaluations: tuple[Evaluation, ...]
+    inspected: Slice
     downstream: tuple[Downstream, ...] = ()
     budgets: tuple[int, ...] = ()
     cut: TopPK = TopPK(p=0.95, k=100)

@@ -64,10 +64,10 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
 
 def print_account(plan: Plan) -> None:
     """Runs by group and budget, FLOPs by stage and scenario, stores, and what the fastest reader asks of a node."""
-    for tally in tallies(plan):
+    for tally in (t for t in tallies(plan) if t.runs):
         print(f"students{tally.group and ', ' + tally.group}: {_counted(tally, plan)}")
     trained, captured, tokens = passes(plan)
-    print(f"teachers: {trained} to train, {captured} passes over {si(tokens)} tokens in all")
+    print(f"teachers: {trained} trained, {captured} passes over {si(tokens)} tokens in all")
     print("FLOPs of " + ", ".join(f"{stage} {flops:.3g}" for stage, flops in spent(plan).items()))
     charged = {k: "not known" if v is None else f"{v:.3g}" for k, v in vars(charges(plan)).items()}
     print("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
@@ -100,11 +100,12 @@ def _counted(tally: Tally, plan: Plan) -> str:
 def _expected(each: Stored) -> str:
     """What stores of one cut come to at a mean number of entries, beside what the source of that number counts."""
     kept, share = each.kept, 1e11 / each.tokens
+    cut = f"top-{kept.cut.p:g}-{'inf' if kept.cut.k is None else kept.cut.k}"
     ours, coded, theirs = (
         f"{size(number)} ({size(number * share)} for 100B)" for number in (each.expected, each.coded, each.published)
     )
     return (
-        f"  of {si(each.tokens)} tokens at the {kept.entries:g} entries that top-{kept.cut.p:g}-{kept.cut.k} keeps in "
+        f"  of {si(each.tokens)} tokens at the {kept.entries:g} entries that {cut} keeps in "
         f"{kept.source}: {ours}, coded {coded}; at the {kept.bytes_per_entry:g} bytes each counted there, {theirs}"
     )
 

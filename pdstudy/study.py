@@ -24,6 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pdstudy.captures import Capture
 from pdstudy.config import Placement, Run
 from pdstudy.data import View
 from pdstudy.downstream import Downstream
@@ -152,7 +153,8 @@ class Study:
 
     `baseline` gives the labels of the arm that every other arm is compared with, matched on all axes it does not
     name, and paired by seed. `evaluations` are made of every run, teachers included; `downstream` asks each
-    cell's model tasks, in jobs of their own. `outputs` are the tables and figures wanted. `placement` says how a run is
+    cell's model tasks, in jobs of their own. `captures` are stores to be made and looked into; a study may be these
+    alone, with a grid of no arms. `outputs` are the tables and figures wanted. `placement` says how a run is
     carried out, `executions` what its jobs ask of a cluster, `machine` what it is priced on. `only` leaves out the
     cells whose names do not match it. `elsewhere`: the texts and models that it names need not be here to plan it; what
     is missing is warned of, and nothing is run before it is there. `group`: the plan of a folder counts the runs of
@@ -166,6 +168,7 @@ class Study:
     baseline: Mapping[str, str] = field(default_factory=dict)
     evaluations: tuple[Evaluation, ...] = ()
     downstream: tuple[Downstream, ...] = ()
+    captures: Mapping[str, Capture] = field(default_factory=dict)
     outputs: tuple[Output, ...] = ()
     placement: Placement = Placement()
     executions: tuple[Execution, ...] = ()
@@ -204,7 +207,8 @@ class Study:
         """Texts and models that its runs name and that are not here, each once: none but where `elsewhere` is set."""
         runs = {cell.run for cell in self.cells}
         asked = dict.fromkeys(d for cell in self.cells for d in self.asked_of(cell))
-        found = [p for part in (*sorted(runs, key=hash), *asked) for p in problems(part) if p.missing]
+        named = (*sorted(runs, key=hash), *asked, *self.captures.values())
+        found = [p for part in named for p in problems(part) if p.missing]
         return tuple({repr(p.found): p for p in found}.values())
 
     @cached_property
@@ -237,6 +241,7 @@ class Study:
             "about": str,
             "group": str,
             "baseline": Mapping,
+            "captures": Mapping,
         }
         many: dict[str, Any] = {
             "seeds": int,
@@ -264,7 +269,7 @@ class Study:
             wrong.append(Problem("seeds", self.seeds, "one or more different whole numbers, 0 or more"))
         if self.machine.flops_per_second <= 0:
             wrong.append(Problem("machine.flops_per_second", self.machine.flops_per_second, "above 0"))
-        if not self.grid.arms:
+        if not self.grid.arms and not self.captures:
             wrong.append(Problem("grid", "no arm", "one or more: where(...) may have left none"))
         axes: dict[str, set[str]] = {}
         for a in self.grid.arms:
@@ -293,6 +298,9 @@ class Study:
                     wrong.append(Problem(f"evaluations[{i}].data.{part}", value, allowed, hint=hint))
         for i, asked in enumerate(self.downstream):
             faults = list(problems(asked, f"downstream[{i}]"))
+            wrong += [p for p in faults if not (self.elsewhere and p.missing)]
+        for name, capture in self.captures.items():
+            faults = list(problems(capture, f"captures[{name!r}]"))
             wrong += [p for p in faults if not (self.elsewhere and p.missing)]
         wrong += problems(self.placement, "placement")
         for i, execution in enumerate(self.executions):

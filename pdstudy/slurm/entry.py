@@ -200,9 +200,12 @@ def _export_ranks() -> None:
 
 def _report(workspace: Workspace, told: dict[str, Any]) -> None:
     from analysis.report import build
+    from pdstudy.inspect import look_into
     from pdstudy.record import read_record
 
-    print(build(workspace.root, read_record(workspace, told["study"]), Path(told["out"])))
+    record = read_record(workspace, told["study"])
+    look_into(workspace.root / "stores" / each["store"] for each in record["captures"])
+    print(build(workspace.root, record, Path(told["out"])))
 
 
 def _packed(path: str, index: int, count: int, signals: StopSignals) -> int:

@@ -97,6 +97,7 @@ def _mini() -> Scale:
             Heldout(data=Slice(split="test", tokens=32_768)),
             Probe(data=Slice(split="test", tokens=4_096)),
         ),
+        inspected=Slice(split="test", tokens=32_768),
         ps=(0.5, 0.7, 0.85, 0.95),
         ks=(1, 10, 50, 100),
         taus=(0.1, 0.5, 1.0, 2.0, 5.0),
@@ -181,9 +182,10 @@ def _paper() -> Scale:
         evaluations=(
             Heldout(data=Slice(split="validation", tokens=1024 * context), every_tokens=1000 * step),
             Heldout(data=Slice(split="test", tokens=4096 * context)),
-            # Kept logits are means over 10M tokens in the paper.
             Probe(data=Slice(split="test", tokens=2441 * context)),
         ),
+        # Kept logits are means over 10M tokens in the paper.
+        inspected=Slice(split="test", tokens=2441 * context),
         downstream=(Downstream(tasks=PAPER_SUITE),),
         long_students=("1.9B", "3.8B"),
         star_students=("1.9B", "3.8B", "6.8B"),
@@ -192,7 +194,10 @@ def _paper() -> Scale:
         controls=False,
         elsewhere=True,
         # Figure 2 at p = 0.95; the 15 TB that the paper counts for 100B tokens are 150 bytes a token.
-        kept=(Kept(cut=TopPK(p=0.95, k=100), entries=37, source="Peng et al. 2024", bytes_per_entry=4),),
+        kept=tuple(
+            Kept(cut=TopPK(p=0.95, k=k), entries=entries, source="Peng et al. 2024", bytes_per_entry=4)
+            for k, entries in ((100, 37), (None, 265))
+        ),
         machine=H100,
         placement=Placement(micro_batch_tokens=4 * context, activation_checkpointing=True, replicas=1),
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdstudy.captures import StoreNeed
+from pdstudy.captures import Capture, StoreNeed
 from pdstudy.config import WSD, AdamW, Cosine, Online, Pretrained, Run, Shape, Start
 from pdstudy.course import alpha_at, learning_rate, shared_steps
 from pdstudy.data import BPE, Corpus, Packaged, Slice, View
@@ -22,7 +22,7 @@ from pdstudy.plan import make_plan
 from pdstudy.record import make_record
 from pdstudy.rundir import Workspace
 from pdstudy.stages import make_task, perform
-from pdstudy.study import Study, axis
+from pdstudy.study import Grid, Study, axis
 from tests.core.tiny import write_tiny
 
 STEP = 256
@@ -190,3 +190,24 @@ def test_each_model_is_asked_once_in_a_job_of_its_own(tiny: Study, tmp_path: Pat
     (answers / "results.json").write_text("{}")
     again = [item.done for item in make_plan(study, workspace).items if item.kind == "evaluate"]
     assert again == [False, True, False, False]
+
+
+def test_a_study_may_be_captures_alone(tiny: Study, tmp_path: Path) -> None:
+    kd = tiny.cells[-1].run.objective
+    assert isinstance(kd, KD)
+    assert isinstance(kd.teacher, Run)
+    wanted = Capture(
+        teacher=kd.teacher,
+        corpus=tiny.base.corpus,
+        view=tiny.base.view,
+        data=Slice(split="test", tokens=8 * 32),
+        truncation=TopPK(p=0.95, k=None),
+    )
+    study = dataclasses.replace(tiny, grid=Grid(()), evaluations=(), captures={"own": wanted})
+    plan = make_plan(study, Workspace(tmp_path / "workspace"))
+    assert not plan.problems
+    assert [item.kind for item in plan.items] == ["corpus", "teacher", "logits"]
+    assert [each["store"] for each in make_record(plan)["captures"]] == [plan.stores[0].key]
+    seen = dataclasses.replace(wanted, data=dataclasses.replace(kd.teacher.data, tokens=64))
+    wrong = dataclasses.replace(study, captures={"own": seen}).problems()
+    assert [p.field for p in wrong] == ["captures['own'].data"]
