@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from pdstudy.config import Pretrained, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec
@@ -75,11 +75,22 @@ def inside(part: range, whole: range) -> bool:
     return whole.start <= part.start and part.stop <= whole.stop
 
 
-def holds(store: Any, sequences: range) -> bool:
-    """True where the shards of a store together cover `sequences`."""
+def lacking(store: Path, sequences: range) -> list[range]:
+    """The parts of `sequences` that no shard of a store holds."""
+    out: list[range] = []
     at = sequences.start
     for sidecar in sorted(store.glob("shard-*.json")):
         first, stop = (int(n) for n in sidecar.stem.split("-")[1:3])
-        if first <= at < stop:
-            at = stop
-    return at >= sequences.stop
+        if at < first:
+            out.append(range(at, min(first, sequences.stop)))
+        at = max(at, stop)
+        if at >= sequences.stop:
+            break
+    if at < sequences.stop:
+        out.append(range(at, sequences.stop))
+    return out
+
+
+def holds(store: Path, sequences: range) -> bool:
+    """True where the shards of a store together cover `sequences`."""
+    return not lacking(store, sequences)

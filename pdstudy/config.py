@@ -198,7 +198,8 @@ class Run:
 
     def _check_window(self, teacher: Run) -> Iterator[Problem]:
         """The student's text is what the teacher reads, once, in order."""
-        first, stop = teacher.data.start, teacher.data.start + min(teacher.data.tokens, teacher.num_tokens)
+        read = teacher.num_steps * teacher.text_sequences_per_step * teacher.view.context
+        first, stop = teacher.data.start, teacher.data.start + min(teacher.data.tokens, read)
         if teacher.order != "stream":
             yield Problem("objective.teacher.run.order", teacher.order, "'stream' for online logits")
         if not first <= self.data.start <= self.data.stop <= stop:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from pdstudy.again import again
 from pdstudy.branches import branched
 from pdstudy.captures import Capture, StoreNeed, holds, inside, merged, spec_of
 from pdstudy.collection import Collection
@@ -38,8 +39,9 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
         builder.capture(name, capture)
     absent = [f"not here: {a.found} ({a.field}), priced as declared" for a in study.missing]
     rate, source = _rate(study, builder.finished_rates)
-    warnings = (*builder.repeats(), *absent)
-    return Plan(study, builder.items(), warnings, tuple(builder.problems), rate, source, builder.keys)
+    items = builder.items()
+    warnings = (*builder.repeats(), *absent, *builder.retrained)
+    return Plan(study, items, warnings, tuple(builder.problems), rate, source, builder.keys)
 
 
 def parts(plan: Plan, workspace: Workspace) -> list[Plan]:
@@ -54,6 +56,7 @@ class _Builder:
         self.study = study
         self.workspace = workspace
         self._repeats: dict[int, list[tuple[float, str]]] = {}
+        self.retrained: list[str] = []
         self.problems: list[Problem] = []
         self.keys: dict[str, str] = {}
         self._corpora: dict[str, Item] = {}
@@ -157,7 +160,7 @@ class _Builder:
         teachers, students = ([item for item in runs if item.kind == kind] for kind in ("teacher", "student"))
         return ordered((*self._corpora.values(), *teachers, *captures.values(), *students, *self._asked.values()))
 
-    def _with_reads(self, item: Item, captures: dict[StoreNeed, Item], records: dict[StoreNeed, bool]) -> Item:
+    def _with_reads(self, item: Item, captures: dict[StoreNeed, Item], records: list[StoreNeed]) -> Item:
         """A run with its cells, and the store that it reads."""
         run = item.subject
         assert isinstance(run, Run)
@@ -171,18 +174,26 @@ class _Builder:
         needs = (*item.needs, captures[store].key) if store in captures else item.needs
         return dataclasses.replace(item, reads=store, needs=needs)
 
-    def _wanted(self, item: Item, records: dict[StoreNeed, bool]) -> Item:
-        """A run with what others want of it while it trains; one that is done without that is trained again."""
+    def _wanted(self, item: Item, records: list[StoreNeed]) -> Item:
+        """A run with what others want of it while it trains: for what is over by then, steps are trained again."""
         run = item.subject
         assert isinstance(run, Run)
         mine = [n for n in records if isinstance(n.spec.teacher, Online) and n.spec.teacher.run == run]
         exports = tuple(sorted(self._exports.get(item.key, ())))
-        folder = self.workspace.run(run)
-        whole = all(records[n] for n in mine) and all(folder.export(s).exists() for s in exports)
         item = dataclasses.replace(item, records=tuple(mine), exports=exports)
-        if item.state not in ("done", "evaluate") or whole:
+        if item.state in ("new", "diverged") or not (mine or exports):
             return item
-        return dataclasses.replace(item, done=False, state="again", flops=training_flops(run))
+        folder = self.workspace.run(run)
+        stores = [(self.workspace.store(need.spec, need.coverage), need.sequences) for need in mine]
+        lacking = again(run, folder, exports, stores)
+        if lacking is None:
+            return item
+        start = lacking.start(folder)
+        steps = f"steps {start + 1} to {lacking.until}"
+        self.retrained.append(f"{item.label}: {steps} are trained again, for what was not asked then")
+        more = training_flops(run) * (lacking.until - start) / run.num_steps
+        state = "again" if item.state in ("done", "evaluate") else item.state
+        return dataclasses.replace(item, done=False, state=state, flops=(0.0 if item.done else item.flops) + more)
 
     def _corpus(self, corpus: Corpus, read: list[tuple[str, Slice]], cell: Cell) -> str:
         key = fingerprint(corpus)
@@ -242,17 +253,17 @@ class _Builder:
         sequences = run.view.sequences(run.data)
         ranges.add((sequences.start, sequences.stop))
 
-    def _stores(self) -> tuple[dict[StoreNeed, Item], dict[StoreNeed, bool]]:
-        """Captures, and stores that a run writes as it trains with whether they are there."""
+    def _stores(self) -> tuple[dict[StoreNeed, Item], list[StoreNeed]]:
+        """Captures, and stores that a run writes as it trains."""
         captures: dict[StoreNeed, Item] = {}
-        records: dict[StoreNeed, bool] = {}
+        records: list[StoreNeed] = []
         for spec, (wanted, ranges) in self._uses.items():
             parts = merged(ranges)
             for sequences in parts:
                 coverage, done = self._find_store(spec, wanted, sequences)
                 need = StoreNeed(spec, coverage, sequences)
                 if isinstance(spec.teacher, Online):
-                    records[need] = done
+                    records.append(need)
                 else:
                     captures[need] = _capture_item(need, done, alone=len(parts) == 1)
         return captures, records

@@ -8,6 +8,7 @@ evals.jsonl       one row per held-out evaluation
 checkpoints/      step-NNNNNNNN folders, complete or absent
 model/            the export: `AutoModelForCausalLM.from_pretrained` reads it
 models/           step-NNNNNNNN folders of the same kind, of steps for which others asked
+again/            steps that are trained once more, for what was not asked of them then (`pdstudy.again`)
 result.json       written last, atomically: its presence is what "done" (or "diverged") means
 """
 
@@ -43,10 +44,12 @@ def unguarded() -> None:
 @dataclass(frozen=True)
 class RunDir:
     """Paths and files of one run. `guard` is called before anything is published: it does not return to a process
-    whose run another has taken over."""
+    whose run another has taken over. `models` is where the exports of steps go: into the run's own folder, but where
+    another trains its steps again."""
 
     path: Path
     guard: Callable[[], None] = field(default=unguarded, compare=False, repr=False)
+    models: Path | None = None
 
     @property
     def key(self) -> str:
@@ -65,12 +68,17 @@ class RunDir:
         return self.path / "checkpoints"
 
     @property
+    def saved(self) -> list[int]:
+        """The steps of its whole checkpoints, rising."""
+        return sorted(int(path.name.removeprefix("step-")) for path in self.checkpoints.glob("step-*"))
+
+    @property
     def model(self) -> Path:
         return self.path / "model"
 
     def export(self, step: int) -> Path:
         """The model after `step` steps (1-based), where `train` was asked for it."""
-        return self.path / "models" / f"step-{step:08d}"
+        return (self.models or self.path / "models") / f"step-{step:08d}"
 
     def create(self, run: Run) -> None:
         """Write the configuration, or compare it with the one that is there. Raises `ConfigError` on a difference."""

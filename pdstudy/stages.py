@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pdstudy.again import again
 from pdstudy.captures import StoreNeed, holds
 from pdstudy.config import Online, Placement, Pretrained, Run
 from pdstudy.coverage import Coverage, StoreSpec
@@ -27,6 +28,8 @@ from pdstudy.rundir import RunDir, Workspace, unguarded
 
 Progress = Callable[[str, float], None]
 ShouldStop = Callable[[], bool]
+Records = list[tuple[Path, range]]
+"""Folders of stores, and what each is to hold of a run's own text."""
 
 
 class StopWork(Exception):
@@ -227,30 +230,35 @@ def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop, gu
         should_stop=should_stop,
     )
     result = directory.result()
-    if result is None:
+    if result is not None and result["state"] == "diverged":
+        return "diverged"
+    missing = directory.missing_evaluations(task.evaluations) if result is not None else ()
+    if missing:
+        from pdstudy.evaluate.late import evaluate_export
+
+        evaluate_export(run, directory, corpus=corpus, evaluations=missing, teachers=probed, progress=progress)
+    state = _make_up(run, directory, task, [(r.directory, r.sequences) for r in records], work)
+    if state == "done" and result is None:
         return work(directory, evaluations=task.evaluations, probed=probed)
-    if result["state"] == "done":
-        missing = directory.missing_evaluations(task.evaluations)
-        if missing:
-            from pdstudy.evaluate.late import evaluate_export
-
-            evaluate_export(run, directory, corpus=corpus, evaluations=missing, teachers=probed, progress=progress)
-        lacking = [s for s in task.exports if not directory.export(s).exists()]
-        if lacking or not all(holds(r.directory, r.sequences) for r in records):
-            return _again(directory, guard, lacking, lambda where: work(where, evaluations=()))
-    return str(result["state"])
-
-
-def _again(directory: RunDir, guard: Callable[[], None], exports: list[int], work: Callable[[RunDir], str]) -> str:
-    """Train a finished run once more, for what was not asked of it then: the same steps give the same numbers."""
-    replay = RunDir(directory.path / "again", guard)
-    state = work(replay)
-    if state == "done":
-        for step in exports:
-            directory.export(step).parent.mkdir(exist_ok=True)
-            os.replace(replay.export(step), directory.export(step))
-        shutil.rmtree(replay.path)
     return state
+
+
+def _make_up(run: Run, directory: RunDir, task: Task, records: Records, work: Callable[..., str]) -> str:
+    """Train steps that are over once more, for what was not asked of them then; "done" where nothing is lacking."""
+    lacking = again(run, directory, task.exports, records)
+    if lacking is None:
+        return "done"
+    apart = RunDir(directory.path / "again", directory.guard, models=directory.path / "models")
+    main = int(os.environ.get("RANK", "0")) == 0
+    if main and max(apart.saved, default=0) > lacking.first:  # it was about other steps
+        shutil.rmtree(apart.path)
+    relatives = (directory,) if (directory.path / "config.json").exists() else ()
+    state = work(apart, relatives=relatives, exports=lacking.exports, until=lacking.until, evaluations=())
+    if again(run, directory, task.exports, records) is not None:
+        return state
+    if main:
+        shutil.rmtree(apart.path)
+    return "done"
 
 
 def _probed(task: Task, run: Run, workspace: Workspace) -> dict[str, Path]:

@@ -48,6 +48,7 @@ def train(
     relatives: tuple[RunDir, ...] = (),
     exports: tuple[int, ...] = (),
     records: tuple[Record, ...] = (),
+    until: int | None = None,
     teacher: Path | None = None,
     probed: Mapping[str, Path] = MappingProxyType({}),
     start: Path | None = None,
@@ -63,8 +64,8 @@ def train(
     alike: a new run starts from the latest of their checkpoints that lies on its own way (provenance says so; the
     result is the same). After each step (1-based) of `exports` the model is written to `directory.export(step)`, as
     the final one is to `directory.model`. `records` are stores that the run fills with its own distributions over the
-    text it learns from. `probed` are the model folders of the teachers of probes, by fingerprint. `start` is the
-    transformers folder whose weights a run with a `start` begins at.
+    text it learns from. `until`: stop after that many steps. `probed` are the model folders of the teachers of probes,
+    by fingerprint. `start` is the transformers folder whose weights a run with a `start` begins at.
 
     Raises `ConfigError` on what does not fit together, before anything is trained, and on a disk that cannot be
     written.
@@ -92,7 +93,7 @@ def train(
                 start,
             )
             try:
-                return _train(session, should_stop)
+                return _train(session, should_stop, until or run.num_steps)
             finally:
                 session.feed.close()
     except OSError as error:
@@ -101,7 +102,7 @@ def train(
         ) from error
 
 
-def _train(session: Session, should_stop: Callable[[], bool]) -> str:
+def _train(session: Session, should_stop: Callable[[], bool], until: int) -> str:
     """The loop itself."""
     run, vocab = session.run, session.corpus.vocab
     model, optimiser, feed, recorder = session.model, session.optimiser, session.feed, session.recorder
@@ -121,7 +122,7 @@ def _train(session: Session, should_stop: Callable[[], bool]) -> str:
                 recorder.add(step + 1, valid, {**sums, "grad_norm": norm})
                 if recorder.is_due(step + 1):
                     recorder.write(step + 1, lr=rate, alpha=alpha)
-                if session.after(step + 1, should_stop()):
+                if session.after(step + 1, should_stop() or step + 1 >= until):
                     return session.stopped(step + 1)
     except Diverged as divergence:
         return session.diverged(divergence)

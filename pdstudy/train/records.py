@@ -48,19 +48,19 @@ class Records:
     def __init__(self, run: Run, records: tuple[Record, ...], corpus: TokenCorpus) -> None:
         for record in records:
             _check(run, record)
-        self._first, self._count = run.view.sequences(run.data).start, run.sequences_per_step
+        self._first, self._count = run.view.sequences(run.data).start, run.text_sequences_per_step
         self._open = [_Open(record, corpus) for record in records]
 
     def passed_by(self, step: int) -> list[Path]:
         """Stores that lack sequences which were read in the first `step` steps."""
-        return [each.record.directory for each in self._open if step > self._step_of(each.next())]
+        return [each.record.directory for each in self._open if each.missing and step > self._step_of(each.next)]
 
     @property
     def first_step(self) -> float:
         """Steps that may be left out before something must be recorded."""
-        return min((self._step_of(each.next()) for each in self._open), default=float("inf"))
+        return min((self._step_of(each.next) for each in self._open if each.missing), default=float("inf"))
 
-    def _step_of(self, sequence: float) -> float:
+    def _step_of(self, sequence: int) -> int:
         return (sequence - self._first) // self._count
 
     def observer(self, step: int) -> Observer | None:
@@ -99,17 +99,18 @@ class _Open:
         self._vocab = corpus.vocab
         self._writer = StoreWriter(record.directory, record.spec, record.coverage, corpus, weights=None)
         context = record.spec.view.context
-        self._missing = [part for lack in self._writer.missing(record.sequences) for part in shards_of(lack, context)]
+        self.missing = [part for lack in self._writer.missing(record.sequences) for part in shards_of(lack, context)]
         self._start = self._stop = 0
         self._steps: list[int] = []
         self._blocks: list[Block] = []
 
-    def next(self) -> float:
-        """The first sequence that the store lacks; infinite where it lacks none."""
-        return self._missing[0].start if self._missing else float("inf")
+    @property
+    def next(self) -> int:
+        """The first sequence that the store lacked when it was opened."""
+        return self.missing[0].start
 
     def wants(self, sequences: range) -> bool:
-        return any(part.start < sequences.stop and sequences.start < part.stop for part in self._missing)
+        return any(part.start < sequences.stop and sequences.start < part.stop for part in self.missing)
 
     @torch.no_grad()
     def add(self, step: int, batch: MicroBatch, hidden: Tensor, weight: Tensor) -> None:
@@ -117,7 +118,7 @@ class _Open:
         assert batch.sequences is not None
         table = weight[: self._vocab].float()
         for row, sequence in enumerate(batch.sequences.tolist()):
-            part = next((part for part in self._missing if sequence in part), None)
+            part = next((part for part in self.missing if sequence in part), None)
             if part is None:
                 continue
             targets = batch.targets.view(len(batch.sequences), -1)[row]
@@ -153,7 +154,7 @@ def _check(run: Run, record: Record) -> None:
         raise ConfigError(
             f"view: found {record.spec.view}; allowed: that of the run, {run.view}, with documents='cross'"
         )
-    read = run.view.sequences(run.data)[: run.num_steps * run.sequences_per_step]
+    read = run.view.sequences(run.data)[: run.num_steps * run.text_sequences_per_step]
     if record.sequences.start < read.start or record.sequences.stop > read.stop:
         raise ConfigError(
             f"records: found sequences {record.sequences.start} to {record.sequences.stop - 1}; allowed: those that "
