@@ -34,13 +34,9 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     shown += [("Downstream tasks", answered)] if answered else []
     shown += [(f"Kept of {each['name']}", kept_blocks(workspace, each["store"])) for each in record.get("captures", ())]
     for number, (title, blocks) in enumerate(shown, 1):
-        for i, block in enumerate(blocks):
-            stem = f"{number}-{_slug(title)}" + (f"-{i}" if i else "")
-            if isinstance(block, Plot):
-                block.save(out / "figures" / stem)
-            elif isinstance(block, Table):
-                block.save(out / "tables" / stem)
-        sections.append(Section(title, tuple(blocks)))
+        section = Section(title, tuple(blocks))
+        save_blocks(section, number, out)
+        sections.append(section)
     table = summary(report.runs)
     if len(table):
         sections.append(Section("All arms", (_table_of(table),)))
@@ -49,13 +45,23 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     report.evaluations.to_csv(out / "data" / "evaluations.csv", index=False, lineterminator="\n")
     if answered:
         load_answers(workspace, record).to_csv(out / "data" / "answers.csv", index=False, lineterminator="\n")
-    page = Page(record["title"], tuple(sections), _banner(report.runs), _provenance(report))
+    page = Page(record["title"], tuple(sections), _banner(report.runs), provenance(report))
     page.save(out / "index.html")
     for section in sections:
         for block in section.blocks:
             if isinstance(block, Plot):
                 block.close()
     return table.to_string(index=False) if len(table) else "no runs: stores alone"
+
+
+def save_blocks(section: Section, number: int, out: Path) -> None:
+    """Write a section's figures and tables as files, named by its number and title."""
+    for i, block in enumerate(section.blocks):
+        stem = f"{number}-{_slug(section.title)}" + (f"-{i}" if i else "")
+        if isinstance(block, Plot):
+            block.save(out / "figures" / stem)
+        elif isinstance(block, Table):
+            block.save(out / "tables" / stem)
 
 
 def _table_of(frame: pd.DataFrame) -> Table:
@@ -90,7 +96,7 @@ def _banner(runs: pd.DataFrame) -> str:
     return f"Partial results: {len(missing)} of {len(runs)} runs are not done: {shown}{more}."
 
 
-def _provenance(report: Outputs) -> dict[str, str]:
+def provenance(report: Outputs) -> dict[str, str]:
     """Where the numbers come from: the newest run's date, and every version, commit and machine that occurs."""
     notes: dict[str, set[str]] = {}
     for key in sorted(set(report.runs["run"])):

@@ -16,7 +16,7 @@ from pdstudy.arguments import called, positive
 from pdstudy.files import Claimed
 from pdstudy.items import Plan
 from pdstudy.launch import processor_cores
-from pdstudy.loading import checked_plan, seen_plan
+from pdstudy.loading import checked_plan, found_search, seen_plan
 from pdstudy.normal import ConfigError
 from pdstudy.plan import parts
 from pdstudy.rundir import Workspace
@@ -108,8 +108,8 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
     sub.add_argument("-f", "--follow", action="store_true", help="go on showing lines as they come (one log)")
     sub = command("results", _results, "one row per cell, failed and diverged ones included")
     sub.add_argument("--csv", type=Path, help="write the full table here")
-    sub = command("report", _report, "figures, tables and one HTML page from what is there; works on partial data")
-    sub.add_argument("--out", type=Path, help="folder to write (default: reports/STUDY)")
+    sub = command("report", _report, "figures, tables and one HTML page of a study or a search; works on partial data")
+    sub.add_argument("--out", type=Path, help="folder to write (default: reports/NAME)")
     inspect_command.add(command, _workspace)
     cluster.add_gc(command, _workspace)
     if analyse:
@@ -271,6 +271,9 @@ def _report(args: argparse.Namespace) -> int:
     from analysis.report import build, build_index
     from pdstudy.inspect import look_into
 
+    search = found_search(args.study, args.scale)
+    if search is not None:
+        return search_command.report(args, search, _workspace(args))
     plan, workspace = _planned(args)
     out = args.out or Path("reports") / plan.study.name
     members = parts(plan, workspace)

@@ -69,6 +69,16 @@ def load_search(name: str, scale: str | None = None) -> Search:
     return search
 
 
+def found_search(name: str, scale: str | None = None) -> Search | None:
+    """The search that a file declares; None where it declares none, or is a folder."""
+    from pdstudy.search.declare import Search
+
+    path = find_study(name)
+    # Asked for a search first: the file of one may well have taken a `study` over from another file.
+    there = path.suffix == ".py" and _load(path, scale, Search, optional=True) is not None
+    return load_search(name, scale) if there else None
+
+
 def _load(path: Path, scale: str | None, wanted: type[T], *, optional: bool = False) -> T | None:
     """The study or search of one file; None where it defines none and that is `optional`."""
     name = wanted.__name__.lower()
@@ -143,15 +153,12 @@ def _explained(error: BaseException, path: Path) -> str:
 
 def seen_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:
     """`checked_plan` for those who look on: of a file that declares a search, the plan of what it has asked for."""
-    from pdstudy.search.declare import Search
-
-    path = find_study(name)
-    # Asked for a search first: the file of one may well have taken a `study` over from another file.
-    if path.suffix != ".py" or _load(path, scale, Search, optional=True) is None:
+    search = found_search(name, scale)
+    if search is None:
         return checked_plan(name, scale, workspace, only)
     from pdstudy.search.plans import asked_plan
 
-    return asked_plan(load_search(name, scale), workspace, only)
+    return asked_plan(search, workspace, only)
 
 
 def checked_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:

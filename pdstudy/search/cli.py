@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pdstudy.arguments import Command, Where, called, positive
 from pdstudy.launch import processor_cores
 from pdstudy.normal import ConfigError
+from pdstudy.rundir import Workspace
 from pdstudy.slurm.cli import add_request, request, send
+
+if TYPE_CHECKING:
+    from pdstudy.search.declare import Search
 
 TRIALS_AT_A_TIME = 8
 """On a cluster, where nothing else is asked for: more learn less from each other."""
@@ -89,3 +95,23 @@ def _look(args: argparse.Namespace) -> int:
         )
         return 130
     return 1 if outcome.failed or outcome.blocked else 0
+
+
+def report(args: argparse.Namespace, search: Search, workspace: Workspace) -> int:
+    """`pdstudy report` of a file that declares a search."""
+    from analysis.search_report import build_search
+    from pdstudy.record import make_record
+    from pdstudy.search.final import final_plan
+    from pdstudy.search.record import search_record
+    from pdstudy.show import print_json
+
+    record = search_record(search, workspace)
+    chosen = search.final is not None and any(t["values"] and t["within"] for t in record["trials"])
+    final = make_record(final_plan(search, workspace)) if chosen else None
+    out = args.out or Path("reports") / search.name
+    text = build_search(workspace.root, record, final, out)
+    if args.json:
+        print_json({"page": str(out / "index.html")})
+    else:
+        print(f"{text}\n{out / 'index.html'}")
+    return 0

@@ -13,7 +13,7 @@ from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
 from pdstudy.search.declare import Search
 from pdstudy.search.space import suggest
-from pdstudy.search.storage import open_study
+from pdstudy.search.storage import read_trials
 from pdstudy.study import Arm, Change, Study
 
 
@@ -67,7 +67,7 @@ def final_study(search: Search, trials: list[FrozenTrial]) -> Study:
 
 def final_plan(search: Search, workspace: Workspace) -> Plan:
     """What the last comparison needs. Raises `ConfigError` as `final_study` does, and with all problems of its arms."""
-    plan = make_plan(final_study(search, open_study(search, workspace).get_trials(deepcopy=False)), workspace)
+    plan = make_plan(final_study(search, read_trials(search, workspace)), workspace)
     if plan.problems:
         raise ConfigError("\n".join(map(str, plan.problems)))
     return plan

@@ -26,6 +26,11 @@ class Quantity(ABC):
     def problems(self, name: str) -> Iterator[Problem]:
         return iter(())
 
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What an axis of a figure says, with the unit."""
+
     @abstractmethod
     def value(self, run: Run, row: Mapping[str, Any]) -> float:
         """Of a run at its whole length, and the newest row of evals.jsonl for the search's validation slice, to which
@@ -38,6 +43,11 @@ class Loss(Quantity):
     its temperature (`recalibrated`); or in `bits_per_byte`."""
 
     column: str = "loss"
+
+    @property
+    def label(self) -> str:
+        named = {"loss": "validation loss (nats/token)", "recalibrated": "recalibrated validation loss (nats/token)"}
+        return named.get(self.column, "validation bits per byte")
 
     @property
     def recalibrates(self) -> bool:
@@ -62,6 +72,10 @@ class Calibration(Quantity):
     measure: str = "gap"
 
     @property
+    def label(self) -> str:
+        return "calibration error" if self.measure == "ece" else "gain of recalibration (nats/token)"
+
+    @property
     def recalibrates(self) -> bool:
         return self.measure == "gap"
 
@@ -77,6 +91,10 @@ class Calibration(Quantity):
 class Compute(Quantity):
     """FLOPs of the student's whole training, those of a teacher that runs in the step included."""
 
+    @property
+    def label(self) -> str:
+        return "training compute (FLOPs)"
+
     def value(self, run: Run, row: Mapping[str, Any]) -> float:
         return training_flops(run)
 
@@ -84,6 +102,10 @@ class Compute(Quantity):
 @dataclass(frozen=True)
 class SecondsPerToken(Quantity):
     """Measured wall-clock time of training per token, on whatever the run was placed."""
+
+    @property
+    def label(self) -> str:
+        return "training time (s/token)"
 
     def value(self, run: Run, row: Mapping[str, Any]) -> float:
         return float(row["train_seconds"]) / float(row["tokens"])
