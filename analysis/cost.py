@@ -53,6 +53,9 @@ def _stages(workspace: Path, record: Record, runs: pd.DataFrame) -> list[tuple[s
         spent = (part["seconds_train"] + part["seconds_evaluate"]).sum(min_count=len(part))
         planned = part["flops_planned"].sum()
         stages.append((" ".join(map(str, labels)) + f" ({len(part)} runs)", float(planned), float(spent)))
+    if tuned := record.get("finetuned"):
+        took = [_spent(read_json(workspace / "runs" / t["run"] / "result.json")) for t in tuned]
+        stages.append((f"finetuning ({len(tuned)} runs)", sum(t["planned"]["flops"] for t in tuned), sum(took)))
     return stages
 
 

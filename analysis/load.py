@@ -21,7 +21,7 @@ _FLOATS = (
     "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
     "flops_planned", "seconds_train", "seconds_evaluate", "validation_recalibrated", "test_recalibrated",
     "validation_accuracy", "test_accuracy", "validation_ece", "test_ece", "kl", "agreement", "kept_entries",
-    "kept_mass",
+    "kept_mass", "responses_loss", "responses_accuracy",
 )  # fmt: skip
 
 
@@ -31,24 +31,26 @@ SCORES = ("loss", "bits_per_byte", "recalibrated", "accuracy", "ece")
 PROBED = ("kl", "agreement", "kept_entries", "kept_mass")
 """Columns of a probe, from the last one made."""
 
+OF_RESPONSES = ("loss", "accuracy")
+"""Columns of an evaluation of responses, the last one made, there with "responses_" in front."""
+
 
 def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per cell of a study.
 
     Columns: `study`, `cell`, one per axis (its label; see `axis_column`), `seed`, `run` (key), `state`,
     `steps`, `tokens`, `non_embedding`, `total` (parameters), `validation_loss`, `test_loss` (nats per token, the last
-    of the study's evaluations of each split, at the end), `*_bits_per_byte`, `train_loss`, `flops_student`,
+    of the study's evaluations of each split, at the end), `*_bits_per_byte`, `responses_loss`, `responses_accuracy` (of
+    held-out examples, where the study asks), `train_loss`, `flops_student`,
     `flops_evaluation`, `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`,
     `attempts`, `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, every field of the configuration
     as `config.FIELD`, and what models were asked as `tasks.NAME` (see `analysis.answers.answer_columns`).
     """
-    wanted = heldout(record)
-    probes = {e["eval"] for e in record["evaluations"]} - wanted
-    teachers = {t["run"]: _outcome(workspace, t["run"], wanted, probes) for t in record["teachers"]}
+    teachers = {t["run"]: _outcome(workspace, t["run"], record) for t in record["teachers"]}
     rows = []
     for cell in record["cells"]:
         row: dict[str, Any] = {"study": record["study"], "cell": cell["name"]}
-        outcome = _outcome(workspace, cell["run"], wanted, probes)
+        outcome = _outcome(workspace, cell["run"], record)
         row |= {axis_column(axis): label for axis, label in cell["labels"].items()}
         row |= {"seed": cell["seed"], "run": cell["run"]} | outcome
         row["flops_planned"] = cell["planned"]["flops"]
@@ -139,7 +141,11 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def heldout(record: Record) -> set[str]:
     """The evaluations whose losses are reported. A probe's few tokens have other columns, and a loss of less weight."""
-    return {e["eval"] for e in record["evaluations"] if e["heldout"]["is"] == "Heldout"}
+    return _asked(record, "Heldout")
+
+
+def _asked(record: Record, kind: str) -> set[str]:
+    return {e["eval"] for e in record["evaluations"] if e["heldout"]["is"] == kind}
 
 
 def final_evaluations(result: Record, wanted: Collection[str]) -> list[dict[str, Any]]:
@@ -147,7 +153,7 @@ def final_evaluations(result: Record, wanted: Collection[str]) -> list[dict[str,
     return [e for e in result.get("evals", []) if e["eval"] in wanted]
 
 
-def _outcome(workspace: Path, key: str, wanted: Collection[str], probes: Collection[str]) -> dict[str, Any]:
+def _outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
     """What a run came to, the same columns whatever its state."""
     directory = workspace / "runs" / key
     result = read_json(directory / "result.json")
@@ -170,13 +176,15 @@ def _outcome(workspace: Path, key: str, wanted: Collection[str], probes: Collect
         "attempts": found.get("attempts"),
         "error": status.get("error") or found.get("reason"),
     }
-    made = final_evaluations(found, wanted)
+    made = final_evaluations(found, heldout(record))
     for split in ("validation", "test"):
         last: dict[str, Any] = next((e for e in reversed(made) if e["split"] == split), {})
         for name in SCORES:
             row[f"{split}_{name}"] = last.get(name)
-    probe: dict[str, Any] = next(reversed(final_evaluations(found, probes)), {})
-    return row | {name: probe.get(name) for name in PROBED}
+    for prefix, names, kind in (("", PROBED, "Probe"), ("responses_", OF_RESPONSES, "HeldoutResponses")):
+        last = next(reversed(final_evaluations(found, _asked(record, kind))), {})
+        row |= {f"{prefix}{name}": last.get(name) for name in names}
+    return row
 
 
 def _config(workspace: Path, key: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ RESERVED = frozenset((
     "validation_recalibrated", "test_recalibrated", "validation_accuracy", "test_accuracy", "validation_ece",
     "test_ece", "kl", "agreement", "kept_entries", "kept_mass", "kept",
     "suite", "key", "task", "metric", "items",
+    "responses_loss", "responses_accuracy",
     "baseline", "value", "baseline_value", "difference", "p", "dof", "verdict",
 ))  # fmt: skip
 """Columns of ours, here and in what `analysis` makes of these tables: an axis of such a name has its column called

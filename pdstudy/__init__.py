@@ -24,8 +24,9 @@ from pdstudy.data import (
     View,
 )
 from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, PackagedItems, Task
-from pdstudy.evaluations import Probe
+from pdstudy.evaluations import HeldoutResponses, Probe
 from pdstudy.execution import Execution
+from pdstudy.finetuning import Finetuning
 from pdstudy.instructions import Definitions, Instructions, LocalExamples
 from pdstudy.losses import (
     KLD,
@@ -118,10 +119,12 @@ __all__ = [
     "Definitions",
     "Downstream",
     "Execution",
+    "Finetuning",
     "GainAndKept",
     "GainBySize",
     "Grid",
     "Heldout",
+    "HeldoutResponses",
     "HubDataset",
     "Instructions",
     "ItemFile",

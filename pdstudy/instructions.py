@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pdstudy.files import content_hash, expand
+from pdstudy.files import content_or_name, expand
 from pdstudy.normal import Problem, declared
 from pdstudy.pins import CORPORA
 
@@ -37,14 +37,15 @@ class LocalExamples:
     paths: tuple[str, ...]
 
     def content(self) -> dict[str, str]:
-        return {"paths": content_hash(self.paths)}
+        return {"paths": content_or_name(self.paths)}
 
     def check(self) -> Iterator[Problem]:
         if not self.paths:
             yield Problem("paths", self.paths, "at least one path or glob")
         for i, pattern in enumerate(self.paths):
             if not expand(pattern):
-                yield Problem(f"paths[{i}]", pattern, "a file, folder or glob that is there", hint=f"from {Path.cwd()}")
+                yield Problem(f"paths[{i}]", pattern, "a file, folder or glob that is there", hint=f"from {Path.cwd()}",
+                              missing=True)  # fmt: skip
 
 
 @declared

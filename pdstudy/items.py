@@ -14,7 +14,7 @@ from pdstudy.downstream import Downstream
 from pdstudy.normal import ConfigError, Problem
 from pdstudy.study import Study
 
-Kind = Literal["corpus", "teacher", "logits", "student", "evaluate"]
+Kind = Literal["corpus", "teacher", "logits", "student", "finetune", "evaluate"]
 
 
 @dataclass(frozen=True)

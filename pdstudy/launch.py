@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pdstudy.execution import TRAINING
 from pdstudy.files import Claim
 from pdstudy.items import Item, Plan
 from pdstudy.rundir import RunDir, Workspace
@@ -247,7 +248,7 @@ class _Driver:
             self.view.note(f"{item.label}: {what}; trying again from the newest checkpoint")
             return
         error = f"{what}, {RETRIES + 1} times ({hint})"
-        if item.kind in ("teacher", "student"):
+        if item.kind in TRAINING:
             RunDir(self.workspace.root / "runs" / item.key).set_status("failed", error=error)
         self.outcome.failed[item.key] = error
         self.view.end(slot.number, item, "failed", error)

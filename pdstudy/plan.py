@@ -1,7 +1,7 @@
 """What a study needs, what of it exists, and what the rest will cost. Reads the workspace, changes nothing.
 
 A plan is a list of items, one per artifact, in an order in which they can be made: corpora, teachers, stores,
-students. Shared artifacts appear once. Nothing here imports torch, numpy or pandas.
+students, finetuning, answers to tasks. Shared artifacts appear once. Nothing here imports torch, numpy or pandas.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from pdstudy.again import again
+from pdstudy.asking import tokens_read
 from pdstudy.branches import branched
 from pdstudy.captures import Capture, StoreNeed, holds, inside, merged, spec_of
 from pdstudy.collection import Collection
@@ -17,7 +18,7 @@ from pdstudy.config import Online, Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.data import Corpus, Slice
 from pdstudy.downstream import Downstream
-from pdstudy.evaluations import probe_teacher
+from pdstudy.evaluations import probe_teacher, text_of
 from pdstudy.files import read_json
 from pdstudy.items import Item, Kind, Plan, ordered
 from pdstudy.normal import Problem, decode, fingerprint
@@ -25,6 +26,9 @@ from pdstudy.objective import KD
 from pdstudy.pricing import bytes_per_token, evaluated_tokens, si, sizes, teacher_flops, training_flops, vocabulary
 from pdstudy.rundir import Workspace
 from pdstudy.study import Cell, Study
+
+PARTS: tuple[Kind, ...] = ("teacher", "finetune", "student")
+"""What a run may be to a study."""
 
 
 def make_plan(study: Study, workspace: Workspace) -> Plan:
@@ -77,9 +81,9 @@ class _Builder:
         self.keys[cell.name] = key
         self._cells.setdefault(key, []).append(cell.name)
         self._run("student", run, cell.name, cell)
-        for asked in self.study.asked_of(cell):
+        for i, asked in enumerate(self.study.asked_of(cell)):
             for step in asked.steps(run):
-                self._ask(asked, run, key, step, cell)
+                self._ask(asked, run, step, cell, f"downstream[{i}].")
 
     def capture(self, name: str, capture: Capture) -> None:
         """A store that the study wants for itself."""
@@ -92,24 +96,29 @@ class _Builder:
         sequences = capture.view.sequences(capture.data)
         ranges.add((sequences.start, sequences.stop))
 
-    def _ask(self, asked: Downstream, run: Run, model: str, step: int | None, cell: Cell) -> None:
-        """Tasks for a run's model, or for the one that it had after a step, which it is then asked to leave."""
-        key = asked.key(model, step)
-        if step is not None:
-            self._exports.setdefault(model, set()).add(step)
+    def _ask(self, asked: Downstream, run: Run, step: int | None, cell: Cell, where: str) -> None:
+        """Tasks for a run's model, or for the one that it had after a step, or for what is finetuned from that."""
+        key, model = asked.answers(run, step), fingerprint(run)
         at = "" if step is None else f" after {si(step * run.tokens_per_step)} tokens"
+        if (finetuned := asked.finetuned(run, step)) is not None:
+            label = f"{cell.name}{at}: {si(finetuned.num_tokens)} tokens"
+            model = self._run("finetune", finetuned, label, cell, f"{where}finetune.")
+            at += ", finetuned"
+        elif step is not None:
+            self._exports.setdefault(model, set()).add(step)
         tasks = ", ".join(task.name for task in asked.tasks)
         done = (self.workspace.root / "downstream" / key / "results.json").exists()
         state, label = "done" if done else "new", f"{cell.name}{at}: {tasks}"
-        self._asked.setdefault(key, Item("evaluate", key, label, done, asked, (model,), state=state))
+        flops = sizes(run)[2] * tokens_read(asked)[0]
+        self._asked.setdefault(key, Item("evaluate", key, label, done, asked, (model,), flops, state=state))
 
     def _run(self, kind: Kind, run: Run, label: str, cell: Cell, at: str = "") -> str:
-        """A run, after all that it needs; its key. One that teaches and is a cell, too, is a student.
+        """A run, after all that it needs; its key. One that has several parts has the last of `PARTS`.
 
         `at`: where in the cell's run it is declared, in messages.
         """
         key = fingerprint(run)
-        if key in self._runs and kind in ("teacher", self._runs[key].kind):
+        if key in self._runs and PARTS.index(kind) <= PARTS.index(self._runs[key].kind):
             return key
         self._runs[key] = self._run_item(kind, key, label, run)  # before its needs, which may lead back to it
         needs = [self._corpus(run.corpus, [(f"{at}data", run.data)], cell)]
@@ -122,7 +131,7 @@ class _Builder:
             self._use_store(run)
         if run.start is not None and isinstance(run.start.model, Run):
             needs.append(self._started_from(run.start.model, run.start.step, cell, f"{at}start.model."))
-        probed = [probe_teacher(e, run) for e in self.study.evaluations] if kind == "student" else []
+        probed = [probe_teacher(e, run) for e in self.study.evaluations] if kind != "teacher" else []
         for i, other in enumerate(probed):
             if isinstance(other, Run) and other != teacher:
                 needs.append(self._teacher(other, cell, f"evaluations[{i}].teacher."))
@@ -157,8 +166,9 @@ class _Builder:
         made = {key: self._wanted(item, records) for key, item in self._runs.items()}
         made |= branched([item for item in made.values() if item.kind == "student"], self.workspace)
         runs = [self._with_reads(item, captures, records) for item in made.values()]
-        teachers, students = ([item for item in runs if item.kind == kind] for kind in ("teacher", "student"))
-        return ordered((*self._corpora.values(), *teachers, *captures.values(), *students, *self._asked.values()))
+        teachers, tuned, students = ([item for item in runs if item.kind == kind] for kind in PARTS)
+        made_of_text = (*self._corpora.values(), *teachers, *captures.values(), *students)
+        return ordered((*made_of_text, *tuned, *self._asked.values()))
 
     def _with_reads(self, item: Item, captures: dict[StoreNeed, Item], records: list[StoreNeed]) -> Item:
         """A run with its cells, and the store that it reads."""
@@ -202,7 +212,10 @@ class _Builder:
             label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
             self._corpora[key] = Item("corpus", key, label, manifest is not None, corpus)
             self._lengths[key] = {} if manifest is None else {s: m["tokens"] for s, m in manifest["splits"].items()}
-        wanted = read + [(f"evaluations[{i}].data", e.data) for i, e in enumerate(self.study.evaluations)]
+        wanted = [*read]
+        for i, evaluation in enumerate(self.study.evaluations):
+            if (text := text_of(evaluation)) is not None:
+                wanted.append((f"evaluations[{i}].data", text))
         self._check_lengths(self._lengths[key], wanted, cell)
         return key
 
@@ -231,12 +244,12 @@ class _Builder:
                 if evaluations:
                     state = "evaluate"
             # A diverged student is a result; a diverged teacher cannot serve anyone.
-            done = state == "done" or (state == "diverged" and kind == "student")
+            done = state == "done" or (state == "diverged" and kind != "teacher")
         if done:
             evaluations = self.study.evaluations
             flops = training
         for e in evaluations:
-            compared = probe_teacher(e, run) if kind == "student" else None
+            compared = probe_teacher(e, run) if kind != "teacher" else None
             flops += (forward + (teacher_flops(compared) if compared else 0.0)) * evaluated_tokens(e, run)
         return Item(kind, key, label, done, run, flops=flops, bytes=16.0 * total, state=state)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pdstudy.config import Online, Pretrained, Run
 from pdstudy.coverage import Coverage
-from pdstudy.evaluations import Evaluation
+from pdstudy.evaluations import Evaluation, tokens_of
 from pdstudy.files import read_json
 from pdstudy.shapes import Shape
 
@@ -38,7 +38,7 @@ def vocabulary(teacher: Run | Pretrained | Online) -> int:
 
 def evaluated_tokens(evaluation: Evaluation, run: Run) -> int:
     times = 1 + (0 if evaluation.every_tokens is None else math.ceil(run.num_tokens / evaluation.every_tokens) - 1)
-    return times * evaluation.data.tokens
+    return times * tokens_of(evaluation)
 
 
 def sizes(run: Run) -> tuple[int, int, float]:

@@ -14,6 +14,7 @@ from typing import Any
 from pdstudy.captures import Capture, StoreNeed
 from pdstudy.config import Online, Run, normal_form
 from pdstudy.downstream import Downstream
+from pdstudy.evaluations import split_of
 from pdstudy.files import read_json, write_json
 from pdstudy.items import Plan
 from pdstudy.normal import ConfigError, encode, fingerprint
@@ -32,7 +33,8 @@ def make_record(plan: Plan) -> dict[str, Any]:
     taught_by = {cell.name: _teacher_key(cell.run) for cell in study.cells}
     taught = set(taught_by.values())
     # Those that are no cells, or teach: a run that others start from is one of these, too.
-    teachers = [i for i in plan.items if isinstance(i.subject, Run) and (not i.cells or i.key in taught)]
+    runs = [i for i in plan.items if isinstance(i.subject, Run)]
+    teachers = [i for i in runs if i.kind != "finetune" and (not i.cells or i.key in taught)]
     return {
         "study": study.name,
         "title": study.title or study.name,
@@ -48,7 +50,7 @@ def make_record(plan: Plan) -> dict[str, Any]:
                 "run": plan.keys[cell.name],
                 "planned": {"flops": items[plan.keys[cell.name]].flops, **_sizes(cell.run)},
                 "teacher": taught_by[cell.name],
-                "downstream": _asked(study.asked_of(cell), cell.run, plan.keys[cell.name]),
+                "downstream": _asked(study.asked_of(cell), cell.run),
             }
             for cell in study.cells
         ],
@@ -60,11 +62,12 @@ def make_record(plan: Plan) -> dict[str, Any]:
             }
             for i in teachers
         ],
+        "finetuned": [{"run": i.key, "planned": {"flops": i.flops}} for i in runs if i.kind == "finetune"],
         "stores": _stores(plan),
         "captures": [{"name": name, "store": _store_of(plan, each)} for name, each in study.captures.items()],
         "corpora": [{"key": i.key, "name": i.label} for i in plan.items if i.kind == "corpus"],
         "evaluations": [
-            {"eval": fingerprint(e), "split": e.data.split, "heldout": encode(e)} for e in study.evaluations
+            {"eval": fingerprint(e), "split": split_of(e), "heldout": encode(e)} for e in study.evaluations
         ],
         "downstream": [encode(asked) for asked in study.downstream],
         "outputs": [encode(o) for o in study.outputs],
@@ -104,12 +107,12 @@ def _stores(plan: Plan) -> list[dict[str, Any]]:
     return [{"key": key, "planned": planned} for key, planned in rows.items()]
 
 
-def _asked(suites: Sequence[Downstream], run: Run, key: str) -> list[dict[str, Any]]:
+def _asked(suites: Sequence[Downstream], run: Run) -> list[dict[str, Any]]:
     """Where the answers of a cell's models lie, or will: those that it had on the way, and the last."""
     return [
         {
             "suite": number,
-            "key": asked.key(key, step),
+            "key": asked.answers(run, step),
             "step": run.num_steps if step is None else step,
             "tokens": run.num_tokens if step is None else step * run.tokens_per_step,
             "final": step is None,

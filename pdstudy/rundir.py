@@ -25,6 +25,7 @@ from pdstudy.config import Run, normal_form
 from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import Corpus
 from pdstudy.evaluations import Evaluation
+from pdstudy.execution import TRAINING
 from pdstudy.files import append_jsonl, read_json, write_json
 from pdstudy.normal import SCHEMA, ConfigError, decode, encode, fingerprint, hashed_form
 
@@ -139,7 +140,7 @@ class Workspace:
 
     def claim(self, kind: str, key: str) -> Path:
         """The file that is held by whoever makes an item. A run is one thing, whether it teaches or learns."""
-        return self.root / "claims" / f"{'run' if kind in ('teacher', 'student') else kind}-{key.replace('/', '-')}"
+        return self.root / "claims" / f"{'run' if kind in TRAINING else kind}-{key.replace('/', '-')}"
 
     def stores(self, spec: StoreSpec) -> Path:
         """The folder of all stores of one spec; each is a subfolder named by its coverage."""

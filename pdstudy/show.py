@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pdstudy.accounting import account, charges, reading, spent
+from pdstudy.accounting import account, charges, not_priced, reading, spent
+from pdstudy.execution import TRAINING
 from pdstudy.explain import explain
 from pdstudy.files import Claim
 from pdstudy.items import Item, Plan
@@ -49,7 +50,7 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
     if why:
         print()
         for item in plan.items:
-            if item.kind in ("teacher", "student"):
+            if item.kind in TRAINING:
                 print(_why(plan, workspace, item))
     print(
         f"\nto make: {si(totals['flops_todo'])} FLOPs, {hours(totals['device_hours_todo'])} {study.machine.unit}, "
@@ -68,7 +69,11 @@ def print_account(plan: Plan) -> None:
         print(f"students{tally.group and ', ' + tally.group}: {_counted(tally, plan)}")
     trained, captured, tokens = passes(plan)
     print(f"teachers: {trained} trained, {captured} passes over {si(tokens)} tokens in all")
-    print("FLOPs of " + ", ".join(f"{stage} {flops:.3g}" for stage, flops in spent(plan).items()))
+    unit = plan.study.machine.unit
+    made = [f"{stage} {flops:.3g} ({hours(flops / plan.rate / 3600)})" for stage, flops in spent(plan).items() if flops]
+    print(f"FLOPs ({unit}) of " + ", ".join(made))
+    if names := not_priced(plan):
+        print(f"tasks without a price: {', '.join(names)}")
     charged = {k: "not known" if v is None else f"{v:.3g}" for k, v in vars(charges(plan)).items()}
     print("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
     reader, machine = reading(plan), plan.study.machine
@@ -93,7 +98,8 @@ def _counted(tally: Tally, plan: Plan) -> str:
         share = tally.saved / (tally.flops + tally.saved)
         parts.append(f"{tally.branches} go on from another's trunk, which saves {share:.0%}")
     if tally.asked:
-        parts.append(f"{tally.asked} models asked tasks")
+        tuned = f", {tally.finetuned} of them finetuned first" if tally.finetuned else ""
+        parts.append(f"{tally.asked} models asked tasks{tuned}")
     return "; ".join(parts)
 
 
@@ -137,7 +143,7 @@ def plan_json(plan: Plan, workspace: Workspace, *, why: bool) -> dict[str, Any]:
             "flops": item.flops, "seconds": item.flops / plan.rate, "bytes": item.bytes, "needs": list(item.needs),
             "cells": list(item.cells),
         }  # fmt: skip
-        if why and item.kind in ("teacher", "student") and not item.done:
+        if why and item.kind in TRAINING and not item.done:
             row["differs"] = [{"field": f, "here": a, "there": b} for f, a, b in explain(workspace, item)]
         items.append(row)
     return {
@@ -160,7 +166,7 @@ def state_of(item: Item, workspace: Workspace, seen: dict[str, Any] | None = Non
     if item.done:
         return row | {"state": "diverged" if item.state == "diverged" else "done"} | _attempts(seen)
     status: dict[str, Any] = {"state": "new"}
-    if item.kind in ("teacher", "student"):
+    if item.kind in TRAINING:
         status = RunDir(workspace.root / "runs" / item.key).status()
     state = status.pop("state")
     row |= {"state": state} | {k: v for k, v in status.items() if k != "time"}
@@ -169,7 +175,7 @@ def state_of(item: Item, workspace: Workspace, seen: dict[str, Any] | None = Non
             row.pop("error", None)
         return row | seen
     holder = Claim.holder(workspace.claim(item.kind, item.key))
-    if item.kind not in ("teacher", "student"):
+    if item.kind not in TRAINING:
         row["state"] = "running" if holder else "new"
     elif state == "running" and holder is None:
         row["state"] = "lost"

@@ -266,5 +266,5 @@ def _probed(task: Task, run: Run, workspace: Workspace) -> dict[str, Path]:
 
     Of a teacher there are none: it is made before there are others.
     """
-    found = [probe_teacher(e, run) for e in task.evaluations] if task.kind == "student" else []
+    found = [probe_teacher(e, run) for e in task.evaluations] if task.kind != "teacher" else []
     return {fingerprint(t): teacher_folder(t, workspace) for t in found if t is not None}

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy.captures import Capture
+from pdstudy.checks import of_downstream, of_evaluations
 from pdstudy.config import Placement, Run
-from pdstudy.data import View
 from pdstudy.downstream import Downstream
 from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
@@ -284,21 +284,8 @@ class Study:
         names = [",".join(f"{k}={v}" for k, v in a.labels.items()) for a in self.grid.arms]
         for twice in sorted(name for name, count in Counter(names).items() if count > 1):
             wrong.append(Problem("grid", twice, "arms with labels of their own; this one occurs more than once"))
-        contexts = {c.run.view.context for c in self.cells}
-        if isinstance(self.base.view, View) and not list(problems(self.base.view)):
-            contexts.add(self.base.view.context)
-        for i, evaluation in enumerate(self.evaluations):
-            faults = list(problems(evaluation, f"evaluations[{i}]"))
-            wrong += faults
-            for part in ("start", "tokens") if not faults else ():
-                value = getattr(evaluation.data, part)
-                for context in sorted(c for c in contexts if value % c):
-                    hint = f"nearest: {max(part == 'tokens', round(value / context)) * context}"
-                    allowed = f"a multiple of the context, {context}"
-                    wrong.append(Problem(f"evaluations[{i}].data.{part}", value, allowed, hint=hint))
-        for i, asked in enumerate(self.downstream):
-            faults = list(problems(asked, f"downstream[{i}]"))
-            wrong += [p for p in faults if not (self.elsewhere and p.missing)]
+        wrong += of_evaluations(self)
+        wrong += of_downstream(self)
         for name, capture in self.captures.items():
             faults = list(problems(capture, f"captures[{name!r}]"))
             wrong += [p for p in faults if not (self.elsewhere and p.missing)]

@@ -22,13 +22,14 @@ class Tally:
     """What the studies of one group have, less what a group before it has already.
 
     `budgets` are (tokens, student runs of so many), most tokens first; `asked` are models that are asked tasks, one job
-    each; `flops` are those of training the students; `saved` those of steps that they take over from each other, in
-    `branches` runs.
+    each; `finetuned` are those that are finetuned before that; `flops` are those of training the students; `saved`
+    those of steps that they take over from each other, in `branches` runs.
     """
 
     group: str
     budgets: tuple[tuple[int, int], ...]
     asked: int
+    finetuned: int
     flops: float
     branches: int
     saved: float
@@ -48,7 +49,7 @@ def tallies(plan: Plan) -> list[Tally]:
     items = {item.key: item for item in plan.items if item.kind != "evaluate"}
     of: dict[str, list[Item]] = {group: [] for group in sorted(set(groups.values()))}
     for item in plan.items:
-        if item.kind in ("student", "evaluate"):
+        if item.kind in ("student", "finetune", "evaluate"):
             of[_group(item, items, groups)].append(item)
     return [_tally(group, members) for group, members in of.items()]
 
@@ -61,6 +62,7 @@ def _tally(group: str, items: list[Item]) -> Tally:
         group,
         tuple(sorted(Counter(run.num_tokens for _, run in students).items(), reverse=True)),
         sum(i.kind == "evaluate" for i in items),
+        sum(i.kind == "finetune" for i in items),
         sum(training_flops(run) for _, run in students) - saved,
         len(branches),
         saved,

@@ -19,6 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from pdstudy.execution import TRAINING
 from pdstudy.files import Claimed
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import RunDir
@@ -71,7 +72,7 @@ def main() -> None:
                 text = traceback.format_exc()
                 print(text, file=sys.stderr, flush=True)
                 short = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-                if task.kind in ("teacher", "student"):
+                if task.kind in TRAINING:
                     with contextlib.suppress(OSError):
                         RunDir(task.log.parent).set_status("failed", error=short)
                 send("failed", error=short, log=str(task.log))

@@ -1,4 +1,4 @@
-"""Held-out losses that a finished run lacks, because another study asks for other slices."""
+"""Held-out losses that a finished run lacks, because another study asks for others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pdstudy.config import Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.evaluate.heldout import evaluate
 from pdstudy.evaluate.probes import compared
+from pdstudy.evaluate.texts import held_out
 from pdstudy.evaluations import Evaluation
 from pdstudy.files import write_json
 from pdstudy.rundir import RunDir
@@ -34,7 +35,8 @@ def evaluate_export(
     assert result is not None
     for number, heldout in enumerate(evaluations):
         progress("evaluate", number / len(evaluations))
-        scored = evaluate(model, corpus, run.view, heldout, teacher=compared(heldout, run, teachers, corpus))
+        text = held_out(heldout, run.view, corpus)
+        scored = evaluate(model, text, teacher=compared(heldout, run, teachers, corpus))
         row = {"step": run.num_steps, "tokens": run.num_tokens, **scored, "final": True}
         directory.append_eval(row)
         result["evals"].append(row)

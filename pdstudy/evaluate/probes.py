@@ -158,5 +158,7 @@ class _Whole:
 @torch.no_grad()
 def _logits(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
     """[B, T, V] of a probe's micro-batch: a few thousand tokens at most."""
-    logits: Tensor = model(input_ids=batch.inputs, use_cache=False).logits
+    assert batch.sequences is not None
+    inputs = batch.inputs.view(len(batch.sequences), -1)  # where they were packed, one row of all
+    logits: Tensor = model(input_ids=inputs, use_cache=False).logits
     return logits

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from pdstudy.config import Heldout, Placement, Run, normal_form
-from pdstudy.evaluations import Evaluation
+from pdstudy.evaluations import Evaluation, split_of
 from pdstudy.execution import Execution
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.normal import ConfigError, Problem, canonical, is_declared, problems
@@ -190,7 +190,7 @@ class Search:
             yield Problem("final.best", final.best, "1 or more")
         if not final.controls:
             yield Problem("final.controls", final.controls, "at least one arm to compare with")
-        if all(e.data.split != "test" for e in final.evaluations):
+        if all(split_of(e) != "test" for e in final.evaluations):
             yield Problem("final.evaluations", final.evaluations, "a test slice among them")
 
     def _quantity_problems(self) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pdstudy.execution import TRAINING
 from pdstudy.files import Claim
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import RunDir, Workspace
@@ -73,7 +74,7 @@ def _over(unit: str, array: ArrayRecord, ledger: Ledger, workspace: Workspace) -
     kind, _, key = unit.partition("/")
     if list(ledger.sent(unit))[-1].array != array.id:
         return True
-    if kind in ("teacher", "student"):
+    if kind in TRAINING:
         return RunDir(workspace.root / "runs" / key).result() is not None
     if kind == "corpus":
         return (workspace.root / "corpora" / key / "manifest.json").exists()

@@ -9,15 +9,13 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import StoreSpec, needed
 from pdstudy.distill.live import LiveTeacher
 from pdstudy.distill.store import StoreReader, open_store
-from pdstudy.evaluate.heldout import sequences_of
-from pdstudy.evaluations import Evaluation
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD
 from pdstudy.train.parallel import shard_frozen
 from pdstudy.train.world import World
 
 
-def check(run: Run, corpus: TokenCorpus, evaluations: tuple[Evaluation, ...]) -> None:
+def check(run: Run, corpus: TokenCorpus) -> None:
     """Raises `ConfigError` where the corpus is too short, or the vocabulary too small."""
     if run.student.vocab < corpus.vocab:
         raise ConfigError(f"student.vocab: found {run.student.vocab}; allowed: at least the tokenizer's {corpus.vocab}")
@@ -27,8 +25,6 @@ def check(run: Run, corpus: TokenCorpus, evaluations: tuple[Evaluation, ...]) ->
             f"data: found {run.data.split} [{run.data.start}, {run.data.stop}); allowed: at most {length - 1} "
             f"predictions, which is what the corpus's {run.data.split} split holds"
         )
-    for heldout in evaluations:
-        sequences_of(heldout, run.view, corpus)
 
 
 def store_of(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader | None:

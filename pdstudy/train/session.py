@@ -17,6 +17,7 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.course import lasting_steps
 from pdstudy.evaluate.heldout import evaluate
 from pdstudy.evaluate.probes import compared
+from pdstudy.evaluate.texts import held_out
 from pdstudy.evaluations import Evaluation
 from pdstudy.files import read_json, read_jsonl, truncate_jsonl, write_json, write_jsonl
 from pdstudy.normal import fingerprint
@@ -62,15 +63,16 @@ class Session:
     ) -> None:
         self.run, self.directory, self.corpus, self.evaluations = run, directory, corpus, evaluations
         self.placement, self.progress, self.relatives, self.world = placement, progress, relatives, world
-        inputs.check(run, corpus, evaluations)
+        inputs.check(run, corpus)
+        self.texts = {e: held_out(e, run.view, corpus) for e in evaluations}
         torch.set_num_threads(placement.threads)
         self.attention = attention.choose(placement.attention, precision=run.precision, device=world.device)
-        packed = self.attention == "flash_attention_2"
+        self.packed = self.attention == "flash_attention_2"
         self.exports = exports
         self.compared = {e: compared(e, run, probed, corpus) for e in evaluations}
         self.records = Records(run, records, corpus)
         stored, live = inputs.store_of(run, store, corpus), inputs.live_teacher(run, teacher, corpus, world)
-        self.feed = Feed(run, corpus, stored, placement, world, packed=packed, live=live)
+        self.feed = Feed(run, corpus, stored, placement, world, packed=self.packed, live=live)
         self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(world.device)
         if (begun := inputs.start_of(run, start)) is not None:
             models.start_from(self.model, begun, corpus.vocab)
@@ -206,10 +208,9 @@ class Session:
             bound = self.placement.micro_batch_tokens
             scored = evaluate(
                 self.model,
-                self.corpus,
-                self.run.view,
-                heldout,
+                self.texts[heldout],
                 batch_tokens=bound,
+                packed=self.packed,
                 teacher=self.compared[heldout],
                 world=self.world,
             )

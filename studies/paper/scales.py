@@ -16,8 +16,11 @@ from pdstudy import (
     Corpus,
     Cosine,
     Downstream,
+    Finetuning,
     Heldout,
+    Instructions,
     Kept,
+    LocalExamples,
     LocalFiles,
     Packaged,
     PeriodicMix,
@@ -115,7 +118,9 @@ def _paper() -> Scale:
     decay 10 % with a cosine's shape for learning rate and alpha alike, a cosine down to a tenth, AdamW at 0.9, 0.95 and
     0.1 as in the Llama reports, alpha_max 1 in its Table 5 and 0.9 in PD*, linear schedules between 0 and 1, ten
     periods. The peak rate, 6e-4, is from one summary. The 32B teacher's shape is that of the GLM-4-32B-0414 published
-    later. The references of the adaptive temperatures are guesses until a store's columns have been looked at.
+    later. Every model is finetuned on 20B tokens before it is asked, half of them instructions: the text is what
+    follows the long budget's, the peak rate is where pre-training's ended. The references of the adaptive temperatures
+    are guesses until a store's columns have been looked at.
     """
     vocab, context = 151_552, 4096
     step = 2048 * context
@@ -125,6 +130,13 @@ def _paper() -> Scale:
         return Shape(width=width, layers=layers, heads=heads, query_groups=groups, ffn=ffn, vocab=vocab, tied=tied)
 
     nine = shape(4096, 13_696, 40, 32, 2)
+    finetune = Finetuning(
+        instructions=Instructions(sources=(LocalExamples(paths=("instructions/*.jsonl",)),), share=0.5),
+        data=Slice(start=long_steps * step, tokens=2384 * step // 2),
+        tokens=2384 * step,
+        optimiser=AdamW(lr=6e-5),
+        schedule=Cosine(warmup_tokens=24 * step),
+    )
     corpus = Corpus(
         sources=(LocalFiles(paths=("corpus/*.jsonl.gz",)),),
         tokenizer=PretrainedTokenizer(path="teachers/glm-4-9b"),
@@ -186,7 +198,7 @@ def _paper() -> Scale:
         ),
         # Kept logits are means over 10M tokens in the paper.
         inspected=Slice(split="test", tokens=2441 * context),
-        downstream=(Downstream(tasks=PAPER_SUITE),),
+        downstream=(Downstream(tasks=PAPER_SUITE, finetune=finetune),),
         long_students=("1.9B", "3.8B"),
         star_students=("1.9B", "3.8B", "6.8B"),
         seeds=(0,),

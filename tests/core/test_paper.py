@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.accounting import charges, reading, spent
+from pdstudy.accounting import charges, not_priced, reading, runs, spent
 from pdstudy.cli import main
 from pdstudy.collection import Collection
+from pdstudy.config import Run
 from pdstudy.items import Plan
 from pdstudy.loading import load_study
 from pdstudy.normal import ConfigError
@@ -77,7 +78,10 @@ def test_budgets_beyond_the_paper_are_branches_of_one_trunk(paper: Plan) -> None
 
 
 def test_the_models_of_all_runs_and_those_on_the_way_of_the_long_ones_are_asked(paper: Plan) -> None:
-    assert [tally.asked for tally in tallies(paper)] == [61 + 4 * 6, 36]
+    assert [(tally.asked, tally.finetuned) for tally in tallies(paper)] == [(61 + 4 * 6,) * 2, (36, 36)]
+    asked, tuned = ([i for i in paper.items if i.kind == kind] for kind in ("evaluate", "finetune"))
+    assert [i.needs for i in asked] == [(i.key,) for i in tuned]
+    assert {i.subject.num_tokens for i in tuned if isinstance(i.subject, Run)} == {2384 * STEP}
     long = [i for i in paper.items if i.kind == "student" and i.exports]
     assert [i.exports for i in long] == [(10_000, 20_000, 30_000, 40_000, 50_000)] * 4
 
@@ -90,6 +94,11 @@ def test_each_pass_is_charged_once(paper: Plan) -> None:
     assert charged.free == pytest.approx(total["student"])
     assert charged.inference == pytest.approx(total["student"] + total["capture"])
     assert charged.both is None, "what GLM-4 was trained with is not known"
+    each = runs(paper)
+    assert sum(run.student for run in each) == pytest.approx(total["student"] + tallies(paper)[1].saved)
+    assert sum(run.finetuning for run in each) == pytest.approx(total["finetuning"])
+    assert sum(run.passed for run in each) > 5 * total["capture"], "nearly all students share one pass"
+    assert not_priced(paper) == ["kbqa", "c3", "ceval-valid", "gsm8k"]
     reader = reading(paper)
     assert reader is not None
     assert "330M" in reader.run

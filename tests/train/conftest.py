@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import calendar
+import collections
+import contextlib
+import csv
+import decimal
+import dis
+import email.message
+import inspect
 import json
 from pathlib import Path
 
@@ -11,6 +21,7 @@ import torch
 from pdstudy.config import AdamW, Cosine, Heldout, Run
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.data import BPE, Corpus, LocalFiles, Slice, View
+from pdstudy.instructions import Instructions, LocalExamples
 from pdstudy.shapes import Shape
 
 SHAPE = Shape(width=32, layers=2, heads=4, query_groups=2, ffn=64, vocab=512)
@@ -43,6 +54,19 @@ def corpus(declared_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) ->
     directory = tmp_path_factory.mktemp("corpus") / "texts"
     build(declared_corpus, directory)
     return open_corpus(directory)
+
+
+@pytest.fixture(scope="session")
+def instructions(tmp_path_factory: pytest.TempPathFactory) -> Instructions:
+    """What classes and functions of the standard library are, by the first line of their documentation."""
+    file = tmp_path_factory.mktemp("examples") / "definitions.jsonl"
+    with file.open("w") as out:
+        for module in (ast, asyncio, calendar, collections, contextlib, csv, decimal, dis, email.message, inspect):
+            for name, thing in inspect.getmembers(module, callable):
+                if (text := inspect.getdoc(thing)) and not name.startswith("_"):
+                    prompt = f"Define {module.__name__}.{name}."
+                    out.write(json.dumps({"prompt": prompt, "response": text.partition("\n")[0]}) + "\n")
+    return Instructions(sources=(LocalExamples(paths=(str(file),)),), validation=0.2)
 
 
 @pytest.fixture(scope="session")

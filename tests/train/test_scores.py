@@ -14,6 +14,7 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import read
 from pdstudy.data import Slice
 from pdstudy.evaluate.heldout import evaluate
+from pdstudy.evaluate.texts import held_out
 from pdstudy.objective import LM
 from pdstudy.train.feed import micro_batch
 from pdstudy.train.model import build_model
@@ -39,7 +40,7 @@ def scored(request: pytest.FixtureRequest, small_run: Run, corpus: TokenCorpus):
         model.model.norm.weight *= 1.7  # overconfident
         batch = read(corpus.stream("validation"), run.view, np.arange(21))
         whole = micro_batch(batch, np.arange(21))
-        row = evaluate(model, corpus, run.view, HELDOUT, batch_tokens=64 * 5)
+        row = evaluate(model, held_out(HELDOUT, run.view, corpus), batch_tokens=64 * 5)
         parts = [
             model.distillation_loss(
                 micro_batch(batch, np.arange(i, min(i + 5, 21))), objective=LM(), alpha=0.0, divisor=1.0,
