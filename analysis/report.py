@@ -83,7 +83,8 @@ def _teacher_lines(report: Outputs) -> list[str]:
     for teacher in report.record["teachers"]:
         result = read_json(report.workspace / "runs" / teacher["run"] / "result.json") or {}
         losses = ", ".join(f"{e['split']} loss {e['loss']:.3f}" for e in final_evaluations(result, wanted))
-        lines.append(f"{teacher['name'].capitalize()}: {losses or 'not finished'} (nats per token).")
+        said = f"{losses} (nats per token)" if losses else "trained" if result else "not finished"
+        lines.append(f"{teacher['name'][:1].upper()}{teacher['name'][1:]}: {said}.")
     return lines
 
 

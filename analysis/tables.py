@@ -12,6 +12,7 @@ from analysis.compare import Comparison, Verdict
 from analysis.describe import parameter_frame
 from analysis.errors import DataError
 from analysis.fit import Fit
+from analysis.records import axis_title
 from analysis.table import Cell, Table
 
 MINUS = "\N{MINUS SIGN}"
@@ -48,7 +49,7 @@ def fixed(value: float, places: int, *, signed: bool = False) -> str:
 def comparison_table(comparison: Comparison, caption: str = "", label: str = "tab:comparison") -> Table:
     """One row per arm: value, difference with its interval, adjusted p, verdict. Best arm per stratum bold."""
     columns = (
-        *comparison.within,
+        *map(axis_title, comparison.within),
         "arm",
         "baseline",
         "seeds",

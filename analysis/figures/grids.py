@@ -83,7 +83,7 @@ def _swept(axes: list[Axes], values: np.ndarray, x_label: str) -> str:
     power = int(np.floor(np.log10(values.min())))
     for a in axes:
         a.set_xscale("log")
-        a.set_xticks(values, [f"{v / 10.0**power:g}" for v in values])
+        a.set_xticks(values, [f"{v / 10.0**power:.3g}" for v in values])
         a.xaxis.set_minor_locator(NullLocator())
     return x_label if power == 0 else rf"{x_label} ($\times 10^{{{power}}}$)"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from analysis.plot import Plot
-from analysis.style import COLUMN, look, panels, si, styled
+from analysis.style import COLUMN, counts_axis, look, panels, si, styled
 
 
 def kept_against_p(cuts: pd.DataFrame, tokens: int) -> Plot:
@@ -41,7 +41,7 @@ def _lines(
             axes.plot(
                 line[x], line["kept"], color=style.colour, linestyle=style.dash, marker=style.marker, label=label(value)
             )
-        axes.set_yscale("log")
+        counts_axis(axes, "y")
         if x == "k":
             axes.set_xscale("log")
             ticks = sorted(cuts["k"].unique())

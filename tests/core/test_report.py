@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.load import load_evaluations, load_runs, summary
 from analysis.outputs import Outputs
-from analysis.report import build
+from analysis.report import _teacher_lines, build
 from pdstudy import Compare, Cost, Curves, LossByTokens, SizeLaw, Sweep
 from pdstudy.normal import encode
 
@@ -85,6 +85,13 @@ def two_arms(root: Path) -> dict[str, Any]:
         for seed in (0, 1, 2)
     }
     return make_workspace(root, losses, {"loss": ["LM", "KD"], "size": ["1", "4", "9", "20"]})
+
+
+def test_a_teacher_of_a_study_without_evaluations_is_trained_or_not(tmp_path: Path) -> None:
+    """It was called "not finished (nats per token)" for want of a loss."""
+    record = two_arms(tmp_path)
+    record |= {"evaluations": [], "teachers": [{"run": record["cells"][0]["run"], "name": "teacher, 1.8M parameters"}]}
+    assert _teacher_lines(Outputs(tmp_path, record)) == ["Teacher, 1.8M parameters: trained."]
 
 
 def test_axes_named_like_metrics_do_not_collide(tmp_path: Path) -> None:
