@@ -66,6 +66,8 @@ class World:
     pending: dict[str, Element] = field(default_factory=dict)
     running: dict[str, Element] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
+    homes: dict[str, str] = field(default_factory=dict)
+    """The element in which a unit was last sent, by the unit's key."""
     clock: float = 0.0
     calls: Counter[str] = field(default_factory=Counter)
     crash_before: bool = False
@@ -101,18 +103,22 @@ class World:
                 assert members, f"waits for {name}, which the queue does not know"
                 waits.setdefault(kind, []).extend(members)
         alone = len(array.elements) == 1
+        ends = {id for ids in waits.values() for id in ids}
+        keys = [u.key for units in array.elements for u in units if u.stage != "report"]
+        assert len(set(keys)) == len(keys), "a unit is sent twice in one array"
         made = []
         for index, units in enumerate(array.elements):
             for unit in units:
                 assert unit.key not in self.done, f"{unit.key} is done and was sent"
                 if unit.stage != "report":  # reports queue up, each after the one before
                     assert unit.key not in self.busy, f"{unit.key} lives and was sent"
-                    self.busy.add(unit.key)
-                    self._check_ends(unit, {id for ids in waits.values() for id in ids})
+                    self._check_ends(unit, ends)
             id = job if alone else f"{job}_{index}"
             made.append(Element(id, array_id, units, tuple(u.key for u in units), waits=waits))
         self.jobs[job] = made
+        self.busy.update(keys)
         for element in made:
+            self.homes.update(dict.fromkeys(element.keys, element.id))
             self.elements[element.id] = self.pending[element.id] = element
         if self.crash_after and self.rng.random() < 0.3:
             raise Crash
@@ -120,9 +126,8 @@ class World:
 
     def _check_ends(self, unit: Unit, waits: set[str]) -> None:
         """A unit is sent behind those living ones from which it may go on, and behind those sent with it."""
-        living = {key: e.id for e in (*self.pending.values(), *self.running.values()) for key in e.keys}
         for key in unit.after:
-            assert key not in living or living[key] in waits, f"{unit.key} does not wait for the end of {key}"
+            assert key not in self.busy or self.homes[key] in waits, f"{unit.key} does not wait for the end of {key}"
         early = self.followers.get(unit.key, set()) & self.sent_in_round
         assert not early, f"{sorted(early)} were sent before {unit.key}, whose end they wait for"
         self.sent_in_round.add(unit.key)

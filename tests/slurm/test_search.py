@@ -56,9 +56,16 @@ class Searcher(Lab):
 
     def sendings(self) -> Counter[str]:
         """How often each run was sent."""
+        return Counter(unit for row in self._ledger("intent") for element in row["elements"] for unit in element)
+
+    @property
+    def arrays(self) -> int:
+        """How many arrays SLURM has taken."""
+        return len(self._ledger("sent"))
+
+    def _ledger(self, event: str) -> list[dict[str, Any]]:
         text = (self.workspace / "slurm" / "ledger.jsonl").read_text()
-        rows = [row for row in map(json.loads, text.splitlines()) if row["event"] == "intent"]
-        return Counter(unit for row in rows for element in row["elements"] for unit in element)
+        return [row for row in map(json.loads, text.splitlines()) if row["event"] == event]
 
     def trials(self) -> list[dict[str, Any]]:
         return list(json.loads(self.call("status", "little.py", "--json").stdout))
@@ -86,10 +93,10 @@ def test_a_search_whose_driver_is_killed_and_interrupted_makes_every_run_once(us
     user.wait(lambda: len(user.results) >= 2, 600, "the teacher and a run")
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    known = len(user.sendings())
+    known = user.arrays
     with held(site):  # so that the second cannot be at its end when it is interrupted
         second = user.drive("--slots", "4")
-        user.wait(lambda: len(user.sendings()) > known, 600, "a run that the second driver sent")
+        user.wait(lambda: user.arrays > known, 600, "a run that the second driver sent")
         second.send_signal(signal.SIGINT)
         words = second.communicate(timeout=200)[0]
     assert second.returncode == 130
