@@ -15,10 +15,9 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from pdstudy.execution import Execution, resolve
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.facts import gather
 from pdstudy.slurm.ledger import Ledger
@@ -26,6 +25,7 @@ from pdstudy.slurm.queue import Job, Limits, Queue
 from pdstudy.slurm.reconcile import decide
 from pdstudy.slurm.submit import Outcome, Refused, adopt, submit
 from pdstudy.slurm.units import Unit, report_unit
+from tests.slurm.invented import make_study
 
 
 class Crash(Exception):
@@ -168,16 +168,15 @@ class World:
 
     def _dependency(self, element: Element) -> bool | None:
         """True: it may start; False: never; None: not yet."""
-        verdict: bool | None = True
         for kind, ids in element.waits.items():
             for id in ids:
                 other = self.elements.get(id)
                 state = other.state if other is not None else self.purged[id]
                 if state in ("PENDING", "RUNNING"):
-                    verdict = None
-                elif kind == "afterok" and state != "COMPLETED":
+                    return None  # whatever became of the others shows when this one ends
+                if kind == "afterok" and state != "COMPLETED":
                     return False
-        return verdict
+        return True
 
     def _start(self, element: Element) -> None:
         if self.rng.random() < 0.02 * self.trouble:
@@ -243,38 +242,6 @@ class World:
         self.running.pop(element.id, None)
         element.state, element.reason, element.ended = state, reason, self.clock
         self.busy.difference_update(element.keys)
-
-
-def make_study(rng: random.Random, cells: int) -> list[Unit]:
-    """Corpora, teachers, sliced captures and students that share them: some go on from where another ends, some start
-    from another's model, and some models are asked tasks."""
-    executions = [
-        resolve([Execution(minutes=m, parallelism=rng.choice([None, 4]), pack=rng.choice([1, 1, 3]))], "student", 0)
-        for m in (10, 20)
-    ]
-    plain = resolve([], "corpus", 0)
-    units = [Unit(f"corpus/{i}", "corpus", plain) for i in range(rng.randint(1, 2))]
-    corpora = [u.key for u in units]
-    groups: list[tuple[str, ...]] = [(c,) for c in corpora]
-    for t in range(rng.randint(1, 4)):
-        corpus = rng.choice(corpora)
-        units.append(Unit(f"teacher/{t}", "teacher", executions[t % 2], (corpus,)))
-        slices = [Unit(f"logits/{t}/{s}", "logits", plain, (corpus, f"teacher/{t}")) for s in range(rng.randint(1, 5))]
-        units += slices
-        groups.append((corpus, f"teacher/{t}", *(s.key for s in slices)))
-    students: list[Unit] = []
-    for c in range(cells):
-        key, flops, luck = f"student/{c}", rng.random(), rng.random()
-        before = rng.choice(students[-20:]) if students else None
-        if before is not None and luck < 0.3:
-            made = replace(before, key=key, after=(before.key,), flops=flops)
-        else:
-            needs = (before.key,) if before is not None and luck < 0.4 else rng.choice(groups)
-            made = Unit(key, "student", rng.choice(executions), needs, flops=flops)
-        students.append(made)
-    units += students
-    units += [Unit(f"evaluate/{s.key}", "evaluate", plain, (s.key,)) for s in students if rng.random() < 0.1]
-    return units
 
 
 def simulate(seed: int, cells: int) -> Counter[str]:

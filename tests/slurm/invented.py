@@ -1,0 +1,41 @@
+"""Studies of random shape, as units that a scheduler is asked to make, for `tests.slurm.simulation`."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from pdstudy.execution import Execution, resolve
+from pdstudy.slurm.units import Unit
+
+
+def make_study(rng: random.Random, cells: int) -> list[Unit]:
+    """Corpora, teachers, sliced captures and students that share them: some go on from where another ends, some start
+    from another's model, and some models are asked tasks."""
+    executions = [
+        resolve([Execution(minutes=m, parallelism=rng.choice([None, 4]), pack=rng.choice([1, 1, 3]))], "student", 0)
+        for m in (10, 20)
+    ]
+    plain = resolve([], "corpus", 0)
+    units = [Unit(f"corpus/{i}", "corpus", plain) for i in range(rng.randint(1, 2))]
+    corpora = [u.key for u in units]
+    groups: list[tuple[str, ...]] = [(c,) for c in corpora]
+    for t in range(rng.randint(1, 4)):
+        corpus = rng.choice(corpora)
+        units.append(Unit(f"teacher/{t}", "teacher", executions[t % 2], (corpus,)))
+        slices = [Unit(f"logits/{t}/{s}", "logits", plain, (corpus, f"teacher/{t}")) for s in range(rng.randint(1, 5))]
+        units += slices
+        groups.append((corpus, f"teacher/{t}", *(s.key for s in slices)))
+    students: list[Unit] = []
+    for c in range(cells):
+        key, flops, luck = f"student/{c}", rng.random(), rng.random()
+        before = rng.choice(students[-20:]) if students else None
+        if before is not None and luck < 0.3:
+            made = replace(before, key=key, after=(before.key,), flops=flops)
+        else:
+            needs = (before.key,) if before is not None and luck < 0.4 else rng.choice(groups)
+            made = Unit(key, "student", rng.choice(executions), needs, flops=flops)
+        students.append(made)
+    units += students
+    units += [Unit(f"evaluate/{s.key}", "evaluate", plain, (s.key,)) for s in students if rng.random() < 0.1]
+    return units
