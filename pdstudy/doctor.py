@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy.files import cache_root
-from pdstudy.pricing import si
 from pdstudy.rundir import Workspace
+from pdstudy.show import size
 
 PACKAGES = (
     ("torch", "training", True),
@@ -52,7 +52,7 @@ def examine(workspace: Workspace) -> list[dict[str, Any]]:
     while not folder.exists():
         folder = folder.parent
     writable = os.access(folder, os.W_OK)
-    free = f"{si(shutil.disk_usage(folder).free)}B free" + ("" if writable else ", read-only")
+    free = f"{size(shutil.disk_usage(folder).free)} free" + ("" if writable else ", read-only")
     found.append(_finding("workspace", writable, f"{workspace.root}: {free}", "artifacts", needed=True))
     found.append(_finding("cache", True, str(cache_root()), "downloads, content hashes", needed=False))
     return found

@@ -234,7 +234,7 @@ def _detail(row: dict[str, Any]) -> str:
 
 
 def size(number: float) -> str:
-    """Bytes for people: 1.4 GB."""
+    """Bytes for people: 1.4GB."""
     return f"{si(number).replace('B', 'G')}B" if number else "-"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -238,6 +239,7 @@ def test_doctor_reads_and_reports(tmp_path: Path) -> None:
     findings = {f["name"]: f for f in json.loads(call(tmp_path, "doctor", "--json").stdout)}
     assert findings["torch"]["state"] == "ok"
     assert findings["workspace"]["state"] == "ok"
+    assert re.search(r": [\d.]+[KMGT]B free$", findings["workspace"]["found"])
     assert not (tmp_path / "workspace").exists()
 
 

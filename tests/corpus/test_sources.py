@@ -126,6 +126,7 @@ def test_an_absent_extra_is_named(
         list(documents(source))
 
 
+@pytest.mark.slow  # where `make test-slow` has installed lm-eval, which brings `datasets`
 def test_a_hub_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder stands for a data set of the hub: `datasets` reads both by one call."""
     pytest.importorskip("datasets", reason="needs pdstudy[hub]")
