@@ -6,8 +6,10 @@ user asks), and what needs something that is neither done nor on its way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 
 from pdstudy.execution import Execution
 from pdstudy.slurm.facts import NOTHING, Facts
@@ -61,7 +63,7 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
     release = []
     groups: dict[tuple[str, Execution, frozenset[str], int], list[Unit]] = {}
     # How many units wait for each other, one after the other, before this one. Those of one level wait for none of
-    # each other, and so can be one array; an array is sent after those of lower levels.
+    # each other, and so can be one array.
     level: dict[str, int] = {}
     # Students by the thousand share a few sets of needs.
     waits_of: dict[tuple[str, ...], frozenset[str]] = {}
@@ -87,17 +89,18 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
         before = [level.get(key, 1) for key in (*unit.needs, *unit.after) if key in live or key in level]
         level[unit.key] = 1 + max(before, default=0)
         groups.setdefault((unit.stage, unit.execution, waits_of[unit.needs], level[unit.key]), []).append(unit)
+    made = [
+        Group(
+            stage,
+            execution,
+            tuple(sorted(members, key=lambda u: -u.flops)),
+            waits,
+            frozenset(key for u in members for key in u.after if key in live or key in level),
+        )
+        for (stage, execution, waits, _), members in groups.items()
+    ]
     return Decision(
-        groups=tuple(
-            Group(
-                stage,
-                execution,
-                tuple(sorted(members, key=lambda u: -u.flops)),
-                waits,
-                frozenset(key for u in members for key in u.after if key in live or key in level),
-            )
-            for (stage, execution, waits, _), members in sorted(groups.items(), key=lambda group: group[0][3])
-        ),
+        groups=tuple(_sendable(made)),
         live=live,
         stay=stay,
         blocked=blocked,
@@ -113,6 +116,23 @@ def mends(fact: Facts, execution: Execution) -> bool:
     if fact.cause in ("done", "diverged"):
         return True  # and yet it is not done: its files were taken away
     return budget is None or fact.causes.get(fact.cause, 0) <= budget
+
+
+def _sendable(groups: Sequence[Group]) -> Iterator[Group]:
+    """The groups as they are given, but each behind all that it waits for: what comes first in a plan is sent first,
+    which counts where a site takes only so many jobs."""
+    of = {unit.key: i for i, group in enumerate(groups) for unit in group.units}
+    sorter = TopologicalSorter(
+        {i: {of[key] for key in group.waits | group.after if key in of} for i, group in enumerate(groups)}
+    )
+    sorter.prepare()
+    ready: list[int] = []
+    while sorter.is_active():
+        for i in sorter.get_ready():
+            heapq.heappush(ready, i)
+        first = heapq.heappop(ready)
+        yield groups[first]
+        sorter.done(first)
 
 
 def _direct(needs: Iterable[str], pending: Mapping[str, Unit]) -> frozenset[str]:

@@ -95,7 +95,8 @@ class Lab:
     def environment(self) -> dict[str, str]:
         site = self.site.env if self.site is not None else {}
         own = {"PDSTUDY_WORKSPACE": str(self.workspace), "XDG_CONFIG_HOME": str(self.folder / "home")}
-        return {**os.environ, **site, **own, "OMP_NUM_THREADS": "1"}
+        # Commands are timed as users have them: with their modules compiled.
+        return {**os.environ, **site, **own, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen([sys.executable, "-m", "pdstudy.cli", *words], cwd=self.folder, env=self.environment,
