@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from pdstudy.config import WSD, Run
 from pdstudy.course import lasting_steps, shared_steps
-from pdstudy.files import read_json
 from pdstudy.normal import canonical
 from pdstudy.pricing import training_flops
 
@@ -39,8 +38,7 @@ def branched(items: Iterable[Item], workspace: Workspace) -> dict[str, Item]:
         members.sort(key=lambda member: (member[0], member[1].key))
         for _, item, run in members:
             if item.state == "done":
-                began = (read_json(workspace.run(run).path / "provenance.json") or {}).get("branched_from")
-                out[item.key] = dataclasses.replace(item, saved=_of(run, began["step"] if began else 0))
+                out[item.key] = dataclasses.replace(item, saved=_of(run, workspace.run(run).branched_at))
         for (step, parent, trunk), (_, item, run) in itertools.pairwise(members):
             left = parent.done and not (workspace.run(trunk).checkpoints / f"step-{step:08d}").exists()
             if item.state != "new" or left or step > shared_steps(run, trunk) or item.exports or item.records:

@@ -74,6 +74,12 @@ class RunDir:
         return sorted(int(path.name.removeprefix("step-")) for path in self.checkpoints.glob("step-*"))
 
     @property
+    def branched_at(self) -> int:
+        """The step at which it went on from another run's checkpoint; 0 where it began at the beginning."""
+        step: int = (read_json(self.path / "provenance.json") or {}).get("branched_from", {}).get("step", 0)
+        return step
+
+    @property
     def model(self) -> Path:
         return self.path / "model"
 

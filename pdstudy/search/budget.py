@@ -32,6 +32,6 @@ def _seconds(workspace: Workspace, run: Run) -> float:
     directory = workspace.run(run)
     result, made = directory.result() or {}, read_json(directory.path / "provenance.json") or {}
     seconds = result.get("seconds", {})
-    taken_over = made.get("branched_from", {}).get("step", 0) / run.num_steps
+    taken_over = directory.branched_at / run.num_steps
     own = seconds.get("train", 0.0) * (1 - taken_over) + seconds.get("evaluate", 0.0) + seconds.get("save", 0.0)
     return float(own * made.get("ranks", 1))

@@ -11,7 +11,6 @@ import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from pdstudy.config import Run, normal_form
-from pdstudy.files import read_json
 from pdstudy.normal import ConfigError, fingerprint
 from pdstudy.pricing import training_flops
 from pdstudy.rundir import Workspace
@@ -96,7 +95,7 @@ def _trial(search: Search, workspace: Workspace, trial: FrozenTrial, paid: set[s
         paid.add(key)
         trained += 1
         seconds += sum(result["seconds"].values())
-        flops += training_flops(run) * (1 - _branched(workspace, run) / run.num_steps)
+        flops += training_flops(run) * (1 - workspace.run(run).branched_at / run.num_steps)
     return {
         "number": trial.number,
         "state": "reused" if reused else trial.state.name.lower(),
@@ -126,13 +125,6 @@ def _runs(search: Search, trial: FrozenTrial) -> Iterator[Run]:
                 yield search.run(changes, seed, rung)
     except (ConfigError, ValueError):  # no run is possible there, or it was not asked in full yet
         return
-
-
-def _branched(workspace: Workspace, run: Run) -> int:
-    """The step at which a run went on from another's checkpoint; 0 where it began at the beginning."""
-    provenance = read_json(workspace.run(run).path / "provenance.json") or {}
-    step: int = provenance.get("branched_from", {}).get("step", 0)
-    return step
 
 
 def _importances(search: Search, trials: list[FrozenTrial]) -> dict[str, float]:
