@@ -6,7 +6,7 @@ Causes of an end:
     preempted, node, signal Slurm or a person took the machine away; Slurm requeues, or the next submit sends again
     time                    the time limit
     killed                  the process ended without a word, by a signal
-    lost                    the job is gone from the queue and nobody knows why
+    lost                    the job is gone from the queue and nobody knows why, or srun could not start its process
     dependency              a job that it waited for failed, so SLURM dropped it
     cancelled               scancel or `pdstudy cancel`
     claimed                 another process was making it
@@ -177,8 +177,19 @@ def _unsaid(state: str | None, *, started: bool, text: str) -> tuple[str, str]:
     if state == "FAILED":
         if started:
             return "killed", "the process was killed"
+        if _never_launched(text):
+            return "lost", f"SLURM could not start its process: {text.strip().splitlines()[0]}"
         if "could not find submitted jobs" in text:  # the submitting process died before the pickle had its name
             return "lost", "its job started and found nothing to do"
         last_words = text.strip().splitlines()[-1:] or ["it left no word"]
         return "exception", f"the job failed before its work began: {last_words[0]}"
     return "lost", "the job is gone from the queue, and how it ended is not recorded" if state is None else state
+
+
+def _never_launched(text: str) -> bool:
+    """Whether what SLURM wrote beside a job is srun's word alone: no process of ours came up, so none can have failed.
+
+    srun gives up where the controller or a node does not answer it in time, which another start mends.
+    """
+    lines = text.strip().splitlines()
+    return bool(lines) and all(line.startswith("srun:") for line in lines) and "Exited with exit code" not in text
