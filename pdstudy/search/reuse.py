@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,7 @@ def trial_of(search: Search, run: Run) -> FixedTrial | None:
     """The parameters with which a trial is this run but for rounding; None where it lies outside the space.
 
     A run without a teacher is the same whatever is asked of one: its open numbers are the base's, its open choices
-    their first levels.
+    drawn, always alike, so that none of them is blamed for what the run lacks.
     """
     if any(a != b for a, b in _untouched(search, run)):
         return None
@@ -44,7 +45,9 @@ def trial_of(search: Search, run: Run) -> FixedTrial | None:
     if isinstance(run.objective, LM) and isinstance(search.base.objective, KD):
         shown = dataclasses.replace(run, objective=dataclasses.replace(search.base.objective, alpha=0.0))
     wanted = encode(normal_form(run))
-    for params in readings(shown, search.space):
+    possible = list(readings(shown, search.space))
+    random.Random(fingerprint(normal_form(run))).shuffle(possible)
+    for params in possible:
         trial = FixedTrial(params)
         try:
             made = search.run(suggest(trial, search.space), run.seed, len(search.lengths) - 1)

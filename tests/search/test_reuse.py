@@ -69,7 +69,6 @@ def test_weights_are_read_back_from_sticks(sticks: list[float]) -> None:
     ("changes", "wanted"),
     [
         ({"objective.alpha": 0.9}, {"objective": "paper", "objective=paper/objective.alpha": 0.9}),
-        ({"objective.alpha": 0.0}, {"objective": "mixture", "objective=mixture/objective/LM": 1.0}),
         (
             {"objective.alpha": 0.5, "objective.loss": KLD(), "objective.rest": RenormaliseBoth()},
             {"objective": "mixture", "objective=mixture/objective/LM": 0.875},
@@ -87,6 +86,21 @@ def test_a_run_in_the_space_is_read_as_the_trial_that_would_make_it(
     assert trial is not None
     for name, value in wanted.items():
         assert trial.params[name] == (value if isinstance(value, str) else pytest.approx(value, abs=1e-12))
+
+
+def test_a_run_without_a_teacher_speaks_for_no_choice_that_it_does_not_use() -> None:
+    search = wide()
+    told = []
+    for lr in (1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3, 7e-3, 8e-3):
+        run = search.run([("objective", LM()), ("optimiser.lr", lr)], 0, 0)
+        first, again = trial_of(search, run), trial_of(search, run)
+        assert first is not None and again is not None
+        assert first.params == again.params
+        made = search.run(suggest(FixedTrial(first.params), search.space), 0, 0)
+        assert normal_form(made) == normal_form(run)
+        told.append(first.params)
+    for choice in ("objective", "objective.truncation"):
+        assert len({params[choice] for params in told}) > 1
 
 
 def test_runs_outside_the_space_are_left_alone() -> None:
