@@ -8,7 +8,7 @@ from quickstart import HELDOUT, STUDENTS, base, corpus
 
 from pdstudy import LM, Cost, Study, Sweep, axis
 
-RATES = (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
+RATES = (2e-3, 4e-3, 8e-3, 1.6e-2)
 
 
 def study(scale: str = "mini") -> Study:

@@ -77,10 +77,10 @@ def test_gain_and_kept_logits_by_k(tmp_path: Path) -> None:
 
 def test_gain_by_size_has_a_line_per_teacher(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    gains = {"none": 0.0, "0.7M": 0.1, "1.6M": 0.2}
+    gains = {"none": 0.0, "0.7M": 0.1, "1.8M": 0.2}
     record = made_up("mini-s10", workspace, lambda cell: 4.0 - gains[cell.labels["teacher"]])
     data = drawn(record, workspace, "GainBySize")
-    assert data.groupby("teacher")["difference"].mean().to_dict() == pytest.approx({"0.7M": 0.1, "1.6M": 0.2})
+    assert data.groupby("teacher")["difference"].mean().to_dict() == pytest.approx({"0.7M": 0.1, "1.8M": 0.2})
     assert sorted(data["student"].unique()) == [21_664, 49_392, 89_408, 304_800]
     build(workspace.root, record, tmp_path / "out" / "mini-s10")
     page = build_index("paper-mini", [record], tmp_path / "out").read_text()

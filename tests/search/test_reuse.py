@@ -94,7 +94,8 @@ def test_a_run_without_a_teacher_speaks_for_no_choice_that_it_does_not_use() -> 
     for lr in (1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3, 7e-3, 8e-3):
         run = search.run([("objective", LM()), ("optimiser.lr", lr)], 0, 0)
         first, again = trial_of(search, run), trial_of(search, run)
-        assert first is not None and again is not None
+        assert first is not None
+        assert again is not None
         assert first.params == again.params
         made = search.run(suggest(FixedTrial(first.params), search.space), 0, 0)
         assert normal_form(made) == normal_form(run)
