@@ -53,8 +53,8 @@ STUDENTS = {"w32": shape(32, 2), "w48": shape(48, 2), "w64": shape(64, 2), "w96"
 
 # Peak learning rates by size and objective, from studies/lr.py (reports/NOTES.md has the curves).
 RATES = {
-    ("w32", "LM"): 4e-3, ("w48", "LM"): 8e-3, ("w64", "LM"): 4e-3, ("w96", "LM"): 4e-3,
-    ("w32", "KD"): 8e-3, ("w48", "KD"): 4e-3, ("w64", "KD"): 8e-3, ("w96", "KD"): 4e-3,
+    ("w32", "LM"): 1.6e-2, ("w48", "LM"): 8e-3, ("w64", "LM"): 8e-3, ("w96", "LM"): 4e-3,
+    ("w32", "KD"): 1.6e-2, ("w48", "KD"): 1.6e-2, ("w64", "KD"): 8e-3, ("w96", "KD"): 4e-3,
 }  # fmt: skip
 
 

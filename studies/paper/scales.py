@@ -92,10 +92,10 @@ def _mini() -> Scale:
         checkpoint_steps=steps,
         budgets=(steps // 2, steps, 2 * steps),
         optimiser=AdamW(lr=4e-3),
-        # The lowest mean of each sweep in studies/lr.py (reports/NOTES.md), for LM and for KD at alpha 0.9.
+        # From studies/lr.py (reports/NOTES.md), for LM and for KD at alpha 0.9.
         rates={
-            ("w32", "LM"): 4e-3, ("w48", "LM"): 8e-3, ("w64", "LM"): 4e-3, ("w96", "LM"): 4e-3,
-            ("w32", "KD"): 8e-3, ("w48", "KD"): 4e-3, ("w64", "KD"): 8e-3, ("w96", "KD"): 4e-3,
+            ("w32", "LM"): 1.6e-2, ("w48", "LM"): 8e-3, ("w64", "LM"): 8e-3, ("w96", "LM"): 4e-3,
+            ("w32", "KD"): 1.6e-2, ("w48", "KD"): 1.6e-2, ("w64", "KD"): 8e-3, ("w96", "KD"): 4e-3,
         },
         cosine=Cosine(warmup_tokens=32 * step),
         wsd=WSD(warmup_tokens=32 * step, decay_tokens=64 * step, shape="cosine"),
