@@ -9,12 +9,13 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pdstudy.collection import Collection
 from pdstudy.items import Plan
-from pdstudy.normal import ConfigError, class_named
+from pdstudy.normal import ConfigError, Problem, class_named
 from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
 from pdstudy.study import Study, nearest
@@ -65,7 +66,7 @@ def load_search(name: str, scale: str | None = None) -> Search:
     assert search is not None
     wrong = search.problems()
     if wrong:
-        raise ConfigError("\n".join([f"{path} has {len(wrong)} problems:", *(f"  {p}" for p in wrong)]))
+        raise ConfigError(_listed(path, wrong))
     return search
 
 
@@ -161,6 +162,12 @@ def seen_plan(name: str, scale: str | None, workspace: Workspace, only: str | No
     return asked_plan(search, workspace, only)
 
 
+def _listed(path: Path, wrong: Sequence[Problem]) -> str:
+    here = str(Path.cwd()) + os.sep
+    lines = "\n".join(f"  {p}".replace(here, "") for p in wrong)
+    return f"{path} has {len(wrong)} problem{'s' if len(wrong) > 1 else ''}:\n{lines}"
+
+
 def checked_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:
     """The plan of a study file against a workspace, of the cells whose names match `only` where given.
 
@@ -169,10 +176,7 @@ def checked_plan(name: str, scale: str | None, workspace: Workspace, only: str |
     study = load_study(name, scale)
     plan = make_plan(dataclasses.replace(study, only=only), workspace)
     if plan.problems:
-        count = len(plan.problems)
-        here = str(Path.cwd()) + os.sep
-        lines = "\n".join(f"  {p}".replace(here, "") for p in plan.problems)
-        raise ConfigError(f"{find_study(name)} has {count} problem{'s' if count > 1 else ''}:\n{lines}")
+        raise ConfigError(_listed(find_study(name), plan.problems))
     if not plan.study.cells and (only is not None or not plan.study.captures):
         names = ", ".join(c.name for c in study.cells[:3])
         raise ConfigError(f"--only {only!r} matches no cell; cells are named like {names}")

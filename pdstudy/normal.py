@@ -232,6 +232,15 @@ def _search(value: Any) -> Iterator[Problem]:
                 raise
 
 
+def mistyped(value: Any) -> Iterator[Problem]:
+    """The fields of any dataclass whose values are not of the type that they are annotated with."""
+    cls: Any = type(value)
+    for name, (hint, text) in _hints(cls).items():
+        item = getattr(value, name)
+        if not _fits(item, hint):
+            yield Problem(name, item, text)
+
+
 def _of_part(item: Any, at: str) -> Iterator[Problem]:
     if isinstance(item, tuple):
         for i, element in enumerate(item):
@@ -265,4 +274,5 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint) if isinstance(hint, type) else True
+    kind = origin or hint
+    return isinstance(value, kind) if isinstance(kind, type) else True

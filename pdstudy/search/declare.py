@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from pdstudy.config import Heldout, Placement, Run, normal_form
-from pdstudy.evaluations import Evaluation, split_of
+from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.normal import ConfigError, Problem, canonical, is_declared, problems
@@ -104,7 +103,7 @@ class Search:
     constraints: tuple[AtMost, ...] = ()
     device_hours: float | None = None
     seeds: tuple[int, ...] = (0,)
-    sampler: Sampler = TPE()
+    sampler: TPE | GP | Random = TPE()
     pruner: Halving | None = None
     storage: str | None = None
     placement: Placement = Placement()
@@ -140,7 +139,8 @@ class Search:
         """An ordinary study of some trials."""
         return Study(name=self.name, base=self.base, grid=Grid(tuple(arms)), seeds=self.seeds,
                      evaluations=(self.validation,), placement=self.placement, executions=self.executions,
-                     machine=self.machine, title=self.title, about=self.about)  # fmt: skip
+                     machine=self.machine, title=self.title, about=self.about,
+                     where=self.where)  # fmt: skip
 
     def envelope(self) -> Study:
         """The space's corners as a study: what they share (corpus, teacher, stores) serves every trial."""
@@ -148,71 +148,11 @@ class Search:
 
     def problems(self) -> list[Problem]:
         """Everything that is wrong, each once."""
+        from pdstudy.search.checks import of_search
+
         file, line = self.where
-        own = [dataclasses.replace(p, file=file, line=line) for p in self._own_problems()]
-        if own:
-            return own
-        found: dict[str, Problem] = {}
-        for problem in self.envelope().problems():
-            found.setdefault(str(problem), problem)
-        return list(found.values())
-
-    def _own_problems(self) -> Iterator[Problem]:
-        if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
-            yield Problem("name", self.name, "letters, digits, '-' and '_' (it names a folder)")
-        if self.trials < 1:
-            yield Problem("trials", self.trials, "1 or more")
-        if self.device_hours is not None and not self.device_hours > 0:
-            yield Problem("device_hours", self.device_hours, "above 0, or None for no bound")
-        if not 1 <= len(self.objectives) <= 2:
-            yield Problem("objectives", self.objectives, "one or two")
-        yield from self._quantity_problems()
-        if self.validation.data.split != "validation":
-            yield Problem("validation", self.validation.data.split, "a validation slice: test is for what was chosen")
-        if not self.space:
-            yield Problem("space", self.space, "at least one field")
-        if self.final is not None:
-            yield from self._final_problems(self.final)
-        if self.pruner is not None:
-            if len(self.objectives) > 1:
-                yield Problem("pruner", self.pruner, "None with two objectives, which have no order")
-            rungs = [*self.pruner.rungs, self.base.num_tokens]
-            if not self.pruner.rungs or sorted(set(rungs)) != rungs:
-                yield Problem("pruner.rungs", self.pruner.rungs, f"rising, below the {rungs[-1]:,} tokens of the base")
-            if not 0 < self.pruner.keep <= 1:
-                yield Problem("pruner.keep", self.pruner.keep, "a share, above 0 to 1")
-
-    def _final_problems(self, final: Final) -> Iterator[Problem]:
-        seen = sorted({*final.seeds} & {*self.seeds})
-        if seen:
-            yield Problem("final.seeds", seen, f"seeds that the search does not train: other than {self.seeds}")
-        if final.best < 1:
-            yield Problem("final.best", final.best, "1 or more")
-        if not final.controls:
-            yield Problem("final.controls", final.controls, "at least one arm to compare with")
-        if all(split_of(e) != "test" for e in final.evaluations):
-            yield Problem("final.evaluations", final.evaluations, "a test slice among them")
-
-    def _quantity_problems(self) -> Iterator[Problem]:
-        named: list[tuple[str, Any]] = [(f"objectives[{i}]", q) for i, q in enumerate(self.objectives)]
-        for i, constraint in enumerate(self.constraints):
-            if not isinstance(constraint, AtMost):
-                yield Problem(f"constraints[{i}]", constraint, "AtMost(QUANTITY, BOUND)")
-                continue
-            if not math.isfinite(constraint.bound):
-                yield Problem(f"constraints[{i}].bound", constraint.bound, "a finite number")
-            named.append((f"constraints[{i}].quantity", constraint.quantity))
-        for name, quantity in named:
-            if not isinstance(quantity, Quantity):
-                yield Problem(name, quantity, "a Quantity: Loss(), Calibration(), Compute(), SecondsPerToken()")
-                continue
-            yield from quantity.problems(name)
-            if quantity.recalibrates and self.validation.data.tokens < 2 * self.base.view.context:
-                allowed = f"2 sequences of {self.base.view.context} tokens or more, which {quantity} takes"
-                yield Problem("validation.data.tokens", self.validation.data.tokens, allowed)
-        for part in ("objectives", "constraints"):
-            if len(set(getattr(self, part))) < len(getattr(self, part)):
-                yield Problem(part, getattr(self, part), "each once")
+        found = [dataclasses.replace(p, file=p.file or file, line=p.line or line) for p in of_search(self)]
+        return list({str(problem): problem for problem in found}.values())
 
     def run(self, changes: Changes, seed: int, rung: int) -> Run:
         """The run of one seed of a trial at a rung. Raises `ConfigError` with what is wrong with it."""

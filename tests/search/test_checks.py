@@ -1,0 +1,124 @@
+"""What a user may write wrongly in a search: all of it is said at once, in words, and none of it raises."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdstudy import KD, KLD, LM, Heldout, Slice, Tail, ZLoss
+from pdstudy.loading import load_search
+from pdstudy.losses import Weighted
+from pdstudy.normal import ConfigError
+from pdstudy.search.declare import Final, Halving
+from pdstudy.search.space import Choice, Integer, Level, Log, Simplex, Uniform
+from tests.core.test_normal import make_run, make_teacher
+from tests.core.tiny import write_tiny
+from tests.search.test_local import SEARCH
+from tests.search.test_search import SIMPLEX, make_search
+
+KEPT = KD(teacher=make_teacher(), rest=Tail())
+IN_STEPS = make_run(objective=KEPT, tokens=None, steps=10)
+TEST = Heldout(data=Slice(split="test", tokens=640))
+INNER = {"optimiser.lr": Log(1e-3, 2e-3)}
+LR = "space['optimiser.lr']"
+
+
+def final(**changes: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {"controls": {"LM": {"objective": LM()}}, "evaluations": (TEST,)}
+    return {"final": Final(**(fields | changes))}
+
+
+def lr(dimension: Any) -> dict[str, Any]:
+    return {"space": {"optimiser.lr": dimension}}
+
+
+def terms(**losses: Any) -> dict[str, Any]:
+    return {"space": {"objective": Simplex(losses)}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        (lr((1e-3, 1e-2)), LR),
+        (lr(Log(0, 1e-2)), f"{LR}.low"),
+        (lr(Log(1e-2, 1e-3)), f"{LR}.low"),
+        (lr(Uniform(1e-2, 1e-2)), f"{LR}.low"),
+        (lr(Log(1e-3, math.nan)), f"{LR}.high"),
+        (lr(Log("1e-3", 1e-2)), f"{LR}.low"),  # type: ignore[arg-type]
+        (lr(Choice({})), f"{LR}.levels"),
+        (lr(Choice([1e-3, 1e-2])), f"{LR}.levels"),  # type: ignore[arg-type]
+        (lr(Choice({1: 1e-3, 2: 1e-2})), f"{LR}.levels"),  # type: ignore[dict-item]
+        (lr(Choice({"a": 1e-3, "b": 1e-3})), f"{LR}.levels['b']"),
+        (lr(Choice({"a": Level(1e-3, {"objective.alpha": Choice({})})})),
+         f"{LR}.levels['a'].space['objective.alpha'].levels"),
+        ({"space": {"steps": Integer(4, 10, 4)}, "base": IN_STEPS}, "space['steps'].high"),
+        ({"space": {"steps": Integer(4, 10, 0)}, "base": IN_STEPS}, "space['steps'].step"),
+        ({"space": {"steps": Integer(4.5, 10)}, "base": IN_STEPS}, "space['steps'].low"),  # type: ignore[arg-type]
+        ({"space": [("optimiser.lr", Log(1e-3, 1e-2))]}, "space"),
+        ({"space": {3: Log(1e-3, 1e-2)}}, "space[3]"),
+        ({"space": {}}, "space"),
+        (terms(), "space['objective'].terms"),
+        (terms(KL=KLD()), "space['objective'].terms"),
+        (terms(KL=KLD(), again=KLD()), "space['objective'].terms['again']"),
+        (terms(LM=LM(), x=3), "space['objective'].terms['x']"),
+        # Both corners of it are runs; what lies between would be a mixture in a mixture.
+        (terms(LM=LM(), x=Weighted(terms=((0.9, KLD()), (0.1, ZLoss())))), "space['objective'].terms['x']"),
+        ({"space": {"objective.alpha": Uniform(0.1, 0.9), "objective": SIMPLEX}}, "space: objective.alpha"),
+        ({"space": {"objective.temperature.tau": Log(0.5, 2), "objective": Choice({"KD": KEPT, "LM": LM()})}},
+         "space: objective.temperature.tau"),
+        ({"space": {"optimiser.lr": Log(1e-3, 1e-2), "objective": Choice({"KD": Level(KEPT, INNER)})}},
+         "space: optimiser.lr"),
+        ({"pruner": "halving"}, "pruner"),
+        ({"pruner": Halving(1280)}, "pruner.rungs"),  # type: ignore[arg-type]
+        ({"pruner": Halving((0, 1280))}, "pruner.rungs"),
+        ({"pruner": Halving((1281,))}, "pruner.rungs"),
+        ({"pruner": Halving((3840,)), "space": {"steps": Integer(5, 10)}, "base": IN_STEPS}, "pruner.rungs"),
+        ({"pruner": Halving((1280,), band=-0.1)}, "pruner.band"),
+        ({"pruner": Halving((1280,), keep=math.nan)}, "pruner.keep"),
+        ({"sampler": "TPE"}, "sampler"),
+        ({"trials": 2.5}, "trials"),
+        ({"seeds": [0, 1]}, "seeds"),
+        ({"storage": 3}, "storage"),
+        ({"validation": None}, "validation"),
+        ({"validation": Heldout(data=Slice(split="validation", tokens=650))}, "validation.data.tokens"),
+        ({"base": LM()}, "base"),
+        (final(controls={"LM": {"objektive": LM()}}), "final.controls['LM']: objektive"),
+        (final(controls={"LM": {"optimiser.lr": -1.0}}), "final.controls['LM']: optimiser.lr"),
+        (final(controls={"trial 0": {}}), "final.controls['trial 0']"),
+        (final(controls={"LM": LM()}), "final.controls['LM']"),
+        (final(seeds=(7, 7)), "final.seeds"),
+        (final(seeds=()), "final.seeds"),
+        (final(best=1.5), "final.best"),
+        (final(evaluations=(Heldout(data=Slice(split="test", tokens=650)),)), "final.evaluations[0].data.tokens"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(changes: dict[str, Any], field: str) -> None:
+    search = make_search(**changes)
+    (problem,) = search.problems()
+    assert problem.field == field
+    assert (problem.file, problem.line) == search.where
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    space = {"optimiser.lr": Log(1e-2, 1e-3), "objective": Simplex({"KL": KLD()})}
+    found = make_search(
+        trials=0, space=space, base=dataclasses.replace(make_search().base, tokens_per_step=7)
+    ).problems()
+    wanted = {"trials", f"{LR}.low", "space['objective'].terms", "tokens", "tokens_per_step"}
+    assert {p.field for p in found} == wanted
+    rungs = make_search(trials=0, space={"optimiser.rate": Log(1e-3, 1e-2)}, pruner=Halving((9999,))).problems()
+    assert {p.field for p in rungs} == {"trials", "optimiser.rate", "pruner.rungs"}
+
+
+def test_a_file_with_one_problem_names_its_line(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    (tmp_path / "wrong.py").write_text(SEARCH.replace("trials=4", "trials=0"))
+    with pytest.raises(ConfigError) as raised:
+        load_search(str(tmp_path / "wrong.py"))
+    first, second = str(raised.value).splitlines()
+    assert first.endswith("wrong.py has 1 problem:")
+    assert "wrong.py:12: trials: found 0; allowed: 1 or more" in second
