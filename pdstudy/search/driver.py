@@ -72,6 +72,17 @@ class Trials:
         """The runs that a trial waits for, one per seed."""
         return [self.search.run(active.changes, seed, active.rung) for seed in self.search.seeds]
 
+    def held(self) -> Iterator[str]:
+        """Of trials that are in another's hands, who has them: somebody of another host may be long gone."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            path = self._claim(trial.number).path
+            holder = Claim.holder(path)
+            if holder is not None and holder != self._claim(trial.number).mine:
+                yield (
+                    f"trial {trial.number} is in the hands of process {holder['pid']} on {holder['host']}; "
+                    f"if that is gone, delete {path} and search again"
+                )
+
     def close(self) -> None:
         """Give back what is not finished, for another driver to take up."""
         for active in list(self.active):
@@ -130,13 +141,16 @@ class Trials:
 
     def _claimed(self, number: int) -> contextlib.AbstractContextManager[object] | None:
         """The claim on a trial (nothing, where this driver takes none); None where the trial is in another's hands."""
-        claim = Claim(self.folder / "claims" / f"{number}", f"trial {number} of {self.search.name}")
+        claim = self._claim(number)
         if not self.claims:
             return None if Claim.holder(claim.path) else contextlib.nullcontext()
         try:
             return claim.__enter__()
         except Claimed:
             return None
+
+    def _claim(self, number: int) -> Claim:
+        return Claim(self.folder / "claims" / f"{number}", f"trial {number} of {self.search.name}")
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 from pdstudy.items import Item, Plan
@@ -35,9 +36,12 @@ def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
         return trials_plan(search, workspace, [(a.number, a.changes, a.rung) for a in active])
 
     try:
-        return drive(dataclasses.replace(shared, items=()), workspace, slots=slots, view=_Lines(), more=more)
+        outcome = drive(dataclasses.replace(shared, items=()), workspace, slots=slots, view=_Lines(), more=more)
     finally:
         trials.close()
+    for words in trials.held():
+        print(words, file=sys.stderr)
+    return outcome
 
 
 def summary(search: Search, workspace: Workspace) -> list[dict[str, Any]]:

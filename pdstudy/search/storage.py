@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import warnings
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,9 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
 
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import Workspace
@@ -29,26 +35,40 @@ def open_study(search: Search, workspace: Workspace) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder(search, workspace).mkdir(parents=True, exist_ok=True)
-    try:
-        study = optuna.create_study(
+    with _explained(search, workspace):
+        return optuna.create_study(
             study_name=search.identity, storage=_storage(search, workspace), load_if_exists=True,
             directions=["minimize"] * len(search.objectives), sampler=Seeded(search.sampler, search.seed),
             pruner=optuna.pruners.NopPruner(),
         )  # fmt: skip
-    except (ValueError, ImportError, OSError) as error:
-        raise ConfigError(f"storage: found {search.storage!r}; optuna cannot open it: {error}") from error
-    return study
 
 
 def read_trials(search: Search, workspace: Workspace) -> list[FrozenTrial]:
-    """The trials so far; none where the search was never begun. Changes nothing."""
+    """The trials so far; none where the search was never begun. Changes nothing. Raises as `open_study` does."""
     if search.storage is None and not _journal(search, workspace).exists():
         return []
+    with _explained(search, workspace):
+        try:
+            study = optuna.load_study(study_name=search.identity, storage=_storage(search, workspace))
+        except KeyError:
+            return []
+        return study.get_trials(deepcopy=False)
+
+
+@contextlib.contextmanager
+def _explained(search: Search, workspace: Workspace) -> Iterator[None]:
     try:
-        study = optuna.load_study(study_name=search.identity, storage=_storage(search, workspace))
-    except KeyError:
-        return []
-    return study.get_trials(deepcopy=False)
+        yield
+    except ConfigError:
+        raise
+    except (ValueError, ImportError, OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        found = repr(search.storage) if search.storage is not None else f"none, so {_journal(search, workspace)}"
+        said = str(error).splitlines()[0]
+        allowed = "None (a journal in the workspace), or a URL such as sqlite:///trials.db"
+        raise ConfigError(
+            f"storage: found {found}, which optuna cannot open ({said}); allowed: {allowed}, "
+            f"whose driver is installed and which can be reached"
+        ) from error
 
 
 def _journal(search: Search, workspace: Workspace) -> Path:
@@ -58,9 +78,45 @@ def _journal(search: Search, workspace: Workspace) -> Path:
 def _storage(search: Search, workspace: Workspace) -> Any:
     if search.storage is not None:
         return search.storage
-    journal = str(_journal(search, workspace))
-    # An exclusively created lock file also works on network file systems.
-    return JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
+    return JournalStorage(Journal(_journal(search, workspace)))
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal, which survives a process or a disk that gave up in the middle of an entry.
+
+    Such an entry has no end of line, and readers take it for one that is still being written. The next one written
+    behind it would make both unreadable for good.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # An exclusively created lock file also works on network file systems.
+        self.lock = JournalFileOpenLock(str(path))
+        super().__init__(str(path), lock_obj=self.lock)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        entries = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with get_lock_file(self.lock), self.path.open("r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            while end > 0 and (file.seek(end - 1), file.read(1)) != (end - 1, b"\n"):
+                end -= 1
+            file.truncate(end)
+            file.seek(end)
+            file.write(entries.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        number = log_number_from
+        try:
+            for log in super().read_logs(log_number_from):
+                number += 1
+                yield log
+        except ValueError as error:
+            raise ConfigError(
+                f"{self.path}:{number + 1}: no entry of a journal ({error}); move the file away: the search begins "
+                f"anew, and takes over from the workspace what its trials have trained in full"
+            ) from error
 
 
 class Seeded(BaseSampler):

@@ -1,0 +1,80 @@
+"""Storages that are broken, out of reach, or in another's hands."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from pdstudy.files import read_json, write_json
+from pdstudy.normal import ConfigError
+from pdstudy.rundir import Workspace
+from pdstudy.search.declare import Search
+from pdstudy.search.driver import Trials
+from pdstudy.search.storage import open_study, read_trials
+from tests.search.test_search import answered, make_search
+
+
+def begun(search: Search, folder: Path) -> Path:
+    """The journal of a search that has come to its end."""
+    Trials(search, Workspace(folder), answered).step(1)
+    return folder / "searches" / search.identity / "journal.log"
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.99, 0.5, 0.0])
+def test_an_entry_that_was_cut_short_costs_nothing_but_itself(tmp_path: Path, kept: float) -> None:
+    search = make_search(trials=4)
+    journal = begun(search, tmp_path)
+    whole = journal.read_bytes()
+    # What a disk leaves that was full, or lost its power.
+    journal.write_bytes(whole[: int(kept * len(whole))] + b'{"op_code":4,"worker' + bytes(20))
+    there = read_trials(search, Workspace(tmp_path))
+    trials = Trials(search, Workspace(tmp_path), answered)
+    trials.step(1)
+    found = trials.study.get_trials()
+    assert [t.state for t in found] == [TrialState.COMPLETE] * 4
+    assert [t.params for t in there if t.state == TrialState.COMPLETE] == [
+        found[t.number].params for t in there if t.state == TrialState.COMPLETE
+    ]
+    assert len(read_trials(search, Workspace(tmp_path))) == 4
+
+
+def test_a_journal_that_is_broken_inside_is_named_with_its_line(tmp_path: Path) -> None:
+    search = make_search(trials=2)
+    journal = begun(search, tmp_path)
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([*lines[:3], lines[3][:9] + "\n", *lines[4:]]))
+    for reads in (open_study, read_trials):
+        with pytest.raises(ConfigError, match=r"journal\.log:4: no entry of a journal .* move the file away"):
+            reads(search, Workspace(tmp_path))
+
+
+@pytest.mark.parametrize("url", ["sqlite:////nowhere/trials.db", "unknown://", "trials.db", ""])
+def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path, url: str) -> None:
+    search = make_search(storage=url)
+    for reads in (open_study, read_trials):
+        with pytest.raises(ConfigError, match=r"storage: found .*; allowed: None"):
+            reads(search, Workspace(tmp_path))
+
+
+def test_a_database_is_a_storage(tmp_path: Path) -> None:
+    search = make_search(storage=f"sqlite:///{tmp_path}/trials.db", trials=3)
+    assert read_trials(search, Workspace(tmp_path)) == []
+    Trials(search, Workspace(tmp_path), answered).step(1)
+    assert len(read_trials(search, Workspace(tmp_path))) == 3
+
+
+def test_who_holds_a_trial_of_another_host_is_said(tmp_path: Path) -> None:
+    search = make_search(trials=1)
+    first = Trials(search, Workspace(tmp_path), lambda run: None)
+    first.step(1)
+    assert list(first.held()) == []
+    claim = first.folder / "claims" / "0"
+    write_json(claim, {**read_json(claim), "host": "elsewhere", "pid": 7})
+    second = Trials(dataclasses.replace(search), Workspace(tmp_path), answered)
+    assert second.step(1) == []
+    (words,) = second.held()
+    assert "trial 0 is in the hands of process 7 on elsewhere" in words
+    assert str(claim) in words
