@@ -95,10 +95,8 @@ def _legend(figure: Figure, axes: list[Axes], arms: list[str]) -> None:
         Line2D([], [], color=s.colour, linestyle=cast(Any, s.dash), marker=s.marker, markersize=3) for s in looks
     ]
     names = [plain(a) for a in arms]
-    if len(axes) > 1:
-        figure.legend(handles, names, loc="outside upper right", ncols=min(6, len(arms)))
-    else:
-        axes[0].legend(handles, names)
+    # One panel is half as wide as several.
+    figure.legend(handles, names, loc="outside upper right", ncols=6 if len(axes) > 1 else 2)
 
 
 def _share(axes: list[Axes], columns: int, x_label: str, y_label: str) -> None:

@@ -202,7 +202,7 @@ def gain_by_size(
         counts_axis(axes)
         axes.set_xlabel(size_label)
         axes.set_ylabel(gain_label)
-        axes.legend()
+        axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return Plot(figure, table.reset_index(drop=True), caption)
 
 
