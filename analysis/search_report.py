@@ -93,11 +93,11 @@ def _banner(searched: Searched) -> str:
 
 
 def cost_table(searched: Searched) -> Table:
-    """How trials ended, and what they cost beside as many trials trained in full."""
+    """How trials ended, and what they cost beside the same trials, all trained in full."""
     trials, record = searched.trials, searched.record
     asked = trials[trials["state"] != "reused"]
     states = asked["state"].value_counts()
-    full = record["full_flops"] * len(asked)
+    full = float(asked["full_flops"].sum())
     spent = float(asked["flops"].sum())
     answered = asked[(asked["state"] == "complete") & (asked["trained"] == 0)]
     ends = [t["ended"] for t in record["trials"] if t["state"] != "reused" and t["ended"]]
@@ -112,7 +112,7 @@ def cost_table(searched: Searched) -> Table:
         ("finished runs reused as trials", _count(int((trials["state"] == "reused").sum()))),
         ("runs trained", _count(int(asked["trained"].sum()))),
         ("training compute (FLOPs)", Cell(si(spent), spent)),
-        ("as many trials in full, as random search has them (FLOPs)", Cell(si(full), full)),
+        ("the same trials, all in full, as random search has them (FLOPs)", Cell(si(full), full)),
         ("share of that", Cell(f"{spent / full:.0%}" if full else "-", spent / full if full else 0.0)),
         ("seconds of its runs", Cell(f"{asked['seconds'].sum():.0f}", float(asked["seconds"].sum()))),
     ]

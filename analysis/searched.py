@@ -57,7 +57,8 @@ class Searched:
     def trials(self) -> pd.DataFrame:
         """Columns `number`, `state` (complete, pruned, failed, running, reused), `within` (it keeps the constraints),
         `value` (and `value2` of a second objective; NaN where a trial was not trained in full), `rung TOKENS` of each
-        rung, every dimension's, `trained` (runs), `flops`, `seconds`."""
+        rung, every dimension's, `trained` (runs), `flops`, `full_flops`
+        (of its own runs, had all been trained to the end), `seconds`."""
         rows = []
         for trial in self.record["trials"]:
             values = trial["values"] or [np.nan] * len(self.record["objectives"])
@@ -68,9 +69,9 @@ class Searched:
             row |= {f"{name}/{term}": w for name, each in trial["weights"].items() for term, w in each.items()}
             names = {d.column for d in self.dimensions}
             row |= {name: value for name, value in trial["params"].items() if name in names and name not in row}
-            rows.append(row | {name: trial[name] for name in ("trained", "flops", "seconds")})
+            rows.append(row | {name: trial[name] for name in ("trained", "flops", "full_flops", "seconds")})
         rungs = [f"rung {tokens}" for tokens in self.rungs]
-        always = ["number", "state", "reason", "within", "value", *rungs, "trained", "flops", "seconds"]
+        always = ["number", "state", "reason", "within", "value", *rungs, "trained", "flops", "full_flops", "seconds"]
         return pd.DataFrame(rows) if rows else pd.DataFrame(columns=always)
 
     @property

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pdstudy.config import Heldout, Placement, Run, normal_form
+from pdstudy.config import Heldout, Placement, Run, normal_form, normal_teacher
 from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.normal import ConfigError, Problem, canonical, is_declared, problems
+from pdstudy.objective import KD
 from pdstudy.search.quantities import AtMost, Loss, Quantity
-from pdstudy.search.space import Changes, Dimension, corners
+from pdstudy.search.space import Changes, Dimension, Log, Uniform, corners
 from pdstudy.study import Arm, Change, Grid, Study, _caller, changed
 
 
@@ -119,7 +120,11 @@ class Search:
     def identity(self) -> str:
         """`NAME-` and six digits of the hash of what is asked."""
         rungs = self.pruner.rungs if self.pruner else ()
-        asked = [canonical(normal_form(self.base)), _form(self.space), canonical(self.validation),
+        base = dataclasses.replace(normal_form(self.base), seed=0)  # trials have seeds of their own
+        if isinstance(self.base.objective, KD):  # that of the trials, where the base itself asks nothing of it
+            teacher = normal_teacher(self.base.objective.teacher)
+            base = dataclasses.replace(base, objective=dataclasses.replace(self.base.objective, teacher=teacher))
+        asked = [canonical(base), _form(self.space), canonical(self.validation),
                  _form(self.objectives), self.seeds, rungs, *map(_form, self.constraints)]  # fmt: skip
         return f"{self.name}-{hashlib.sha256(repr(asked).encode()).hexdigest()[:6]}"
 
@@ -167,6 +172,8 @@ def _form(value: Any) -> Any:
     """Plain text-like data of dimensions and objectives, in which declared objects stand as their canonical form."""
     if is_declared(value):
         return canonical(value)
+    if isinstance(value, Uniform | Log):  # 1 and 1.0 are one bound
+        return [type(value).__name__, float(value.low), float(value.high)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [type(value).__name__, *(_form(getattr(value, f.name)) for f in dataclasses.fields(value))]
     if isinstance(value, Mapping):

@@ -52,11 +52,14 @@ def _rungs(search: Search, number: int, changes: Changes, rung: int) -> list[Arm
 def asked_plan(search: Search, workspace: Workspace, only: str | None = None) -> Plan:
     """All that a search has asked for so far, for those who look on, its last comparison included where that was begun;
     of the runs that match `only`, where given."""
-    from pdstudy.search.final import final_plan
+    from pdstudy.search.final import best_trials, final_plan
     from pdstudy.search.storage import read_trials
 
-    plan = trials_plan(search, workspace, asked(search, read_trials(search, workspace)))
-    if search.final is not None and record_path(workspace, f"{search.name}-final").exists():
+    trials = read_trials(search, workspace)
+    plan = trials_plan(search, workspace, asked(search, trials))
+    begun = search.final is not None and record_path(workspace, f"{search.name}-final").exists()
+    # A record may also be that of another search of this name, before its space was changed.
+    if begun and best_trials(trials, 1):
         # What the search has may lack an evaluation that the comparison wants.
         final = {item.key: item for item in final_plan(search, workspace).items}
         items = [final.get(item.key, item) if item.done else item for item in plan.items]

@@ -39,7 +39,6 @@ def search_record(search: Search, workspace: Workspace) -> dict[str, Any]:
         "objectives": [o.label for o in search.objectives],
         "fields": list(_fields(search.space)),
         "simplexes": [{"name": name, "terms": list(s.terms)} for name, s in _simplexes(search.space)],
-        "full_flops": training_flops(search.base) * len(search.seeds),
         "trials": [_trial(search, workspace, trial, paid) for trial in trials],
         "importances": _importances(search, trials),
     }
@@ -110,6 +109,7 @@ def _trial(search: Search, workspace: Workspace, trial: FrozenTrial, paid: set[s
         "runs": list(trial.user_attrs.get("runs", ())),
         "trained": trained,
         "flops": flops,
+        "full_flops": sum(map(training_flops, _whole(search, trial))),
         "seconds": seconds,
         "started": trial.datetime_start.timestamp() if trial.datetime_start else None,
         "ended": trial.datetime_complete.timestamp() if trial.datetime_complete else None,
@@ -125,6 +125,15 @@ def _runs(search: Search, trial: FrozenTrial) -> Iterator[Run]:
                 yield search.run(changes, seed, rung)
     except (ConfigError, ValueError):  # no run is possible there, or it was not asked in full yet
         return
+
+
+def _whole(search: Search, trial: FrozenTrial) -> list[Run]:
+    """The runs of a trial at their whole length, one per seed; none where no run is possible."""
+    try:
+        changes = suggest(FixedTrial(trial.params), search.space)
+        return [search.run(changes, seed, len(search.lengths) - 1) for seed in search.seeds]
+    except (ConfigError, ValueError):
+        return []
 
 
 def _importances(search: Search, trials: list[FrozenTrial]) -> dict[str, float]:

@@ -76,7 +76,8 @@ class Integer:
 
     def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
         value = _field(run, path)
-        return _number(run, name, path, self.low, self.high) if isinstance(value, int) else iter(())
+        there = isinstance(value, int) and (value - self.low) % self.step == 0
+        return _number(run, name, path, self.low, self.high) if there else iter(())
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,19 @@ from pdstudy.captures import StoreNeed
 from pdstudy.items import Plan
 from pdstudy.loading import seen_plan
 from pdstudy.normal import ConfigError
+from pdstudy.record import write_record
 from pdstudy.rundir import Workspace
 from pdstudy.search.answers import Answer
 from pdstudy.search.declare import Halving, Random, Search
 from pdstudy.search.driver import Trials
+from pdstudy.search.final import final_plan
 from pdstudy.search.plans import asked_plan, trials_plan
-from pdstudy.search.space import Changes, Choice
+from pdstudy.search.space import Changes, Choice, Uniform
 from tests.core.test_normal import make_run, make_teacher
 from tests.core.tiny import write_tiny
+from tests.search.test_final import finals
 from tests.search.test_local import SEARCH
-from tests.search.test_search import make_search
+from tests.search.test_search import answered, make_search
 
 
 def cut_search() -> Search:
@@ -68,6 +72,15 @@ def test_lookers_on_see_what_was_asked_and_nothing_is_changed(tmp_path: Path) ->
     assert cells(asked_plan(search, workspace, "trial=1,*")) == ["trial=1,seed=0"]
     kinds = {item.kind for item in asked_plan(search, workspace, "trial=1,*").items}
     assert kinds == {item.kind for item in seen.items}
+
+
+def test_a_last_comparison_of_another_space_is_not_looked_for(tmp_path: Path) -> None:
+    workspace, search = Workspace(tmp_path), finals()
+    Trials(search, workspace, answered).step(1)
+    write_record(final_plan(search, workspace), workspace)
+    assert any("arm=PD*" in name for name in cells(asked_plan(search, workspace)))
+    changed = dataclasses.replace(search, space={"objective.alpha": Uniform(0.5, 1.0)})
+    assert cells(asked_plan(changed, workspace)) == []
 
 
 def test_a_file_is_seen_as_the_search_or_the_study_that_it_declares(tmp_path: Path) -> None:

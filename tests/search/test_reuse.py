@@ -21,7 +21,7 @@ from pdstudy.search.answers import Answer
 from pdstudy.search.declare import Halving, Search
 from pdstudy.search.driver import Trials
 from pdstudy.search.reuse import trial_of
-from pdstudy.search.space import Choice, Level, Log, Uniform, sticks_of, suggest, weights_of
+from pdstudy.search.space import Choice, Integer, Level, Log, Uniform, sticks_of, suggest, weights_of
 from tests.core.test_normal import make_run, make_teacher
 from tests.search.test_search import SIMPLEX, make_search
 
@@ -141,6 +141,14 @@ def test_finished_runs_are_trials_once(tmp_path: Path) -> None:
     later = search.run([("objective.alpha", 0.8)], 0, 0)
     finish(workspace, later)
     assert len(Trials(search, workspace, look).study.get_trials()) == 12 + 4
+
+
+def test_a_run_between_the_steps_of_whole_numbers_is_outside(tmp_path: Path) -> None:
+    workspace, base = Workspace(tmp_path), make_run(objective=PAPER, tokens=None, steps=10)
+    search = wide(base=base, space={"steps": Integer(4, 10, 2)})
+    for steps in (7, 8):
+        finish(workspace, dataclasses.replace(base, steps=steps))
+    assert [t.params for t in Trials(search, workspace, look).study.get_trials()] == [{"steps": 8}]
 
 
 def test_a_trial_needs_the_runs_of_all_its_seeds(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from pdstudy.search.answers import Answer, Look
 from pdstudy.search.declare import TPE, Halving, Random, Search
 from pdstudy.search.driver import Trials
 from pdstudy.search.quantities import Compute, Loss
-from pdstudy.search.space import Choice, Level, Log, Simplex, suggest, weights_of
+from pdstudy.search.space import Choice, Level, Log, Simplex, Uniform, suggest, weights_of
 from tests.core.test_normal import make_run, make_teacher
 
 BEST = {"LM": 0.1, "KLD": 0.55, "ReverseKL": 0.25, "JensenShannon": 0.1}
@@ -298,6 +298,20 @@ def test_what_is_asked_is_the_identity_and_how_is_not() -> None:
     assert dataclasses.replace(search, trials=99, sampler=Random(), title="x").identity == search.identity
     other = dataclasses.replace(search, space={"optimiser.lr": Log(1e-3, 1e-2)})
     assert other.identity != search.identity
+
+
+def test_the_teacher_is_asked_for_though_the_base_does_not_use_it_and_the_bases_seed_is_not() -> None:
+    base = make_run(objective=KD(teacher=make_teacher(), rest=Tail(), alpha=0.0))
+    space = {"objective.alpha": Uniform(0, 1)}
+    other = dataclasses.replace(
+        base, objective=dataclasses.replace(base.objective, teacher=dataclasses.replace(make_teacher(), seed=9))
+    )
+    assert normal_form(base) == normal_form(other)
+    assert make_search(base=base, space=space).identity != make_search(base=other, space=space).identity
+    reseeded = dataclasses.replace(base, seed=5)
+    assert make_search(base=base, space=space).identity == make_search(base=reseeded, space=space).identity
+    same = {"objective.alpha": Uniform(0.0, 1.0)}
+    assert make_search(base=base, space=space).identity == make_search(base=base, space=same).identity
 
 
 def test_problems_name_what_is_wrong() -> None:
