@@ -7,7 +7,6 @@ in two of them.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import DataError
-from analysis.records import Record, axis_column, read_json
+from analysis.records import Record, axis_column, read_json, read_rows
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,7 @@ def _items(rows: list[dict[str, Any]], column: str) -> Items:
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        with path.open() as file:
-            yield from (json.loads(line) for line in file)
+        yield from read_rows(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing, though results.json is beside it; delete that, and run again") from None
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.answers import answer_columns, load_answers, shown_answers, task_columns
-from analysis.records import Record, axis_column, axis_title, read_json
+from analysis.records import Record, axis_column, axis_title, read_json, read_rows
 
 _FLOATS = (
     "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
@@ -74,7 +74,7 @@ def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
     wanted = heldout(record)
     rows = []
     for cell in record["cells"]:
-        for row in _rows(workspace / "runs" / cell["run"] / "evals.jsonl"):
+        for row in _rows_of(workspace, cell, "evals.jsonl"):
             if row["eval"] in wanted:
                 kept = {k: row[k] for k in ("step", "tokens", "split", "bits_per_byte", "final")}
                 labels = {axis_column(axis): label for axis, label in cell["labels"].items()}
@@ -87,7 +87,7 @@ def load_metrics(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per logged training step of every cell, with its labels and seed."""
     rows = []
     for cell in record["cells"]:
-        for row in _rows(workspace / "runs" / cell["run"] / "metrics.jsonl"):
+        for row in _rows_of(workspace, cell, "metrics.jsonl"):
             rows.append({"cell": cell["name"], "seed": cell["seed"], "run": cell["run"], **row})
     return pd.DataFrame(rows)
 
@@ -132,11 +132,9 @@ def answer_summary(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("-")
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if path.exists():
-        with path.open() as file:
-            # A last line without its end was cut short by a kill.
-            yield from (json.loads(line) for line in file if line.endswith("\n"))
+def _rows_of(workspace: Path, cell: Record, name: str) -> Iterator[dict[str, Any]]:
+    path = workspace / "runs" / cell["run"] / name
+    return read_rows(path) if path.exists() else iter(())
 
 
 def heldout(record: Record) -> set[str]:
@@ -160,8 +158,9 @@ def _outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
     status = read_json(directory / "status.json") or {"state": "new"}
     found: dict[str, Any] = result or {}
     parameters, flops, seconds = (found.get(k, {}) for k in ("parameters", "flops", "seconds"))
+    ended = status["state"] in ("done", "diverged")  # but its result is not there any more
     row: dict[str, Any] = {
-        "state": found.get("state", status["state"]),
+        "state": found.get("state", "stopped" if ended else status["state"]),
         "steps": found.get("steps", status.get("step")),
         "tokens": found.get("tokens"),
         "non_embedding": parameters.get("non_embedding"),

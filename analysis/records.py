@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from analysis.errors import DataError
 
 Record = Mapping[str, Any]
 
@@ -37,8 +39,22 @@ def axis_title(column: str) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None where there is none."""
+    """The content of a JSON file, or None where there is none. Raises `DataError` on a damaged one."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: it is not JSON ({error}); delete it and run again") from error
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON-lines file; a last line without its end was cut short by a kill, and is left out. Raises
+    `DataError` on another one that is damaged."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n"):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{path}:{number} is damaged: it is not JSON ({error}); delete the line") from error

@@ -11,9 +11,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.errors import AnalysisError
 from pdstudy import inspect_cli as inspect_command
 from pdstudy.arguments import called, positive
-from pdstudy.files import Claimed
 from pdstudy.items import Plan
 from pdstudy.launch import processor_cores
 from pdstudy.loading import checked_plan, found_search, seen_plan
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     args = _parser(analyse=words[:1] == ["analyse"]).parse_args(words)
     try:
         code = args.run(args)
-    except (ConfigError, Claimed) as error:
+    except (ConfigError, AnalysisError) as error:
         if args.debug:
             raise
         print(f"pdstudy: {error}", file=sys.stderr)

@@ -37,12 +37,15 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None where it is absent."""
+def read_json(path: Path, mend: str = "delete it and run again, which makes it anew") -> Any:
+    """The content of a JSON file, or None where it is absent. Raises `ConfigError` on a damaged one; `mend` is what to
+    do about that."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):  # the latter below a stray file, such as a .DS_Store
         return None
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: it is not JSON ({error}); {mend}") from error
 
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
@@ -51,13 +54,19 @@ def append_jsonl(path: Path, row: dict[str, Any]) -> None:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON-lines file; a last line cut short by a kill is left out."""
+    """Rows of a JSON-lines file; a last line cut short by a kill is left out. Raises `ConfigError` on another one that
+    is damaged."""
     if not path.exists():
         return
-    with path.open() as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n"):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise ConfigError(
+                        f"{path}:{number} is damaged: it is not JSON ({error}); delete the line"
+                    ) from error
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -208,7 +208,8 @@ class _Builder:
     def _corpus(self, corpus: Corpus, read: list[tuple[str, Slice]], cell: Cell) -> str:
         key = fingerprint(corpus)
         if key not in self._corpora:
-            manifest = read_json(self.workspace.corpus(corpus) / "manifest.json")
+            folder = self.workspace.corpus(corpus)
+            manifest = read_json(folder / "manifest.json", f"delete {folder} and run again to rebuild it")
             label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
             self._corpora[key] = Item("corpus", key, label, manifest is not None, corpus)
             self._lengths[key] = {} if manifest is None else {s: m["tokens"] for s, m in manifest["splits"].items()}
@@ -286,7 +287,7 @@ class _Builder:
         folder = self.workspace.stores(spec)
         short: Coverage | None = None
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            manifest = read_json(path / "manifest.json")
+            manifest = read_json(path / "manifest.json", f"move {path} away and run again to capture anew")
             if manifest is None:
                 continue
             coverage = decode(manifest["coverage"])

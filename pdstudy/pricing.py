@@ -32,7 +32,7 @@ def vocabulary(teacher: Run | Pretrained | Online) -> int:
         return teacher.student.vocab
     if teacher.shape is not None:
         return teacher.shape.vocab
-    config = read_json(Path(teacher.path).expanduser() / "config.json") or {}
+    config = _config(teacher)
     return int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 2**32)
 
 
@@ -81,9 +81,14 @@ def folder_flops(teacher: Pretrained) -> float:
     if teacher.shape is not None and not Path(teacher.path).expanduser().is_dir():
         return 2.0 * teacher.shape.parameters().total
     size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))
-    config = read_json(Path(teacher.path).expanduser() / "config.json") or {}
+    config = _config(teacher)
     width = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
     return 2.0 * size / width
+
+
+def _config(teacher: Pretrained) -> dict[str, Any]:
+    """What its folder says of a model; nothing where it is not here."""
+    return read_json(Path(teacher.path).expanduser() / "config.json", "save the model there again") or {}
 
 
 def si(number: float) -> str:

@@ -105,7 +105,11 @@ class RunDir:
         return run
 
     def status(self) -> dict[str, Any]:
-        return read_json(self.path / "status.json") or {"state": "new"}
+        """What status.json says; "stopped" in the place of an end whose result is not there (any more)."""
+        found: dict[str, Any] = read_json(self.path / "status.json") or {"state": "new"}
+        if found["state"] in ("done", "diverged") and not (self.path / "result.json").exists():
+            found["state"] = "stopped"
+        return found
 
     def set_status(self, state: str, **fields: Any) -> None:
         self.guard()

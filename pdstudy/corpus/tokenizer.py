@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pdstudy.data import TOKENIZER_FILES
+from pdstudy.files import read_json
 from pdstudy.normal import ConfigError
 
 EOS = "<|endoftext|>"
@@ -113,7 +114,7 @@ def _kinds(decoder: dict[str, Any] | None) -> set[str]:
 def _eos_name(folder: Path) -> str:
     for name in TOKENIZER_FILES[1:]:
         if (folder / name).is_file():
-            token = json.loads((folder / name).read_text()).get("eos_token")
+            token = read_json(folder / name, "save the tokenizer there again").get("eos_token")
             if isinstance(token, dict):
                 token = token.get("content")
             if isinstance(token, str):

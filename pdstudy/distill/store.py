@@ -211,12 +211,10 @@ def _serving(coverage: Coverage, wanted: Truncation | Coverage) -> Coverage:
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """What the store in a folder says it is; None where there is none. Raises `ConfigError` on another format."""
+    """What the store in a folder says it is; None where there is none. Raises `ConfigError` on another format, or
+    where it is damaged."""
     path = directory / "manifest.json"
-    try:
-        stored: dict[str, Any] | None = read_json(path)
-    except ValueError as error:
-        raise ConfigError(f"{path} cannot be read ({error}); move {directory} away and capture anew") from error
+    stored: dict[str, Any] | None = read_json(path, f"move {directory} away and capture anew")
     reads = None if stored is None else decode(stored["codec"]).format
     if stored is not None and stored["format"] != reads:
         raise ConfigError(

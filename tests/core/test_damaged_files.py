@@ -1,0 +1,82 @@
+"""Damaged JSON in a workspace: one message that names the file and what to do; nothing damaged counts as done."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pdstudy.cli import main
+from pdstudy.files import read_jsonl
+from pdstudy.normal import ConfigError
+from tests.core.cli import call, results
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The finished tiny study, in a folder of its own."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PDSTUDY_WORKSPACE", str(tmp_path / "workspace"))
+    return tmp_path
+
+
+def damage(path: Path) -> Path:
+    """Cuts a file in half; its path."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as left:
+        main(list(words))
+    assert left.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("pattern", "commands"),
+    [
+        ("runs/*/result.json", ("plan", "run", "status", "results", "report")),
+        ("corpora/*/manifest.json", ("plan", "run", "status", "results", "report")),
+        ("stores/*/*/manifest.json", ("plan", "run", "status", "results", "report")),
+        ("studies/tiny.json", ("results", "report")),
+        ("runs/*/config.json", ("results", "report")),
+        ("runs/*/provenance.json", ("report",)),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_remedy(
+    copied: Path, capsys: pytest.CaptureFixture[str], pattern: str, commands: tuple[str, ...]
+) -> None:
+    paths = [damage(path) for path in (copied / "workspace").glob(pattern)]
+    for command in commands:
+        said = refused(capsys, command, "tiny.py")
+        assert any(f"{path} is damaged: it is not JSON" in said for path in paths), (command, said)
+        assert "delete" in said or "move" in said, (command, said)
+
+
+def test_a_run_with_a_damaged_result_is_no_finished_one_and_goes_on_when_it_is_deleted(copied: Path) -> None:
+    before = results(copied)
+    path = damage(next((copied / "workspace").glob("runs/*/result.json")))
+    assert call(copied, "run", "tiny.py", "--slots", "1").returncode == 2
+    path.unlink()
+    assert " 1 stopped" in call(copied, "status", "tiny.py").stdout
+    assert call(copied, "run", "tiny.py", "--slots", "1").returncode == 0
+    assert results(copied) == before
+
+
+def test_a_damaged_row_is_named_by_its_line(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (copied / "workspace").glob("runs/*/evals.jsonl"):
+        first, _, rest = path.read_text().partition("\n")
+        path.write_text(first[:20] + "\n" + rest)
+    assert "evals.jsonl:1 is damaged" in refused(capsys, "report", "tiny.py")
+    with pytest.raises(ConfigError, match=r"evals.jsonl:1 is damaged"):
+        list(read_jsonl(path))
+
+
+def test_a_damaged_shard_s_time_is_missing_from_the_costs(copied: Path) -> None:
+    damage(next((copied / "workspace").glob("stores/*/*/shard-*.json")))
+    with pytest.raises(SystemExit, match="0"):
+        main(["report", "tiny.py"])
+    assert "is damaged: it is not JSON" in (copied / "reports" / "tiny" / "index.html").read_text()
