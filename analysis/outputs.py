@@ -175,7 +175,7 @@ class Outputs:
 
     def beside_paper(self, output: dict[str, Any]) -> list[Block]:
         pairs = tuple((str(ours), str(theirs)) for ours, theirs in output["pairs"])
-        reference = next(iter(self.record["baseline"].values()))
+        reference = next(iter(self.record["baseline"].values()), "")
         blocks: list[Block] = []
         try:
             blocks.append(beside(self.done, output["axis"], reference, output["table"], pairs))
@@ -223,7 +223,11 @@ class Outputs:
 
     def gain_by_size(self, output: dict[str, Any]) -> list[Block]:
         gains = self.gains(output["split"])
-        (within,) = [axis_column(a) for a in self.axes if a not in self.record["baseline"]]
+        others = [a for a in self.axes if a not in self.record["baseline"]]
+        if len(others) != 1:
+            named = ", ".join(others) or "none"
+            raise AnalysisError(f"it needs one axis beside the baseline's, the student's size; found {named}")
+        within = axis_column(others[0])
         sizes = self.runs.groupby(within)["non_embedding"].first()
         table = gains.assign(student=gains[within].map(sizes).astype(float), teacher=gains["arm"])
         label = f"gain in {output['split']} loss (nats/token)"

@@ -38,13 +38,17 @@ def published() -> dict[str, Any]:
 
 def paper_table(number: str) -> Table:
     """One of the paper's tables as printed. Raises `AnalysisError` for a number that is not kept."""
-    known = published()
-    if number not in known["tables"]:
-        raise AnalysisError(f"no table {number!r} of the paper is kept; there are {', '.join(known['tables'])}")
-    table = known["tables"][number]
+    known, table = published(), _kept_table(number)
     rows = tuple((row[0], *(Cell(f"{v:.1f}", v) for v in row[1:])) for row in table["rows"])
     caption = f"The paper's table {number}, {table['title']}: accuracy in per cent, one run each. {known['source']}."
     return Table(tuple(known["columns"]), rows, caption, f"tab:paper-{number}")
+
+
+def _kept_table(number: str) -> dict[str, Any]:
+    tables: dict[str, dict[str, Any]] = published()["tables"]
+    if number not in tables:
+        raise AnalysisError(f"no table {number!r} of the paper is kept; there are {', '.join(tables)}")
+    return tables[number]
 
 
 def beside(runs: pd.DataFrame, axis: str, baseline: str, number: str, pairs: tuple[tuple[str, str], ...]) -> Table:
@@ -56,10 +60,13 @@ def beside(runs: pd.DataFrame, axis: str, baseline: str, number: str, pairs: tup
     """
     column = axis_column(axis)
     means = runs.groupby(column, sort=False)[["test_loss", "test_recalibrated", "test_accuracy"]].mean()
-    theirs = {row[0]: float(row[-1]) for row in published()["tables"][number]["rows"]}
+    theirs = {row[0]: float(row[-1]) for row in _kept_table(number)["rows"]}
     names = dict(pairs)
-    if baseline not in means.index or baseline not in names:
+    if baseline not in means.index:
         raise AnalysisError(f"the baseline {baseline!r} has no finished run yet")
+    if names.get(baseline) not in theirs:
+        raise AnalysisError(f"no row of the paper's table {number} is named for the baseline {baseline!r}; "
+                            f"its rows: {', '.join(theirs)}")  # fmt: skip
     base, paper_base = means.loc[baseline], theirs[names[baseline]]
     rows: list[tuple[Cell | str, ...]] = []
     for label, row in means.iterrows():

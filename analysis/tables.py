@@ -42,7 +42,10 @@ def places_for(error: float) -> int:
 
 
 def fixed(value: float, places: int, *, signed: bool = False) -> str:
-    """A number with this many decimal places."""
+    """A number with this many decimal places; one that is rounded to 0 has no sign."""
+    value = round(value, places) if math.isfinite(value) else value
+    signed = signed and value != 0
+    value = 0.0 if value == 0 else value
     return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{places}f}".replace("-", MINUS)
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from pdstudy.data import Corpus, Slice, View
 from pdstudy.files import content_or_name
 from pdstudy.instructions import Instructions
-from pdstudy.normal import Problem, declared, neutral
+from pdstudy.normal import Problem, declared, fingerprint, neutral
 from pdstudy.objective import KD, LM, Objective, TopPK
 from pdstudy.optimise import WSD, AdamW, Cosine, Schedule
 from pdstudy.shapes import Shape, Student
@@ -161,14 +161,23 @@ class Run:
         if self.data.split != "train":
             yield Problem("data.split", self.data.split, "'train': validation and test are for evaluation")
         yield from self._check_teacher()
-        if self.start is not None and isinstance(self.start.model, Run) and self.start.model.student != self.student:
-            yield Problem("start.model.student", self.start.model.student, "the student itself: its weights go on")
+        if self.view.documents == "respect" and isinstance(self.teacher, Run | Pretrained):
+            yield Problem("view.documents", "respect", "'cross' with a teacher: its own pass attends across documents")
+        if self.start is not None and isinstance(self.start.model, Run):
+            yield from self._check_start(self.start.model)
         yield from self._check_size_of_store()
         if self.instructions is not None and self.teacher is not None:
             yield Problem("instructions", "with a teacher", "None, or an objective LM(): examples have no logits")
         tokenizer_vocab = getattr(self.corpus.tokenizer, "vocab", None)
         if tokenizer_vocab is not None and self.student.vocab < tokenizer_vocab:
             yield Problem("student.vocab", self.student.vocab, f"at least the tokenizer's {tokenizer_vocab}")
+
+    def _check_start(self, model: Run) -> Iterator[Problem]:
+        if model.student != self.student:
+            yield Problem("start.model.student", model.student, "the student itself: its weights go on")
+        if fingerprint(model.corpus.ids) != fingerprint(self.corpus.ids):
+            yield Problem("start.model.corpus.tokenizer", model.corpus.tokenizer, "one of the same ids",
+                          hint="a BPE is trained on its corpus; for another one use a PretrainedTokenizer")  # fmt: skip
 
     def _check_size_of_store(self) -> Iterator[Problem]:
         if not isinstance(self.objective, KD) or self.teacher is None or self.student.vocab <= WHOLE:

@@ -82,16 +82,27 @@ def needed(objective: KD) -> Coverage:
     return Coverage(p=cut.p, k=cut.k, taus=taus, draws=cut.draws, exponent=cut.exponent, encoding=encoding)
 
 
+def clash(wanted: Iterable[Truncation | Coverage]) -> Problem | None:
+    """Why no one store can serve all of them: a field of `KD` and what was found in it; None where one can."""
+    wanted = list(wanted)
+    needs = [w if isinstance(w, Coverage) else _of_truncation(w) for w in wanted]
+    exponents = sorted({n.exponent for n in needs if n.draws})
+    if len(exponents) > 1:
+        return Problem("truncation.exponent", exponents, "one: one store draws with one exponent")
+    encodings = sorted({w.encoding for w in wanted if isinstance(w, Coverage)})
+    if len(encodings) > 1:
+        return Problem("stored", encodings, "one: one store has one encoding")
+    return None
+
+
 def join(wanted: Iterable[Truncation | Coverage]) -> Coverage:
     """The smallest coverage that admits all of them. Raises `ConfigError` where no one store can."""
     wanted = list(wanted)
+    if (found := clash(wanted)) is not None:
+        raise ConfigError(f"{found.field}: found {found.found} for one teacher; {found.allowed}")
     needs = [w if isinstance(w, Coverage) else _of_truncation(w) for w in wanted]
     exponents = {n.exponent for n in needs if n.draws}
-    if len(exponents) > 1:
-        raise ConfigError(f"Sampled.exponent: found {sorted(exponents)} for one teacher; one store draws with one")
     encodings = {w.encoding for w in wanted if isinstance(w, Coverage)}
-    if len(encodings) > 1:
-        raise ConfigError(f"KD.stored: found {sorted(encodings)} for one teacher; one store has one encoding")
     return Coverage(
         p=max(n.p for n in needs),
         k=None if any(n.k is None for n in needs) else max(n.k for n in needs if n.k is not None),

@@ -11,6 +11,8 @@ from pdstudy.files import content_or_name, expand
 from pdstudy.normal import Problem, declared
 from pdstudy.pins import CORPORA
 
+MOST_TOKENS = 2**62
+"""Where slices end at the latest: positions are 64-bit numbers."""
 Split = Literal["train", "validation", "test"]
 TEXT_FILES = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -150,6 +152,11 @@ class Corpus:
             if not 0 < getattr(self, name) < 0.5:
                 yield Problem(name, getattr(self, name), "a share above 0 and below 0.5")
 
+    @property
+    def ids(self) -> Corpus | PretrainedTokenizer:
+        """What decides which token an id stands for: a BPE is trained on its corpus."""
+        return self if isinstance(self.tokenizer, BPE) else self.tokenizer
+
 
 @declared
 class Slice:
@@ -167,6 +174,9 @@ class Slice:
             yield Problem("tokens", self.tokens, "1 or more")
         if self.start < 0:
             yield Problem("start", self.start, "0 or more")
+        if self.stop > MOST_TOKENS:
+            field = "tokens" if self.tokens > MOST_TOKENS else "start"
+            yield Problem(field, getattr(self, field), f"a slice that ends at or before {MOST_TOKENS:,}")
 
     @property
     def stop(self) -> int:

@@ -5,6 +5,7 @@ Declared here, made into token sequences by `pdstudy.corpus.examples`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -79,7 +80,7 @@ class Instructions:
             yield Problem("share", self.share, "above 0, up to 1")
         if not 0 < self.validation < 0.5:
             yield Problem("validation", self.validation, "a share above 0 and below 0.5")
-        if "generation" not in self.template:
+        if not re.search(r"\{%[-+]?\s*generation\s*[-+]?%\}", self.template):
             yield Problem("template", self.template, "a chat template with {% generation %} around what is learned")
 
     def rows(self, sequences_per_step: int) -> int:

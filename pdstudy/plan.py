@@ -15,7 +15,7 @@ from pdstudy.branches import branched
 from pdstudy.captures import Capture, StoreNeed, holds, inside, merged, spec_of
 from pdstudy.collection import Collection
 from pdstudy.config import Online, Run, normal_form
-from pdstudy.coverage import Coverage, StoreSpec, join, needed
+from pdstudy.coverage import Coverage, StoreSpec, clash, join, needed
 from pdstudy.data import Corpus, Slice
 from pdstudy.downstream import Downstream
 from pdstudy.evaluations import probe_teacher, text_of
@@ -91,10 +91,8 @@ class _Builder:
         self._corpus(capture.corpus, [(f"captures[{name!r}].data", capture.data)], cell)
         if isinstance(capture.spec.teacher, Run):
             self._teacher(capture.spec.teacher, cell, f"captures[{name!r}].teacher.")
-        coverages, ranges = self._uses.setdefault(capture.spec, (set(), set()))
-        coverages.add(capture.coverage)
         sequences = capture.view.sequences(capture.data)
-        ranges.add((sequences.start, sequences.stop))
+        self._use(capture.spec, capture.coverage, sequences, cell, f"captures[{name!r}].")
 
     def _ask(self, asked: Downstream, run: Run, step: int | None, cell: Cell, where: str) -> None:
         """Tasks for a run's model, or for the one that it had after a step, or for what is finetuned from that."""
@@ -128,7 +126,7 @@ class _Builder:
         elif isinstance(teacher, Online):
             needs.append(self._teacher(teacher.run, cell, f"{at}objective.teacher.run."))
         if teacher is not None and not run.is_live:
-            self._use_store(run)
+            self._use_store(run, cell, f"{at}objective.")
         if run.start is not None and isinstance(run.start.model, Run):
             needs.append(self._started_from(run.start.model, run.start.step, cell, f"{at}start.model."))
         probed = [probe_teacher(e, run) for e in self.study.evaluations] if kind != "teacher" else []
@@ -258,14 +256,23 @@ class _Builder:
         if result["seconds"]["train"] > 0:
             self.finished_rates.append(result["flops"]["student"] / result["seconds"]["train"])
 
-    def _use_store(self, run: Run) -> None:
+    def _use_store(self, run: Run, cell: Cell, at: str) -> None:
         spec = spec_of(run)
         assert spec is not None
         assert isinstance(run.objective, KD)
+        self._use(spec, needed(run.objective), run.view.sequences(run.data), cell, at)
+
+    def _use(self, spec: StoreSpec, coverage: Coverage, sequences: range, cell: Cell, at: str) -> None:
+        """Note what is wanted of a teacher over sequences, or the problem that its one store cannot hold it, too."""
         coverages, ranges = self._uses.setdefault(spec, (set(), set()))
-        coverages.add(needed(run.objective))
-        sequences = run.view.sequences(run.data)
         ranges.add((sequences.start, sequences.stop))
+        found = clash([*coverages, coverage])
+        if found is None:
+            coverages.add(coverage)
+        else:
+            allowed = f"{found.allowed}, and runs of one teacher and view share a store"
+            problem = Problem(f"{at}{found.field}", found.found, allowed, cell.file, cell.line)
+            self.problems += [problem] if problem not in self.problems else []  # each seed has it
 
     def _stores(self) -> tuple[dict[StoreNeed, Item], list[StoreNeed]]:
         """Captures, and stores that a run writes as it trains."""

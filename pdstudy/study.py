@@ -207,7 +207,7 @@ class Study:
         """Texts and models that its runs name and that are not here, each once: none but where `elsewhere` is set."""
         runs = {cell.run for cell in self.cells}
         asked = dict.fromkeys(d for cell in self.cells for d in self.asked_of(cell))
-        named = (*sorted(runs, key=hash), *asked, *self.captures.values())
+        named = (*sorted(runs, key=hash), *self.evaluations, *asked, *self.captures.values())
         found = [p for part in named for p in problems(part) if p.missing]
         return tuple({repr(p.found): p for p in found}.values())
 

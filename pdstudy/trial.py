@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pdstudy.config import Run
+from pdstudy.config import Run, Start
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD
 from pdstudy.plan import make_plan
@@ -14,15 +14,19 @@ from pdstudy.study import Grid, Study, arm
 
 
 def shortened(run: Run, steps: int) -> Run:
-    """The run with `steps` steps, its teacher with as many, its slice cut to what those read."""
+    """The run with `steps` steps, teacher and start with as many, its slice cut to what those read."""
     tokens = min(run.data.tokens, steps * run.tokens_per_step)
     objective = run.objective
     if isinstance(objective, KD) and isinstance(objective.teacher, Run):
         objective = dataclasses.replace(objective, teacher=shortened(objective.teacher, steps))
+    start = run.start
+    if start is not None and isinstance(start.model, Run):
+        start = Start(model=shortened(start.model, steps))
     data = dataclasses.replace(run.data, tokens=tokens)
     warmup = min(run.schedule.warmup_tokens, steps * run.tokens_per_step // 2)
     schedule = dataclasses.replace(run.schedule, warmup_tokens=warmup)
-    return dataclasses.replace(run, objective=objective, data=data, schedule=schedule, steps=steps, tokens=None)
+    return dataclasses.replace(run, objective=objective, data=data, schedule=schedule, steps=steps, tokens=None,
+                               start=start)  # fmt: skip
 
 
 def try_cells(study: Study, workspace: Workspace, steps: int) -> int:

@@ -140,15 +140,15 @@ def _definitions(source: Definitions) -> Iterator[Messages]:
 
 def _local(source: LocalExamples) -> Iterator[Messages]:
     for path in [path for pattern in source.paths for path in expand(pattern)]:
-        with path.open() as lines:
+        with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _messages(line, path, number)
 
 
-def _messages(line: str, path: Path, number: int) -> Messages:
+def _messages(line: bytes, path: Path, number: int) -> Messages:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode("utf-8-sig"))
         if "messages" in row:
             return [{"role": str(m["role"]), "content": str(m["content"])} for m in row["messages"]]
         return _exchange(str(row["prompt"]), str(row["response"]))

@@ -54,7 +54,8 @@ def _text(path: Path) -> Document:
         # A byte order mark is not text.
         return str(path), path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _not_utf8(str(path), error) from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise _not_utf8(f"{path}:{line}", error) from error
 
 
 def _json_lines(path: Path, field: str) -> Iterator[Document]:
@@ -65,7 +66,7 @@ def _json_lines(path: Path, field: str) -> Iterator[Document]:
                     continue
                 where = f"{path}:{number}"
                 try:
-                    row = json.loads(line)
+                    row = json.loads(line.decode("utf-8-sig"))  # given bytes, json would take halves of pairs for text
                 except UnicodeDecodeError as error:
                     raise _not_utf8(where, error) from error
                 except json.JSONDecodeError as error:

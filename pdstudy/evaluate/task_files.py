@@ -105,9 +105,9 @@ def _of_file(task: Task, items: ItemFile) -> list[str]:
 def _checked(path: Path) -> list[dict[str, Any]]:
     """The rows of a user's items. Raises `ConfigError` at the first that is not as `ItemFile` says, or not as row 1."""
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode("utf-8-sig"))
             fits = isinstance(row["query"], str) and (
                 isinstance(row["answer"], str)
                 if "answer" in (rows or [row])[0]

@@ -204,7 +204,7 @@ def _report(workspace: Workspace, told: dict[str, Any]) -> None:
     from pdstudy.record import read_record
 
     record = read_record(workspace, told["study"])
-    look_into(workspace.root / "stores" / each["store"] for each in record["captures"])
+    look_into(workspace.root / "stores" / each["store"] for each in record.get("captures", ()))
     print(build(workspace.root, record, Path(told["out"])))
 
 

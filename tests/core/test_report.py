@@ -14,7 +14,8 @@ import pandas as pd
 from analysis.load import load_evaluations, load_runs, summary
 from analysis.outputs import Outputs
 from analysis.report import _teacher_lines, build
-from pdstudy import Compare, Cost, Curves, LossByTokens, SizeLaw, Sweep
+from analysis.tables import fixed
+from pdstudy import BesidePaper, Compare, Cost, Curves, GainBySize, LossByTokens, SizeLaw, Sweep
 from pdstudy.normal import encode
 
 
@@ -261,3 +262,33 @@ def test_a_probe_s_loss_is_not_the_reported_one(tmp_path: Path) -> None:
     after = load_runs(tmp_path, record)
     assert (after["test_loss"] == before["test_loss"]).all()
     assert (after["kl"] == 0.5).all()
+
+
+def test_gains_and_the_paper_s_table_at_their_edges(tmp_path: Path) -> None:
+    """Nothing finished, one seed, no arm but the baseline, no axis of sizes, labels and rows that are not there."""
+    by_size, beside = encode(GainBySize()), encode(BesidePaper(axis="loss", table="5", pairs=(("LM", "no such row"),)))
+    nothing = two_arms(tmp_path / "nothing") | {"outputs": [by_size, beside]}
+    shutil.rmtree(tmp_path / "nothing" / "runs")
+    losses = {("LM", size, "0"): 3.0 for size in ("1", "4")}
+    axes = {"loss": ["LM", "KD"], "size": ["1", "4"]}
+    one_arm = make_workspace(tmp_path / "one_arm", losses, axes) | {"outputs": [by_size, beside]}
+    both = losses | {("KD", size, "0"): 2.9 for size in ("1", "4")}
+    one_seed = make_workspace(tmp_path / "one_seed", both, axes) | {"outputs": [by_size, beside]}
+    no_size = make_workspace(tmp_path / "no_size", {("LM", "0"): 3.0, ("KD", "0"): 2.9}, {"loss": ["LM", "KD"]})
+    no_size |= {"outputs": [by_size, encode(BesidePaper(axis="loss", table="99", pairs=()))], "baseline": {}}
+    found = {}
+    for name, record in {"nothing": nothing, "one_arm": one_arm, "one_seed": one_seed, "no_size": no_size}.items():
+        try:
+            build(tmp_path / name, record, tmp_path / name / "report")
+        except Exception as error:
+            raise AssertionError(name) from error
+        found[name] = html.unescape((tmp_path / name / "report" / "index.html").read_text())
+    assert "no arm shares a finished seed" in found["nothing"]
+    assert "no arm shares a finished seed" in found["one_arm"]
+    assert "no row of the paper's table 5 is named for the baseline" in found["one_seed"]
+    assert "no table '99' of the paper is kept" in found["no_size"]
+
+
+def test_what_is_rounded_to_zero_has_no_sign() -> None:
+    assert [fixed(-0.004, 2), fixed(-0.0, 2), fixed(0.004, 2, signed=True)] == ["0.00", "0.00", "0.00"]
+    assert [fixed(-0.006, 2), fixed(0.006, 2, signed=True), fixed(float("nan"), 2)] == ["−0.01", "+0.01", "–"]

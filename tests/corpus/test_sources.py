@@ -13,8 +13,10 @@ import pytest
 
 from pdstudy import pins
 from pdstudy.corpus import build, packages
+from pdstudy.corpus.examples import read_examples
 from pdstudy.corpus.sources import documents
 from pdstudy.data import ENGLISH, Corpus, HubDataset, LocalFiles, Packaged, StandardLibrary
+from pdstudy.instructions import Instructions, LocalExamples
 from pdstudy.normal import ConfigError, decode, encode, fingerprint, problems
 
 TEXTS = ["One sentence.\n", "Zwei Sätze. Oder drei?", "", "  \n", "four\u2028lines"]
@@ -59,7 +61,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
 
 
 BAD = {
-    "latin.txt": ("süß".encode("latin-1"), r"latin.txt: invalid UTF-8 \(byte 0xfc at offset 1\)"),
+    "latin.txt": ("süß".encode("latin-1"), r"latin.txt:1: invalid UTF-8 \(byte 0xfc at offset 1\)"),
     "latin.jsonl": (b'{"text": "ok"}\n{"text": "s\xfc\xdf"}\n', r"latin.jsonl:2: invalid UTF-8 \(byte 0xfc"),
     "cut.jsonl": (b'{"text": "ok"}\n{"text": "half\n', r"cut.jsonl:2: not JSON \("),
     "list.jsonl": (b"[1]\n", r"list.jsonl:1: no field 'text', found a list; set text_field"),
@@ -200,3 +202,18 @@ def test_the_text_of_packages(name: str) -> None:
                 "[Enter THESEUS, HIPPOLYTA, PHILOSTRATE, and Attendants]\n\nTHESEUS:\nNow, fair Hippolyta, our nuptial"
             )
     assert (count, digest.hexdigest()) == EDITIONS[name]
+
+
+@pytest.mark.parametrize("wrong", [b"\xff\xfe", b"\xed\xa0\x80", b"caf\xe9 na\xefve"])
+def test_bytes_that_are_no_utf8_are_named_by_file_and_line(tmp_path: Path, wrong: bytes) -> None:
+    """Halves of surrogate pairs, which json takes for text when it is given bytes, too."""
+    rows, text = tmp_path / "rows.jsonl", tmp_path / "text.txt"
+    rows.write_bytes(b'{"text": "a"}\n{"text": "' + wrong + b'"}\n')
+    text.write_bytes(b"first\nsecond " + wrong)
+    for path in (rows, text):
+        with pytest.raises(ConfigError, match=rf"{path}:2: invalid UTF-8"):
+            list(documents(LocalFiles(paths=(str(path),))))
+    examples = tmp_path / "examples.jsonl"
+    examples.write_bytes(b'{"prompt": "a", "response": "b"}\n{"prompt": "a", "response": "' + wrong + b'"}\n')
+    with pytest.raises(ConfigError, match=rf"{examples}:2: found UnicodeDecodeError"):
+        list(read_examples(Instructions(sources=(LocalExamples(paths=(str(examples),)),))))
