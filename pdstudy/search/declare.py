@@ -51,6 +51,9 @@ class Halving:
     Each rung is an ordinary run of that length. With a WSD schedule runs of one trial share their stable part. Trials
     that are worse than the cut by no more than `band` (nats) go on, too: seeds alone make such differences. Measure it:
     the standard deviation, over seeds, of the difference between two runs.
+
+    Trials are judged as they come, so the first ones pass easily, and with several at a time who passes depends on who
+    is first; what was decided is kept.
     """
 
     rungs: tuple[int, ...]
