@@ -51,8 +51,8 @@ def search(scale: str = "mini") -> Search:
         # Twelve arms of s01, s02, s03 and s06 with three seeds at mini scale: the standard deviation over seeds of the
         # difference between two of them at equal seeds was, in the median pair, 0.051 nats at 40 % of their tokens and
         # 0.031 at the end, where they have decayed as a rung's run has. At 40 % seed 0 ranked them with a Spearman
-        # correlation of 0.83 to their final means. The band is half of the latter: a sampler that has learned asks for trials
-        # that differ by less than seeds do, and to promote all of these costs more than pruning saves.
+        # correlation of 0.83 to their final means. The band is half of the latter: a sampler that has learned asks for
+        # trials that differ by less than seeds do, and to promote all of these costs more than pruning saves.
         pruner=Halving((s.steps * 2 // 5 * s.tokens_per_step,), keep=1 / 4, band=0.015),
         final=Final(controls=controls, evaluations=s.evaluations, best=3, seeds=(10, 11, 12, 13, 14)),
     )
