@@ -289,6 +289,6 @@ def _unequal(pairs: _Pairs, stratum: tuple[object, ...], relative: bool) -> list
         return []
     where = f" at {', '.join(map(str, stratum))}" if stratum else ""
     return [
-        f"the arms' spreads differ{where} (Bartlett, p < 0.01): the pooled interval is too wide for some arms and "
+        f"The arms' spreads differ{where} (Bartlett, p < 0.01): the pooled interval is too wide for some arms and "
         "too narrow for others"
     ]
