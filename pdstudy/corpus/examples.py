@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,13 @@ class Packed:
     """Sequences of whole examples, [S, T] each: inputs, targets (`IGNORED` but for responses), example numbers.
 
     An example begins where another ended, its first token is nobody's target, and the rest of a sequence is the end
-    token, unscored.
+    token, unscored. `left_out` counts the examples that are not here: longer than the context, or nothing to learn.
     """
 
     inputs: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
     examples: npt.NDArray[np.int32]
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -69,7 +70,7 @@ def pack(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_ou
     """All examples of one side of the split, in the order of their hashes, tokenized and packed one after another.
 
     Raises `ConfigError` on examples that cannot be read, and where none is left; those longer than the context are
-    left out.
+    left out and counted.
     """
     from transformers import AutoTokenizer
 
@@ -84,7 +85,7 @@ def pack(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_ou
     whole = [e for e in _encoded(chosen, tokenizer, instructions) if len(e[0]) <= view.context + 1 and e[1][1:].any()]
     if not whole:
         raise ConfigError(f"instructions: no example of {len(chosen)} fits the context, {view.context} tokens")
-    return _packed(whole, view.context, corpus.eos)
+    return replace(_packed(whole, view.context, corpus.eos), left_out=len(chosen) - len(whole))
 
 
 def _encoded(chosen: list[Messages], tokenizer: Any, instructions: Instructions) -> Iterator[Example]:

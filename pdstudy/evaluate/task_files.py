@@ -117,7 +117,7 @@ def _checked(path: Path) -> list[dict[str, Any]]:
             fits = False
         if not fits:
             raise ConfigError(
-                f"{path}:{number}: found {line[:80]!r}; all lines must be "
+                f"{path}:{number}: found {line.decode(errors='replace')[:80]!r}; all lines must be "
                 '{"query": ..., "choices": [...], "gold": 0}, or all {"query": ..., "answer": ...}'
             )
         rows.append(row)

@@ -94,6 +94,9 @@ class Feed:
         self._store = store
         self._live = live
         self._examples = None if run.instructions is None else pack(run.instructions, corpus, run.view)
+        if self._examples is not None and self._examples.left_out and world.rank == 0:
+            print(f"instructions: {self._examples.left_out:,} examples are longer than the context, "
+                  f"{run.view.context:,} tokens, or hold nothing to learn, and are left out", flush=True)  # fmt: skip
         bound = placement.micro_batch_tokens or len(self._rows) * run.view.context
         if bound < run.view.context:
             raise ConfigError(

@@ -146,5 +146,5 @@ def test_rates_go_by_student_and_by_whether_a_teacher_is_used(tmp_path: Path) ->
     sizes_study = next(s for s in collection(plan).studies if s.name == "mini-s10")
     rates = {(c.labels["student"], c.labels["teacher"] != "none"): c.run.optimiser.lr for c in sizes_study.cells}
     assert rates["w48", False] == 8e-3
-    assert rates["w48", True] == 4e-3
-    assert rates["w32", True] == 8e-3
+    assert rates["w48", True] == 1.6e-2
+    assert rates["w96", True] == 4e-3

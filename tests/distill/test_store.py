@@ -78,7 +78,7 @@ def test_a_damaged_sidecar_is_refused(copied: Path, spec: StoreSpec, corpus: Tok
     with pytest.raises(ConfigError, match=r"\.json is damaged: it is not the JSON of a shard"):
         opened(copied, spec, corpus)
     (copied / "manifest.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"manifest\.json cannot be read"):
+    with pytest.raises(ConfigError, match=r"manifest\.json is damaged: it is not JSON"):
         opened(copied, spec, corpus)
 
 

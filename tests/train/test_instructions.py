@@ -68,6 +68,25 @@ def test_prompts_give_no_gradient(small_run: Run, corpus: TokenCorpus, instructi
         assert (parameter.grad - ours[name]).norm() <= 1e-9 * ours[name].norm(), name
 
 
+def test_examples_that_are_too_long_are_counted_and_said(
+    small_run: Run, corpus: TokenCorpus, instructions: Instructions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (source,) = instructions.sources
+    assert isinstance(source, LocalExamples)
+    file = Path(source.paths[0])
+    run = finetuning(small_run, dataclasses.replace(instructions, validation=0.001))
+    assert run.instructions is not None
+    before = pack(run.instructions, corpus, run.view)
+    with file.open("a") as more:
+        for n in range(3):
+            more.write(json.dumps({"prompt": f"Count to {n + 200}.", "response": "one two three " * 60}) + "\n")
+    after = pack(run.instructions, corpus, run.view)
+    assert (before.left_out, after.left_out) == (0, 3)
+    assert np.array_equal(before.inputs, after.inputs)
+    Feed(run, corpus, None, Placement(), ALONE)
+    assert "3 examples are longer than the context, 64 tokens" in capsys.readouterr().out
+
+
 def test_steps_are_mixed_by_share_and_ranks_agree(
     small_run: Run, corpus: TokenCorpus, instructions: Instructions
 ) -> None:
