@@ -92,7 +92,9 @@ def _config(teacher: Pretrained) -> dict[str, Any]:
 
 
 def si(number: float) -> str:
-    """12_345_678 -> '12.3M'."""
+    """12_345_678 -> '12.3M'; from 1e18 on, where no letter is usual, 1.87e23."""
+    if abs(number) >= 1e18:
+        return f"{number:.3g}".replace("e+", "e")
     for unit, size in (("P", 1e15), ("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(number) >= size:
             return f"{number / size:.3g}{unit}"

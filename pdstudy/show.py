@@ -70,11 +70,11 @@ def print_account(plan: Plan) -> None:
     trained, captured, tokens = passes(plan)
     print(f"teachers: {trained} trained, {captured} passes over {si(tokens)} tokens in all")
     unit = plan.study.machine.unit
-    made = [f"{stage} {flops:.3g} ({hours(flops / plan.rate / 3600)})" for stage, flops in spent(plan).items() if flops]
+    made = [f"{stage} {si(flops)} ({hours(flops / plan.rate / 3600)})" for stage, flops in spent(plan).items() if flops]
     print(f"FLOPs ({unit}) of " + ", ".join(made))
     if names := not_priced(plan):
         print(f"tasks without a price: {', '.join(names)}")
-    charged = {k: "not known" if v is None else f"{v:.3g}" for k, v in vars(charges(plan)).items()}
+    charged = {k: "not known" if v is None else si(v) for k, v in vars(charges(plan)).items()}
     print("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
     reader, machine = reading(plan), plan.study.machine
     if reader is not None:

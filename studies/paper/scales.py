@@ -1,23 +1,29 @@
 """The scales at which the studies of the paper run: `mini` on two CPU cores, `paper` as Peng et al. 2024 had them.
 
+`tasks` is `mini` with the paper's protocol behind it: each model is finetuned, then asked (needs `pdstudy[eval]`).
+
 Add yours to `SCALES`: a copy of one of these with another ladder, other teachers, your corpus. `pdstudy plan
 studies/paper --scale YOURS` shows what it comes to.
 """
 
+import dataclasses
 from typing import Literal
 
 from pdstudy import (
     BPE,
     H100,
+    OFFLINE_SUITE,
     PAPER_SUITE,
     WSD,
     AdamW,
     Adaptive,
     Corpus,
     Cosine,
+    Definitions,
     Downstream,
     Finetuning,
     Heldout,
+    HeldoutResponses,
     Instructions,
     Kept,
     LocalExamples,
@@ -117,6 +123,31 @@ def _mini() -> Scale:
         long_students=("w32", "w64"),
         star_students=("w48", "w64", "w96"),
     )  # fmt: skip
+
+
+def _tasks() -> Scale:
+    """The runs of `mini`, each then finetuned on as many tokens of definitions as of fresh text and asked six sets.
+
+    A quarter of a run's steps at a tenth of its anchor's rate. The definitions are a dictionary's, no evaluation's.
+    """
+    mini = _mini()
+    step, tokens = mini.tokens_per_step, mini.tokens // 4
+    (teacher, *_) = mini.teachers.values()
+    assert not isinstance(teacher, Pretrained)
+    definitions = Instructions(sources=(Definitions(name="dictionary"),), share=0.5)
+    finetune = Finetuning(
+        instructions=definitions,
+        data=Slice(start=teacher.data.start + teacher.data.tokens, tokens=tokens // 2),
+        tokens=tokens,
+        optimiser=AdamW(lr=4e-4),
+        schedule=Cosine(warmup_tokens=8 * step),
+    )
+    return dataclasses.replace(
+        mini,
+        name="tasks",
+        evaluations=(*mini.evaluations, HeldoutResponses(instructions=definitions, tokens=16_384)),
+        downstream=(Downstream(tasks=OFFLINE_SUITE, limit=100, finetune=finetune),),
+    )
 
 
 def _paper() -> Scale:
@@ -224,4 +255,4 @@ def _paper() -> Scale:
     )
 
 
-SCALES = {"mini": _mini(), "paper": _paper()}
+SCALES = {"mini": _mini(), "tasks": _tasks(), "paper": _paper()}

@@ -16,7 +16,7 @@ from pdstudy.items import Plan
 from pdstudy.loading import load_study
 from pdstudy.normal import ConfigError
 from pdstudy.plan import make_plan, parts
-from pdstudy.pricing import sizes
+from pdstudy.pricing import si, sizes
 from pdstudy.rundir import Workspace
 from pdstudy.shapes import Shape
 from pdstudy.storage import stored
@@ -148,3 +148,19 @@ def test_rates_go_by_student_and_by_whether_a_teacher_is_used(tmp_path: Path) ->
     assert rates["w48", False] == 8e-3
     assert rates["w48", True] == 1.6e-2
     assert rates["w96", True] == 4e-3
+
+
+def test_the_scale_with_tasks_has_the_runs_of_mini_and_finetunes_each_model_that_is_asked(tmp_path: Path) -> None:
+    tasks, mini = (make_plan(load_study(FOLDER, scale), Workspace(tmp_path)) for scale in ("tasks", "mini"))
+    assert not tasks.problems
+    students, alone = ({i.key for i in plan.items if i.kind == "student"} for plan in (tasks, mini))
+    assert students == alone
+    asked, finetuned = (sum(i.kind == kind for i in tasks.items) for kind in ("evaluate", "finetune"))
+    assert asked == finetuned > len(students)  # the long runs are asked along their way, too
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(12_345_678, "12.3M"), (9.99e17, "999P"), (1.8656e23, "1.87e23"), (0.5, "0.5")]
+)
+def test_large_numbers_are_said_as_the_field_says_them(number: float, said: str) -> None:
+    assert si(number) == said
