@@ -46,13 +46,13 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     `attempts`, `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, every field of the configuration
     as `config.FIELD`, and what models were asked as `tasks.NAME` (see `analysis.answers.answer_columns`).
     """
-    teachers = {t["run"]: _outcome(workspace, t["run"], record) for t in record["teachers"]}
+    teachers = {t["run"]: outcome(workspace, t["run"], record) for t in record["teachers"]}
     rows = []
     for cell in record["cells"]:
         row: dict[str, Any] = {"study": record["study"], "cell": cell["name"]}
-        outcome = _outcome(workspace, cell["run"], record)
+        came_to = outcome(workspace, cell["run"], record)
         row |= {axis_column(axis): label for axis, label in cell["labels"].items()}
-        row |= {"seed": cell["seed"], "run": cell["run"]} | outcome
+        row |= {"seed": cell["seed"], "run": cell["run"]} | came_to
         row["flops_planned"] = cell["planned"]["flops"]
         for name in ("non_embedding", "total", "tokens"):
             row[name] = cell["planned"][name] if row[name] is None else row[name]
@@ -151,7 +151,7 @@ def final_evaluations(result: Record, wanted: Collection[str]) -> list[dict[str,
     return [e for e in result.get("evals", []) if e["eval"] in wanted]
 
 
-def _outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
+def outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
     """What a run came to, the same columns whatever its state."""
     directory = workspace / "runs" / key
     result = read_json(directory / "result.json")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.answers import load_answers
+from analysis.finetuned import finetuning_table
 from analysis.kept import kept_blocks
 from analysis.load import Record, final_evaluations, heldout, read_json, summary
 from analysis.outputs import Outputs
@@ -31,6 +32,8 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     sections = [Section("Question", tuple(opening))]
     shown = [(output["title"], report.blocks(output)) for output in record["outputs"]]
     answered = task_blocks(workspace, record)
+    finetuned = finetuning_table(workspace, record)
+    shown += [] if finetuned is None else [("Finetuning", [finetuned])]
     shown += [("Downstream tasks", answered)] if answered else []
     shown += [(f"Kept of {each['name']}", kept_blocks(workspace, each["store"])) for each in record.get("captures", ())]
     for number, (title, blocks) in enumerate(shown, 1):
