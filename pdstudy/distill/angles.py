@@ -19,8 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from pdstudy.config import Pretrained
 from pdstudy.coverage import join, needed
-from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.summary import summarise
+from pdstudy.distill.summary import summarise, whole_signal
 from pdstudy.distill.truncation import cut
 from pdstudy.objective import KD, LM, TopPK
 
@@ -76,26 +75,6 @@ def angle_and_ratio(gradient: Tensor, reference: Tensor) -> tuple[float, float]:
         return math.nan, math.nan
     u, v = a / norms[0], b / norms[1]
     return math.degrees(2 * math.atan2((u - v).norm().item(), (u + v).norm().item())), (norms[0] / norms[1]).item()
-
-
-def whole_signal(logits: Tensor, targets: Tensor, vocab: int) -> SparseTargets:
-    """A teacher's full distributions as a signal that keeps every id: for full distillation, the reference.
-
-    `logits` is [N, at least vocab], `targets` int64 [N] with ids below 0 ignored. Ids are in order of number, not of
-    rank, so it cannot be cut. 12 bytes per token and id of the vocabulary: for few tokens at a time.
-    """
-    logits = logits[:, :vocab].float()
-    normaliser = logits.logsumexp(1)
-    log_probs = logits - normaliser[:, None]
-    return SparseTargets(
-        ids=torch.arange(vocab, device=logits.device).expand_as(logits),
-        log_probs=log_probs,
-        tail=torch.zeros_like(normaliser),
-        gold=log_probs.gather(1, targets.clamp(min=0)[:, None])[:, 0],
-        log_normaliser=normaliser,
-        entropy=-torch.linalg.vecdot(log_probs.exp(), log_probs),
-        std=logits.std(1, correction=0),
-    )
 
 
 def angles(

@@ -14,14 +14,17 @@ from pdstudy.config import Pretrained, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import Coverage, needed
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.summary import summarise_states, uniforms
+from pdstudy.distill.summary import summarise_states, uniforms, whole_signal
 from pdstudy.distill.teacher import load_teacher
 from pdstudy.distill.truncation import cut
 from pdstudy.normal import ConfigError
-from pdstudy.objective import KD, Sampled, Truncation
+from pdstudy.objective import KD, Sampled, TopPK, Truncation
 
 if TYPE_CHECKING:
     from pdstudy.train.feed import MicroBatch
+
+WHOLE = TopPK(p=1, k=None)
+"""Nothing is cut, so that nothing needs a rank: sorting a vocabulary takes longer than all else of a step together."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class LiveTargets:
     def rows(self, part: slice) -> SparseTargets:
         """The signal of a range of positions."""
         targets = self.targets[part].clamp(min=0)
+        if self.truncation == WHOLE:
+            logits = self.states[part] @ self.head.t()
+            return whole_signal(logits, targets, len(self.head), self.coverage.taus)
         found = summarise_states(self.states[part], self.head, targets, self.coverage, self.uniform[part])
         return cut(found, self.truncation)
 

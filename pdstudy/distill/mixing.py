@@ -14,7 +14,7 @@ def token_share(rule: TokenRule, signal: SparseTargets, dtype: torch.dtype) -> T
     if isinstance(rule, ByEntropy):
         return (signal.entropy.to(dtype) / rule.full).clamp(max=1)
     if isinstance(rule, ByConfidence):
-        return 1 - signal.log_probs[:, 0].to(dtype).exp()
+        return 1 - signal.log_probs.amax(1).to(dtype).exp()
     if isinstance(rule, Routed):
         if signal.entropy_rank is None:
             raise ValueError("routing needs the rank of each token's entropy, which only a store's reader gives")

@@ -35,6 +35,29 @@ def summarise_states(
     return _in_chunks(lambda part: (states[part] @ head.t()).float(), targets, coverage, len(head), uniform)
 
 
+def whole_signal(logits: Tensor, targets: Tensor, vocab: int, taus: tuple[float, ...] = ()) -> SparseTargets:
+    """Full distributions as a signal that keeps every id, from raw logits [N, at least vocab]: what `summarise` gives
+    where nothing is cut, but with ids in order of number, not of rank. So it cannot be cut, and nothing is sorted.
+
+    `targets` is int64 [N]; what ids below 0 have as `gold` counts for nothing. `taus`: of tails, which are all 0. A
+    dozen bytes per token and id of the vocabulary: for few tokens at a time.
+    """
+    logits = logits[:, :vocab].float()
+    normaliser = logits.logsumexp(1)
+    log_probs = logits - normaliser[:, None]
+    return SparseTargets(
+        ids=torch.arange(vocab, device=logits.device).expand_as(logits),
+        log_probs=log_probs,
+        tail=torch.zeros_like(normaliser),
+        gold=log_probs.gather(1, targets.clamp(min=0)[:, None])[:, 0],
+        log_normaliser=normaliser,
+        entropy=-torch.linalg.vecdot(log_probs.exp(), log_probs),
+        std=logits.std(1, correction=0),
+        tempered=logits.new_zeros(len(logits), len(taus)),
+        taus=taus,
+    )
+
+
 def uniforms(seed: int, tokens: int, coverage: Coverage) -> Tensor:
     """The uniform numbers that decide the draws of a sequence, float64 [tokens, draws], on the CPU."""
     return torch.rand(tokens, coverage.draws, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

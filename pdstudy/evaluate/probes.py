@@ -15,10 +15,10 @@ from pdstudy.config import Pretrained, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import IGNORED
 from pdstudy.coverage import needed
-from pdstudy.distill.angles import trunk_gradient, whole_signal
+from pdstudy.distill.angles import trunk_gradient
 from pdstudy.distill.head import rows_of_chunk
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.summary import summarise
+from pdstudy.distill.summary import summarise, whole_signal
 from pdstudy.distill.teacher import load_teacher
 from pdstudy.distill.truncation import cut
 from pdstudy.evaluate.scores import BINS, calibration_error, confidence_bins

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from pdstudy.config import Pretrained
 from pdstudy.corpus import TokenCorpus
-from pdstudy.coverage import Coverage, StoreSpec
+from pdstudy.coverage import Coverage, StoreSpec, needed
 from pdstudy.distill.capture import capture
 from pdstudy.distill.head import fused_loss
+from pdstudy.distill.mixing import token_share
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store import open_store
-from pdstudy.distill.summary import summarise
+from pdstudy.distill.summary import summarise, whole_signal
 from pdstudy.distill.truncation import cut
-from pdstudy.losses import Plain, Renormalise
+from pdstudy.losses import WTTM, Plain, Renormalise
+from pdstudy.mixing import ByConfidence, ByEntropy
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD, Sampled, TopPK
 from tests.distill.test_capture import dense
@@ -117,3 +119,19 @@ def test_entropy_ranks_are_quantiles(rich: Path, spec: StoreSpec, corpus: TokenC
     assert (signal.entropy_rank - want).abs().max() < 0.1
     for share in (0.15, 0.3, 0.8):
         assert abs((signal.entropy_rank < share).float().mean() - share) < 0.05
+
+
+def test_a_whole_signal_is_a_summary_that_cuts_nothing() -> None:
+    """Its ids are not ranked: what a live teacher of the whole distribution says, without sorting a vocabulary."""
+    torch.manual_seed(1)
+    logits, targets = 3 * torch.randn(7, 45), torch.randint(40, (7,))
+    kd = KD(teacher=Pretrained(path="unread"), truncation=TopPK(p=1, k=None), temperature=WTTM(tau=2.0, over="all"))
+    want = cut(summarise(logits, targets, needed(kd), 40, seed=0), kd.truncation)
+    found = whole_signal(logits, targets, 40, needed(kd).taus)
+    assert torch.equal(found.log_probs.gather(1, want.ids), want.log_probs)
+    assert torch.equal(found.tail_at(2.0), want.tail_at(2.0))
+    for name in ("tail", "gold", "log_normaliser", "entropy", "std"):
+        torch.testing.assert_close(getattr(found, name), getattr(want, name))
+    for rule in (ByConfidence(), ByEntropy(full=5.0)):
+        shares = (token_share(rule, signal, torch.float32) for signal in (found, want))
+        torch.testing.assert_close(*shares)

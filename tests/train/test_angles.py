@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pdstudy.config import Pretrained
 from pdstudy.corpus.batches import read
-from pdstudy.distill.angles import angle_and_ratio, trunk_gradient, whole_signal
+from pdstudy.distill.angles import angle_and_ratio, trunk_gradient
+from pdstudy.distill.summary import whole_signal
 from pdstudy.objective import KD, TopPK
 from pdstudy.train.feed import MicroBatch, micro_batch
 from pdstudy.train.model import build_model
