@@ -37,8 +37,11 @@ READ = {"bytes", "sha256", "tokens_sha256", "entropy_counts", "added_kl"}
 
 
 def entropy_bins(entropy: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The bin of each entropy (nats): 64 to the nat, the last for all above 16."""
-    return (entropy * 64).clip(0, BINS - 1).astype(np.int64)
+    """The bin of each entropy (nats): 64 to the nat, the last for all above 16.
+
+    Of the entropy in float16, which coded stores keep, so that what is counted at writing is what is read.
+    """
+    return (entropy.astype(np.float16).astype(np.float32) * 64).clip(0, BINS - 1).astype(np.int64)
 
 
 def write_shard(

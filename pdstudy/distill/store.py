@@ -7,6 +7,7 @@ serves every slice, batch size, order and token budget, and every truncation tha
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,9 +22,9 @@ from torch import Tensor
 from pdstudy.config import normal_teacher
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import Coverage, StoreSpec, join
-from pdstudy.distill.codec import COLUMNS, Block, Codec, Encoded, Exact, Numbering
+from pdstudy.distill.codec import COLUMNS, ENTROPY, Block, Codec, Encoded, Exact, Numbering
 from pdstudy.distill.planes import Planes
-from pdstudy.distill.shards import Opened, Shard, entropy_bins, write_shard
+from pdstudy.distill.shards import BINS, Opened, Shard, entropy_bins, write_shard
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.truncation import cut
 from pdstudy.files import read_json, write_json
@@ -154,6 +155,7 @@ class StoreReader:
             shard.check_size()
             shard.check_error()
         self._shards = shards
+        self._wanted = wanted
         self._firsts = np.array([s.first for s in shards])
         self._vocab = int(manifest["vocab"])
         self._opened: dict[int, tuple[Opened, Numbering]] = {}
@@ -178,10 +180,23 @@ class StoreReader:
         return cut(signal, truncation)
 
     def _rank_of(self, entropy: Tensor) -> Tensor:
-        """The share of the tokens of this reader's shards whose entropy lies in a lower bin (`entropy_bins`)."""
-        counts = np.sum([shard.sidecar["entropy_counts"] for shard in self._shards], axis=0)
-        below = torch.from_numpy((np.cumsum(counts) - counts) / counts.sum()).float()
-        return below[torch.from_numpy(entropy_bins(entropy.numpy()))]
+        """The share of the tokens of this reader's sequences whose entropy lies in a lower bin (`entropy_bins`)."""
+        return self._below[torch.from_numpy(entropy_bins(entropy.numpy()))]
+
+    @functools.cached_property
+    def _below(self) -> Tensor:
+        """That share for each bin. Of a shard that has other sequences besides, only the reader's count: what a run
+        reads must not depend on how the store was cut into shards, or on what else it holds."""
+        counts = np.zeros(BINS, np.int64)
+        for shard in self._shards:
+            inside = range(max(shard.first, self._wanted.start), min(shard.stop, self._wanted.stop))
+            if len(inside) == shard.stop - shard.first:
+                counts += shard.sidecar["entropy_counts"]
+                continue
+            for sequence in inside:
+                block = self._codec.decode([self._encoded(sequence)], self._context, 1)
+                counts += np.bincount(entropy_bins(block.columns[ENTROPY]), minlength=BINS)
+        return torch.from_numpy((np.cumsum(counts) - counts) / counts.sum()).float()
 
     @property
     def checked(self) -> tuple[int, float]:

@@ -135,3 +135,21 @@ def test_a_whole_signal_is_a_summary_that_cuts_nothing() -> None:
     for rule in (ByConfidence(), ByEntropy(full=5.0)):
         shares = (token_share(rule, signal, torch.float32) for signal in (found, want))
         torch.testing.assert_close(*shares)
+
+
+def test_entropy_ranks_are_of_what_a_run_reads_alone(
+    tmp_path: Path, rich: Path, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
+) -> None:
+    """Whatever else the shards hold, and however the store was cut into them."""
+    for part in (range(1, 3), range(3, 4), range(4, 6)):
+        capture(spec, Coverage(p=0.9, k=5), part, corpus=corpus, teacher=teacher, directory=tmp_path)
+    truncation, sequences = TopPK(p=0.9, k=5), np.arange(1, 4)
+    ranks = []
+    for directory in (rich, tmp_path):
+        reader = open_store(directory, spec=spec, corpus=corpus, wanted=truncation, sequences=range(1, 4))
+        signal = reader.signal(sequences, truncation)
+        assert signal.entropy_rank is not None
+        ranks.append(signal.entropy_rank)
+        want = (signal.entropy[None] < signal.entropy[:, None]).float().mean(1)
+        assert (signal.entropy_rank - want).abs().max() < 0.05
+    assert (ranks[0] - ranks[1]).abs().max() < 0.02  # a batch of another size rounds otherwise
