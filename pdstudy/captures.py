@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +78,17 @@ def inside(part: range, whole: range) -> bool:
     return whole.start <= part.start and part.stop <= whole.stop
 
 
+def held(store: Path) -> list[tuple[int, int]]:
+    """The first sequence of each complete shard of a store, and the one after its last; by the first."""
+    names = (re.fullmatch(r"shard-(\d{10,})-(\d{10,})", path.stem) for path in store.glob("shard-*.json"))
+    return sorted((int(name[1]), int(name[2])) for name in names if name)
+
+
 def lacking(store: Path, sequences: range) -> list[range]:
     """The parts of `sequences` that no shard of a store holds."""
     out: list[range] = []
     at = sequences.start
-    for sidecar in sorted(store.glob("shard-*.json")):
-        first, stop = (int(n) for n in sidecar.stem.split("-")[1:3])
+    for first, stop in held(store):
         if at < first:
             out.append(range(at, min(first, sequences.stop)))
         at = max(at, stop)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pdstudy.captures import held
 from pdstudy.files import read_json, write_json
 from pdstudy.normal import ConfigError
 from pdstudy.pricing import si
@@ -75,8 +76,8 @@ def examine(directory: Path) -> dict[str, Any]:
 def look_into(stores: Iterable[Path]) -> None:
     """Leave `examine`'s findings in each store as inspect.json, for reports; those that are there and whole stay."""
     for directory in stores:
-        held = [[int(n) for n in path.stem.split("-")[1:3]] for path in sorted(directory.glob("shard-*.json"))]
-        if held and (read_json(directory / "inspect.json") or {}).get("sequences") != held:
+        shards = [list(shard) for shard in held(directory)]
+        if shards and (read_json(directory / "inspect.json") or {}).get("sequences") != shards:
             write_json(directory / "inspect.json", examine(directory))
 
 
@@ -168,12 +169,12 @@ def report(found: dict[str, Any]) -> str:
     """The statistics as text."""
     coding, by_part = found["coding"], found["bytes_per_token_by_part"]
     per_entry = {name: size / found["kept_per_token"] for name, size in by_part.items()}
-    held = ", ".join(f"{first} to {stop - 1}" for first, stop in found["sequences"][:8])
+    parts = ", ".join(f"{first} to {stop - 1}" for first, stop in found["sequences"][:8])
     more = f" and {len(found['sequences']) - 8} more shards" if len(found["sequences"]) > 8 else ""
     lines = [
         f"store {found['store']}: {found['encoding']}, {si(found['tokens'])} tokens in {found['shards']} shards, "
         f"context {found['context']}, vocabulary {found['vocab']:,}",
-        f"  sequences      {held}{more}",
+        f"  sequences      {parts}{more}",
         f"  kept           {found['kept_per_token']:.2f} entries per token",
         f"  bytes          {found['bytes_per_token']:.1f} per token, {found['bytes_per_entry']:.2f} per entry: "
         + ", ".join(f"{name} {size:.2f}" for name, size in per_entry.items() if size >= 0.005),

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from pdstudy.arguments import Command, Where
-from pdstudy.captures import StoreNeed
+from pdstudy.captures import StoreNeed, held
 from pdstudy.loading import checked_plan
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import Workspace
@@ -53,7 +53,7 @@ def _stores_of(args: argparse.Namespace) -> list[Path]:
     needs = [i.subject for i in plan.stores if isinstance(i.subject, StoreNeed)]
     needs += [need for item in plan.items for need in item.records]
     folders = list(dict.fromkeys(workspace.store(need.spec, need.coverage) for need in needs))
-    there = [folder for folder in folders if any(folder.glob("shard-*.json"))]
+    there = [folder for folder in folders if held(folder)]
     if not there:
         raise ConfigError(
             f"{plan.study.name} has no logit store in {workspace.root} yet, of {len(folders)} that it needs; "

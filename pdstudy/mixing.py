@@ -164,8 +164,8 @@ class ByConfidence:
 class Routed:
     """No distillation on the `share` of tokens whose teacher entropy is lowest, full distillation on the others.
 
-    Goyal et al. 2025 (arXiv 2509.01649) drop 15 %. The threshold is the quantile of the run's own slice of the store, to a
-    bin of 1/64 nat: tokens of the bin that it lies in are all left to the data.
+    Goyal et al. 2025 (arXiv 2509.01649) drop 15 %. The threshold is the quantile of the run's own slice of the store,
+    to a bin of 1/64 nat: tokens of the bin that it lies in are all left to the data.
     """
 
     share: float = 0.15

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save
 
+from pdstudy.captures import held
 from pdstudy.corpus import TokenStream
 from pdstudy.distill.codec import ENTROPY, GOLD, Block, Codec, Encoded, Numbering
 from pdstudy.distill.planes import BOUND, Planes, added_kl
@@ -32,8 +33,8 @@ BINS = 1024
 CUTS = (0.5, 0.7, 0.9, 0.95)
 """Where coded values are tried for what a top-p makes of them."""
 
-READ = {"bytes", "sha256", "tokens_sha256", "entropy_counts", "added_kl"}
-"""Fields of a sidecar that reading needs; the others are for people."""
+READ = {"bytes", "sha256", "tokens_sha256", "tokens", "entries", "entropy_counts", "mean_gold", "added_kl"}
+"""Fields of a sidecar that every shard has; the others are for people."""
 
 
 def entropy_bins(entropy: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -135,8 +136,7 @@ class Shard:
     @classmethod
     def all_of(cls, directory: Path) -> list[Shard]:
         """Every complete shard of a store, by its first sequence."""
-        names = sorted(path.stem for path in directory.glob("shard-*.json"))
-        return [cls(directory, *map(int, name.split("-")[1:])) for name in names]
+        return [cls(directory, first, stop) for first, stop in held(directory)]
 
     @property
     def data_file(self) -> Path:

@@ -31,6 +31,9 @@ from pdstudy.files import read_json, write_json
 from pdstudy.normal import ConfigError, decode, encode, fingerprint
 from pdstudy.objective import TopPK, Truncation
 
+MANIFEST = {"format", "identity", "weights", "coverage", "codec", "context", "vocab"}
+"""Fields of a manifest that reading needs."""
+
 
 def identity(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
     """What a store and its readers must share, part by part, so that a refusal can say what differs."""
@@ -151,12 +154,17 @@ class StoreReader:
                 f"the store {directory} lacks sequences {listed}{more} of the {spec.split} split; capture them "
                 f"(`pdstudy run` does)"
             )
+        # Shards of two captures may overlap: of each, the part that none before it has. Together they are `wanted`.
+        self._parts: list[tuple[Shard, range]] = []
+        at = wanted.start
         for shard in shards:
             shard.check_size()
             shard.check_error()
-        self._shards = shards
-        self._wanted = wanted
-        self._firsts = np.array([s.first for s in shards])
+            part = range(at, min(shard.stop, wanted.stop))
+            if part:
+                self._parts.append((shard, part))
+                at = part.stop
+        self._starts = np.array([part.start for _, part in self._parts])
         self._vocab = int(manifest["vocab"])
         self._opened: dict[int, tuple[Opened, Numbering]] = {}
 
@@ -188,12 +196,11 @@ class StoreReader:
         """That share for each bin. Of a shard that has other sequences besides, only the reader's count: what a run
         reads must not depend on how the store was cut into shards, or on what else it holds."""
         counts = np.zeros(BINS, np.int64)
-        for shard in self._shards:
-            inside = range(max(shard.first, self._wanted.start), min(shard.stop, self._wanted.stop))
-            if len(inside) == shard.stop - shard.first:
+        for shard, part in self._parts:
+            if part == range(shard.first, shard.stop):
                 counts += shard.sidecar["entropy_counts"]
                 continue
-            for sequence in inside:
+            for sequence in part:
                 block = self._codec.decode([self._encoded(sequence)], self._context, 1)
                 counts += np.bincount(entropy_bins(block.columns[ENTROPY]), minlength=BINS)
         return torch.from_numpy((np.cumsum(counts) - counts) / counts.sum()).float()
@@ -201,13 +208,13 @@ class StoreReader:
     @property
     def checked(self) -> tuple[int, float]:
         """Bytes of shards hashed so far, and MB/s of it."""
-        checked = [self._shards[i].checked for i in self._opened]
+        checked = [self._parts[i][0].checked for i in self._opened]
         size, seconds = sum(c[0] for c in checked), sum(c[1] for c in checked)
         return size, size / 1e6 / max(seconds, 1e-9)
 
     def _encoded(self, sequence: int) -> Encoded:
-        index = int(np.searchsorted(self._firsts, sequence, side="right")) - 1
-        shard = self._shards[index]
+        index = int(np.searchsorted(self._starts, sequence, side="right")) - 1
+        shard = self._parts[index][0]
         if index not in self._opened:
             opened = shard.open()
             shard.check_tokens(self._stream, self._context)
@@ -229,13 +236,16 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     """What the store in a folder says it is; None where there is none. Raises `ConfigError` on another format, or
     where it is damaged."""
     path = directory / "manifest.json"
-    stored: dict[str, Any] | None = read_json(path, f"move {directory} away and capture anew")
-    reads = None if stored is None else decode(stored["codec"]).format
-    if stored is not None and stored["format"] != reads:
-        raise ConfigError(
-            f"{path} has format {stored['format']}, this pdstudy reads {reads} for what it keeps; move "
-            f"{directory} away and capture anew"
-        )
+    mend = f"move {directory} away and capture anew"
+    stored: dict[str, Any] | None = read_json(path, mend)
+    if stored is None:
+        return None
+    lacking = sorted(MANIFEST - set(stored)) if isinstance(stored, dict) else ["all that a store says of itself"]
+    if lacking:
+        raise ConfigError(f"{path} is damaged: it lacks {', '.join(lacking)}; {mend}")
+    reads = getattr(decode(stored["codec"]), "format", None)
+    if stored["format"] != reads:
+        raise ConfigError(f"{path} has format {stored['format']}, this pdstudy reads {reads} for what it keeps; {mend}")
     return stored
 
 

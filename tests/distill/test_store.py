@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from pdstudy.captures import held
 from pdstudy.config import Pretrained
 from pdstudy.corpus import TokenCorpus
 from pdstudy.coverage import Coverage, StoreSpec, needed
 from pdstudy.data import View
 from pdstudy.distill.capture import capture
 from pdstudy.distill.planes import Planes
-from pdstudy.distill.shards import Shard
+from pdstudy.distill.shards import READ, Shard
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store import StoreReader, open_store
 from pdstudy.losses import WTTM, OntoGold, Tail, Temperature
@@ -82,7 +83,7 @@ def test_a_damaged_sidecar_is_refused(copied: Path, spec: StoreSpec, corpus: Tok
         opened(copied, spec, corpus)
 
 
-@pytest.mark.parametrize("field", ["bytes", "sha256", "tokens_sha256", "entropy_counts", "added_kl"])
+@pytest.mark.parametrize("field", sorted(READ))
 def test_a_sidecar_without_a_field_that_is_read_is_refused(
     copied: Path, spec: StoreSpec, corpus: TokenCorpus, field: str
 ) -> None:
@@ -90,6 +91,41 @@ def test_a_sidecar_without_a_field_that_is_read_is_refused(
     path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != field}))
     with pytest.raises(ConfigError, match=rf"\.json is damaged: it lacks {field}, which .*delete the shard"):
         opened(copied, spec, corpus)
+
+
+@pytest.mark.parametrize(
+    ("content", "lacking"),
+    [("{}", "it lacks codec, context, coverage, format, identity, vocab, weights"), ("[]", "it lacks all")],
+)
+def test_a_manifest_that_says_too_little_is_refused(
+    copied: Path, spec: StoreSpec, corpus: TokenCorpus, content: str, lacking: str
+) -> None:
+    (copied / "manifest.json").write_text(content)
+    with pytest.raises(ConfigError, match=rf"manifest\.json is damaged: {lacking}.*; move .* away"):
+        opened(copied, spec, corpus)
+
+
+def test_files_that_are_no_shards_are_left_alone(copied: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    path = only(copied, ".json")
+    for name in (f"{path.stem} (copy).json", "shard-notes.json"):
+        shutil.copy(path, copied / name)
+    assert opened(copied, spec, corpus).signal(np.array([5]), CUT).width > 1
+    assert held(copied) == [(SEQUENCES.start, SEQUENCES.stop)]
+
+
+def test_shards_that_overlap_are_one_store(
+    tmp_path: Path, store: Path, spec: StoreSpec, coverage: Coverage, corpus: TokenCorpus, teacher: Path
+) -> None:
+    """Two captures that ran at a time may both have written some sequences."""
+    parts = (range(3, 20), range(8, 12), range(15, 40))
+    for number, part in enumerate(parts):
+        capture(spec, coverage, part, corpus=corpus, teacher=teacher, directory=tmp_path / str(number))
+        shutil.copytree(tmp_path / str(number), tmp_path / "all", dirs_exist_ok=True)
+    assert len(held(tmp_path / "all")) == 3
+    a, b = (opened(d, spec, corpus).signal(np.arange(3, 40), CUT) for d in (store, tmp_path / "all"))
+    assert torch.equal(a.ids, b.ids)
+    torch.testing.assert_close(a.log_probs, b.log_probs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(a.entropy_rank, b.entropy_rank, rtol=0, atol=3 / len(a.entropy))
 
 
 def test_a_store_of_another_format_is_refused(copied: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
@@ -179,8 +215,11 @@ def test_order_and_batch_size_do_not_change_targets(
     sequences = np.array([39, 3, 20, 11])
     whole = opened(store, spec, corpus).signal(sequences, cut)
     for i, sequence in enumerate(sequences):
-        alone = opened(store, spec, corpus, cut, range(sequence, sequence + 1)).signal(np.array([sequence]), cut)
-        assert same(alone, whole.rows(slice(i * CONTEXT, (i + 1) * CONTEXT)))
+        mine = whole.rows(slice(i * CONTEXT, (i + 1) * CONTEXT))
+        assert same(opened(store, spec, corpus).signal(np.array([sequence]), cut), mine)
+        fewer = opened(store, spec, corpus, cut, range(sequence, sequence + 1)).signal(np.array([sequence]), cut)
+        # Where an entropy ranks among those of the slice depends on the slice.
+        assert same(dataclasses.replace(fewer, entropy_rank=mine.entropy_rank), mine)
 
 
 def test_appended_shards_and_several_writers_make_one_store(
