@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -85,3 +87,11 @@ def test_token_rules_weigh_each_token() -> None:
         assert whole.item() == pytest.approx(sum(rows).item(), rel=1e-5)  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="only a store's reader gives"):
         token_share(Routed(share=0.5), signal, torch.float32)
+
+
+def test_routing_leaves_the_surest_tokens_to_the_data() -> None:
+    gold = torch.arange(5)
+    signal = dataclasses.replace(
+        signal_of(teacher_log_probs(5, 40), 0.9, 10, gold), entropy_rank=torch.tensor([0.5, 0.0, 0.29, 0.3, 0.9])
+    )
+    assert token_share(Routed(share=0.3), signal, torch.float32).tolist() == [1, 0, 0, 1, 1]

@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pdstudy.config import AdamW, Placement, Pretrained, Run
 from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus.batches import read
 from pdstudy.coverage import StoreSpec, needed
 from pdstudy.data import Slice
 from pdstudy.distill import head, summary
 from pdstudy.distill.capture import capture
+from pdstudy.distill.live import LiveTeacher
 from pdstudy.distill.planes import BOUND
 from pdstudy.files import read_jsonl
 from pdstudy.losses import KLD, MSE, Decoupled, ReverseKL, Tail, Temperature
@@ -25,7 +28,9 @@ from pdstudy.normal import ConfigError, problems
 from pdstudy.objective import KD, Sampled, TopPK
 from pdstudy.rundir import RunDir
 from pdstudy.shapes import Shape
+from pdstudy.train.feed import micro_batch
 from pdstudy.train.loop import train
+from tests.distill.teachers import make_teacher
 from tests.train import ranks
 
 TEACHER = Shape(width=48, layers=2, heads=4, query_groups=2, ffn=96, vocab=512)
@@ -153,6 +158,24 @@ def test_ranks_share_the_teacher(
     for ours, theirs in zip(read_jsonl(two.metrics_file), read_jsonl(one.metrics_file), strict=True):
         for part in ("loss", "lm", "kd"):
             assert ours[part] == pytest.approx(theirs[part], rel=1e-6 if ours["step"] < 5 else 1e-4)
+
+
+@pytest.mark.parametrize("truncation", [TopPK(p=1, k=9), TopPK(p=1, k=None)])
+def test_a_live_teacher_s_padding_rows_have_no_probability(
+    truncation: TopPK, small_run: Run, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    model = make_teacher(tmp_path, corpus)  # with more rows than the tokenizer has ids
+    objective = KD(teacher=Pretrained(path=str(tmp_path)), truncation=truncation, stored="live")
+    live = LiveTeacher(tmp_path, dataclasses.replace(small_run, objective=objective), corpus)
+    batch = micro_batch(read(corpus.stream("train"), small_run.view, np.arange(2)), np.arange(2))
+    found = live.signal(batch)
+    assert found.width <= corpus.vocab
+    signal = found.rows(slice(0, 2 * 64))
+    with torch.no_grad():
+        logits = model(input_ids=batch.inputs).logits[..., : corpus.vocab].flatten(0, 1)
+    want = torch.log_softmax(logits, 1).gather(1, batch.targets[:, None])[:, 0]
+    torch.testing.assert_close(signal.gold, want, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(signal.log_probs.exp().sum(1) + signal.tail, torch.ones(2 * 64))
 
 
 def test_a_bfloat16_teacher_speaks_in_bfloat16(
