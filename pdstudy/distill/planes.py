@@ -40,6 +40,9 @@ TAILS = np.where(_STEPS == 255, 0, np.exp(_STEPS / -FINE)).astype(np.float32)
 NAMED = 4096
 """Ids at most that a shard numbers by frequency: more of them hardly shorten the high bytes."""
 
+MOST = 65_535
+"""Entries of a position at most: their number is kept in 16 bits."""
+
 
 @declared
 class Planes:
@@ -70,6 +73,11 @@ class Planes:
 
     def encode(self, block: Block, numbering: Numbering) -> bytes:
         used = block.log_probs > -np.inf
+        most = int(used.sum(1).max())
+        if most > MOST:
+            raise ConfigError(
+                f"a position keeps {most:,} entries, a coded store at most {MOST:,}; capture with a k, or exact values"
+            )
         counts = used.sum(1).astype("<u2")
         first = block.log_probs[:, 0].astype("<f2")
         steps = _steps(first, block.log_probs, used)

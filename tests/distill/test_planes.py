@@ -20,7 +20,8 @@ from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.distill import capture as captures
 from pdstudy.distill.capture import capture
 from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block, Encoded, Numbering
-from pdstudy.distill.planes import BOUND, Planes, added_kl
+from pdstudy.distill.planes import BOUND, FINE, Planes, added_kl
+from pdstudy.distill.shards import coding_error
 from pdstudy.distill.store import open_store
 from pdstudy.distill.summary import summarise
 from pdstudy.normal import ConfigError, decode, encode
@@ -112,6 +113,29 @@ def test_the_error_is_the_kl_divergence() -> None:
     p /= p.sum()
     want = (p * np.log(p / [0.5, 0.2, 0.1, 0.2])).sum()
     assert added_kl(exact, coded)[0] == pytest.approx(want, rel=1e-6)
+
+
+def test_distributions_that_coding_would_bend_too_much_are_not_written() -> None:
+    """All entries but the first lie between two steps, and are rounded apart."""
+    block = natural(tokens=8, k=21)
+    depths = np.where(np.arange(20) < 10, 0.98, 1.02) * FINE
+    depths = (np.floor(depths) + np.where(np.arange(20) < 10, 0.499, 0.501)) / FINE
+    block.log_probs[:] = -3.0 - np.append(0, depths)
+    block.columns[TAIL] = 1 - np.exp(block.log_probs.astype(np.float64)).sum(1)
+    codec = Planes(vocab=5000, compressed=False, columns=6, draws=5)
+    numbering = codec.numbering([block])
+    with pytest.raises(ConfigError, match=r"would add .* nats per token .*capture with encoding='exact'"):
+        coding_error([block], [codec.encode(block, numbering)], codec, 8, numbering)
+
+
+def test_more_entries_than_a_coded_store_can_count_are_refused() -> None:
+    vocab = 70_000
+    ids = np.arange(vocab)[None]
+    log_probs = np.full((1, vocab), -np.log(vocab), np.float32)
+    block = Block(ids, log_probs, np.zeros((5, 1), np.float32), ids[:, :0], log_probs[:, :0])
+    codec = Planes(vocab=vocab, compressed=False)
+    with pytest.raises(ConfigError, match=r"keeps 70,000 entries, a coded store at most 65,535; capture with a k"):
+        codec.encode(block, codec.numbering([block]))
 
 
 def test_bytes_that_cannot_be_a_block_are_refused() -> None:

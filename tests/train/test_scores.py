@@ -14,6 +14,7 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import read
 from pdstudy.data import Slice
 from pdstudy.evaluate.heldout import evaluate
+from pdstudy.evaluate.scores import calibration_error
 from pdstudy.evaluate.texts import held_out
 from pdstudy.objective import LM
 from pdstudy.train.feed import micro_batch
@@ -73,6 +74,11 @@ def test_accuracy_and_calibration(scored) -> None:
             error += abs(hit[inside].mean() - confidence[inside].mean()).item() * inside.sum().item() / len(hit)
     assert row["ece"] == pytest.approx(error, abs=1e-5)
     assert row["ece"] > 0.05
+
+
+def test_errors_of_calibration_do_not_make_up_for_each_other() -> None:
+    # One bin of 2 tokens, both hits at confidence 0.5; one of 3 with a single hit at 0.9.
+    assert calibration_error(torch.tensor([[2, 1.0, 2], [3, 2.7, 1]])) == pytest.approx((1.0 + 1.7) / 5)
 
 
 def test_recalibration_fits_one_half_and_scores_the_other(scored) -> None:
