@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from pdstudy import KD, Tail, TopPK
+from pdstudy import KD, AdamW, Run, Tail, TopPK
 from pdstudy.captures import StoreNeed
 from pdstudy.items import Plan
-from pdstudy.loading import seen_plan
+from pdstudy.loading import load_search, load_study, seen_plan
 from pdstudy.normal import ConfigError
+from pdstudy.plan import make_plan
 from pdstudy.record import write_record
 from pdstudy.rundir import Workspace
 from pdstudy.search.answers import Answer
@@ -19,12 +22,16 @@ from pdstudy.search.declare import Halving, Random, Search
 from pdstudy.search.driver import Trials
 from pdstudy.search.final import final_plan
 from pdstudy.search.plans import asked_plan, trials_plan
+from pdstudy.search.record import weights
+from pdstudy.search.reuse import trial_of
 from pdstudy.search.space import Changes, Choice, Uniform
 from tests.core.test_normal import make_run, make_teacher
 from tests.core.tiny import write_tiny
 from tests.search.test_final import finals
 from tests.search.test_local import SEARCH
 from tests.search.test_search import answered, make_search
+
+STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def cut_search() -> Search:
@@ -92,3 +99,35 @@ def test_a_file_is_seen_as_the_search_or_the_study_that_it_declares(tmp_path: Pa
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(ConfigError, match="defines no function `study"):
         seen_plan(str(tmp_path / "empty.py"), None, workspace)
+
+
+def test_the_searched_mixture_is_taken_apart_one_change_at_a_time(tmp_path: Path) -> None:
+    study = load_study(str(STUDIES / "search_apart.py"))
+    plan = make_plan(study, Workspace(tmp_path))
+    assert not plan.problems
+    assert Counter(i.kind for i in plan.items) == {"corpus": 1, "teacher": 1, "logits": 1, "student": 30}
+    search = load_search(str(STUDIES / "search_mixture.py"))
+    assert search.final is not None
+    assert not {c.seed for c in study.cells} & {*search.seeds, *search.final.seeds}
+    arms = {cell.labels["arm"]: cell.run for cell in study.cells}
+    first, tail, rate, steady, mixture, usual = arms.values()
+    steps = [unlike(a, b) for a, b in itertools.pairwise((first, tail, rate, steady, mixture))]
+    assert steps == [{"rest"}, {"lr"}, {"alpha", "mix"}, {"loss"}]
+    assert unlike(mixture, usual) == {"lr"}
+    assert usual.optimiser.lr == first.optimiser.lr
+    found = trial_of(search, dataclasses.replace(mixture, seed=search.seeds[0]))
+    assert found is not None
+    assert weights(search, found.params)["objective"] == pytest.approx(
+        {"LM": 0.121, "KL": 0.593, "reverse KL": 0.196, "JSD": 0.0898}, abs=5e-4
+    )
+
+
+def unlike(a: Run, b: Run) -> set[str]:
+    """The fields of objective and optimiser in which two runs of one seed differ; that they differ in no other."""
+    assert dataclasses.replace(a, objective=b.objective, optimiser=b.optimiser) == b
+    a_kd, b_kd = a.objective, b.objective
+    assert isinstance(a_kd, KD)
+    assert isinstance(b_kd, KD)
+    pairs = [(f.name, getattr(a_kd, f.name), getattr(b_kd, f.name)) for f in dataclasses.fields(KD)]
+    pairs += [(f.name, getattr(a.optimiser, f.name), getattr(b.optimiser, f.name)) for f in dataclasses.fields(AdamW)]
+    return {name for name, x, y in pairs if x != y}
