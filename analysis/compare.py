@@ -95,7 +95,7 @@ class Comparison:
             "differences; verdicts adjusted for the number of arms (Holm)"
         )
         text += f"; equivalence margin {self.margin:g}" if self.margin is not None else ""
-        return ". ".join([text, *self.warnings]) + "."
+        return ". ".join([text, *(w[:1].upper() + w[1:] for w in self.warnings)]) + "."
 
     def summary(self) -> str:
         """One line per effect."""

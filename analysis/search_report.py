@@ -137,12 +137,18 @@ def best_table(searched: Searched) -> Table:
         cells: list[Cell | str] = [name, Cell(f"{trial['value']:.4f}", trial["value"])]
         for d in dimensions:
             value = trial[d.column]
-            cells.append("-" if pd.isna(value) else str(value) if d.kind == "choice" else Cell(f"{value:.3g}", value))
+            digits = ".3f" if d.kind == "weight" else ".3g"
+            cells.append(
+                "-" if pd.isna(value) else str(value) if d.kind == "choice" else Cell(f"{value:{digits}}", value)
+            )
         rows.append(tuple(cells))
-    columns = ("trial", searched.objective, *(d.label for d in dimensions))
-    return Table(
-        columns, tuple(rows), f"The best {len(rows)} of {len(searched.scored)} trials that were trained in full."
+    loss = searched.objective.partition(" (")[0]
+    columns = ("trial", loss, *(d.label.removeprefix("weight of ") for d in dimensions))
+    caption = (
+        f"The best {len(rows)} of {len(searched.scored)} trials that were trained in full, by {searched.objective}"
     )
+    caption += "; of losses, their weights." if searched.simplexes else "."
+    return Table(columns, tuple(rows), caption)
 
 
 def _states(report: Outputs) -> Text:

@@ -14,12 +14,13 @@ from analysis.load import Record
 
 @dataclass(frozen=True)
 class Dimension:
-    """A column of `Searched.trials` that was searched: a number on a plain or logarithmic axis, or a choice."""
+    """A column of `Searched.trials` that was searched: a number on a plain or logarithmic axis, a weight of a simplex,
+    or a choice."""
 
     column: str
     label: str
     kind: str
-    """number, log or choice."""
+    """number, log, weight or choice."""
     levels: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 1.0
@@ -42,7 +43,7 @@ class Searched:
             Simplex(tuple(s["terms"]), tuple(f"{s['name']}/{term}" for term in s["terms"])) for s in record["simplexes"]
         ]
         weights = [
-            Dimension(column, f"weight of {term}", "number")
+            Dimension(column, f"weight of {term}", "weight")
             for s in self.simplexes
             for term, column in zip(s.terms, s.columns)
         ]

@@ -25,7 +25,14 @@ COLOURS = "cividis"
 def scale(values: pd.Series) -> Normalize:
     """Colours from the best value to the third quartile: the tail of bad trials would take all the contrast."""
     low, high = float(values.min()), float(values.quantile(0.75))
-    return Normalize(low, high if high > low else low + 1e-9, clip=True)
+    return Normalize(low, high if high > low else low + (abs(low) / 100 or 1.0), clip=True)
+
+
+def limits(values: pd.Series) -> tuple[float, float]:
+    """Ends of an axis of values: a few bad trials among many lie beyond it."""
+    low, top = float(values.min()), float(values.quantile(0.9) if len(values) > 9 else values.max())
+    span = (top - low) or abs(low) / 100 or 1.0
+    return low - 0.09 * span, top + 0.12 * span
 
 
 def history(searched: Searched) -> Plot:
@@ -35,9 +42,7 @@ def history(searched: Searched) -> Plot:
         raise AnalysisError("no trial has been trained in full yet")
     with styled():
         figure, (axes,) = panels(PAGE, 2.4)
-        top = float(scored["value"].quantile(0.9)) if len(scored) > 9 else float(scored["value"].max())
-        low = float(scored["value"].min())
-        top += 0.12 * (top - low) + 1e-9
+        low, top = limits(scored["value"])
         for i, state in enumerate(("complete", "reused")):
             part = scored[scored["state"] == state]
             style = look((0, 6)[i])
@@ -50,15 +55,14 @@ def history(searched: Searched) -> Plot:
             for _, row in part[part["value"] > top].iterrows():
                 axes.plot(row["number"], top, "^", color=style.colour, markersize=4, clip_on=False)
         best = scored.sort_values("number")
-        axes.step(
-            best["number"], best["value"].cummin(), where="post", color="#000000", linewidth=1, label="best so far"
-        )
+        at, lowest = [*best["number"], trials["number"].max()], [*best["value"].cummin(), best["value"].min()]
+        axes.step(at, lowest, where="post", color="#000000", linewidth=1, label="best so far")
         for state, colour in (("pruned", BASELINE.colour), ("fail", look(1).colour)):
             part = trials[trials["state"] == state]
             if len(part):
                 axes.plot(part["number"], np.full(len(part), top), "|", color=colour, markersize=7, clip_on=False,
                           label=f"{state}{'ed' if state == 'fail' else ''} ({len(part)})")  # fmt: skip
-        axes.set_ylim(low - 0.08 * (top - low), top)
+        axes.set_ylim(low, top)
         axes.set_xlabel("trial")
         axes.set_ylabel(searched.objective)
         axes.legend(ncols=5, loc="lower left", bbox_to_anchor=(0, 1.02))
@@ -102,10 +106,9 @@ def slices(searched: Searched) -> Plot:
     if not len(scored):
         raise AnalysisError("no trial has been trained in full yet")
     dimensions = [d for d in searched.dimensions if d.column in scored]
-    columns = min(5, len(dimensions))
+    columns = min(4, len(dimensions))
     count = -(-len(dimensions) // columns)
-    low, top = float(scored["value"].min()), float(scored["value"].quantile(0.9))
-    top += 0.15 * (top - low) + 1e-9
+    low, top = limits(scored["value"])
     with styled():
         figure, axes = panels(PAGE, 0.5 + 1.45 * count, count, columns)
         for i, (axis, dimension) in enumerate(zip(axes, dimensions)):
@@ -114,8 +117,9 @@ def slices(searched: Searched) -> Plot:
             shown = axis.scatter(at, scored["value"].clip(upper=top), c=colours, cmap="Blues", vmin=-0.4, vmax=1, s=10,
                                  edgecolors="#333333", linewidths=0.3)  # fmt: skip
             shown.set_clip_on(False)
-            axis.plot(rug, np.full(len(rug), top), "|", color=look(1).colour, markersize=5, clip_on=False)
-            axis.set_ylim(low - 0.08 * (top - low), top)
+            if len(rug):
+                axis.plot(rug, np.full(len(rug), top), "|", color=look(1).colour, markersize=5, clip_on=False)
+            axis.set_ylim(low, top)
             axis.set_xlabel(plain(dimension.label))
             if i % columns == 0:
                 axis.set_ylabel(plain(searched.objective.replace(" (", "\n(")))
@@ -148,10 +152,19 @@ def contours(searched: Searched, count: int = 3) -> Plot:
             grid = surface.pivot(index=y.column, columns=x.column, values="mean")
             levels = np.linspace(norm.vmin or 0.0, norm.vmax or 1.0, 9)
             axis.contourf(grid.columns, grid.index, grid.clip(levels[0], levels[-1]), levels, cmap=COLOURS, norm=norm)
-            axis.scatter(part[x.column], part[y.column], c=part["value"], cmap=COLOURS, norm=norm, s=14,
-                         edgecolors="white", linewidths=0.5)  # fmt: skip
+            axis.scatter(part[x.column], part[y.column], c=part["value"], cmap=COLOURS, norm=norm, s=14, clip_on=False,
+                         edgecolors="white", linewidths=0.5, zorder=3)  # fmt: skip
             best = part.sort_values("value").iloc[0]
-            axis.plot(best[x.column], best[y.column], "o", markersize=8, markerfacecolor="none", color=look(1).colour)
+            axis.plot(
+                best[x.column],
+                best[y.column],
+                "o",
+                markersize=8,
+                markerfacecolor="none",
+                color=look(1).colour,
+                clip_on=False,
+                zorder=4,
+            )
             for which, dimension in (("x", x), ("y", y)):
                 _scale_axis(axis, dimension, which)
                 (axis.set_xlabel if which == "x" else axis.set_ylabel)(plain(dimension.label))
@@ -182,8 +195,9 @@ def pruning(searched: Searched) -> Plot:
         base = float(part["value"].max())
         at = pruned[column].clip(upper=right)
         axes.plot(at, np.full(len(pruned), base), "|", color=look(1).colour, markersize=7, label="pruned")
-        axes.set_xlabel(plain(f"at {si(first)} tokens, {searched.objective}"))
-        axes.set_ylabel(plain(f"at {si(searched.record['lengths'][-1])} tokens"))
+        whole = searched.record["lengths"][-1]
+        axes.set_xlabel(plain(searched.objective.replace(" (", f" at {si(first)} tokens (")))
+        axes.set_ylabel(plain(searched.objective.replace(" (", f"\nat {si(whole)} tokens (")))
         axes.legend(loc="lower right")
     caption = (
         f"Value at the first rung against that at full length, of the {len(part)} trials that have both (Spearman "
@@ -237,7 +251,11 @@ def _scale_axis(axis: Axes, dimension: Dimension, which: str) -> None:
     (axis.set_xscale if which == "x" else axis.set_yscale)("log")
     (axis.set_xlim if which == "x" else axis.set_ylim)(dimension.low, dimension.high)
     side = axis.xaxis if which == "x" else axis.yaxis
-    side.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    # As many labels as a small panel has room for.
+    decades = np.log10(dimension.high / dimension.low)
+    side.set_major_locator(
+        LogLocator(base=10, subs=(1.0, 2.0, 5.0) if decades < 1 else (1.0, 3.0) if decades < 2 else (1.0,))
+    )
     side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     side.set_minor_formatter(NullFormatter())
 
@@ -249,7 +267,10 @@ def _local_means(part: pd.DataFrame, x: Dimension, y: Dimension, steps: int = 60
         values = part[dimension.column].to_numpy(dtype=float)
         found = np.log(values) if dimension.kind == "log" else values
         span = float(np.ptp(found)) or 1.0
-        grids.append(np.linspace(found.min() - 0.05 * span, found.max() + 0.05 * span, steps))
+        ends = [np.log(e) if dimension.kind == "log" else e for e in (dimension.low, dimension.high)]
+        grids.append(
+            np.linspace(max(ends[0], found.min() - 0.05 * span), min(ends[1], found.max() + 0.05 * span), steps)
+        )
         spans.append(span)
         points.append(found)
     gx, gy = np.meshgrid(*grids)

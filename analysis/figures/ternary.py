@@ -44,7 +44,8 @@ def ternary(searched: Searched, simplex: Simplex) -> Plot:
             _frame(axis, [names[c] for c in three])
             weights = scored[list(three)].to_numpy(dtype=float)
             held = weights.sum(axis=1)
-            inside = np.divide(weights, held[:, None], out=np.full_like(weights, 1 / 3), where=held[:, None] > 0)
+            # A trial that has none of the three has no place among them.
+            inside = np.divide(weights, held[:, None], out=np.full_like(weights, np.nan), where=held[:, None] > 1e-9)
             x, y = inside[:, 1] + inside[:, 2] / 2, inside[:, 2] * HEIGHT
             axis.scatter(x, y, c=scored["value"], cmap=COLOURS, norm=norm, s=4 + 32 * held, edgecolors="white",
                          linewidths=0.5, clip_on=False, zorder=3)  # fmt: skip
@@ -54,11 +55,14 @@ def ternary(searched: Searched, simplex: Simplex) -> Plot:
                                       **{f"share {i}": inside[:, i] for i in range(3)}, "held": held,
                                       "value": scored["value"]}))  # fmt: skip
         colour_bar(figure, axes, norm, searched.objective)
-    caption = f"The {len(scored)} trials trained in full by the weights of their losses; a ring marks the best."
+    caption = (
+        f"The {len(scored)} trials trained in full by the weights of their losses; a ring marks the best. Grid lines "
+        "at 0.25, 0.5 and 0.75."
+    )
     if len(simplex.terms) > 3:
         caption += (
             " Each triangle has three of the terms, in their proportions among themselves; the area of a mark is the "
-            "share of the whole that these three hold. Grid lines at 0.25, 0.5 and 0.75."
+            "share of the whole that these three hold, and a trial without any of them is not in it."
         )
     return Plot(figure, pd.concat(rows, ignore_index=True), caption)
 

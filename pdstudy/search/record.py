@@ -18,6 +18,9 @@ from pdstudy.search.declare import Search
 from pdstudy.search.space import Changes, Choice, Dimension, Level, Log, Simplex, suggest
 from pdstudy.search.storage import read_trials
 
+LABELS = {"optimiser.lr": "learning rate", "objective.mix": "alpha over training"}
+"""What figures call fields whose names say little."""
+
 
 def search_record(search: Search, workspace: Workspace) -> dict[str, Any]:
     """The state of a search, plain JSON. Losses in nats per token, costs in FLOPs and seconds of its runs.
@@ -51,7 +54,8 @@ def _fields(space: Mapping[str, Dimension], prefix: str = "", within: str = "") 
         name = f"{prefix}{path}"
         if isinstance(dimension, Simplex):
             continue
-        row = {"name": name, "label": path.removeprefix("objective.").removeprefix("optimiser."), "within": within}
+        label = LABELS.get(path, path.removeprefix("objective.").removeprefix("optimiser."))
+        row = {"name": name, "label": label, "within": within}
         if isinstance(dimension, Choice):
             yield {**row, "kind": "choice", "levels": list(dimension.levels)}
             for label, level in dimension.levels.items():

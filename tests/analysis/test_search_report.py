@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
@@ -112,6 +113,10 @@ def test_the_page_has_every_figure_and_the_numbers_behind_it(tmp_path: Path) -> 
     text = build_search(tmp_path, record, None, tmp_path / "out")
     made = {path.stem.split("-", 1)[1] for path in (tmp_path / "out" / "figures").glob("*.png")}
     assert made == {"history", "mixture", "importances", "slices", "contours", "pruning"}
+    contours = pd.read_csv(next((tmp_path / "out" / "figures").glob("*-contours.csv")))
+    weight = contours.filter(like="objective/")
+    assert weight.min().min() >= 0  # no weights that are none
+    assert weight.max().max() <= 1
     best = min((t for t in record["trials"] if t["values"]), key=lambda t: t["values"][0])
     assert text.splitlines()[1].split()[0] == str(best["number"])
     page = (tmp_path / "out" / "index.html").read_text()
@@ -121,6 +126,7 @@ def test_the_page_has_every_figure_and_the_numbers_behind_it(tmp_path: Path) -> 
     assert (tmp_path / "again" / "index.html").read_text() == page
 
 
+@pytest.mark.filterwarnings("error:constrained_layout not applied")
 def test_a_search_that_has_just_begun_says_what_is_missing(tmp_path: Path) -> None:
     record, _ = carried_out(rungs(trials=1), tmp_path)
     empty = record | {"trials": [], "importances": {}, "wanted": 24}
@@ -140,6 +146,13 @@ def test_weights_in_a_triangle_stand_where_they_belong(tmp_path: Path) -> None:
     shares = plot.data[[f"share {i}" for i in range(3)]].to_numpy()
     assert shares.sum(axis=1) == pytest.approx(np.ones(len(shares)))
     assert (plot.data.groupby("number")["held"].sum() - 3).abs().max() < 1e-9
+    # The LM run has no place among the other three.
+    (lm, *others) = simplex.terms
+    record["trials"][0]["weights"]["objective"] = {lm: 1.0} | dict.fromkeys(others, 0.0)
+    data = ternary(Searched(record), simplex).data
+    alone = data[data["number"] == 0].set_index("corners")
+    assert alone.loc["/".join(others), [f"share {i}" for i in range(3)]].isna().all()
+    assert alone["share 0"].dropna().eq(1).all()
     sums = searched.trials[list(simplex.columns)].sum(axis=1)
     assert sums.to_numpy() == pytest.approx(np.ones(24))
     with pytest.raises(AnalysisError, match="three terms"):
