@@ -7,12 +7,15 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pdstudy.captures import spec_of
+from pdstudy.config import normal_form
+from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.evaluations import split_of
 from pdstudy.losses import Single
 from pdstudy.normal import Problem, mistyped, problems
-from pdstudy.objective import LM
+from pdstudy.objective import KD, LM
 from pdstudy.search.quantities import AtMost, Quantity
-from pdstudy.search.space import Choice, Dimension, Integer, Level, Log, Simplex, Uniform, corners
+from pdstudy.search.space import ENDS, INSIDE, Choice, Dimension, Integer, Level, Log, Simplex, Uniform, corners
 from pdstudy.study import Arm, Change, changed
 
 if TYPE_CHECKING:
@@ -32,8 +35,11 @@ def of_search(search: Search) -> Iterator[Problem]:
         return
     if search.pruner is not None:
         yield from _of_rungs(search, search.pruner)
-    for problem in search.envelope().problems():
+    of_corners = search.envelope().problems()
+    for problem in of_corners:
         yield dataclasses.replace(problem, field=problem.field.replace("evaluations[0]", "validation"))
+    if not of_corners:
+        yield from _of_stores(search)
 
 
 def _mistyped(search: Search) -> Iterator[Problem]:
@@ -136,6 +142,27 @@ def _of_rungs(search: Search, pruner: Halving) -> Iterator[Problem]:
         wrong = (f"{p.field}: found {p.found!r}; allowed: {p.allowed}" for run in short for p in problems(run))
         for said in dict.fromkeys(wrong):
             yield Problem("pruner.rungs", tokens, f"a length that every run of the space can have ({said})")
+
+
+def _of_stores(search: Search) -> Iterator[Problem]:
+    """Trials between the corners of the space that the corners' stores do not serve."""
+    served: dict[StoreSpec, list[Coverage]] = {}
+    for spec, need in _store_needs(search, ENDS):
+        served.setdefault(spec, []).append(need)
+    for spec, need in _store_needs(search, INSIDE):
+        if need.taus and not join(served.get(spec, [need])).admits(need):
+            yield Problem("space: objective.temperature", f"a range, where {need.taus[0]:.3g} is one of its values",
+                          "a Choice of temperatures: a store has the mass of what is not kept at those taus alone that "
+                          "are asked of it, and each trial would take a teacher's pass of its own")  # fmt: skip
+            return
+
+
+def _store_needs(search: Search, at: tuple[float, ...]) -> Iterator[tuple[StoreSpec, Coverage]]:
+    for changes in corners(search.space, at):
+        run, _ = changed(search.base, search.arm("", changes))
+        spec = spec_of(normal_form(run))
+        if spec is not None and isinstance(run.objective, KD):
+            yield spec, needed(run.objective)
 
 
 def _of_space(space: Mapping[str, Dimension]) -> Iterator[Problem]:

@@ -42,6 +42,9 @@ class Random:
 
 Sampler = TPE | GP | Random
 
+Reached = tuple[float, float]
+"""How far a trial is beyond the constraints in all, and its value."""
+
 
 @dataclass(frozen=True)
 class Halving:
@@ -53,17 +56,19 @@ class Halving:
     the standard deviation, over seeds, of the difference between two runs.
 
     Trials are judged as they come, so the first ones pass easily, and with several at a time who passes depends on who
-    is first; what was decided is kept.
+    is first; what was decided is kept. Under constraints those that keep them come first, so that trials beyond a bound
+    do not raise the cut for the others.
     """
 
     rungs: tuple[int, ...]
     keep: float = 1 / 3
     band: float = 0.0
 
-    def goes_on(self, value: float, others: list[float]) -> bool:
+    def goes_on(self, reached: Reached, others: list[Reached]) -> bool:
         """`others`: what the other trials reached at this rung."""
-        reached = sorted([value, *others])
-        return value <= reached[max(1, round(self.keep * len(reached))) - 1] + self.band
+        ranked = sorted([reached, *others])
+        beyond, value = ranked[max(1, round(self.keep * len(ranked))) - 1]
+        return reached <= (beyond, value + self.band)
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,9 @@ class Search:
     under way are estimated to take, comes to that (`pdstudy.search.budget`). A trial is trained with every seed and
     scored by the mean. `validation` is what trials are scored on; nothing of a search sees a test split. Of two
     objectives the trials that no other beats in both are the result; under `constraints` the best is one that keeps
-    them. A diverged trial, or one whose score is no number, is told as pruned without a value, which TPE ranks behind
-    every other; one that fails is told as failed. Finished runs of the workspace that lie in the space are trials, too,
-    marked as reused and not counted.
+    them. A diverged trial, or one whose score is no number, is told as pruned, which TPE ranks behind all that are
+    complete; one that fails is told as failed. Finished runs of the workspace that lie in the space are trials, too,
+    marked as reused and not counted. All drivers of a search share its workspace.
 
     What is asked (`identity`) names the search in its storage: change the base, the space, the objectives, the
     constraints, the seeds or the rungs, and it is another search; more `trials` or another sampler go on with the one

@@ -214,13 +214,16 @@ class Trials:
         with self._alone():
             if not self._goes_on(active) or active.rung > before:
                 return
+            beyond = sum(max(0.0, excess) for excess in active.excess.values())
+            if beyond:  # first, since a value that is there is taken for whole
+                active.trial.set_user_attr(f"beyond at {tokens}", beyond)
             active.trial.report(value, tokens)
             others = [
-                t.intermediate_values[tokens]
+                (t.user_attrs.get(f"beyond at {tokens}", 0.0), t.intermediate_values[tokens])
                 for t in self.study.get_trials(deepcopy=False)
                 if t.number != active.number and tokens in t.intermediate_values
             ]
-            if pruner.goes_on(value, others):
+            if pruner.goes_on((beyond, value), others):
                 active.trial.set_user_attr("rung", active.rung + 1)
             else:
                 self._tell(active, TrialState.PRUNED, f"rung of {tokens:,} tokens")

@@ -11,11 +11,12 @@ from typing import Any
 from optuna.trial import FixedTrial
 
 from pdstudy.config import Run, normal_form
-from pdstudy.normal import ConfigError, encode, fingerprint
+from pdstudy.normal import ConfigError, encode, fingerprint, problems
 from pdstudy.objective import KD, LM
 from pdstudy.rundir import RunDir, Workspace
 from pdstudy.search.declare import Search
-from pdstudy.search.space import readings, suggest
+from pdstudy.search.space import Dimension, Params, corners, field_of, suggest, together
+from pdstudy.study import changed
 
 
 def finished_runs(search: Search, workspace: Workspace) -> Iterator[Run]:
@@ -45,9 +46,7 @@ def trial_of(search: Search, run: Run) -> FixedTrial | None:
     if isinstance(run.objective, LM) and isinstance(search.base.objective, KD):
         shown = dataclasses.replace(run, objective=dataclasses.replace(search.base.objective, alpha=0.0))
     wanted = encode(normal_form(run))
-    possible = list(readings(shown, search.space))
-    random.Random(fingerprint(normal_form(run))).shuffle(possible)
-    for params in possible:
+    for params in together(_readings(search, shown, random.Random(fingerprint(normal_form(run))))):
         trial = FixedTrial(params)
         try:
             made = search.run(suggest(trial, search.space), run.seed, len(search.lengths) - 1)
@@ -56,6 +55,33 @@ def trial_of(search: Search, run: Run) -> FixedTrial | None:
         if _alike(encode(normal_form(made)), wanted):
             return trial
     return None
+
+
+def _readings(search: Search, run: Run, drawn: random.Random) -> Iterator[list[Params]]:
+    """Of each dimension what may stand for the run, in an order that is drawn.
+
+    What changes the run where all else is left as it is does not stand for it. To look at dimensions one by one keeps
+    a space of many choices from being looked at whole.
+    """
+    wanted = encode(normal_form(run))
+    narrow = {path for dimension in search.space.items() for path in _paths(*dimension)}
+    for path, dimension in search.space.items():
+        own = _paths(path, dimension)
+        # What others set inside of what this one sets is theirs to say.
+        theirs = [(p, field_of(run, p)) for p in sorted(narrow - own) if any(p.startswith(f"{o}.") for o in own)]
+        possible = []
+        for params in dimension.read(run, path, path):
+            changes = [*suggest(FixedTrial(params), {path: dimension}), *theirs]
+            made, wrong = changed(run, search.arm("", changes))
+            if wrong or any(problems(made)) or _alike(encode(normal_form(made)), wanted):
+                possible.append(params)
+        drawn.shuffle(possible)
+        yield possible
+
+
+def _paths(path: str, dimension: Dimension) -> set[str]:
+    """The fields that a dimension may set."""
+    return {field for changes in corners({path: dimension}) for field, _ in changes}
 
 
 def keys_of(search: Search, run: Run) -> list[str]:

@@ -13,7 +13,7 @@ A `Level` brings a space of its own, which is searched where that level is chose
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -75,7 +75,7 @@ class Integer:
         return [(path, trial.suggest_int(name, self.low, self.high, step=self.step))]
 
     def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
-        value = _field(run, path)
+        value = field_of(run, path)
         there = isinstance(value, int) and (value - self.low) % self.step == 0
         return _number(run, name, path, self.low, self.high) if there else iter(())
 
@@ -134,7 +134,7 @@ class Simplex:
         return [*changes, (f"{path}.loss", kept[0][1] if len(kept) == 1 else Weighted(terms=tuple(kept)))]
 
     def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
-        kd = _field(run, path)
+        kd = field_of(run, path)
         if not isinstance(kd, KD):
             return
         inside = {loss: weight for weight, loss in terms(kd.loss)}
@@ -178,11 +178,16 @@ def readings(run: Any, space: Mapping[str, Dimension], prefix: str = "") -> Iter
     Whether a trial of such parameters *is* the run is for the caller to see: labels are not compared here.
     """
     each = [list(dimension.read(run, f"{prefix}{path}", path)) for path, dimension in space.items()]
+    return together(each)
+
+
+def together(each: Iterable[Iterable[Params]]) -> Iterator[Params]:
+    """All combinations of one reading of each dimension."""
     for parts in itertools.product(*each):
         yield {name: value for part in parts for name, value in part.items()}
 
 
-def _field(run: Any, path: str) -> Any:
+def field_of(run: Any, path: str) -> Any:
     """What a run has at a dotted path; None where there is no such field."""
     for name in path.split("."):
         run = getattr(run, name, None)
@@ -190,7 +195,7 @@ def _field(run: Any, path: str) -> Any:
 
 
 def _number(run: Any, name: str, path: str, low: float, high: float) -> Iterator[Params]:
-    value = _field(run, path)
+    value = field_of(run, path)
     if isinstance(value, int | float) and low <= value <= high:
         yield {name: value}
 
@@ -200,32 +205,40 @@ def suggest(trial: Suggests, space: Mapping[str, Dimension], prefix: str = "") -
     return [change for path, dimension in space.items() for change in dimension.suggest(trial, f"{prefix}{path}", path)]
 
 
-class _Corner:
-    """Suggests the lowest, or the highest, of everything; of choices the label that is wanted, else the first."""
+ENDS = (0.0, 1.0)
+INSIDE = (0.382,)
+"""Not the middle, where a range often has what is neutral."""
 
-    def __init__(self, high: bool, labels: Mapping[str, str]) -> None:
-        self.high, self.labels = high, labels
+
+class _Corner:
+    """Suggests one place of every range; of choices the label that is wanted, else the first."""
+
+    def __init__(self, at: float, labels: Mapping[str, str]) -> None:
+        self.at, self.labels = at, labels
         self.choices: dict[str, list[str]] = {}
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return high if self.high else low
+        if self.at in ENDS:
+            return high if self.at else low
+        return low * (high / low) ** self.at if log else low + (high - low) * self.at
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        return low + (high - low) // step * step if self.high else low
+        return low + int((high - low) // step * self.at) * step
 
     def suggest_categorical(self, name: str, choices: list[str]) -> str:
         self.choices[name] = choices
         return self.labels.get(name, choices[0])
 
 
-def corners(space: Mapping[str, Dimension]) -> Iterator[Changes]:
-    """Both ends of everything, and every level of every choice once: what a check, and a shared store, must cover."""
+def corners(space: Mapping[str, Dimension], at: tuple[float, ...] = ENDS) -> Iterator[Changes]:
+    """Both ends of everything (or another place), and every level of every choice once: what a check, and a shared
+    store, must cover."""
     waiting: list[dict[str, str]] = [{}]
     seen: set[tuple[str, str]] = set()
     while waiting:
         labels = waiting.pop()
-        for high in (False, True):
-            corner = _Corner(high, labels)
+        for place in at:
+            corner = _Corner(place, labels)
             yield suggest(corner, space)
             for name, choices in corner.choices.items():
                 for label in choices[1:]:

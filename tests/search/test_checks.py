@@ -72,6 +72,9 @@ def terms(**losses: Any) -> dict[str, Any]:
          "space: objective.temperature.tau"),
         ({"space": {"optimiser.lr": Log(1e-3, 1e-2), "objective": Choice({"KD": Level(KEPT, INNER)})}},
          "space: optimiser.lr"),
+        ({"space": {"objective.temperature.tau": Log(0.5, 2)}}, "space: objective.temperature"),
+        ({"space": {"objective": Choice({"a": Level(KEPT, {"objective.temperature.tau": Uniform(0.5, 2)})})}},
+         "space: objective.temperature"),
         ({"pruner": "halving"}, "pruner"),
         ({"pruner": Halving(1280)}, "pruner.rungs"),  # type: ignore[arg-type]
         ({"pruner": Halving((0, 1280))}, "pruner.rungs"),

@@ -106,6 +106,26 @@ def test_compute_is_that_of_the_whole_run_whatever_rung_it_ends_at(tmp_path: Pat
     assert {v for constraints in ends.values() for v in constraints.values()} == {whole / 2}
 
 
+def test_trials_beyond_a_bound_do_not_raise_the_cut_for_those_that_keep_it(tmp_path: Path) -> None:
+    """The better the loss, the worse the calibration: as the teacher's share grows."""
+
+    def look(run: Run) -> Answer:
+        share = mixture(run)["LM"]
+        return Answer({"loss": 1 + share, "recalibrated": 2 * share})
+
+    bound, rung = AtMost(Calibration(), 0.7), Halving((1280,), keep=0.25)  # at least 0.3 of the data's own loss
+    trials = Trials(make_search(constraints=(bound,), pruner=rung, sampler=Random()), Workspace(tmp_path), look)
+    trials.step(1)
+    best = trials.study.best_trial
+    assert all(excess <= 0 for excess in best.constraints.values())
+    ended = [t for t in trials.study.get_trials() if 1280 in t.intermediate_values]
+    kept = [t for t in ended if t.intermediate_values[1280] >= 1.3]
+    assert len(kept) > 10
+    assert best.number == min(kept, key=lambda t: t.intermediate_values[1280]).number
+    beyond = [t for t in ended if t.intermediate_values[1280] < 1.3 and t.number > 5]
+    assert {t.state for t in beyond} == {TrialState.PRUNED}
+
+
 def test_a_constraint_that_is_no_number_prunes(tmp_path: Path) -> None:
     search = make_search(constraints=(AtMost(Calibration("ece"), 0.1),), trials=3)
     trials = Trials(search, Workspace(tmp_path), lambda run: Answer({"loss": 1.0, "ece": math.nan}))

@@ -12,7 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FixedTrial, TrialState
 
-from pdstudy import KD, KLD, LM, Cosine, RenormaliseBoth, ReverseKL, Tail, Temperature, TopPK, Weighted
+from pdstudy import (
+    KD,
+    KLD,
+    LM,
+    Cosine,
+    Renormalise,
+    RenormaliseBoth,
+    ReverseKL,
+    Smooth,
+    Tail,
+    Temperature,
+    TopPK,
+    Weighted,
+)
 from pdstudy.config import Run, normal_form
 from pdstudy.files import write_json
 from pdstudy.normal import fingerprint
@@ -102,6 +115,30 @@ def test_a_run_without_a_teacher_speaks_for_no_choice_that_it_does_not_use() -> 
         told.append(first.params)
     for choice in ("objective", "objective.truncation"):
         assert len({params[choice] for params in told}) > 1
+
+
+def test_a_space_of_many_choices_is_not_looked_at_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four to the power of eight combinations."""
+    numbers = {
+        "optimiser.weight_decay": (0.0, 0.05, 0.1, 0.2),
+        "optimiser.clip": (0.5, 1.0, 2.0, 4.0),
+        "optimiser.eps": (1e-9, 1e-8, 1e-7, 1e-6),
+        "optimiser.lr": (1e-3, 2e-3, 4e-3, 8e-3),
+        "objective.alpha": (0.0, 0.4, 0.6, 0.8),
+        "objective.temperature": tuple(Temperature(tau=tau) for tau in (0.5, 0.7, 1.0, 1.4)),
+        "objective.truncation": tuple(TopPK(k=k) for k in (5, 10, 20, 50)),
+        "objective.rest": (RenormaliseBoth(), Tail(), Renormalise(), Smooth()),
+    }
+    search = wide(space={path: Choice({str(v): v for v in values}) for path, values in numbers.items()})
+    asked = []
+    monkeypatch.setattr(Search, "run", lambda self, *a, run=Search.run: asked.append(a) or run(self, *a))
+    inside = [(path, values[-1]) for path, values in numbers.items() if path != "objective.rest"]
+    for run in (search.run(inside, 0, 0), search.run([("objective", LM()), ("optimiser.lr", 2e-3)], 0, 0)):
+        found = trial_of(search, run)
+        assert found is not None
+        assert normal_form(search.run(suggest(found, search.space), 0, 0)) == normal_form(run)
+    assert trial_of(search, search.run([*inside, ("objective.truncation", TopPK(k=21))], 0, 0)) is None
+    assert len(asked) < 20
 
 
 def test_runs_outside_the_space_are_left_alone() -> None:
