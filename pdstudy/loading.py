@@ -97,9 +97,13 @@ def _load(path: Path, scale: str | None, wanted: type[T], *, optional: bool = Fa
             return _called(getattr(module, name), path, scale, wanted)
         if optional:
             return None
-        other = "; it declares a search: `pdstudy search`" if hasattr(module, "search") else ""
-        other = other or "; `pdstudy new NAME` writes an example"
-        raise ConfigError(f"{path} defines no function `{name}(scale)`{other}")
+        if name == "study":
+            other = "it declares a search: `pdstudy search`" if hasattr(module, "search") else ""
+            other = other or "`pdstudy new NAME` writes an example"
+        else:
+            other = "it declares a study: `pdstudy run`" if hasattr(module, "study") else ""
+            other = other or "the README has an example, below `Searching a mixture of losses`"
+        raise ConfigError(f"{path} defines no function `{name}(scale)`; {other}")
     except ConfigError:
         raise
     except (KeyboardInterrupt, SystemExit):
@@ -143,13 +147,19 @@ def _explained(error: BaseException, path: Path) -> str:
     text = f"{path}:{line}: {type(error).__name__}: {error}"
     unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if unknown:
-        cls = Study if unknown[1] == "Study" else class_named(unknown[1])
+        cls = _class(path, unknown[1])
         known = list(inspect.signature(cls).parameters) if cls else []
         near = nearest(unknown[2], known)
         text = f"{path}:{line}: {unknown[1]} has no field {unknown[2]!r}; its fields: {', '.join(known)}" + (
             f" ({near})" if near else ""
         )
     return text
+
+
+def _class(path: Path, name: str) -> type | None:
+    """The class that a study file knows by a name, or that pdstudy has of that name."""
+    found = getattr(sys.modules.get(f"pdstudy_study_{path.stem}"), name, None)
+    return found if isinstance(found, type) else Study if name == "Study" else class_named(name)
 
 
 def seen_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:

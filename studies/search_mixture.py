@@ -11,8 +11,7 @@ a trial that is promoted goes on from its own stable part, where nothing else ab
 from paper.scales import SCALES
 
 from pdstudy import KLD, LM, JensenShannon, LinearMix, ReverseKL, Slice, Steady, Tail, Temperature, TopPK
-from pdstudy.search.declare import TPE, Final, Halving, Search
-from pdstudy.search.space import Choice, Log, Simplex
+from pdstudy.search import TPE, Choice, Final, Halving, Log, Search, Simplex
 
 MIXTURE = Simplex({"LM": LM(), "KL": KLD(), "reverse KL": ReverseKL(), "JSD": JensenShannon()})
 

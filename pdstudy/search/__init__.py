@@ -1,1 +1,30 @@
-"""Searching a space of runs: declared beside studies, carried out by the same plans, workers and workspace."""
+"""Searching a space of runs: declared beside studies, carried out by the same plans, workers and workspace.
+
+What a file that declares a search needs is here; importing it does not import optuna.
+"""
+
+from __future__ import annotations
+
+from pdstudy.search.declare import GP, TPE, Final, Halving, Random, Search
+from pdstudy.search.quantities import AtMost, Calibration, Compute, Loss, SecondsPerToken
+from pdstudy.search.space import Choice, Integer, Level, Log, Simplex, Uniform
+
+__all__ = [
+    "GP",
+    "TPE",
+    "AtMost",
+    "Calibration",
+    "Choice",
+    "Compute",
+    "Final",
+    "Halving",
+    "Integer",
+    "Level",
+    "Log",
+    "Loss",
+    "Random",
+    "Search",
+    "SecondsPerToken",
+    "Simplex",
+    "Uniform",
+]

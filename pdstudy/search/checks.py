@@ -31,6 +31,8 @@ def of_search(search: Search) -> Iterator[Problem]:
     of_space = list(_of_space(search.space))
     yield from of_space
     if of_space:
+        if isinstance(search.space, Mapping):
+            yield from _of_names(search)
         yield from problems(search.base)
         return
     if search.pruner is not None:
@@ -71,8 +73,19 @@ def _of_fields(search: Search) -> Iterator[Problem]:
     yield from _of_quantities(search)
     if search.validation.data.split != "validation":
         yield Problem("validation", search.validation.data.split, "a validation slice: test is for what was chosen")
+    if search.pruner is not None:
+        yield from _of_pruner(search, search.pruner)
     if search.final is not None:
         yield from _of_final(search, search.final)
+
+
+def _of_pruner(search: Search, pruner: Halving) -> Iterator[Problem]:
+    if len(search.objectives) > 1:
+        yield Problem("pruner", pruner, "None with two objectives, which have no order")
+    if not 0 < pruner.keep <= 1:
+        yield Problem("pruner.keep", pruner.keep, "a share, above 0 to 1")
+    if pruner.band < 0:
+        yield Problem("pruner.band", pruner.band, "nats, 0 or more")
 
 
 def _of_quantities(search: Search) -> Iterator[Problem]:
@@ -123,14 +136,8 @@ def _of_final(search: Search, final: Final) -> Iterator[Problem]:
 
 
 def _of_rungs(search: Search, pruner: Halving) -> Iterator[Problem]:
-    """What is wrong with a pruner, and runs of the space that are wrong only at the length of a rung."""
+    """Rungs that are no lengths below the whole, and runs of the space that are wrong only at the length of a rung."""
     rungs = pruner.rungs
-    if len(search.objectives) > 1:
-        yield Problem("pruner", pruner, "None with two objectives, which have no order")
-    if not 0 < pruner.keep <= 1:
-        yield Problem("pruner.keep", pruner.keep, "a share, above 0 to 1")
-    if pruner.band < 0:
-        yield Problem("pruner.band", pruner.band, "nats, 0 or more")
     whole = [changed(search.base, search.arm("", corner))[0] for corner in corners(search.space)]
     sound = [run for run in whole if not any(problems(run))]
     shortest = min((run.num_tokens for run in sound), default=search.base.num_tokens)
@@ -172,6 +179,14 @@ def _of_space(space: Mapping[str, Dimension]) -> Iterator[Problem]:
     yield from found
     if not found:
         yield from _overwritten(space)
+
+
+def _of_names(search: Search) -> Iterator[Problem]:
+    """Fields of a space, else unsound, that the base does not have; what a wider dimension brings may have them."""
+    paths = [path for path in search.space if isinstance(path, str)]
+    for path in paths:
+        if not any(path.startswith(f"{wider}.") for wider in paths):
+            yield from changed(search.base, search.arm("", [(path, None)]))[1]
 
 
 def _of_dimensions(space: Mapping[str, Dimension], at: str) -> Iterator[Problem]:

@@ -73,7 +73,8 @@ def _final(args: argparse.Namespace) -> int:
 def _look(args: argparse.Namespace) -> int:
     from pdstudy.loading import load_search
     from pdstudy.search.cluster import search_on_cluster
-    from pdstudy.search.local import run_search, summary
+    from pdstudy.search.local import run_search
+    from pdstudy.search.show import line, summary
     from pdstudy.show import print_json
 
     search, workspace = load_search(args.study, args.scale), args.where(args)
@@ -86,14 +87,15 @@ def _look(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found)
     else:
-        for row in found[:5]:
-            print(f"trial {row['trial']}: {row['state']}, {row['values']}, {row['params']}")
+        best = [row for row in found if row["values"] is not None][:5]
+        print("\n".join(line(search, row) for row in best) or "no trial was trained in full")
     if outcome.stopped:
         how = f"{called(args)} --slurm` goes on from here, `pdstudy cancel {called(args)}` ends the jobs"
         print(
             f"stopped; `pdstudy search {how if args.slurm else f'{called(args)}` goes on from here'}", file=sys.stderr
         )
         return 130
+    print(f"next: pdstudy report {called(args)}", file=sys.stderr)
     return 1 if outcome.failed or outcome.blocked else 0
 
 

@@ -10,7 +10,6 @@ import dataclasses
 import math
 import sys
 import time
-from typing import Any
 
 from pdstudy.files import Claimed
 from pdstudy.items import Plan
@@ -21,6 +20,8 @@ from pdstudy.search.answers import look
 from pdstudy.search.declare import Search
 from pdstudy.search.driver import Active, Trials
 from pdstudy.search.plans import trials_plan
+from pdstudy.search.show import Teller
+from pdstudy.search.storage import storage_needed
 from pdstudy.slurm.commands import Request, Unanswered, item_of, submit_study
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.submit import Outcome as Submitted
@@ -41,7 +42,8 @@ def search_on_cluster(search: Search, workspace: Workspace, request: Request, *,
     Raises `ConfigError` where its space is not sound, where SLURM refuses what is asked of it, and where something
     that all trials need has failed.
     """
-    return _Driver(search, workspace, dataclasses.replace(request, report=False)).run(width)
+    with storage_needed(search):
+        return _Driver(search, workspace, dataclasses.replace(request, report=False)).run(width)
 
 
 class _Driver:
@@ -51,7 +53,7 @@ class _Driver:
         self.outcome = Outcome()
         failed = self.outcome.failed
         self.trials = Trials(search, workspace, lambda run: look(search, workspace, run, failed), claims=False)
-        self.told = {number for number, _ in self._finished()}
+        self.tell = Teller(self.trials)
         self.hindrance = ""
 
     def run(self, width: int) -> Outcome:
@@ -70,13 +72,13 @@ class _Driver:
         sent: list[tuple[int, int]] | None = None
         asked = -math.inf
         while active := self.trials.step(width):
-            self._tell()
+            self.tell()
             wanted = [(a.number, a.rung) for a in active]
             if wanted != sent or time.monotonic() - asked > ASK_SECONDS:
                 sent = wanted if self._send(active) else None
                 asked = time.monotonic()
             time.sleep(POLL_SECONDS)
-        self._tell()
+        self.tell()
 
     def _send(self, active: list[Active]) -> bool:
         """Send what is not done and has no living job; False where that has to wait."""
@@ -117,17 +119,3 @@ class _Driver:
         if why and why != self.hindrance:
             print(why, file=sys.stderr)
         self.hindrance = why
-
-    def _tell(self) -> None:
-        for number, words in self._finished():
-            if number not in self.told:
-                self.told.add(number)
-                print(f"trial {number}: {words}", flush=True)
-
-    def _finished(self) -> list[tuple[int, str]]:
-        return [(t.number, _words(t)) for t in self.trials.study.get_trials(deepcopy=False) if t.state.is_finished()]
-
-
-def _words(trial: Any) -> str:
-    reason = trial.user_attrs.get("reason", "")
-    return f"{trial.state.name.lower()}, {reason or ', '.join(f'{v:.5g}' for v in trial.values)}"

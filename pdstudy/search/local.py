@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Any
 
 from pdstudy.items import Item, Plan
 from pdstudy.launch import Outcome, drive, run_plan
@@ -14,7 +13,8 @@ from pdstudy.search.answers import look
 from pdstudy.search.declare import Search
 from pdstudy.search.driver import Trials
 from pdstudy.search.plans import trials_plan
-from pdstudy.search.storage import open_study
+from pdstudy.search.show import Teller
+from pdstudy.search.storage import storage_needed
 
 
 def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
@@ -25,12 +25,19 @@ def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
         outcome = run_plan(shared, workspace, slots=slots, view=PlainView())
         if outcome.stopped or outcome.failed or outcome.blocked:
             return outcome
+    with storage_needed(search):
+        return _carry_out(search, workspace, shared, slots)
+
+
+def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int) -> Outcome:
     failed: set[str] = set()
     trials = Trials(search, workspace, lambda run: look(search, workspace, run, failed))
+    tell = Teller(trials)
 
     def more(outcome: Outcome) -> Plan:
         failed.update(outcome.failed)
         active = trials.step(slots)
+        tell()
         if not active:
             return dataclasses.replace(shared, items=())
         return trials_plan(search, workspace, [(a.number, a.changes, a.rung) for a in active])
@@ -42,20 +49,6 @@ def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
     for words in trials.held():
         print(words, file=sys.stderr)
     return outcome
-
-
-def summary(search: Search, workspace: Workspace) -> list[dict[str, Any]]:
-    """Every trial as plain data, the best first (of two objectives, by the first); `beyond`: the bounds that it does
-    not keep, and by how much."""
-    trials = open_study(search, workspace).get_trials(deepcopy=False)
-    rows = [
-        {"trial": t.number, "state": t.state.name.lower(), "values": t.values, "params": t.params,
-         "beyond": {name: excess for name, excess in t.constraints.items() if excess > 0}, **t.user_attrs}
-        for t in trials
-    ]  # fmt: skip
-    return sorted(
-        rows, key=lambda r: (r["state"] != "complete", sum(r["beyond"].values()), r["values"] or [], r["trial"])
-    )
 
 
 class _Lines(PlainView):

@@ -77,6 +77,11 @@ def _simplexes(space: Mapping[str, Dimension], prefix: str = "") -> Iterator[tup
                     yield from _simplexes(level.space, f"{name}={label}/")
 
 
+def simplex_names(search: Search) -> list[str]:
+    """The names under which the storage has the sticks of a search's simplexes."""
+    return [name for name, _ in _simplexes(search.space)]
+
+
 def weights(search: Search, params: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Of each simplex that a trial has, the weights by term."""
     return {
@@ -155,7 +160,7 @@ def _importances(search: Search, trials: list[FrozenTrial]) -> dict[str, float]:
     seen = optuna.create_study()
     for trial in done:
         found = {f"{name}/{t}": w for name, each in weights(search, trial.params).items() for t, w in each.items()}
-        sticks = tuple(f"{name}/" for name, _ in _simplexes(search.space))
+        sticks = tuple(f"{name}/" for name in simplex_names(search))
         params = {name: value for name, value in trial.params.items() if not name.startswith(sticks)}
         spread = {name: trial.distributions[name] for name in params} | dict.fromkeys(found, unit)
         value = trial.values[0] if trial.state == TrialState.COMPLETE else max(values) + 1

@@ -71,6 +71,19 @@ def _explained(search: Search, workspace: Workspace) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def storage_needed(search: Search) -> Iterator[None]:
+    """Say in words that a database went away while a search was carried out."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        said = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(
+            f"storage {search.storage!r} could be opened, and is gone or refuses ({said}); what was told and trained "
+            f"is kept: once it is back, search again"
+        ) from error
+
+
 def _journal(search: Search, workspace: Workspace) -> Path:
     return folder(search, workspace) / "journal.log"
 

@@ -14,6 +14,7 @@ from pdstudy.loading import load_search
 from pdstudy.losses import Weighted
 from pdstudy.normal import ConfigError
 from pdstudy.search.declare import Final, Halving
+from pdstudy.search.quantities import Compute, Loss
 from pdstudy.search.space import Choice, Integer, Level, Log, Simplex, Uniform
 from tests.core.test_normal import make_run, make_teacher
 from tests.core.tiny import write_tiny
@@ -115,6 +116,13 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     assert {p.field for p in found} == wanted
     rungs = make_search(trials=0, space={"optimiser.rate": Log(1e-3, 1e-2)}, pruner=Halving((9999,))).problems()
     assert {p.field for p in rungs} == {"trials", "optimiser.rate", "pruner.rungs"}
+    # A field that is none is named though its range is wrong, too, and so is a pruner whatever the space.
+    space = {"optimiser.rate": Log(1e-2, 1e-3), "objective": Choice({"a": Level(KEPT, {"objective.tau": Log(1, 0)})})}
+    found = make_search(space=space, pruner=Halving((1280,), keep=5), objectives=(Loss(), Compute())).problems()
+    assert {p.field for p in found} == {
+        "space['optimiser.rate'].low", "optimiser.rate", "pruner.keep", "pruner",
+        "space['objective'].levels['a'].space['objective.tau'].low",
+    }  # fmt: skip
 
 
 def test_a_file_with_one_problem_names_its_line(tmp_path: Path) -> None:
@@ -124,4 +132,21 @@ def test_a_file_with_one_problem_names_its_line(tmp_path: Path) -> None:
         load_search(str(tmp_path / "wrong.py"))
     first, second = str(raised.value).splitlines()
     assert first.endswith("wrong.py has 1 problem:")
-    assert "wrong.py:12: trials: found 0; allowed: 1 or more" in second
+    assert "wrong.py:11: trials: found 0; allowed: 1 or more" in second
+
+
+def test_a_field_that_a_class_of_searches_lacks_is_named_beside_those_that_it_has(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    wrong = tmp_path / "wrong.py"
+    for before, after, said in (
+        ("trials=4", "trial=4", r"Search has no field 'trial'; its fields: name, base, .*\(did you mean 'trials'\?\)"),
+        ("keep=0.5", "share=0.5", "Halving has no field 'share'; its fields: rungs, keep, band"),
+    ):
+        wrong.write_text(SEARCH.replace(before, after))
+        with pytest.raises(ConfigError, match=said):
+            load_search(str(wrong))
+
+
+def test_a_file_of_a_study_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no function `search\(scale\)`; it declares a study: `pdstudy run`"):
+        load_search(str(write_tiny(tmp_path)))

@@ -19,8 +19,8 @@ from pdstudy.search.answers import Answer, look
 from pdstudy.search.budget import device_hours
 from pdstudy.search.declare import GP, TPE, Halving, Random, Sampler, Search
 from pdstudy.search.driver import Trials
-from pdstudy.search.local import summary
 from pdstudy.search.quantities import AtMost, Calibration, Compute, Loss, SecondsPerToken
+from pdstudy.search.show import summary
 from tests.search.test_search import answered, make_search, mixture, regret
 
 

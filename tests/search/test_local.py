@@ -16,8 +16,7 @@ from tests.core.tiny import write_tiny
 
 SEARCH = """
 from pdstudy import *
-from pdstudy.search.declare import *
-from pdstudy.search.space import *
+from pdstudy.search import *
 import dataclasses
 import tiny
 

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from pdstudy.config import Run
 from pdstudy.files import read_json, write_json
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import Workspace
+from pdstudy.search.answers import Answer
 from pdstudy.search.declare import Search
 from pdstudy.search.driver import Trials
-from pdstudy.search.storage import open_study, read_trials
+from pdstudy.search.storage import open_study, read_trials, storage_needed
 from tests.search.test_search import answered, make_search
 
 
@@ -64,6 +66,31 @@ def test_a_database_is_a_storage(tmp_path: Path) -> None:
     assert read_trials(search, Workspace(tmp_path)) == []
     Trials(search, Workspace(tmp_path), answered).step(1)
     assert len(read_trials(search, Workspace(tmp_path))) == 3
+
+
+def test_a_database_that_goes_away_is_said_and_the_search_goes_on_once_it_is_back(tmp_path: Path) -> None:
+    database, away = tmp_path / "trials.db", tmp_path / "away.db"
+    search = make_search(storage=f"sqlite:///{database}", trials=3)
+    trials = Trials(search, Workspace(tmp_path), lambda run: None)
+    trials.step(1)
+
+    def look(run: Run) -> Answer:
+        if not away.exists():
+            database.rename(away)
+            database.mkdir()
+        return answered(run)
+
+    trials.look = look
+    with (
+        pytest.raises(ConfigError, match=r"storage 'sqlite:.* is gone or refuses .*search again"),
+        storage_needed(search),
+    ):
+        trials.step(1)
+    trials.close()
+    database.rmdir()
+    away.rename(database)
+    Trials(search, Workspace(tmp_path), answered).step(1)
+    assert [t.state for t in read_trials(search, Workspace(tmp_path))] == [TrialState.COMPLETE] * 3
 
 
 def test_who_holds_a_trial_of_another_host_is_said(tmp_path: Path) -> None:

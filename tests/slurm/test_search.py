@@ -24,8 +24,7 @@ import dataclasses
 from grid import STEP, study
 
 from pdstudy import *
-from pdstudy.search.declare import *
-from pdstudy.search.space import *
+from pdstudy.search import *
 
 def search(scale="mini"):
     grid = study()
