@@ -144,6 +144,9 @@ def _seen(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, Work
 def _plan(args: argparse.Namespace) -> int:
     from pdstudy.show import plan_json, print_json, print_plan
 
+    search = found_search(args.study, args.scale)
+    if search is not None:
+        return search_command.plan(args, search, _workspace(args))
     plan, workspace = _planned(args)
     if args.json:
         print_json(plan_json(plan, workspace, why=args.explain))

@@ -39,14 +39,7 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
     made = f"{totals['items']} artifacts, {totals['done']} done, {new} to make"
     print(f"study {study.name}: {len(study.cells)} cells, {made}")
     print(f"workspace {workspace.root}\n")
-    shown = plan.items[:MAX_ROWS]
-    rows = [
-        [i.kind, i.label, si(i.flops), duration(i.flops / plan.rate), size(i.bytes), "done" if i.done else i.state]
-        for i in shown
-    ]
-    print_table(["stage", "artifact", "FLOPs", "device time", "disk", "state"], rows, right={2, 3, 4})
-    if len(plan.items) > MAX_ROWS:
-        print(f"... and {len(plan.items) - MAX_ROWS} more (--json shows all)")
+    print_items(plan)
     if why:
         print()
         for item in plan.items:
@@ -61,6 +54,17 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
     for warning in plan.warnings:
         print(f"warning: {warning}")
     print(f"next: pdstudy {'run' if new else 'report'} {call}")
+
+
+def print_items(plan: Plan) -> None:
+    """A line for each artifact."""
+    rows = [
+        [i.kind, i.label, si(i.flops), duration(i.flops / plan.rate), size(i.bytes), "done" if i.done else i.state]
+        for i in plan.items[:MAX_ROWS]
+    ]
+    print_table(["stage", "artifact", "FLOPs", "device time", "disk", "state"], rows, right={2, 3, 4})
+    if len(plan.items) > MAX_ROWS:
+        print(f"... and {len(plan.items) - MAX_ROWS} more (--json shows all)")
 
 
 def print_account(plan: Plan) -> None:

@@ -99,6 +99,20 @@ def _look(args: argparse.Namespace) -> int:
     return 1 if outcome.failed or outcome.blocked else 0
 
 
+def plan(args: argparse.Namespace, search: Search, workspace: Workspace) -> int:
+    """`pdstudy plan` of a file that declares a search."""
+    from pdstudy.search.price import priced, print_price
+    from pdstudy.show import print_json
+
+    shared, price = priced(search, workspace)
+    if args.json:
+        print_json({"search": search.name, **price})
+    else:
+        print_price(search, shared, price)
+        print(f"next: pdstudy search {called(args)}")
+    return 0
+
+
 def report(args: argparse.Namespace, search: Search, workspace: Workspace) -> int:
     """`pdstudy report` of a file that declares a search."""
     from analysis.search_report import build_search

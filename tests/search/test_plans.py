@@ -22,6 +22,7 @@ from pdstudy.search.declare import Halving, Random, Search
 from pdstudy.search.driver import Trials
 from pdstudy.search.final import final_plan
 from pdstudy.search.plans import asked_plan, trials_plan
+from pdstudy.search.price import priced, print_price
 from pdstudy.search.record import weights
 from pdstudy.search.reuse import trial_of
 from pdstudy.search.space import Changes, Choice, Uniform
@@ -58,6 +59,22 @@ def test_the_stores_of_one_trial_serve_the_whole_space(tmp_path: Path) -> None:
     (store,) = plan.stores
     assert isinstance(store.subject, StoreNeed)
     assert store.subject.coverage.k == 50
+
+
+def test_a_search_is_priced_before_it_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    search, workspace = dataclasses.replace(cut_search(), seeds=(0, 1), trials=7), Workspace(tmp_path)
+    shared, price = priced(search, workspace)
+    assert [i.kind for i in shared.items] == ["corpus", "teacher", "logits"]
+    runs = [i.flops for i in trials_plan(search, workspace, [(0, asking(5), 2)]).items if i.kind == "student"]
+    assert len(runs) == 2 * 3
+    assert price["flops_of_a_trial"] == {
+        "pruned_at_once": [2 * min(runs)] * 2,
+        "trained_in_full": pytest.approx([sum(runs)] * 2),
+    }
+    assert price["flops_of_all"]["trained_in_full"] == pytest.approx([7 * sum(runs)] * 2)
+    print_price(search, shared, price)
+    assert "7 trials, all pruned at their first rung: " in capsys.readouterr().out
+    assert not (tmp_path / "searches").exists()
 
 
 def test_a_trial_is_planned_with_the_rungs_that_it_has_passed(tmp_path: Path) -> None:
