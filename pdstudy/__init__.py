@@ -27,6 +27,7 @@ from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile,
 from pdstudy.evaluations import HeldoutResponses, Probe
 from pdstudy.execution import Execution
 from pdstudy.finetuning import Finetuning
+from pdstudy.grid import Grid, arm, axis
 from pdstudy.instructions import Definitions, Instructions, LocalExamples
 from pdstudy.losses import (
     KLD,
@@ -80,7 +81,7 @@ from pdstudy.outputs import (
 from pdstudy.scale import Scale
 from pdstudy.shapes import Shape, TransformersConfig
 from pdstudy.storage import Kept
-from pdstudy.study import Grid, Study, arm, axis
+from pdstudy.study import Study
 
 if TYPE_CHECKING:
     from pathlib import Path

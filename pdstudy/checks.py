@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from typing import TYPE_CHECKING
 
 from pdstudy.data import View
 from pdstudy.evaluations import Evaluation, HeldoutResponses, text_of
 from pdstudy.finetuning import Finetuning
-from pdstudy.normal import Problem, problems
+from pdstudy.normal import Problem, nearest, problems
+from pdstudy.outputs import Compare, GainAndKept, GainBySize
 
 if TYPE_CHECKING:
     from pdstudy.study import Study
@@ -53,7 +54,7 @@ def of_downstream(study: Study) -> Iterator[Problem]:
     for at, finetuning in _finetunings(study).items():
         for run in alike.values() if not any(problems(finetuning)) or study.elsewhere else ():
             for problem in problems(finetuning.of(run)):
-                if problem.field.startswith(("tokens", "data")) and not problem.missing:
+                if problem.field.startswith(("tokens", "data", "schedule")) and not problem.missing:
                     yield dataclasses.replace(problem, field=f"{at}.{problem.field}")
 
 
@@ -61,3 +62,22 @@ def _finetunings(study: Study) -> dict[str, Finetuning]:
     """By the field that declares it."""
     found = {f"downstream[{i}].finetune": asked.finetune for i, asked in enumerate(study.downstream)}
     return {at: finetuning for at, finetuning in found.items() if finetuning is not None}
+
+
+def of_outputs(study: Study, axes: Mapping[str, Set[str]]) -> Iterator[Problem]:
+    """Faults of each output, and what it names that the study has not: axes, a baseline, an arm."""
+    for i, output in enumerate(study.outputs):
+        at = f"outputs[{i}]"
+        faults = list(problems(output, at))
+        yield from faults
+        for name in output.axes() if not faults else ():
+            if name not in axes:
+                yield Problem(at, name, f"an axis: {sorted(axes)}", hint=nearest(name, axes))
+        if not study.baseline and isinstance(output, Compare | GainAndKept | GainBySize):
+            yield Problem("baseline", dict(study.baseline), f"the arm that {type(output).__name__} compares with",
+                          hint="such as baseline={'loss': 'LM'}")  # fmt: skip
+        if isinstance(output, Compare) and isinstance(output.against, str):
+            arms = {"/".join(a.labels.get(name, "") for name in study.baseline) for a in study.grid.arms}
+            if output.against not in arms and study.baseline.keys() <= axes.keys():
+                yield Problem(f"{at}.against", output.against, f"an arm: {sorted(arms)}",
+                              hint=nearest(output.against, arms))  # fmt: skip

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import shlex
+import signal
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
@@ -41,11 +43,15 @@ def main(argv: list[str] | None = None) -> None:
     args = _parser(analyse=words[:1] == ["analyse"]).parse_args(words)
     try:
         code = args.run(args)
+        sys.stdout.flush()
     except (ConfigError, AnalysisError) as error:
         if args.debug:
             raise
         print(f"pdstudy: {error}", file=sys.stderr)
         code = 2
+    except BrokenPipeError:  # whoever read this has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
     except OSError as error:
         if args.debug:
             raise

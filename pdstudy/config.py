@@ -142,16 +142,7 @@ class Run:
 
     def check(self) -> Iterator[Problem]:
         context = self.view.context
-        if (self.steps is None) == (self.tokens is None):
-            yield Problem("steps", self.steps, "exactly one of steps and tokens", hint=f"tokens is {self.tokens}")
-        elif self.steps is not None and self.steps < 1:
-            yield Problem("steps", self.steps, "1 or more")
-        elif self.tokens is not None and (self.tokens < 1 or self.tokens % max(1, self.tokens_per_step)):
-            near = max(1, round(self.tokens / max(1, self.tokens_per_step)))
-            yield Problem("tokens", self.tokens, f"a multiple of tokens_per_step = {self.tokens_per_step}",
-                          hint=f"nearest: tokens={near * self.tokens_per_step}, or steps={near}")  # fmt: skip
-        if self.tokens_per_step < 1 or self.tokens_per_step % context:
-            yield Problem("tokens_per_step", self.tokens_per_step, f"a multiple of the context, {context}")
+        yield from self._check_length()
         for name in ("start", "tokens"):
             value = getattr(self.data, name)
             if value % context:
@@ -171,6 +162,22 @@ class Run:
         tokenizer_vocab = getattr(self.corpus.tokenizer, "vocab", None)
         if tokenizer_vocab is not None and self.student.vocab < tokenizer_vocab:
             yield Problem("student.vocab", self.student.vocab, f"at least the tokenizer's {tokenizer_vocab}")
+
+    def _check_length(self) -> Iterator[Problem]:
+        step, context = self.tokens_per_step, self.view.context
+        if (self.steps is None) == (self.tokens is None):
+            yield Problem("steps", self.steps, "exactly one of steps and tokens", hint=f"tokens is {self.tokens}")
+        elif self.steps is not None and self.steps < 1:
+            yield Problem("steps", self.steps, "1 or more")
+        elif step > 0 and self.tokens is not None and (self.tokens < 1 or self.tokens % step):
+            near = max(1, round(self.tokens / step))
+            yield Problem("tokens", self.tokens, f"a multiple of tokens_per_step = {step}",
+                          hint=f"nearest: tokens={near * step}, or steps={near}")  # fmt: skip
+        elif step > 0:
+            yield from self.schedule.misfits(self.num_tokens)
+        if step < 1 or step % context:
+            yield Problem("tokens_per_step", step, f"a multiple of the context, {context}",
+                          hint=f"nearest: {max(1, round(step / context)) * context}")  # fmt: skip
 
     def _check_start(self, model: Run) -> Iterator[Problem]:
         if model.student != self.student:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pdstudy.collection import Collection
 from pdstudy.items import Plan
-from pdstudy.normal import ConfigError, Problem, class_named
+from pdstudy.normal import ConfigError, Problem, class_named, nearest
 from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
-from pdstudy.study import Study, nearest
+from pdstudy.study import Study
 
 if TYPE_CHECKING:
     from pdstudy.search.declare import Search
@@ -32,8 +32,9 @@ def find_study(name: str) -> Path:
         if path.is_file() or (path.is_dir() and any(path.glob("*.py"))):
             return path
     known = sorted(p.stem for p in Path("studies").glob("*.py"))
+    near = nearest(Path(name).stem, known)
     hint = f"; studies here: {', '.join(known)}" if known else "; `pdstudy new NAME` writes one"
-    raise ConfigError(f"no study file {name!r}{hint}")
+    raise ConfigError(f"no study file {name!r}{hint}" + (f" ({near})" if near else ""))
 
 
 def load_study(name: str, scale: str | None = None) -> Study:
@@ -97,13 +98,7 @@ def _load(path: Path, scale: str | None, wanted: type[T], *, optional: bool = Fa
             return _called(getattr(module, name), path, scale, wanted)
         if optional:
             return None
-        if name == "study":
-            other = "it declares a search: `pdstudy search`" if hasattr(module, "search") else ""
-            other = other or "`pdstudy new NAME` writes an example"
-        else:
-            other = "it declares a study: `pdstudy run`" if hasattr(module, "study") else ""
-            other = other or "the README has an example, below `Searching a mixture of losses`"
-        raise ConfigError(f"{path} defines no function `{name}(scale)`; {other}")
+        raise ConfigError(f"{path} defines no function `{name}(scale)`; {_instead(module, name)}")
     except ConfigError:
         raise
     except (KeyboardInterrupt, SystemExit):
@@ -114,9 +109,19 @@ def _load(path: Path, scale: str | None, wanted: type[T], *, optional: bool = Fa
         sys.path.remove(folder)
 
 
+def _instead(module: object, name: str) -> str:
+    """What to do with a file that does not declare what was looked for."""
+    if name == "study":
+        declares = "it declares a search: `pdstudy search`" if hasattr(module, "search") else ""
+        return declares or "`pdstudy new NAME` writes an example"
+    declares = "it declares a study: `pdstudy run`" if hasattr(module, "study") else ""
+    return declares or "the README has an example, below `Searching a mixture of losses`"
+
+
 def _called(function: object, path: Path, scale: str | None, wanted: type[T]) -> T:
-    assert callable(function)
     name = wanted.__name__.lower()
+    if not callable(function):
+        raise ConfigError(f"{path}: {name} is {function!r}; allowed: a function `{name}(scale)`")
     try:
         inspect.signature(function).bind(*([] if scale is None else [scale]))
     except TypeError as error:
@@ -131,7 +136,7 @@ def _called(function: object, path: Path, scale: str | None, wanted: type[T]) ->
             if error.args != (scale,):
                 raise
             about = inspect.getdoc(function) or ""
-            raise ConfigError(f"{path} has no scale {scale!r}. {about}") from error
+            raise ConfigError(f"{path} has no scale {scale!r}. {about}".rstrip()) from error
     if not isinstance(made, wanted):
         raise ConfigError(f"{path}: {name}(scale) returned {type(made).__name__}, not a {wanted.__name__}")
     return made
@@ -145,6 +150,12 @@ def _explained(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
         line = error.lineno or 0
     text = f"{path}:{line}: {type(error).__name__}: {error}"
+    missed = re.search(r"name '(\w+)' is not defined|cannot import name '(\w+)' from 'pdstudy' ", str(error))
+    if missed:
+        import pdstudy
+
+        near = nearest(missed[1] or missed[2], pdstudy.__all__)
+        text += f" ({near})" if near else ""
     unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if unknown:
         cls = _class(path, unknown[1])

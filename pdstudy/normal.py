@@ -12,15 +12,17 @@ and puts what a class's `content()` returns (field name to content hash) in the 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import hashlib
 import json
 import math
-import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, dataclass_transform
+
+from pdstudy.typed import comma, described, fits
 
 SCHEMA = 1
 """Version of the stored configuration format; kept beside every result, never hashed."""
@@ -195,6 +197,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def nearest(name: object, known: Iterable[str]) -> str:
+    """A hint at the known name closest to a wrong one, or nothing."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
 def problems(value: Any, at: str = "") -> Iterator[Problem]:
     """Every problem of a declared object and of what it holds: wrong types first, then the class's own `check`."""
     if is_declared(value):
@@ -214,11 +222,11 @@ def _problems_of(value: Any) -> tuple[Problem, ...]:
 def _search(value: Any) -> Iterator[Problem]:
     wrong = inside = False
     cls: Any = type(value)
-    for name, (hint, text) in _hints(cls).items():
+    for name, hint in _hints(cls).items():
         item = getattr(value, name)
-        if not _fits(item, hint):
+        if not fits(item, hint):
             wrong = True
-            yield Problem(name, item, text)
+            yield _mistyped(name, item, hint)
         else:
             for problem in _of_part(item, name):
                 inside = True
@@ -235,10 +243,14 @@ def _search(value: Any) -> Iterator[Problem]:
 def mistyped(value: Any) -> Iterator[Problem]:
     """The fields of any dataclass whose values are not of the type that they are annotated with."""
     cls: Any = type(value)
-    for name, (hint, text) in _hints(cls).items():
+    for name, hint in _hints(cls).items():
         item = getattr(value, name)
-        if not _fits(item, hint):
-            yield Problem(name, item, text)
+        if not fits(item, hint):
+            yield _mistyped(name, item, hint)
+
+
+def _mistyped(name: str, item: Any, hint: Any) -> Problem:
+    return Problem(name, item, described(hint), hint=comma(item, hint))
 
 
 def _of_part(item: Any, at: str) -> Iterator[Problem]:
@@ -250,29 +262,6 @@ def _of_part(item: Any, at: str) -> Iterator[Problem]:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, tuple[Any, str]]:
+def _hints(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls, localns=_CLASSES)
-    return {f.name: (hints[f.name], str(f.type)) for f in dataclasses.fields(cls)}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin = typing.get_origin(hint)
-    args = typing.get_args(hint)
-    if hint is Any:
-        return True
-    if origin is typing.Literal:
-        return value in args
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, a) for a in args)
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        if len(args) == 2 and args[1] is Ellipsis:
-            return all(_fits(v, args[0]) for v in value)
-        return len(value) == len(args) and all(_fits(v, a) for v, a in zip(value, args, strict=True))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    kind = origin or hint
-    return isinstance(value, kind) if isinstance(kind, type) else True
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}

@@ -26,6 +26,8 @@ class AdamW:
         for i, beta in enumerate(self.betas):
             if not 0 <= beta < 1:
                 yield Problem(f"betas[{i}]", beta, "0 <= beta < 1")
+        if self.eps <= 0:
+            yield Problem("eps", self.eps, "above 0")
         if self.clip <= 0:
             yield Problem("clip", self.clip, "above 0")
         if self.weight_decay < 0:
@@ -44,6 +46,11 @@ class Cosine:
             yield Problem("warmup_tokens", self.warmup_tokens, "0 or more")
         if not 0 <= self.final <= 1:
             yield Problem("final", self.final, "0 to 1 (a share of the peak)")
+
+    def misfits(self, total: int) -> Iterator[Problem]:
+        """What is wrong with it for a run of `total` tokens."""
+        if self.warmup_tokens > total:
+            yield Problem("schedule.warmup_tokens", self.warmup_tokens, f"at most the run's {total} tokens")
 
     def factor(self, tokens: float, total: int) -> float:
         """Learning rate over its peak after `tokens` of `total`. A step takes it at the middle of its own tokens."""
@@ -71,6 +78,14 @@ class WSD:
         for name in ("warmup_tokens", "decay_tokens"):
             if getattr(self, name) < 0:
                 yield Problem(name, getattr(self, name), "0 or more")
+
+    def misfits(self, total: int) -> Iterator[Problem]:
+        """What is wrong with it for a run of `total` tokens: the rate would fall off a cliff where both overlap."""
+        if self.warmup_tokens > total:
+            yield Problem("schedule.warmup_tokens", self.warmup_tokens, f"at most the run's {total} tokens")
+        elif self.warmup_tokens + self.decay_tokens > total:
+            left = f"at most {total - self.warmup_tokens}, what the warm-up leaves of the run's {total}"
+            yield Problem("schedule.decay_tokens", self.decay_tokens, left)
 
     def factor(self, tokens: float, total: int) -> float:
         """Learning rate over its peak after `tokens` of `total`. A step takes it at the middle of its own tokens."""

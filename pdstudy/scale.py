@@ -16,6 +16,7 @@ from pdstudy.data import Corpus, Slice, View
 from pdstudy.downstream import Downstream
 from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
+from pdstudy.grid import Arm, Change, Grid, changed
 from pdstudy.losses import KLD, MSE, WTTM, Adaptive, NormKD, Temperature
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.mixing import PeriodicMix, WSDMix
@@ -23,7 +24,7 @@ from pdstudy.objective import KD, LM, Objective, TopPK
 from pdstudy.pricing import sizes, teacher_flops
 from pdstudy.shapes import Student
 from pdstudy.storage import Kept
-from pdstudy.study import Arm, Change, Grid, Study, changed
+from pdstudy.study import Study
 
 
 @dataclass(frozen=True)

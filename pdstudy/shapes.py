@@ -52,6 +52,9 @@ class Shape:
             if getattr(self, name) < 1:
                 yield Problem(name, getattr(self, name), "a whole number, 1 or more")
                 return
+        for name in ("head_dim", "rope_theta", "norm_eps", "init_std"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                yield Problem(name, getattr(self, name), "above 0")
         if self.heads % self.query_groups:
             yield Problem("query_groups", self.query_groups, f"a divisor of heads = {self.heads}")
         if self.head_dim is None and self.width % self.heads:

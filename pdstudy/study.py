@@ -6,125 +6,31 @@ A study file defines `study(scale) -> Study` in plain Python:
     losses = axis("loss", {"LM": LM(), "KD": kd}, field="objective")
     return Study(name="demo", base=base, grid=sizes * losses, seeds=(0, 1, 2), baseline={"loss": "LM"}, ...)
 
-Grids combine: `a * b` (product), `a + b` (one after the other), `a.zip(b)` (in step), `a.where(condition)`,
-`a.set(field, value)`. Nothing is checked while a study is being built; `Study.problems` reports everything at once.
+Nothing is checked while a study is being built; `Study.problems` reports everything at once.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pdstudy.captures import Capture
-from pdstudy.checks import of_downstream, of_evaluations
+from pdstudy.checks import of_downstream, of_evaluations, of_outputs
 from pdstudy.config import Placement, Run
 from pdstudy.downstream import Downstream
 from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
+from pdstudy.grid import Arm, Grid, caller, changed
 from pdstudy.machines import CPU_CORE, Machine
-from pdstudy.normal import Problem, problems
+from pdstudy.normal import Problem, nearest, problems
 from pdstudy.outputs import Output
 from pdstudy.storage import Kept
-
-_PACKAGE = str(Path(__file__).parent) + os.sep
-
-
-def _caller() -> tuple[str, int]:
-    """File and line of the user's call: the innermost frame outside this package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<")):
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
-
-
-@dataclass(frozen=True)
-class Change:
-    """One field set to a value, or to what a function of the cell's labels returns; remembers the user's line."""
-
-    path: str
-    value: Any
-    file: str
-    line: int
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One combination of levels: a label per axis, and the changes that make it out of the base run."""
-
-    labels: Mapping[str, str]
-    changes: tuple[Change, ...]
-
-    def __getitem__(self, axis_name: str) -> str:
-        return self.labels[axis_name]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A list of arms. Built by `axis` and `arm`."""
-
-    arms: tuple[Arm, ...]
-
-    def __mul__(self, other: Grid) -> Grid:
-        return Grid(tuple(_merge(a, b) for a in self.arms for b in other.arms))
-
-    def __add__(self, other: Grid) -> Grid:
-        return Grid(self.arms + other.arms)
-
-    def zip(self, other: Grid) -> Grid:
-        """The i-th level of one with the i-th of the other. Raises `ValueError` when their lengths differ."""
-        if len(self.arms) != len(other.arms):
-            raise ValueError(f"zip needs axes of one length; these have {len(self.arms)} and {len(other.arms)} levels")
-        return Grid(tuple(_merge(a, b) for a, b in zip(self.arms, other.arms, strict=True)))
-
-    def where(self, keep: Callable[[Arm], bool]) -> Grid:
-        """Only the arms for which `keep(arm)` holds; `arm["axis"]` is the label on that axis."""
-        return Grid(tuple(a for a in self.arms if keep(a)))
-
-    def set(self, path: str, value: Any) -> Grid:
-        """Set a field in every arm: to a value, or to `value(arm)` where it is a function (a rate per size, say)."""
-        file, line = _caller()
-        made = []
-        for a in self.arms:
-            change = Change(path, value(a) if callable(value) else value, file, line)
-            made.append(Arm(a.labels, (*a.changes, change)))
-        return Grid(tuple(made))
-
-
-def _merge(a: Arm, b: Arm) -> Arm:
-    return Arm({**a.labels, **b.labels}, a.changes + b.changes)
-
-
-def axis(name: str, levels: Mapping[str, Any] | Sequence[Any], *, field: str | None = None) -> Grid:
-    """One axis. `levels` maps labels to values of `field`, or is a plain sequence of values (their text is the label).
-
-    Without `field` each level is itself a mapping from dotted fields to values: `{"tuned": {"optimiser.lr": 4e-3}}`.
-    """
-    file, line = _caller()
-    named = levels.items() if isinstance(levels, Mapping) else [(v, v) for v in levels]
-    arms = []
-    for label, value in named:
-        updates = value if field is None and isinstance(value, Mapping) else {field or name: value}
-        arms.append(Arm({name: _label(label)}, tuple(Change(p, v, file, line) for p, v in updates.items())))
-    return Grid(tuple(arms))
-
-
-def arm(label: str, changes: Mapping[str, Any], *, axis: str = "arm") -> Grid:
-    """One explicit arm: `arm("PD*", {"objective": kd, "schedule": wsd})`."""
-    file, line = _caller()
-    return Grid((Arm({axis: _label(label)}, tuple(Change(p, v, file, line) for p, v in changes.items())),))
-
-
-def _label(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+from pdstudy.typed import comma, described, fits
 
 
 @dataclass(frozen=True)
@@ -179,7 +85,7 @@ class Study:
     elsewhere: bool = False
     group: str = ""
     kept: tuple[Kept, ...] = ()
-    where: tuple[str, int] = field(default_factory=_caller, compare=False)
+    where: tuple[str, int] = field(default_factory=caller, compare=False)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -194,7 +100,7 @@ class Study:
         """Everything that is wrong, each once, with file and line."""
         file, line = self.where
         own = self._mistyped()
-        found = self._expanded[1] if not own else []
+        found = self._expanded[1] if {"base", "grid", "seeds"}.isdisjoint(p.field for p in own) else []
         own = own or self._own_problems()
         found = [*(dataclasses.replace(p, file=p.file or file, line=p.line or line) for p in own), *found]
         seen: dict[tuple[Any, ...], Problem] = {}
@@ -244,21 +150,21 @@ class Study:
             "captures": Mapping,
         }
         many: dict[str, Any] = {
-            "seeds": int,
-            "evaluations": Evaluation,
-            "downstream": Downstream,
-            "outputs": Output,
-            "executions": Execution,
-            "kept": Kept,
+            "seeds": tuple[int, ...],
+            "evaluations": tuple[Evaluation, ...],
+            "downstream": tuple[Downstream, ...],
+            "outputs": tuple[Output, ...],
+            "executions": tuple[Execution, ...],
+            "kept": tuple[Kept, ...],
         }
         wrong = []
         for name, kind in one.items():
             if not isinstance(getattr(self, name), kind):
-                wrong.append(Problem(name, getattr(self, name), f"a {kind.__name__}"))
+                wrong.append(Problem(name, getattr(self, name), described(kind)))
         for name, kind in many.items():
             value = getattr(self, name)
-            if not isinstance(value, Sequence) or not all(isinstance(v, kind) for v in value):
-                wrong.append(Problem(name, value, f"a tuple of {getattr(kind, '__name__', kind)}"))
+            if not isinstance(value, Sequence) or not fits(tuple(value), kind):
+                wrong.append(Problem(name, value, described(kind), hint=comma(value, kind)))
         return wrong
 
     def _own_problems(self) -> list[Problem]:
@@ -278,7 +184,7 @@ class Study:
         for name, label in self.baseline.items():
             if name not in axes:
                 wrong.append(Problem("baseline", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes)))
-            elif label not in axes[name]:
+            elif not isinstance(label, str) or label not in axes[name]:
                 allowed = f"a level of {name!r}: {sorted(axes[name])}"
                 wrong.append(Problem(f"baseline[{name!r}]", label, allowed, hint=nearest(label, axes[name])))
         names = [",".join(f"{k}={v}" for k, v in a.labels.items()) for a in self.grid.arms]
@@ -292,51 +198,10 @@ class Study:
         wrong += problems(self.placement, "placement")
         for i, execution in enumerate(self.executions):
             wrong += problems(execution, f"executions[{i}]")
-        for i, output in enumerate(self.outputs):
-            wrong += problems(output, f"outputs[{i}]")
-            for name in output.axes():
-                if name not in axes:
-                    wrong.append(Problem(f"outputs[{i}]", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes)))
+        wrong += of_outputs(self, axes)
         return wrong
-
-
-def changed(base: Run, arm: Arm) -> tuple[Run, list[Problem]]:
-    """The run that an arm makes of the base, and what is wrong with its changes, which are then left out."""
-    run, wrong = base, []
-    for change in arm.changes:
-        file, line = change.file, change.line
-        if change.path == "seed":
-            wrong.append(Problem("seed", change.value, "no axis: Study(seeds=...) sets it", file, line))
-        try:
-            run = _replace(run, change.path.split("."), change.value)
-        except _UnknownField as unknown:
-            wrong.append(Problem(change.path, unknown.name, unknown.allowed, file, line, unknown.hint))
-    return run, wrong
-
-
-class _UnknownField(Exception):
-    def __init__(self, name: str, owner: object) -> None:
-        known = [f.name for f in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
-        self.name = name
-        kind = type(owner).__name__
-        self.allowed = f"a field of {kind}: {', '.join(known)}" if known else f"nothing: {kind} has no fields"
-        self.hint = nearest(name, known)
-
-
-def _replace(owner: Any, path: list[str], value: Any) -> Any:
-    name = path[0]
-    if not dataclasses.is_dataclass(owner) or name not in {f.name for f in dataclasses.fields(owner)}:
-        raise _UnknownField(name, owner)
-    new = value if len(path) == 1 else _replace(getattr(owner, name), path[1:], value)
-    return dataclasses.replace(owner, **{name: new})  # type: ignore[type-var]
 
 
 def matches(name: str, pattern: str) -> bool:
     """Whether a cell's name is the one asked for, or fits the pattern."""
     return name == pattern or fnmatch(name, pattern)
-
-
-def nearest(name: object, known: Any) -> str:
-    """A hint at the known name closest to a wrong one, or nothing."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""

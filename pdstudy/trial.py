@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from pdstudy.config import Run, Start
+from pdstudy.config import WSD, Run, Start
+from pdstudy.grid import Grid, arm
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD
 from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
 from pdstudy.stages import make_task, perform
-from pdstudy.study import Grid, Study, arm
+from pdstudy.study import Study
 
 
 def shortened(run: Run, steps: int) -> Run:
@@ -23,8 +24,10 @@ def shortened(run: Run, steps: int) -> Run:
     if start is not None and isinstance(start.model, Run):
         start = Start(model=shortened(start.model, steps))
     data = dataclasses.replace(run.data, tokens=tokens)
-    warmup = min(run.schedule.warmup_tokens, steps * run.tokens_per_step // 2)
-    schedule = dataclasses.replace(run.schedule, warmup_tokens=warmup)
+    half = steps * run.tokens_per_step // 2
+    schedule = dataclasses.replace(run.schedule, warmup_tokens=min(run.schedule.warmup_tokens, half))
+    if isinstance(schedule, WSD):
+        schedule = dataclasses.replace(schedule, decay_tokens=min(schedule.decay_tokens, half))
     return dataclasses.replace(run, objective=objective, data=data, schedule=schedule, steps=steps, tokens=None,
                                start=start)  # fmt: skip
 

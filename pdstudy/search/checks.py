@@ -11,12 +11,12 @@ from pdstudy.captures import spec_of
 from pdstudy.config import normal_form
 from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.evaluations import split_of
+from pdstudy.grid import Arm, Change, changed
 from pdstudy.losses import Single
 from pdstudy.normal import Problem, mistyped, problems
 from pdstudy.objective import KD, LM
 from pdstudy.search.quantities import AtMost, Quantity
 from pdstudy.search.space import ENDS, INSIDE, Choice, Dimension, Integer, Level, Log, Simplex, Uniform, corners
-from pdstudy.study import Arm, Change, changed
 
 if TYPE_CHECKING:
     from pdstudy.search.declare import Final, Halving, Search

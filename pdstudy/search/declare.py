@@ -12,12 +12,13 @@ from typing import Any
 from pdstudy.config import Heldout, Placement, Run, normal_form, normal_teacher
 from pdstudy.evaluations import Evaluation
 from pdstudy.execution import Execution
+from pdstudy.grid import Arm, Change, Grid, caller, changed
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.normal import ConfigError, Problem, canonical, is_declared, problems
 from pdstudy.objective import KD
 from pdstudy.search.quantities import AtMost, Loss, Quantity
 from pdstudy.search.space import Changes, Dimension, Log, Uniform, corners
-from pdstudy.study import Arm, Change, Grid, Study, _caller, changed
+from pdstudy.study import Study
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Search:
     final: Final | None = None
     title: str = ""
     about: str = ""
-    where: tuple[str, int] = field(default_factory=_caller, compare=False)
+    where: tuple[str, int] = field(default_factory=caller, compare=False)
 
     @cached_property
     def identity(self) -> str:

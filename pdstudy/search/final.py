@@ -6,6 +6,7 @@ import dataclasses
 
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
+from pdstudy.grid import Arm, Change
 from pdstudy.items import Plan
 from pdstudy.normal import ConfigError
 from pdstudy.outputs import Compare, Cost, Curves, Output
@@ -14,7 +15,7 @@ from pdstudy.rundir import Workspace
 from pdstudy.search.declare import Search
 from pdstudy.search.space import suggest
 from pdstudy.search.storage import read_trials
-from pdstudy.study import Arm, Change, Study
+from pdstudy.study import Study
 
 
 def best_trials(trials: list[FrozenTrial], count: int) -> list[FrozenTrial]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
+from pdstudy.grid import Arm
 from pdstudy.items import Item, Plan
 from pdstudy.normal import ConfigError
 from pdstudy.plan import make_plan
@@ -14,7 +15,6 @@ from pdstudy.record import record_path
 from pdstudy.rundir import Workspace
 from pdstudy.search.declare import Search
 from pdstudy.search.space import Changes, suggest
-from pdstudy.study import Arm
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -11,12 +11,12 @@ from typing import Any
 from optuna.trial import FixedTrial
 
 from pdstudy.config import Run, normal_form
+from pdstudy.grid import changed
 from pdstudy.normal import ConfigError, encode, fingerprint, problems
 from pdstudy.objective import KD, LM
 from pdstudy.rundir import RunDir, Workspace
 from pdstudy.search.declare import Search
 from pdstudy.search.space import Dimension, Params, corners, field_of, suggest, together
-from pdstudy.study import changed
 
 
 def finished_runs(search: Search, workspace: Workspace) -> Iterator[Run]:

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy.execution import SELECTORS, SETTINGS, STAGES, Execution
-from pdstudy.normal import ConfigError, Problem, problems
-from pdstudy.study import nearest
+from pdstudy.normal import ConfigError, Problem, nearest, problems
 
 
 def profile_files() -> tuple[Path, Path]:

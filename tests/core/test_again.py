@@ -13,6 +13,7 @@ from pdstudy.captures import holds
 from pdstudy.config import WSD, Online, Run, Start
 from pdstudy.data import Slice
 from pdstudy.files import read_jsonl
+from pdstudy.grid import axis
 from pdstudy.instructions import Instructions, LocalExamples
 from pdstudy.items import Item, Plan
 from pdstudy.loading import load_study
@@ -21,7 +22,7 @@ from pdstudy.plan import make_plan
 from pdstudy.pricing import training_flops
 from pdstudy.rundir import Workspace
 from pdstudy.stages import make_task, perform
-from pdstudy.study import Study, axis
+from pdstudy.study import Study
 from tests.core.tiny import write_tiny
 
 STEP = 256

@@ -14,6 +14,7 @@ from pdstudy.config import WSD, AdamW, Cosine, Online, Pretrained, Run, Shape, S
 from pdstudy.course import alpha_at, learning_rate, shared_steps
 from pdstudy.data import BPE, Corpus, Packaged, Slice, View
 from pdstudy.downstream import OFFLINE_SUITE, Downstream
+from pdstudy.grid import Grid, axis
 from pdstudy.items import Item, Plan
 from pdstudy.loading import load_study
 from pdstudy.mixing import LinearMix, Steady, WSDMix
@@ -22,7 +23,7 @@ from pdstudy.plan import make_plan
 from pdstudy.record import make_record
 from pdstudy.rundir import Workspace
 from pdstudy.stages import make_task, perform
-from pdstudy.study import Grid, Study, axis
+from pdstudy.study import Study
 from tests.core.tiny import write_tiny
 
 STEP = 256

@@ -20,6 +20,7 @@ from pdstudy.downstream import OFFLINE_SUITE, Downstream
 from pdstudy.evaluations import HeldoutResponses
 from pdstudy.execution import Execution, resolve
 from pdstudy.finetuning import Finetuning
+from pdstudy.grid import axis
 from pdstudy.instructions import Instructions, LocalExamples
 from pdstudy.items import Item, Plan
 from pdstudy.loading import load_study
@@ -27,7 +28,7 @@ from pdstudy.plan import make_plan
 from pdstudy.pricing import sizes, training_flops
 from pdstudy.rundir import Workspace
 from pdstudy.stages import make_task, perform
-from pdstudy.study import Study, axis
+from pdstudy.study import Study
 from tests.core.tiny import write_tiny
 
 STEP = 256

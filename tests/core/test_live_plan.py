@@ -8,13 +8,13 @@ from pathlib import Path
 from pdstudy.config import Run
 from pdstudy.data import Slice
 from pdstudy.evaluations import Probe
+from pdstudy.grid import axis
 from pdstudy.loading import load_study
 from pdstudy.objective import LM
 from pdstudy.plan import make_plan
 from pdstudy.pricing import sizes
 from pdstudy.rundir import Workspace
 from pdstudy.stages import make_task, perform
-from pdstudy.study import axis
 from tests.core.tiny import write_tiny
 
 

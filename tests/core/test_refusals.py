@@ -12,13 +12,14 @@ from pdstudy.config import Run, Start
 from pdstudy.data import LocalFiles, PretrainedTokenizer, Slice
 from pdstudy.evaluations import HeldoutResponses
 from pdstudy.finetuning import Finetuning
+from pdstudy.grid import axis
 from pdstudy.instructions import DEFAULT_TEMPLATE, Instructions, LocalExamples
 from pdstudy.loading import load_study
 from pdstudy.normal import problems
 from pdstudy.objective import KD, Sampled, TopPK
 from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
-from pdstudy.study import Study, axis
+from pdstudy.study import Study
 from pdstudy.trial import shortened
 from tests.core.tiny import write_tiny
 

@@ -11,6 +11,7 @@ from pdstudy.config import Online, Run, Start
 from pdstudy.data import Slice
 from pdstudy.evaluations import Probe
 from pdstudy.files import write_json
+from pdstudy.grid import axis
 from pdstudy.loading import load_study
 from pdstudy.normal import ConfigError, fingerprint
 from pdstudy.objective import KD, LM
@@ -18,7 +19,7 @@ from pdstudy.plan import make_plan
 from pdstudy.record import make_record
 from pdstudy.rundir import Workspace
 from pdstudy.stages import make_task
-from pdstudy.study import Study, axis
+from pdstudy.study import Study
 from tests.core.tiny import write_tiny
 
 STEP = 256

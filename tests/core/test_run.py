@@ -263,6 +263,15 @@ def test_a_worker_that_was_told_to_stop_goes_on(tmp_path: Path) -> None:
     assert json.loads(again.stdout)["done"] == []
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    """`pdstudy plan ... | head -1`: quiet, as other tools are, and no code of a user's error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*PDSTUDY, "doctor"], cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
 def test_no_slots_is_refused(finished: Path) -> None:
     for value in ("0", "-1"):
         refused = call(finished, "run", "tiny.py", "--slots", value)

@@ -9,8 +9,10 @@ import pytest
 from pdstudy import (
     KD,
     LM,
+    WSD,
     AdamW,
     Compare,
+    Cosine,
     Curves,
     Heldout,
     JensenShannon,
@@ -25,11 +27,13 @@ from pdstudy import (
     arm,
     axis,
 )
-from pdstudy.loading import checked_plan, load_study
-from pdstudy.normal import ConfigError
+from pdstudy.loading import checked_plan, load_search, load_study
+from pdstudy.normal import ConfigError, problems
 from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
 from tests.core.test_normal import make_run, make_teacher
+
+TOKENS = make_run().num_tokens
 
 
 def make_study(**changes: object) -> Study:
@@ -131,6 +135,9 @@ def test_an_unknown_field_names_the_nearest(tmp_path: Path) -> None:
     text = "from pdstudy import Shape\ndef study(scale='mini'):\n    return Shape(widht=3)\n"
     with pytest.raises(ConfigError, match=r"mine\.py:3: Shape has no field 'widht'.*did you mean 'width'"):
         load_study(write(tmp_path, text))
+    for text in ("from pdstudy import Stduy\n", "x = 1\ny = Stduy()\n"):
+        with pytest.raises(ConfigError, match=r"did you mean 'Study'\?"):
+            load_study(write(tmp_path, text))
 
 
 def test_a_file_without_a_study_says_so(tmp_path: Path) -> None:
@@ -138,6 +145,10 @@ def test_a_file_without_a_study_says_so(tmp_path: Path) -> None:
         load_study(write(tmp_path, "x = 1\n"))
     with pytest.raises(ConfigError, match="returned int"):
         load_study(write(tmp_path, "def study(scale='mini'):\n    return 3\n"))
+    with pytest.raises(ConfigError, match=r"study is 5; allowed: a function `study\(scale\)`"):
+        load_study(write(tmp_path, "study = 5\n"))
+    with pytest.raises(ConfigError, match="it declares a study: `pdstudy run`"):
+        load_search(write(tmp_path, STUDY))
     with pytest.raises(ConfigError, match="no study file"):
         load_study(str(tmp_path / "absent.py"))
 
@@ -162,6 +173,13 @@ def test_a_file_without_a_study_says_so(tmp_path: Path) -> None:
         ("evaluations[0].data.tokens", {"evaluations": (Heldout(data=Slice(split="test", tokens="9")),)}),  # type: ignore[arg-type]
         ("evaluations", {"evaluations": Heldout(data=Slice(split="test", tokens=640))}),
         ("outputs", {"outputs": (Compare,)}),
+        ("outputs[0].lines", {"outputs": (Curves(lines=["loss"]),)}),  # type: ignore[arg-type]
+        ("baseline['loss']", {"baseline": {"loss": ["LM"]}}),
+        ("baseline", {"baseline": {}, "outputs": (Compare(),)}),
+        ("outputs[0].against", {"outputs": (Compare(against="WSD"),)}),
+        ("schedule.warmup_tokens", {"base": make_run(schedule=Cosine(warmup_tokens=10**9))}),
+        ("schedule.decay_tokens", {"base": make_run(schedule=WSD(warmup_tokens=640, decay_tokens=TOKENS))}),
+        ("tokens_per_step", {"base": make_run(tokens_per_step=0)}),
         ("seeds", {"seeds": 3}),
         ("seeds", {"seeds": (0.5, 1)}),
         ("seeds", {"seeds": (-1, 1)}),
@@ -174,6 +192,25 @@ def test_a_file_without_a_study_says_so(tmp_path: Path) -> None:
 def test_nonsense_is_a_problem_and_no_traceback(field: str, changes: dict[str, object]) -> None:
     plan = make_plan(make_study(**changes), Workspace(Path("workspace")))
     assert field in [p.field for p in plan.problems]
+
+
+def test_a_wrong_type_is_said_in_words_and_hides_nothing_else() -> None:
+    base = make_run(data=Slice(split="tran", tokens=640), optimiser=AdamW(lr="3"))  # type: ignore[arg-type]
+    found = [str(p).partition(": ")[2] for p in make_study(base=base, outputs=Compare()).problems()]
+    for expected in (
+        "data.split: found 'tran'; allowed: 'train', 'validation' or 'test'",
+        "optimiser.lr: found '3'; allowed: a finite number",
+    ):
+        assert expected in found
+    assert any(p.startswith("outputs: ") and p.endswith("(a tuple of one is written (it,))") for p in found)
+    wrong = make_run(objective="LM", steps=2.5, tokens=None)  # type: ignore[arg-type]
+    found = [str(p) for p in problems(wrong)]
+    assert found == [
+        "objective: found 'LM'; allowed: LM or KD",
+        "steps: found 2.5; allowed: a whole number or None",
+    ]
+    with pytest.raises(TypeError, match="axis 'loss': found 3; allowed: a mapping"):
+        axis("loss", 3)  # type: ignore[arg-type]
 
 
 def test_labels_are_text_and_none_is_lost() -> None:
