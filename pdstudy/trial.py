@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from pdstudy.config import WSD, Run, Start
+from pdstudy.config import WSD, Online, Run, Start
+from pdstudy.evaluations import Evaluation, Probe
 from pdstudy.grid import Grid, arm
 from pdstudy.normal import ConfigError
 from pdstudy.objective import KD
@@ -15,21 +16,36 @@ from pdstudy.study import Study
 
 
 def shortened(run: Run, steps: int) -> Run:
-    """The run with `steps` steps, teacher and start with as many, its slice cut to what those read."""
-    tokens = min(run.data.tokens, steps * run.tokens_per_step)
+    """The run with `steps` steps, teacher and start with as many, its slice cut to what those read.
+
+    A window of online logits moves to the first steps of its teacher.
+    """
+    data = dataclasses.replace(run.data, tokens=min(run.data.tokens, steps * run.tokens_per_step))
     objective = run.objective
     if isinstance(objective, KD) and isinstance(objective.teacher, Run):
         objective = dataclasses.replace(objective, teacher=shortened(objective.teacher, steps))
+    elif isinstance(objective, KD) and isinstance(objective.teacher, Online):
+        teacher = shortened(objective.teacher.run, steps)
+        read = min(teacher.data.tokens, steps * teacher.text_sequences_per_step * teacher.view.context)
+        data = dataclasses.replace(teacher.data, tokens=min(data.tokens, read))
+        objective = dataclasses.replace(objective, teacher=Online(run=teacher))
     start = run.start
     if start is not None and isinstance(start.model, Run):
         start = Start(model=shortened(start.model, steps))
-    data = dataclasses.replace(run.data, tokens=tokens)
     half = steps * run.tokens_per_step // 2
     schedule = dataclasses.replace(run.schedule, warmup_tokens=min(run.schedule.warmup_tokens, half))
     if isinstance(schedule, WSD):
         schedule = dataclasses.replace(schedule, decay_tokens=min(schedule.decay_tokens, half))
     return dataclasses.replace(run, objective=objective, data=data, schedule=schedule, steps=steps, tokens=None,
                                start=start)  # fmt: skip
+
+
+def _at_the_end(evaluation: Evaluation, steps: int) -> Evaluation:
+    """The evaluation at a run's end alone; a teacher to compare with is shortened, too."""
+    evaluation = dataclasses.replace(evaluation, every_tokens=None)
+    if isinstance(evaluation, Probe) and isinstance(evaluation.teacher, Run):
+        return dataclasses.replace(evaluation, teacher=shortened(evaluation.teacher, steps))
+    return evaluation
 
 
 def try_cells(study: Study, workspace: Workspace, steps: int) -> int:
@@ -43,7 +59,7 @@ def try_cells(study: Study, workspace: Workspace, steps: int) -> int:
         short = shortened(cell.run, steps)
         fields = {f.name: getattr(short, f.name) for f in dataclasses.fields(short) if f.name != "seed"}
         grid += arm(cell.name, fields, axis="cell")
-    final = tuple(dataclasses.replace(e, every_tokens=None) for e in study.evaluations)
+    final = tuple(_at_the_end(e, steps) for e in study.evaluations)
     trial = Study(name=study.name, base=study.base, grid=grid, seeds=(seed,), evaluations=final,
                   placement=study.placement, machine=study.machine)  # fmt: skip
     plan = make_plan(trial, apart)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pdstudy.captures import Capture
-from pdstudy.config import Run, Start
+from pdstudy.config import WSD, Online, Run, Start
 from pdstudy.data import LocalFiles, PretrainedTokenizer, Slice
 from pdstudy.evaluations import HeldoutResponses
 from pdstudy.finetuning import Finetuning
@@ -123,3 +123,20 @@ def test_a_trial_shortens_what_a_run_starts_from(tiny: Study) -> None:
     assert isinstance(short.start.model, Run)
     assert short.start.model.num_steps == 3
     assert not [p for p in problems(short) if p.field.startswith("start")]
+
+
+def test_a_trial_shortens_the_teacher_of_online_logits_and_a_decay(tiny: Study) -> None:
+    run = tiny.base
+    stream = dataclasses.replace(run, order="stream", data=Slice(tokens=run.num_tokens))
+    late = dataclasses.replace(
+        run,
+        data=Slice(start=run.num_tokens - 1024, tokens=1024),
+        objective=dataclasses.replace(objective(tiny), teacher=Online(run=stream)),
+        schedule=WSD(warmup_tokens=256, decay_tokens=run.num_tokens - 256),
+    )
+    assert not list(problems(late))
+    short = shortened(late, 2)
+    assert not list(problems(short))
+    assert isinstance(short.teacher, Online)
+    assert (short.num_steps, short.teacher.run.num_steps) == (2, 2)
+    assert (short.data.start, short.data.tokens) == (0, short.num_tokens)
