@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ASKING := $(VENV)/.installed-eval
 
-.PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck test-long gallery bench-angles bench-fit bench-head bench-store bench-train clean
+.PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck gallery bench-angles bench-fit bench-head bench-store bench-train clean
 
 help:
 	@echo "make quickstart   set up, run studies/quickstart.py, write reports/quickstart/index.html"

@@ -17,7 +17,7 @@ from analysis import describe
 from analysis.allocate import allocate
 from analysis.bootstrap import Bootstrap, bootstrap
 from analysis.compare import compare
-from analysis.errors import AnalysisError, DataError, TooFewRuns
+from analysis.errors import AnalysisError, DataError, TooFewRuns, of_system
 from analysis.fit import DELTA, Fit, fit
 from analysis.holdout import hold_out
 from analysis.isoflop import Method, isoflop
@@ -39,8 +39,11 @@ def run(args: argparse.Namespace) -> int:
     command = {"fit": _fit, "isoflop": _isoflop, "allocate": _allocate, "compare": _compare}[args.analysis]
     try:
         command(args)
-    except (AnalysisError, OSError) as error:
+    except AnalysisError as error:
         print(f"analyse {args.analysis}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"analyse {args.analysis}: {of_system(error)}", file=sys.stderr)
         return 2
     return 0
 

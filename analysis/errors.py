@@ -15,3 +15,8 @@ class TooFewRuns(AnalysisError):
 
 class NoMinimum(AnalysisError):
     """An optimum was asked for that the data or the law doesn't have (not bracketed, flat, at the edge)."""
+
+
+def of_system(error: OSError) -> str:
+    """What the system refused, without its number: "No such file or directory: runs.csv"."""
+    return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")

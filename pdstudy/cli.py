@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, of_system
 from pdstudy import inspect_cli as inspect_command
 from pdstudy.arguments import called, positive
 from pdstudy.items import Plan
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         if args.debug:
             raise
-        print(f"pdstudy: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        print(f"pdstudy: {of_system(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("pdstudy: interrupted", file=sys.stderr)
