@@ -136,6 +136,8 @@ def _why(plan: Plan, workspace: Workspace, item: Item) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         return str(value.get("is", "..."))
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
     return str(value)
 
 

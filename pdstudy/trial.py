@@ -13,6 +13,7 @@ from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
 from pdstudy.stages import make_task, perform
 from pdstudy.study import Study
+from pdstudy.worker import output_to
 
 
 def shortened(run: Run, steps: int) -> Run:
@@ -67,7 +68,8 @@ def try_cells(study: Study, workspace: Workspace, steps: int) -> int:
         raise ConfigError("\n".join(str(p) for p in plan.problems))
     for item in plan.items:  # those done, too: a second try shows what the first one found
         task = make_task(plan, item, apart)
-        state = perform(task, lambda what, share: None, lambda: False)
+        with output_to(task.log):
+            state = perform(task, lambda what, share: None, lambda: False)
         tail = ""
         if isinstance(item.subject, Run):
             result = apart.run(item.subject).result() or {}

@@ -86,17 +86,22 @@ class output_to(contextlib.AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._saved = os.dup(2)
+        _flush()
+        self._saved = {number: os.dup(number) for number in (1, 2)}
         with self._path.open("a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
 
     def __exit__(self, *_: object) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(self._saved, 1)
-        os.dup2(self._saved, 2)
-        os.close(self._saved)
+        _flush()
+        for number, saved in self._saved.items():
+            os.dup2(saved, number)
+            os.close(saved)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

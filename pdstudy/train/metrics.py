@@ -167,5 +167,9 @@ class Recorder:
             row["mfu"] = round(self._flops_per_token * self.tokens_per_second / self._peak, 4)
         if self._world.main:
             self._directory.append_metrics(row)
+        self._world.say(
+            f"step {step:,} of {self._num_steps:,}: loss {row['loss']:.4f}, gradient norm {row['grad_norm']:.3g}, "
+            f"rate {lr:.3g}, {self.tokens_per_second:,.0f} tokens/s"
+        )
         self.pending = []
         self._row_seconds, self._row_step = seconds, step

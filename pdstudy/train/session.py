@@ -129,6 +129,7 @@ class Session:
         check_passed(self.directory, step, self.exports, self.records)
         self.world.on_main(lambda: self._drop_rows_after(step))
         self._status("running", step)
+        self.world.say(f"attempt {self.attempt} begins after step {step:,} of {self.run.num_steps:,}")
         return step
 
     def _branch(self) -> str | None:
@@ -217,9 +218,11 @@ class Session:
             row = {"step": step, "tokens": step * self.run.tokens_per_step, **scored, "final": final}
             if self.world.main:
                 self.directory.append_eval(row)
+            self.world.say(f"step {step:,}: {row['split']} loss {row['loss']:.4f} over {row['tokens_scored']:,} tokens")
         return row
 
     def stopped(self, step: int) -> str:
+        self.world.say(f"stopped after step {step:,}, with all saved")
         self._status("stopped", step)
         return "stopped"
 
@@ -258,6 +261,7 @@ class Session:
         self.world.on_main(write)
 
     def _finish(self, state: str, steps: int, *, evals: list[dict[str, Any]], **more: object) -> None:
+        self.world.say(f"{state} after step {steps:,}")
         if not self.world.main:
             return
         rows = list(read_jsonl(self.directory.metrics_file))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -39,6 +40,11 @@ class World:
     def main(self) -> bool:
         """Whether this is the rank that writes files."""
         return self.rank == 0
+
+    def say(self, text: str) -> None:
+        """A line of the run's log, from the main rank, with the time."""
+        if self.main:
+            print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over ranks, in place."""

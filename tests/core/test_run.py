@@ -39,7 +39,15 @@ def test_status_results_and_logs(finished: Path) -> None:
     frame = pd.read_csv(finished / "runs.csv")
     assert set(frame["config.objective.is"]) == {"LM", "KD"}
     assert frame.loc[frame["loss"] == "KD", "config.objective.truncation.k"].unique() == [20]
-    assert "== student loss=KD,seed=0" in call(finished, "logs", "tiny.py", "loss=KD,seed=0").stdout
+    log = call(finished, "logs", "tiny.py", "loss=KD,seed=0").stdout
+    assert "== student loss=KD,seed=0" in log
+    for line in (
+        "attempt 1 begins after step 0 of 20",
+        "step 1 of 20: loss ",
+        "step 20: test loss ",
+        "done after step 20",
+    ):
+        assert line in log
 
 
 def test_the_frame_in_python(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +239,7 @@ def test_a_trial_leaves_the_study_alone(tmp_path: Path) -> None:
     assert "student loss=KD,seed=0: done" in tried.stdout
     again = call(tmp_path, "run", "tiny.py", "--only", "*seed=0", "--steps", "3")
     assert again.stdout == tried.stdout
+    assert "step 3 of 3" not in tried.stdout + tried.stderr  # that is in the logs
     plan = json.loads(call(tmp_path, "plan", "tiny.py", "--json").stdout)
     assert plan["totals"]["done"] == 0
 

@@ -1,0 +1,77 @@
+"""A run's weights against a loop of plain float32 arithmetic, written down once more and nothing in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM
+
+from pdstudy.config import WSD, AdamW, Cosine, Run, Schedule
+from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus.batches import step_sequences
+from pdstudy.rundir import RunDir
+from pdstudy.train.loop import train
+from pdstudy.train.model import build_model
+
+STEPS, WARMUP, DECAY = 6, 1024, 1536
+
+
+def rate(schedule: Schedule, middle: float, total: int) -> float:
+    """The share of the peak at the middle of a step's tokens."""
+    if middle < WARMUP:
+        return middle / WARMUP
+    if isinstance(schedule, WSD):
+        return min(1.0, (total - middle) / DECAY)
+    return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (middle - WARMUP) / (total - WARMUP)))
+
+
+def plain_loop(run: Run, corpus: TokenCorpus) -> dict[str, Tensor]:
+    """AdamW by its formula (Loshchilov and Hutter 2019), on logits that are held whole."""
+    settings, context = run.optimiser, run.view.context
+    model = build_model(run.student, seed=run.seed, attention="sdpa")
+    stream = torch.from_numpy(corpus.stream("train").tokens(0, run.data.stop + 1))
+    moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in model.named_parameters()}
+    for step in range(run.num_steps):
+        starts = [int(number) * context for number in step_sequences(run, step)]
+        inputs = torch.stack([stream[at : at + context] for at in starts])
+        targets = torch.stack([stream[at + 1 : at + context + 1] for at in starts])
+        logits = model(inputs, use_cache=False).logits[..., : corpus.vocab]
+        model.zero_grad()
+        cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients.values()))
+        assert norm > settings.clip, "or clipping would not be seen"
+        lr = settings.lr * rate(run.schedule, (step + 0.5) * run.tokens_per_step, run.num_tokens)
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                g = gradients[name] * settings.clip / norm
+                first, second = moments[name]
+                first += (1 - settings.betas[0]) * (g - first)
+                second += (1 - settings.betas[1]) * (g * g - second)
+                unbiased = [m / (1 - b ** (step + 1)) for m, b in zip((first, second), settings.betas, strict=True)]
+                p *= 1 - lr * (settings.weight_decay if p.ndim == 2 else 0.0)
+                p -= lr * unbiased[0] / (unbiased[1].sqrt() + settings.eps)
+    return dict(model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    "schedule", [Cosine(warmup_tokens=WARMUP), WSD(warmup_tokens=WARMUP, decay_tokens=DECAY, shape="linear")]
+)
+def test_a_run_is_what_a_plain_loop_computes(
+    schedule: Schedule, small_run: Run, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    # A decay and an eps so large that neither can be missed; a clip below every norm.
+    optimiser = AdamW(lr=5e-3, betas=(0.8, 0.9), eps=1e-4, weight_decay=2.0, clip=0.1)
+    run = dataclasses.replace(small_run, optimiser=optimiser, schedule=schedule, steps=STEPS, seed=3)
+    directory = RunDir(tmp_path / "run")
+    assert train(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
+    found = dict(AutoModelForCausalLM.from_pretrained(directory.model).named_parameters())
+    for name, expected in plain_loop(run, corpus).items():
+        # Rows of padding are not exported.
+        torch.testing.assert_close(found[name], expected.data[: len(found[name])], rtol=0, atol=2e-6, msg=name)
