@@ -14,7 +14,7 @@ from pdstudy.downstream import Downstream
 from pdstudy.items import Item, Plan
 from pdstudy.machines import Machine
 from pdstudy.normal import fingerprint
-from pdstudy.pricing import evaluated_tokens, live_flops, sizes, teacher_flops, training_flops
+from pdstudy.pricing import evaluation_flops, live_flops, passed_flops, sizes, training_flops
 from pdstudy.storage import stored
 from pdstudy.tallies import passes, tallies
 
@@ -39,8 +39,9 @@ class RunAccount:
     """FLOPs of one student as if it were alone: a pass or a teacher that several share is charged to each in full.
 
     `student` is its training, `finetuning` that of all its models which are asked, `evaluation` the held-out losses of
-    it and of those, `tasks` their answers (those of `pdstudy.asking`), `passed` its teacher's forwards over its text,
-    `teacher` the training of that, None where it is not known.
+    it and of those (with the forwards of the teachers that probes compare them with), `tasks` their answers (those of
+    `pdstudy.asking`), `passed` its teacher's forwards over its text, `teacher` the training of that, None where it is
+    not known.
     """
 
     run: str
@@ -87,7 +88,7 @@ def spent(plan: Plan) -> dict[str, float]:
             live = live_flops(run) * run.num_tokens
             total[stages[item.kind]] += training_flops(run) - item.saved - live
             total["capture"] += live
-            total["evaluation"] += _evaluation(plan, run)
+            total["evaluation"] += evaluation_flops(plan.study.evaluations, run, compared=item.kind != "teacher")
     return total
 
 
@@ -126,9 +127,9 @@ def _account_of(plan: Plan, item: Item, tuned: list[Item], asked: dict[str, list
         label=item.label,
         student=training_flops(run) - live_flops(run) * run.num_tokens,
         finetuning=sum(training_flops(r) for r in finetuned),
-        evaluation=sum(_evaluation(plan, r) for r in (run, *finetuned)),
+        evaluation=sum(evaluation_flops(plan.study.evaluations, r) for r in (run, *finetuned)),
         tasks=sum(i.flops for key in (item.key, *(t.key for t in tuned)) for i in asked.get(key, [])),
-        passed=0.0 if teacher is None else teacher_flops(teacher) * run.num_tokens,
+        passed=passed_flops(run),
         teacher=training,
     )
 
@@ -136,10 +137,6 @@ def _account_of(plan: Plan, item: Item, tuned: list[Item], asked: dict[str, list
 def _charges(student: float, passed: float, teacher: float | None) -> Charges:
     trained = None if teacher is None else student + teacher
     return Charges(student, student + passed, trained, None if trained is None else trained + passed)
-
-
-def _evaluation(plan: Plan, run: Run) -> float:
-    return sizes(run)[2] * sum(evaluated_tokens(e, run) for e in plan.study.evaluations)
 
 
 def not_priced(plan: Plan) -> list[str]:

@@ -23,7 +23,7 @@ from pdstudy.files import read_json
 from pdstudy.items import Item, Kind, Plan, ordered
 from pdstudy.normal import Problem, decode, fingerprint
 from pdstudy.objective import KD
-from pdstudy.pricing import bytes_per_token, evaluated_tokens, si, sizes, teacher_flops, training_flops, vocabulary
+from pdstudy.pricing import bytes_per_token, evaluation_flops, si, sizes, teacher_flops, training_flops, vocabulary
 from pdstudy.rundir import Workspace
 from pdstudy.study import Cell, Study
 
@@ -228,7 +228,6 @@ class _Builder:
                 self.problems.append(Problem(name, found, allowed, cell.file, cell.line))
 
     def _run_item(self, kind: Kind, key: str, label: str, run: Run) -> Item:
-        _, total, forward = sizes(run)
         evaluations = self.study.evaluations
         training = training_flops(run)
         flops, state, done = training, "new", False
@@ -247,10 +246,8 @@ class _Builder:
         if done:
             evaluations = self.study.evaluations
             flops = training
-        for e in evaluations:
-            compared = probe_teacher(e, run) if kind != "teacher" else None
-            flops += (forward + (teacher_flops(compared) if compared else 0.0)) * evaluated_tokens(e, run)
-        return Item(kind, key, label, done, run, flops=flops, bytes=16.0 * total, state=state)
+        flops += evaluation_flops(evaluations, run, compared=kind != "teacher")
+        return Item(kind, key, label, done, run, flops=flops, bytes=16.0 * sizes(run)[1], state=state)
 
     def _note_rate(self, result: dict[str, Any]) -> None:
         if result["seconds"]["train"] > 0:
@@ -320,7 +317,7 @@ def _capture_item(need: StoreNeed, done: bool, *, alone: bool) -> Item:
         done,
         need,
         needs,
-        teacher_flops(spec.teacher) * tokens,
+        teacher_flops(spec.teacher, spec.view.context) * tokens,
         tokens * bytes_per_token(need.coverage, vocabulary(spec.teacher)),
         "done" if done else "new",
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pdstudy.config import Online, Pretrained, Run
 from pdstudy.coverage import Coverage
-from pdstudy.evaluations import Evaluation, tokens_of
+from pdstudy.evaluations import Evaluation, probe_teacher, tokens_of
 from pdstudy.files import read_json
 from pdstudy.shapes import Shape
 
@@ -36,6 +37,17 @@ def vocabulary(teacher: Run | Pretrained | Online) -> int:
     return int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 2**32)
 
 
+def evaluation_flops(evaluations: Iterable[Evaluation], run: Run, *, compared: bool = True) -> float:
+    """Forwards over what is held out, all times that a run is scored on it; with those of the teachers that its probes
+    compare it with, where it is `compared`."""
+    total = 0.0
+    for evaluation in evaluations:
+        other = probe_teacher(evaluation, run) if compared else None
+        forward = sizes(run)[2] + (0.0 if other is None else teacher_flops(other, run.view.context))
+        total += forward * evaluated_tokens(evaluation, run)
+    return total
+
+
 def evaluated_tokens(evaluation: Evaluation, run: Run) -> int:
     times = 1 + (0 if evaluation.every_tokens is None else math.ceil(run.num_tokens / evaluation.every_tokens) - 1)
     return times * tokens_of(evaluation)
@@ -58,16 +70,27 @@ def _shape_sizes(student: Any, context: int) -> tuple[int, int, float]:
     return int(numbers["non_embedding"]), int(total), numbers["forward_flops"]
 
 
-def teacher_flops(teacher: Run | Pretrained | Online) -> float:
-    """Forward FLOPs per token of a pass of its own: none where it writes its logits as it trains."""
+def teacher_flops(teacher: Run | Pretrained | Online, context: int) -> float:
+    """Forward FLOPs per token of a pass of its own over sequences of `context` tokens: none where it writes its logits
+    as it trains."""
     if isinstance(teacher, Online):
         return 0.0
-    return sizes(teacher)[2] if isinstance(teacher, Run) else folder_flops(teacher)
+    if isinstance(teacher, Run):
+        return _shape_sizes(teacher.student, context)[2]
+    return folder_flops(teacher, context)
+
+
+def passed_flops(run: Run) -> float:
+    """Of the teacher's forwards over a run's text: of a store they are made once, however often the run goes round."""
+    if run.teacher is None:
+        return 0.0
+    tokens = run.num_tokens if run.is_live else min(run.num_tokens, run.data.tokens)
+    return teacher_flops(run.teacher, run.view.context) * tokens
 
 
 def live_flops(run: Run) -> float:
     """FLOPs per token of a teacher that runs in the step."""
-    return teacher_flops(run.teacher) if run.is_live and run.teacher is not None else 0.0
+    return teacher_flops(run.teacher, run.view.context) if run.is_live and run.teacher is not None else 0.0
 
 
 def training_flops(run: Run) -> float:
@@ -75,15 +98,20 @@ def training_flops(run: Run) -> float:
     return (3 * sizes(run)[2] + live_flops(run)) * run.num_tokens
 
 
-def folder_flops(teacher: Pretrained) -> float:
-    """Forward FLOPs per token of a model folder: two per stored parameter (read off the size of its weights, or of the
-    declared shape where the folder is not here yet)."""
-    if teacher.shape is not None and not Path(teacher.path).expanduser().is_dir():
-        return 2.0 * teacher.shape.parameters().total
+def folder_flops(teacher: Pretrained, context: int) -> float:
+    """Forward FLOPs per token of a model folder at a context: two per stored parameter (read off the size of its
+    weights), an embedding that is not the head apart, and attention as its config has it; all experts count. Of a
+    folder that is not here yet those of the declared shape."""
     size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))
+    if not size and teacher.shape is not None:
+        return teacher.shape.forward_flops(context)
     config = _config(teacher)
+    config = config.get("text_config") or config
     width = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
-    return 2.0 * size / width
+    hidden, heads = (config.get(name) or 0 for name in ("hidden_size", "num_attention_heads"))
+    looked_up = 0 if config.get("tie_word_embeddings", True) else (config.get("vocab_size") or 0) * hidden
+    across = heads * config["head_dim"] if config.get("head_dim") else hidden
+    return 2.0 * (size / width - looked_up) + 4.0 * (config.get("num_hidden_layers") or 0) * across * context
 
 
 def _config(teacher: Pretrained) -> dict[str, Any]:

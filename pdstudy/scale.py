@@ -159,7 +159,7 @@ class Scale:
         """Steps of an LM run that cost what `kd` and the teacher's pass over its text cost together."""
         assert kd.teacher is not None
         own = 3 * sizes(kd)[2]
-        return round(kd.num_steps * (own + teacher_flops(kd.teacher)) / own)
+        return round(kd.num_steps * (own + teacher_flops(kd.teacher, kd.view.context)) / own)
 
     def study(self, name: str, *, base: Run | None = None, **fields: Any) -> Study:
         """A study at this scale, called `SCALE-NAME`, each arm at its learning rate."""

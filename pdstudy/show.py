@@ -45,9 +45,11 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
         for item in plan.items:
             if item.kind in TRAINING:
                 print(_why(plan, workspace, item))
+    device = study.machine.unit.removesuffix("-hours")
     print(
         f"\nto make: {si(totals['flops_todo'])} FLOPs, {hours(totals['device_hours_todo'])} {study.machine.unit}, "
-        f"{size(totals['bytes_todo'])} on disk; longest chain {hours(totals['longest_chain_hours'])} hours"
+        f"{size(totals['bytes_todo'])} on disk; longest chain {hours(totals['longest_chain_hours'])} hours at one "
+        f"{device} a run"
     )
     print(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
     print_account(plan)

@@ -1,8 +1,10 @@
 """S1, Table 1: does distillation with the paper's vanilla settings beat the same student trained on text alone?"""
 
+import dataclasses
+
 from scales import SCALES
 
-from pdstudy import LM, BesidePaper, Compare, Cost, Curves, Slice, Study, axis
+from pdstudy import LM, BesidePaper, Compare, Cost, Curves, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -11,7 +13,7 @@ def study(scale: str = "mini") -> Study:
     levels: dict[str, dict[str, object]] = {"LM": {"objective": LM()}, "KD": {"objective": s.kd()}}
     if s.controls:
         steps = s.compute_matched_steps(s.run(objective=s.kd()))
-        data = Slice(tokens=steps * s.tokens_per_step)
+        data = dataclasses.replace(s.data, tokens=steps * s.tokens_per_step)
         levels["LM, compute-matched"] = {"objective": LM(), "steps": steps, "data": data}
     return s.study(
         "s01",

@@ -87,10 +87,12 @@ def test_the_models_of_all_runs_and_those_on_the_way_of_the_long_ones_are_asked(
 
 
 def test_each_pass_is_charged_once(paper: Plan) -> None:
-    """2 N of each teacher per token that students read: 500B tokens of the 9B, 100B of the 32B."""
+    """Of each teacher, per token that students read (500B tokens of the 9B, 100B of the 32B): 2 for each weight but
+    those of the embedding, which are looked up, and 4 layers x width x context of attention."""
     total, charged = spent(paper), charges(paper)
-    passes = 2 * (9.4e9 * 59_604 + 32.6e9 * 11_921) * STEP
-    assert total["capture"] == pytest.approx(passes, rel=0.01)
+    nine = 2 * (9.4e9 - 151_552 * 4096) + 4 * 40 * 4096 * 4096
+    larger = 2 * (32.56e9 - 151_552 * 6144) + 4 * 61 * 6144 * 4096
+    assert total["capture"] == pytest.approx((nine * 59_604 + larger * 11_921) * STEP, rel=1e-3)
     assert charged.free == pytest.approx(total["student"])
     assert charged.inference == pytest.approx(total["student"] + total["capture"])
     assert charged.both is None, "what GLM-4 was trained with is not known"
@@ -102,6 +104,28 @@ def test_each_pass_is_charged_once(paper: Plan) -> None:
     reader = reading(paper)
     assert reader is not None
     assert "330M" in reader.run
+
+
+def test_stages_come_to_the_whole(paper: Plan) -> None:
+    """Probes' teachers among them. By hand: finetuning is 20B tokens at three forwards for each of 85 and 36 models."""
+    total = spent(paper)
+    assert sum(total.values()) == pytest.approx(paper.totals()["flops"], rel=1e-9)
+    assert sum(total.values()) == pytest.approx(paper.totals()["flops_todo"], rel=1e-9)
+    forward = {"330M": 0.870e9, "670M": 1.430e9, "1.9B": 3.917e9, "3.8B": 7.978e9, "6.8B": 14.277e9}
+    models = {"330M": 3, "670M": 3, "1.9B": 47 + 2 * 6 + 18, "3.8B": 4 + 2 * 6 + 18, "6.8B": 4}
+    by_hand = sum(3 * forward[size] * models[size] for size in models) * 2384 * STEP
+    assert total["finetuning"] == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_a_stored_pass_is_made_once_over_text_that_a_run_goes_through_twice(tmp_path: Path) -> None:
+    plan = make_plan(load_study(f"{FOLDER}/s11_tokens.py", "mini"), Workspace(tmp_path))
+    (kd,) = {(run.passed, run.student) for run in runs(plan) if "student=w32,loss=KD" in run.label}
+    item = next(i for i in plan.items if "student=w32,loss=KD" in i.label)
+    assert isinstance(item.subject, Run)
+    assert item.subject.num_tokens == 2 * item.subject.data.tokens
+    teacher = item.subject.teacher
+    assert isinstance(teacher, Run)
+    assert kd[0] == sizes(teacher)[2] * item.subject.data.tokens
 
 
 def test_bytes_of_stores_stand_beside_the_papers(paper: Plan) -> None:
