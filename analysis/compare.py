@@ -33,7 +33,7 @@ class Verdict(StrEnum):
     SAME = "same computation"
     """Every paired difference is exactly zero: the arms did the same, which no experiment on noise can say."""
     NO_SPREAD = "no interval"
-    """One seed, and no other arm to take a spread from."""
+    """One seed, and no other arm to take a spread from; or seeds that agree to the last digit."""
 
 
 @dataclass(frozen=True)
@@ -240,12 +240,15 @@ def _effects(
     found = {key: _scaled(a, b, relative) for key, (a, b) in pairs.items()}
     spread = [d for key, d in found.items() if not same[key] and len(d) > 1]
     dof = sum(len(d) - 1 for d in spread)
+    # Coarse numbers (shares of a few items) that agree, but for rounding, say nothing of their spread.
+    if all(np.ptp(d) <= 1e-9 * np.abs(d).max() for d in spread):
+        dof = 0
     pooled = float(np.sqrt(sum(((d - d.mean()) ** 2).sum() for d in spread) / dof)) if dof else float("nan")
     raw = {}
     for key, d in found.items():
         if dof and not same[key]:
             error = pooled / np.sqrt(len(d))
-            raw[key] = float(2 * stats.t.sf(abs(d.mean()) / error, dof)) if error > 0 else 0.0
+            raw[key] = float(2 * stats.t.sf(abs(d.mean()) / error, dof))
     adjusted = holm(raw)
     effects = []
     for key, d in found.items():

@@ -56,6 +56,15 @@ def test_one_seed_has_no_interval_and_no_verdict() -> None:
     assert np.isnan(effect.p)
 
 
+def test_shares_of_few_items_that_agree_over_seeds_are_no_proof() -> None:
+    """Two seeds whose accuracies rise by one item of eight each gave an interval of no width, and p = 0."""
+    table = runs(lm=[0.3, 0.6], kd=[0.425, 0.725])
+    (effect,) = compare(table, metric="loss", baseline="lm", lower_is_better=False).effects
+    assert effect.difference == pytest.approx(0.125)
+    assert effect.verdict is Verdict.NO_SPREAD
+    assert np.isnan([effect.low, effect.high, effect.p]).all()
+
+
 def test_equivalence_needs_an_interval_within_the_margin() -> None:
     table = runs(lm=[5.0, 5.1, 5.3, 5.2], kd=[5.001, 5.099, 5.302, 5.2])
     assert compare(table, metric="loss", baseline="lm", margin=0.01).effects[0].verdict is Verdict.EQUIVALENT
