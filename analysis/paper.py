@@ -39,9 +39,16 @@ def published() -> dict[str, Any]:
 def paper_table(number: str) -> Table:
     """One of the paper's tables as printed. Raises `AnalysisError` for a number that is not kept."""
     known, table = published(), _kept_table(number)
-    rows = tuple((row[0], *(Cell(f"{v:.1f}", v) for v in row[1:])) for row in table["rows"])
-    caption = f"The paper's table {number}, {table['title']}: accuracy in per cent, one run each. {known['source']}."
-    return Table(tuple(known["columns"]), rows, caption, f"tab:paper-{number}")
+    printed: dict[str, float] = table.get("printed", {})
+    rows = [(row[0], *(Cell(f"{v:.1f}", v) for v in row[1:])) for row in table["rows"]]
+    caption = f"The paper's table {number}, {table['title']}: accuracy in per cent, one run each"
+    if not printed:
+        return Table(tuple(known["columns"]), tuple(rows), f"{caption}. {known['source']}.", f"tab:paper-{number}")
+    over = table["rows"][0][0]
+    shown = {name: Cell(fixed(gain, 1, signed=True), gain) for name, gain in printed.items()}
+    wide = tuple((*row, shown.get(row[0], "")) for row in rows)
+    caption += f"; Δ over {over}, as printed. {known['source']}."
+    return Table((*known["columns"], "Δ (%)"), wide, caption, f"tab:paper-{number}")
 
 
 def _kept_table(number: str) -> dict[str, Any]:
@@ -51,31 +58,51 @@ def _kept_table(number: str) -> dict[str, Any]:
     return tables[number]
 
 
-def beside(runs: pd.DataFrame, axis: str, baseline: str, number: str, pairs: tuple[tuple[str, str], ...]) -> Table:
-    """A row per arm that both have: ours on test text, the paper's average accuracy.
+def paper_gain(number: str, row: str, base: str) -> float:
+    """Per cent by which the paper's average of one row of a table is above another's: as printed where it is, else from
+    the eight accuracies, whose mean is rounded less than the printed one. NaN where the table lacks either."""
+    table = _kept_table(number)
+    scores = {name: values for name, *values, _ in table["rows"]}
+    if base == table["rows"][0][0] and row in table.get("printed", {}):
+        return float(table["printed"][row])
+    return _percent(float(np.mean(scores[row])), float(np.mean(scores[base]))) if {row, base} <= set(scores) else np.nan
 
-    `runs` is what `load_runs` gives, finished ones, `pairs` (label on `axis`, row of the paper's table). Our gain is
-    the fall of the loss in per cent of the baseline's, the paper's the rise of the average: signs agree when findings
-    do, sizes cannot be compared. Raises `AnalysisError` where the baseline is not there.
+
+def beside(
+    runs: pd.DataFrame, axes: Sequence[str], baseline: Mapping[str, str], number: str, pairs: Mapping[str, str]
+) -> Table:
+    """A row per arm: ours on test text, the paper's average accuracy.
+
+    `runs` is what `load_runs` gives, finished ones, `axes` those that tell its arms apart, `baseline` the labels of the
+    arm that gains are over; `pairs` as in `pdstudy.outputs.PaperTable`. Our gain is the fall of the loss in per cent of
+    the baseline's, the paper's the rise of the average: signs agree when findings do, sizes cannot be compared. Raises
+    `AnalysisError` where no baseline has a finished run or a row, or no other arm a row.
     """
-    column = axis_column(axis)
-    means = runs.groupby(column, sort=False)[["test_loss", "test_recalibrated", "test_accuracy"]].mean()
+    over = "/".join(baseline.values())
     theirs = {row[0]: float(row[-1]) for row in _kept_table(number)["rows"]}
-    names = dict(pairs)
-    if baseline not in means.index:
-        raise AnalysisError(f"the baseline {baseline!r} has no finished run yet")
-    if names.get(baseline) not in theirs:
-        raise AnalysisError(f"no row of the paper's table {number} is named for the baseline {baseline!r}; "
+    scored = ["test_loss", "test_recalibrated", "test_accuracy"]
+    means = runs.groupby([axis_column(axis) for axis in axes], sort=False)[scored].mean()
+    labels = [index if isinstance(index, tuple) else (index,) for index in means.index]
+    ours = {" ".join(map(str, each)): row for each, row in zip(labels, means.to_dict("records"), strict=True)}
+    based = {
+        " ".join(map(str, each)): " ".join(baseline.get(axis, str(label)) for axis, label in zip(axes, each))
+        for each in labels
+    }
+    if not set(based.values()) & set(ours):
+        raise AnalysisError(f"the baseline {over!r} has no finished run yet")
+    if not any(pairs.get(name, name) in theirs for name in based.values()):
+        raise AnalysisError(f"no row of the paper's table {number} is named for the baseline {over!r}; "
                             f"its rows: {', '.join(theirs)}")  # fmt: skip
-    base, paper_base = means.loc[baseline], theirs[names[baseline]]
+    if not any(pairs.get(name, name) in theirs for name in ours if name != based[name]):
+        raise AnalysisError(f"no arm has a row in the paper's table {number}; its rows: {', '.join(theirs)}")
     rows: list[tuple[Cell | str, ...]] = []
-    for label, row in means.iterrows():
-        paper = theirs.get(names.get(str(label), ""), np.nan)
-        gains = [100 * (1 - row[m] / base[m]) for m in ("test_loss", "test_recalibrated")]
-        gain = 100 * (paper / paper_base - 1)
+    for name, row in ours.items():
+        base, named = ours.get(based[name]), pairs.get(name, name)
+        gains = [-_percent(row[m], base[m]) if base else np.nan for m in scored[:2]]
+        paper, gain = theirs.get(named, np.nan), paper_gain(number, named, pairs.get(based[name], based[name]))
         rows.append(
             (
-                str(label),
+                name,
                 Cell(fixed(row["test_loss"], 3), row["test_loss"]),
                 Cell(fixed(gains[0], 2, signed=True), gains[0]),
                 Cell(fixed(gains[1], 2, signed=True), gains[1]),
@@ -84,12 +111,17 @@ def beside(runs: pd.DataFrame, axis: str, baseline: str, number: str, pairs: tup
                 Cell(fixed(gain, 1, signed=True), gain),
             )
         )
-    heads = (axis, "our loss", "gain %", "gain recalibrated %", "our top-1 %", "paper's average", "paper's gain %")
+    heads = (" ".join(axes), "our loss", "gain %", "gain recalibrated %", "our top-1 %", "paper's average",
+             "paper's gain %")  # fmt: skip
     caption = (
-        f"Ours (means over seeds, test text) beside the paper's table {number} (8 tasks, one run). Gains over "
-        f"{baseline}: ours of loss, the paper's of accuracy, so that signs can be compared and sizes cannot."
+        f"Ours (means over seeds, test text) beside the paper's table {number} (8 tasks, one run). Gains over {over}: "
+        "ours of loss, the paper's of accuracy, so that signs can be compared and sizes cannot."
     )
     return Table(heads, tuple(rows), caption, "tab:beside")
+
+
+def _percent(value: float, base: float) -> float:
+    return 100 * (value / base - 1)
 
 
 def tasks_beside(
@@ -116,12 +148,16 @@ def tasks_beside(
             if row in theirs:
                 found[name] = (base, {"ours": _with_mean(ours), "paper": _with_mean(theirs[row])})
     if not found:
-        raise AnalysisError(f"no arm with a row in the paper's table {number} has been asked yet")
+        raise AnalysisError(f"no arm that has been asked has a row in the paper's table {number}")
+    # The paper compares some rows with one that is no arm here.
+    over = {base: {"paper": _with_mean(theirs[pairs.get(base, base)])[-1]} for base, _ in found.values()
+            if pairs.get(base, base) in theirs}  # fmt: skip
+    for name, (_, both) in found.items():
+        over.setdefault(name, {})["ours"] = both["ours"][-1]
     rows: list[tuple[Cell | str, ...]] = []
     for name, (base, both) in found.items():
         for whose, values in both.items():
-            reference = found[base][1][whose][-1] if base in found and base != name else np.nan
-            gain = 100 * (values[-1] / reference - 1)
+            gain = _percent(values[-1], over[base][whose]) if whose in over.get(base, {}) and base != name else np.nan
             cells = [*(Cell(fixed(v, 1), v) for v in values), Cell(fixed(gain, 1, signed=True), gain)]
             rows.append((name if whose == "ours" else "", whose, *cells))
     caption = (

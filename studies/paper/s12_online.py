@@ -25,6 +25,7 @@ def study(scale: str = "mini") -> Study:
     paper = {("early", "LM"), ("early", "online"), ("late", "online"), ("late", "online*")}
     pairs = (
         ("early LM", "LLM-LM"),
+        ("late LM", "LLM-LM"),
         ("early online", "LLM-Online-100B-L"),
         ("late online", "LLM-Online-100B"),
         ("late online*", "LLM-Online-100B*"),

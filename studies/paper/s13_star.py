@@ -2,7 +2,7 @@
 
 from scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, PaperTable, Study, axis
+from pdstudy import LM, Compare, Cost, Curves, GainBySize, PaperTable, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -21,9 +21,12 @@ def study(scale: str = "mini") -> Study:
         grid=axis("student", {name: s.students[name] for name in s.star_students}) * axis("arm", arms),
         baseline={"arm": "LM"},
         outputs=(
+            GainBySize(),
             Compare(),
             Compare(metric="recalibrated", title="After recalibration"),
-            PaperTable(table="13", pairs=tuple((f"{student} PD*", student) for student in s.star_students)),
+            Compare(against="vanilla PD", title="Differences from vanilla PD"),
+            Compare(metric="recalibrated", against="vanilla PD", title="From vanilla PD, after recalibration"),
+            PaperTable(table="13"),
             Curves(lines="arm", panels="student"),
             Cost(),
         ),

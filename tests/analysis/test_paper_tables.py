@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.paper import beside, paper_table, published, tasks_beside
+from analysis.paper import beside, paper_gain, paper_table, published, tasks_beside
+from analysis.table import Cell, Table
 from pdstudy.collection import Collection
 from pdstudy.loading import load_study
 from pdstudy.outputs import BesidePaper, PaperTable
@@ -42,23 +43,54 @@ def test_every_row_that_a_study_names_is_there(scale: str) -> None:
                 rows = {row[0] for row in published()["tables"][output.table]["rows"]}
                 arms = {" ".join(cell.labels.values()) for cell in study.cells}
                 assert {theirs for _, theirs in output.pairs} <= rows, study.name
-                assert {ours for ours, _ in output.pairs} <= arms, study.name
+                based = {" ".join((cell.labels | study.baseline).values()) for cell in study.cells}  # no arms, perhaps
+                assert {ours for ours, _ in output.pairs} <= arms | based, study.name
                 assert paper_table(output.table).rows
     assert shown == set(published()["tables"])
 
 
+def ended(axes: dict[str, list[str]], loss: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({**axes, "test_loss": loss, "test_recalibrated": loss, "test_accuracy": 0.25})
+
+
+def numbers(table: Table, column: int) -> list[float | None]:
+    return [cell.number for row in table.rows if isinstance(cell := row[column], Cell)]
+
+
 def test_gains_have_the_signs_of_findings() -> None:
-    runs = pd.DataFrame({"alpha": ["0", "0", "0.9", "0.9"], "test_loss": [4.0, 4.2, 3.9, 3.9],
-                         "test_recalibrated": [4.0, 4.2, 3.8, 3.8], "test_accuracy": 0.25})  # fmt: skip
-    table = beside(runs, "alpha", "0", "10", (("0", "0"), ("0.9", "0.9")))
-    gain = table.rows[1][2]
-    assert not isinstance(gain, str)
-    assert gain.number == pytest.approx(100 * (1 - 3.9 / 4.1))
-    theirs = table.rows[1][6]
-    assert not isinstance(theirs, str)
-    assert theirs.number == pytest.approx(100 * (39.1 / 37.7 - 1))
+    runs = ended({"alpha": ["0", "0", "0.9", "0.9"]}, [4.0, 4.2, 3.9, 3.9])
+    table = beside(runs, ["alpha"], {"alpha": "0"}, "10", {})
+    assert numbers(table, 2) == pytest.approx([0, 100 * (1 - 3.9 / 4.1)])
+    assert numbers(table, 6) == pytest.approx([0, 3.6]), "as printed: the printed averages give 3.7"
     with pytest.raises(AnalysisError, match="no finished run"):
-        beside(runs[runs["alpha"] != "0"], "alpha", "0", "10", (("0", "0"),))
+        beside(runs[runs["alpha"] != "0"], ["alpha"], {"alpha": "0"}, "10", {})
+
+
+def test_gains_over_another_row_than_the_papers_are_of_means_that_are_not_rounded() -> None:
+    assert paper_gain("5", "WSD-α + WSD-LR", "LLM-LM") == 8.0
+    assert paper_gain("5", "WSD-α + WSD-LR", "0-α + WSD-LR") == pytest.approx(6.8, abs=0.05), "40.7 / 38.2 is 6.5 %"
+    assert np.isnan(paper_gain("5", "WSD-α + WSD-LR", "no such row"))
+    for number, table in published()["tables"].items():
+        base = table["rows"][0][0]
+        for row, gain in table.get("printed", {}).items():
+            scores = {name: np.mean(values) for name, *values, _ in table["rows"]}
+            assert 100 * (scores[row] / scores[base] - 1) == pytest.approx(gain, abs=0.25), (number, row)
+
+
+def test_arms_of_several_axes_stand_beside_the_rows_that_they_are_named_with() -> None:
+    """As in S12, where the paper compares both windows with one LM run."""
+    axes = {"window": ["early", "early", "late", "late"], "source": ["LM", "online", "LM", "online"]}
+    runs = ended(axes, [4.0, 5.0, 4.1, 4.0])
+    pairs = {"early LM": "LLM-LM", "late LM": "LLM-LM", "early online": "LLM-Online-100B-L",
+             "late online": "LLM-Online-100B"}  # fmt: skip
+    table = beside(runs, ["window", "source"], {"source": "LM"}, "6", pairs)
+    assert [row[0] for row in table.rows] == ["early LM", "early online", "late LM", "late online"]
+    assert numbers(table, 2) == pytest.approx([0, -25, 0, 100 * (1 - 4.0 / 4.1)])
+    assert numbers(table, 6) == pytest.approx([0, -20.9, 0, -3.9])
+    with pytest.raises(AnalysisError, match="no row of the paper's table 13 is named for the baseline 'LM'"):
+        beside(runs, ["window", "source"], {"source": "LM"}, "13", pairs)
+    with pytest.raises(AnalysisError, match="no arm has a row"):
+        beside(runs, ["window", "source"], {"source": "LM"}, "6", {"early LM": "LLM-LM"})
 
 
 def answered(*rows: tuple[str, str, int, bool, str, float]) -> pd.DataFrame:
@@ -82,10 +114,13 @@ def test_our_tasks_stand_beside_the_papers() -> None:
 
 
 def test_arms_are_paired_by_their_labels() -> None:
-    found = answered(("1.9B", "PD*", 7, True, "piqa", 0.7), ("1.9B", "LM", 7, True, "piqa", 0.6))
-    table = tasks_beside(found, ["student", "loss"], {"loss": "LM"}, "13", {"1.9B PD*": "1.9B"})
+    found = answered(("1.9B", "PD*", 7, True, "piqa", 0.7), ("1.9B", "control", 7, True, "piqa", 0.6))
+    table = tasks_beside(found, ["student", "loss"], {"loss": "LM"}, "13", {})
     assert [row[:2] for row in table.rows] == [("1.9B PD*", "ours"), ("", "paper")]
-    with pytest.raises(AnalysisError, match="no arm with a row in the paper's table 1 "):
+    assert numbers(table, -1) == pytest.approx([np.nan, 100 * (73.9 / 72.9 - 1)], nan_ok=True), (
+        "its LM is no arm of ours"
+    )
+    with pytest.raises(AnalysisError, match="no arm that has been asked has a row in the paper's table 1"):
         tasks_beside(found, ["student", "loss"], {"loss": "LM"}, "1", {})
     with pytest.raises(AnalysisError, match="none of the paper's tasks"):
-        tasks_beside(found.assign(task="sciq"), ["student", "loss"], {}, "13", {"1.9B PD*": "1.9B"})
+        tasks_beside(found.assign(task="sciq"), ["student", "loss"], {}, "13", {})
