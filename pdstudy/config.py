@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pdstudy.data import Corpus, Slice, View
-from pdstudy.files import content_or_name
+from pdstudy.files import content_or_name, read_json
 from pdstudy.instructions import Instructions
 from pdstudy.normal import Problem, declared, fingerprint, neutral
 from pdstudy.objective import KD, LM, Objective, TopPK
@@ -25,7 +25,7 @@ class Pretrained:
     """A causal LM in a local transformers folder. Its identity is the content of that folder, not the path.
 
     `loss` and `tokens` (what the model was trained on) are not known to pdstudy; studies of scaling laws give them
-    as covariates. `shape` prices a folder that is not here yet (`Study.elsewhere`); it is no part of the identity.
+    as covariates. `shape` prices it, wherever the folder is (`Study.elsewhere`); it is no part of the identity.
     """
 
     path: str
@@ -36,9 +36,16 @@ class Pretrained:
         return {"path": content_or_name((self.path,)), "shape": None}
 
     def check(self) -> Iterator[Problem]:
-        if not (Path(self.path).expanduser() / "config.json").is_file():
+        file = Path(self.path).expanduser() / "config.json"
+        if not file.is_file():
             yield Problem("path", self.path, "a transformers folder, with config.json and weights",
                           hint=f"from {Path.cwd()}", missing=True)  # fmt: skip
+        elif self.shape is not None:
+            config = read_json(file, "save the model there again") or {}
+            for name, key in (("width", "hidden_size"), ("layers", "num_hidden_layers"), ("vocab", "vocab_size")):
+                said, there = getattr(self.shape, name), config.get(key, getattr(self.shape, name))
+                if said != there:
+                    yield Problem(f"shape.{name}", said, f"the folder's {key}, {there}")
 
 
 @declared

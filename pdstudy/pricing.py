@@ -99,12 +99,12 @@ def training_flops(run: Run) -> float:
 
 
 def folder_flops(teacher: Pretrained, context: int) -> float:
-    """Forward FLOPs per token of a model folder at a context: two per stored parameter (read off the size of its
-    weights), an embedding that is not the head apart, and attention as its config has it; all experts count. Of a
-    folder that is not here yet those of the declared shape."""
-    size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))
-    if not size and teacher.shape is not None:
+    """Forward FLOPs per token of a model folder at a context: those of the declared shape, so that the price is the
+    same wherever the folder is. Without one, two per stored parameter (read off the size of its weights) but for an
+    embedding that is not the head, and attention, as its config has them. All experts count."""
+    if teacher.shape is not None:
         return teacher.shape.forward_flops(context)
+    size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))
     config = _config(teacher)
     config = config.get("text_config") or config
     width = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2

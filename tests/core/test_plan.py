@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -220,8 +221,14 @@ def test_a_folder_is_priced_as_the_shape_that_it_has(tied: bool, tmp_path: Path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").write_bytes(bytes(2 * shape.parameters().total))
     for context in (512, 4096):
-        assert folder_flops(teacher, context) == pytest.approx(shape.forward_flops(context), rel=0.01)  # norms
-
+        assert folder_flops(Pretrained(path=str(tmp_path)), context) == pytest.approx(
+            shape.forward_flops(context), rel=0.01
+        )  # norms
+    assert not list(teacher.check())
+    other = dataclasses.replace(teacher, shape=dataclasses.replace(shape, layers=4))
+    assert [(p.field, p.found, p.allowed) for p in other.check()] == [
+        ("shape.layers", 4, "the folder's num_hidden_layers, 3")
+    ]
 
 
 def test_numbers_for_people() -> None:
