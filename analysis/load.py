@@ -103,16 +103,24 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     for labels, part in frame.groupby(axes, sort=False) if axes else [((), frame)]:
         done = part[part["state"] == "done"]
         row: dict[str, Any] = dict(zip(map(axis_title, axes), labels, strict=True))
-        row |= {"N": f"{int(part['non_embedding'].iloc[0]):,}", "runs": f"{len(done)}/{len(part)}"}
+        row |= {"N (non-embedding)": f"{int(part['non_embedding'].iloc[0]):,}", "runs": f"{len(done)}/{len(part)}"}
         for split in ("validation", "test"):
             losses = done[f"{split}_loss"].dropna()
             spread = f" ± {losses.std():.3f}" if len(losses) > 1 else ""
             row[f"{split} loss"] = f"{losses.mean():.3f}{spread}" if len(losses) else "-"
         speed = done["tokens_per_second"].astype(float).mean()
         row["tokens/s"] = f"{speed:,.0f}" if np.isfinite(speed) else "-"
-        row |= shown_answers(done, [c for c in task_columns(frame) if ".mean" in c])
+        means = shown_answers(done, [c for c in task_columns(frame) if ".mean" in c])
+        row |= {_mean_heading(column): value for column, value in means.items()}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _mean_heading(column: str) -> str:
+    """`tasks.mean` as a reader is shown it; "tasks2: ..." of a second suite."""
+    suite, _, measure = column.partition(".mean")
+    named = "mean bits per byte" if measure else "mean accuracy (%)"
+    return named if suite == "tasks" else f"{suite}: {named}"
 
 
 def answer_summary(frame: pd.DataFrame) -> pd.DataFrame:

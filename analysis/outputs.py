@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,17 @@ class Outputs:
             "Sweep": self.sweep,
             "LossByTokens": self.loss_by_tokens,
             "BesidePaper": self.beside_paper,
-            "PaperTable": lambda output: [*self.tasks_beside(output), paper_table(output["table"])],
+            "PaperTable": self.beside_paper,
             "GainAndKept": self.gain_and_kept,
             "GainBySize": self.gain_by_size,
             "Cost": lambda _: [cost_table(self.workspace, self.record, self.runs)],
         }
         try:
-            return makers[output["is"]](output)
+            made = makers[output["is"]](output)
         except AnalysisError as error:
             return [Text(f"Not shown: {error}")]
+        note = "" if output["is"] == "Cost" else tau_convention(self.runs)
+        return [_noted(block, note) for block in made]
 
     def curves(self, output: dict[str, Any]) -> list[Block]:
         rows = self.evaluations
@@ -85,6 +88,7 @@ class Outputs:
                 panel=panel,
                 x_label="training tokens",
                 y_label=f"{output['split']} loss (nats/token)",
+                arm_label=output["lines"],
                 logarithmic=False,
                 caption=f"{output['split'].capitalize()} loss on data against training tokens.",
             )
@@ -124,6 +128,7 @@ class Outputs:
             panel=panel,
             x_label=x_label,
             y_label=f"{output['split']} loss (nats/token)",
+            arm_label=output["lines"],
             logarithmic=bool((rows[column] > 0).all()),
             caption=caption,
             best=best,
@@ -168,19 +173,26 @@ class Outputs:
         unit = "share" if metric == "accuracy" else "nats/token"
         reference = output.get("against") or "the baseline"
         label = f"difference to {reference},\n{output['split']} {metric} ({unit})"
-        blocks: list[Block] = [effects(comparison, label=label), comparison.table()]
+        blocks: list[Block] = [effects(comparison, label=label, arms=self._arm_axes()), comparison.table()]
         notes = [f"Left out: {left_out}."] if left_out else []
         notes += [self.diverged] if self.diverged else []
         return [*blocks, *map(Text, notes)]
 
+    def _arm_axes(self) -> str:
+        """What the names of a comparison's arms are: the axes that they are matched on, then the baseline's."""
+        baseline = self.record["baseline"]
+        return ", ".join([*(a for a in self.axes if a not in baseline), *baseline])
+
     def beside_paper(self, output: dict[str, Any]) -> list[Block]:
-        pairs = tuple((str(ours), str(theirs)) for ours, theirs in output["pairs"])
-        reference = next(iter(self.record["baseline"].values()), "")
+        """Ours beside a table of the paper, by loss and by tasks, and that table. A study that shows the paper's table
+        alone (`PaperTable`) has ours beside it where one of its arms has a row."""
+        named = output.get("axis")
+        axes, pairs = [named] if named else list(self.axes), {str(a): str(b) for a, b in output["pairs"]}
         blocks: list[Block] = []
         try:
-            blocks.append(beside(self.done, output["axis"], reference, output["table"], pairs))
+            blocks.append(beside(self.done, axes, self.record["baseline"], output["table"], pairs))
         except AnalysisError as error:
-            blocks.append(Text(f"Not shown: {error}"))
+            blocks += [Text(f"Not shown: {error}.")] if named else []
         return [*blocks, *self.tasks_beside(output), paper_table(output["table"])]
 
     def tasks_beside(self, output: dict[str, Any]) -> list[Block]:
@@ -231,8 +243,10 @@ class Outputs:
         sizes = self.runs.groupby(within)["non_embedding"].first()
         table = gains.assign(student=gains[within].map(sizes).astype(float), teacher=gains["arm"])
         label = f"gain in {output['split']} loss (nats/token)"
-        caption = "Gain over the student without a teacher against its size, 95 % intervals; one line per teacher."
-        return [gain_by_size(table, gain_label=label, caption=caption)]
+        reference = "/".join(self.record["baseline"].values())
+        caption = f"Gain over {reference} of the same student against its size, 95 % intervals, paired by seed."
+        named = "/".join(self.record["baseline"])
+        return [gain_by_size(table, gain_label=label, arms=named, caption=caption)]
 
     def comparison(self, split: str, of: str = "loss", against: str | None = None) -> tuple[Comparison, str]:
         """All arms against the study's baseline, or against another arm, matched on every axis that the baseline does
@@ -261,6 +275,26 @@ class Outputs:
         comparison = compare(table[[*within, "arm", "seed", metric]], metric=metric, baseline=reference, within=within,
                              lower_is_better=of != "accuracy")  # fmt: skip
         return comparison, ", ".join(missing)
+
+
+def tau_convention(runs: pd.DataFrame) -> str:
+    """What a temperature other than 1 does in these runs (frame of `load_runs`), for captions; empty where none has."""
+    at = "config.objective.temperature"
+    if f"{at}.tau" not in runs:
+        return ""
+    said = []
+    for both, part in runs[runs[f"{at}.tau"].notna() & (runs[f"{at}.tau"] != 1)].groupby(f"{at}.both", sort=False):
+        whose = "of teacher and student are" if both else "of the teacher alone are"
+        times = {True: ", the loss multiplied by tau squared", False: ""}
+        said += [f"logits {whose} divided by it{times[bool(s)]}" for s in part[f"{at}.squared"].unique()]
+    return f"Temperature (tau): {'; or '.join(said)}." if said else ""
+
+
+def _noted(block: Block, note: str) -> Block:
+    """Our figures and tables with one sentence more in their caption; the paper's own stay as they are."""
+    if note and (isinstance(block, Plot) or (isinstance(block, Table) and not block.label.startswith("tab:paper"))):
+        return dataclasses.replace(block, caption=f"{block.caption} {note}")
+    return block
 
 
 def _size_fit(data: pd.DataFrame) -> tuple[Fit, str]:

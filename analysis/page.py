@@ -33,10 +33,11 @@ class Listing:
 
 @dataclass(frozen=True)
 class Link:
-    """A paragraph that leads to another page of the report; `address` is relative to this one."""
+    """A paragraph that leads to another page of the report; `address` is relative to this one. `about` follows it."""
 
     address: str
     text: str
+    about: str = ""
 
 
 Block = Plot | Table | Text | Listing | Link
@@ -80,7 +81,8 @@ class Page:
                     parts.append(f"<pre>{html.escape(block.text)}</pre>")
                 elif isinstance(block, Link):
                     address = html.escape(block.address, quote=True)
-                    parts.append(f'<p><a href="{address}">{html.escape(block.text)}</a></p>')
+                    about = f"<br>{html.escape(block.about)}" if block.about else ""
+                    parts.append(f'<p><a href="{address}">{html.escape(block.text)}</a>{about}</p>')
                 else:
                     parts.append(f"<p>{html.escape(block.text)}</p>")
             parts.append("</section>")

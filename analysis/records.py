@@ -16,7 +16,8 @@ RESERVED = frozenset((
     "validation_loss", "test_loss", "validation_bits_per_byte", "test_bits_per_byte", "bits_per_byte", "nats_per_token",
     "flops_student", "flops_evaluation", "flops_planned", "seconds_train", "seconds_evaluate", "tokens_per_second",
     "peak_memory_bytes", "attempts", "teacher", "teacher_total", "teacher_test_loss", "error", "split", "final", "arm",
-    "N", "panel", "runs", "validation loss", "test loss", "tokens/s", "mean", "low", "high", "seeds",
+    "N", "N (non-embedding)", "panel", "runs", "validation loss", "test loss", "tokens/s", "mean", "low", "high",
+    "seeds",
     "validation_recalibrated", "test_recalibrated", "validation_accuracy", "test_accuracy", "validation_ece",
     "test_ece", "kl", "agreement", "kept_entries", "kept_mass", "kept",
     "suite", "key", "task", "metric", "items",
@@ -35,7 +36,7 @@ def axis_column(axis: str) -> str:
 def axis_title(column: str) -> str:
     """What a reader is shown above an axis: its name, but for one that would repeat a heading of `summary`."""
     name = column.removeprefix("axis_")
-    return column if name in ("N", "runs", "validation loss", "test loss", "tokens/s") else name
+    return column if name in ("N (non-embedding)", "runs", "validation loss", "test loss", "tokens/s") else name
 
 
 def read_json(path: Path) -> Any:

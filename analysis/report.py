@@ -126,7 +126,6 @@ def _slug(title: str) -> str:
 
 def build_index(title: str, records: Sequence[Record], out: Path) -> Path:
     """Write `out`/index.html: the studies of a folder, each a link to its page in `out`/STUDY/."""
-    rows = tuple((record["study"], record["title"], record["about"]) for record in records)
-    links = tuple(Link(f"{record['study']}/index.html", f"{record['title']}") for record in records)
-    table = Table(("study", "title", "what it compares"), rows, f"{len(records)} studies; shared runs were made once.")
-    return Page(title, (Section("Studies", (*links, table)),)).save(out / "index.html")
+    links = tuple(Link(f"{record['study']}/index.html", record["title"], record["about"]) for record in records)
+    opening = Text(f"{len(records)} studies; the runs that they share were made once.")
+    return Page(title, (Section("Studies", (opening, *links)),)).save(out / "index.html")

@@ -30,14 +30,15 @@ class Measure:
 
     column: str
     name: str
+    short: str
     factor: float
     places: int
     lower_is_better: bool
     effect: Callable[[Sequence[Items], Sequence[Items]], ItemEffect]
 
 
-ACCURACY = Measure("value", "accuracy (%)", 100, 1, False, accuracy_effect)
-BITS = Measure("bits_per_byte", "bits per byte of the gold answer", 1, 3, True, bits_effect)
+ACCURACY = Measure("value", "accuracy (%)", "accuracy (%)", 100, 1, False, accuracy_effect)
+BITS = Measure("bits_per_byte", "bits per byte of the gold answer", "bits per byte", 1, 3, True, bits_effect)
 
 
 def task_blocks(workspace: Path, record: Record) -> list[Block]:
@@ -60,13 +61,14 @@ class Suite:
     def __init__(self, workspace: Path, record: Record, answers: pd.DataFrame, limit: int | None) -> None:
         axes = [axis_column(a) for a in record["axes"]]
         baseline = {axis_column(a): label for a, label in record["baseline"].items()}
-        within = [a for a in axes if a not in baseline]
         self.axes = axes
+        self.within = [a for a in axes if a not in baseline]
+        self.named = "/".join(map(axis_title, baseline))
         self.reference = "/".join(baseline.values())
         self.answers = answers.assign(
             name=_joined(answers, axes, " "),
             arm=_joined(answers, list(baseline), "/"),
-            stratum=_joined(answers, within, " "),
+            stratum=_joined(answers, self.within, " "),
         )
         self.final = self.answers[self.answers["final"]]
         self.tasks = list(dict.fromkeys(answers["task"]))
@@ -147,14 +149,14 @@ class Suite:
 
     def comparison(self, measure: Measure) -> Comparison:
         """The mean over tasks as `compare` has it. Raises `AnalysisError` where no arm has a pair."""
-        metric = f"average {measure.name}"
+        metric = f"average {measure.short}"
         pairs = [part for _, _, part in self._pairs()]
         if not pairs:
             raise AnalysisError("no arm shares a seed with its baseline whose models have both been asked")
         rows = pd.concat(pairs).drop_duplicates(["cell", "task"]).dropna(subset=[measure.column])
-        keys = ["stratum", "arm", "seed"]
+        within = [a for a in self.within if rows[a].nunique() > 1 or rows[a].iloc[0]]
+        keys = [*within, "arm", "seed"]
         table = rows.groupby(keys, sort=False)[measure.column].mean().mul(measure.factor).rename(metric).reset_index()
-        within = ("stratum",) if table["stratum"].any() else ()
         return compare(table, metric=metric, baseline=self.reference, within=within,
                        lower_is_better=measure.lower_is_better)  # fmt: skip
 
@@ -170,6 +172,7 @@ class Suite:
             panel="stratum" if self.reference and mean["stratum"].any() else None,
             x_label="training tokens",
             y_label="average accuracy (%)",
+            arm_label=self.named if self.reference else "",
             logarithmic=False,
             caption="Accuracy, averaged over tasks, of the models that runs had on the way.",
         )

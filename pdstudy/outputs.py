@@ -138,7 +138,8 @@ class GainAndKept:
 
 @declared
 class GainBySize:
-    """Gain over the baseline against student size, a line per teacher (the paper's figure 4)."""
+    """Gain over the baseline against student size, a line per teacher (the paper's figure 4), or per level of another
+    axis that the baseline is on."""
 
     split: Split = "test"
     title: str = "Gain against student size"

@@ -139,7 +139,8 @@ class _Builder:
         return key
 
     def _teacher(self, teacher: Run, cell: Cell, at: str) -> str:
-        return self._run("teacher", teacher, f"{si(sizes(teacher)[1])} parameters", cell, at)
+        label = f"{si(sizes(teacher)[1])} parameters, {si(teacher.num_tokens)} tokens"
+        return self._run("teacher", teacher, label, cell, at)
 
     def _started_from(self, model: Run, step: int | None, cell: Cell, at: str) -> str:
         """The run whose weights another starts from; it is asked to leave those of a step on its way."""

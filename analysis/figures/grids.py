@@ -28,13 +28,14 @@ def line_grid(
     y_label: str,
     logarithmic: bool,
     caption: str,
+    arm_label: str = "",
     best: bool = False,
 ) -> Plot:
     """Mean over seeds with the range from the lowest to the highest seed, a line per arm, a panel per level of `panel`.
 
     `table` has a row per point of a run. Only values of `x` that every seed of a line has are averaged, so that a run
-    that ended early cannot bend the mean. `best` marks the lowest mean of each line with a ring. Raises `AnalysisError`
-    where there is no such point.
+    that ended early cannot bend the mean. `arm_label` stands over the names of the lines. `best` marks the lowest mean
+    of each line with a ring. Raises `AnalysisError` where there is no such point.
     """
     levels = list(dict.fromkeys(table[panel])) if panel else [None]
     arms = list(dict.fromkeys(table[arm]))
@@ -71,7 +72,7 @@ def line_grid(
         _share(axes[: len(levels)], columns, x_label, y_label)
         for axis in axes[len(levels) :]:
             axis.set_visible(False)
-        _legend(figure, axes, arms)
+        _legend(figure, axes, arms, arm_label)
     data = pd.concat(rows, ignore_index=True)
     seeds = sorted(set(data["seeds"]))
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
@@ -88,7 +89,7 @@ def _swept(axes: list[Axes], values: np.ndarray, x_label: str) -> str:
     return x_label if power == 0 else rf"{x_label} ($\times 10^{{{power}}}$)"
 
 
-def _legend(figure: Figure, axes: list[Axes], arms: list[str]) -> None:
+def _legend(figure: Figure, axes: list[Axes], arms: list[str], title: str) -> None:
     """Every arm once, above the panels: no panel needs to hold them all."""
     looks = [look(i) for i in range(len(arms))]
     handles = [
@@ -96,7 +97,8 @@ def _legend(figure: Figure, axes: list[Axes], arms: list[str]) -> None:
     ]
     names = [plain(a) for a in arms]
     # One panel is half as wide as several.
-    figure.legend(handles, names, loc="outside upper right", ncols=6 if len(axes) > 1 else 2)
+    columns = 6 if len(axes) > 1 else 2
+    figure.legend(handles, names, loc="outside upper right", ncols=columns, title=plain(title) or None)
 
 
 def _share(axes: list[Axes], columns: int, x_label: str, y_label: str) -> None:

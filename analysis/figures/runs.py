@@ -66,8 +66,9 @@ def learning_curves(
     return Plot(figure, data, f"{y_label.capitalize()} against {x_label}: mean over seeds (n = {n}){band}.")
 
 
-def effects(comparison: Comparison, *, label: str = "") -> Plot:
-    """Differences to the baseline with intervals; hollow marks are within noise, crosses the same computation."""
+def effects(comparison: Comparison, *, label: str = "", arms: str = "") -> Plot:
+    """Differences to the baseline with intervals; hollow marks are within noise, crosses the same computation. `arms`
+    says what their names are."""
     shown = comparison.effects
     with styled():
         figure, (axes,) = panels(COLUMN, 0.75 + 0.22 * len(shown))
@@ -89,6 +90,7 @@ def effects(comparison: Comparison, *, label: str = "") -> Plot:
         axes.set_yticks(range(len(shown)), names)
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
+        axes.set_ylabel(plain(arms))
         unit = " (%)" if comparison.relative else ""
         axes.set_xlabel(label or plain(f"difference of {comparison.metric} to the baseline{unit}"))
     text = comparison.caption() + " Hollow: within noise; cross: same computation."
@@ -183,9 +185,11 @@ def gain_by_size(
     teacher: str = "teacher",
     size_label: str = "student parameters (non-embedding)",
     gain_label: str = "gain over LM (%)",
+    arms: str = "teacher",
     caption: str,
 ) -> Plot:
-    """Gain over the matched LM run against student size, one line per teacher (the paper's figure 4)."""
+    """Gain over the matched LM run against student size, one line per teacher (the paper's figure 4), or per arm of
+    another kind (`arms`: its name, over the legend)."""
     if not len(table):
         raise DataError("no runs to draw a gain against size from")
     with styled():
@@ -197,12 +201,12 @@ def gain_by_size(
             # A small shift keeps the error bars of two teachers apart.
             at = part[size] * (1 + 0.02 * i)
             axes.errorbar(at, part[gain], yerr=reach, color=style.colour, marker=style.marker, linestyle=style.dash,
-                          label=plain(f"teacher {name}"))  # fmt: skip
+                          label=plain(name))  # fmt: skip
         axes.axhline(0, color=BASELINE.colour, linewidth=0.8)
         counts_axis(axes)
         axes.set_xlabel(size_label)
         axes.set_ylabel(gain_label)
-        axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+        axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), title=plain(arms))
     return Plot(figure, table.reset_index(drop=True), caption)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import load_evaluations, load_runs, summary
-from analysis.outputs import Outputs
+from analysis.outputs import Outputs, tau_convention
 from analysis.report import _teacher_lines, build
 from analysis.tables import fixed
 from pdstudy import BesidePaper, Compare, Cost, Curves, GainBySize, LossByTokens, SizeLaw, Sweep
@@ -93,6 +93,16 @@ def test_a_teacher_of_a_study_without_evaluations_is_trained_or_not(tmp_path: Pa
     record = two_arms(tmp_path)
     record |= {"evaluations": [], "teachers": [{"run": record["cells"][0]["run"], "name": "teacher, 1.8M parameters"}]}
     assert _teacher_lines(Outputs(tmp_path, record)) == ["Teacher, 1.8M parameters: trained."]
+
+
+def test_captions_say_what_a_temperature_divides(tmp_path: Path) -> None:
+    at = "config.objective.temperature"
+    runs = pd.DataFrame({f"{at}.tau": [np.nan, 1.0, 2.0], f"{at}.both": [np.nan, False, False],
+                         f"{at}.squared": [np.nan, False, False]})  # fmt: skip
+    assert tau_convention(runs) == "Temperature (tau): logits of the teacher alone are divided by it."
+    assert tau_convention(runs[:2]) == tau_convention(runs[["config.objective.temperature.both"]]) == ""
+    both = runs.assign(**{f"{at}.both": True, f"{at}.squared": True})
+    assert tau_convention(both).endswith("teacher and student are divided by it, the loss multiplied by tau squared.")
 
 
 def test_axes_named_like_metrics_do_not_collide(tmp_path: Path) -> None:
