@@ -7,7 +7,7 @@ studies of `studies/paper` take one, so that the paper's sizes and a ladder for 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from pdstudy.grid import Arm, Change, Grid, changed
 from pdstudy.losses import KLD, MSE, WTTM, Adaptive, NormKD, Temperature
 from pdstudy.machines import CPU_CORE, Machine
 from pdstudy.mixing import PeriodicMix, WSDMix
+from pdstudy.normal import ConfigError
 from pdstudy.objective import KD, LM, Objective, TopPK
 from pdstudy.pricing import sizes, teacher_flops
 from pdstudy.shapes import Student
@@ -149,7 +150,7 @@ class Scale:
 
     def rate(self, run: Run) -> float:
         """The peak learning rate of a run's student. Its own where the scale has none for such a student."""
-        if isinstance(self.rates, float):
+        if not isinstance(self.rates, Mapping):
             return self.rates
         loss = "LM" if run.teacher is None else "KD"
         label = next((name for name, student in self.students.items() if student == run.student), "")
@@ -162,7 +163,12 @@ class Scale:
         return round(kd.num_steps * (own + teacher_flops(kd.teacher, kd.view.context)) / own)
 
     def study(self, name: str, *, base: Run | None = None, **fields: Any) -> Study:
-        """A study at this scale, called `SCALE-NAME`, each arm at its learning rate."""
+        """A study at this scale, called `SCALE-NAME`, each arm at its learning rate.
+
+        Raises `ConfigError` with all names of students that are none of the scale's, and rates that are lacking.
+        """
+        if wrong := list(self._misnamed()):
+            raise ConfigError(f"scale {self.name!r}: {'; '.join(wrong)}")
         base = base or self.run()
         grid = fields.pop("grid")
         common: dict[str, Any] = {
@@ -177,6 +183,18 @@ class Scale:
         }
         arms = tuple(self._at_rate(base, a) for a in grid.arms)
         return Study(name=f"{self.name}-{name}", base=base, grid=Grid(arms), **(common | fields))
+
+    def _misnamed(self) -> Iterator[str]:
+        known = f"allowed: its students, {', '.join(self.students)}"
+        for named, names in (("anchor", (self.anchor,)), ("long_students", self.long_students),
+                              ("star_students", self.star_students)):  # fmt: skip
+            yield from (f"{named}: found {name!r}; {known}" for name in names if name not in self.students)
+        if isinstance(self.rates, Mapping):
+            needed = {(student, loss) for student in self.students for loss in ("LM", "KD")}
+            if lacking := sorted(needed - set(self.rates)):
+                yield f"rates: none for {', '.join(map(str, lacking))}; give one for each, or one number for all"
+            if unknown := sorted(set(self.rates) - needed):
+                yield f"rates: found {', '.join(map(str, unknown))}; {known}, each with 'LM' and 'KD'"
 
     def _at_rate(self, base: Run, arm: Arm) -> Arm:
         run, wrong = changed(base, arm)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pdstudy.pricing import si, sizes
 from pdstudy.rundir import Workspace
 from pdstudy.shapes import Shape
 from pdstudy.storage import stored
+from pdstudy.study import Grid
 from pdstudy.tallies import passes, tallies
 
 FOLDER = str(Path(__file__).parents[2] / "studies" / "paper")
@@ -172,6 +175,18 @@ def test_rates_go_by_student_and_by_whether_a_teacher_is_used(tmp_path: Path) ->
     assert rates["w48", False] == 8e-3
     assert rates["w48", True] == 1.6e-2
     assert rates["w96", True] == 4e-3
+
+
+def test_a_scale_that_names_no_student_of_its_own_is_refused_at_once() -> None:
+    """A student that `rates` did not name was trained at the rate of `optimiser`, and nobody was told."""
+    load_study(FOLDER, "mini")  # makes `scales` importable
+    mini = sys.modules["scales"].SCALES["mini"]
+    faulty = dataclasses.replace(mini, anchor="w65", rates={("w32", "LM"): 1e-2, ("w33", "KD"): 1e-2})
+    with pytest.raises(ConfigError) as found:
+        faulty.study("s", grid=Grid(()))
+    for said in ("anchor: found 'w65'", "none for ('w32', 'KD'), ('w48', 'KD')", "found ('w33', 'KD'); allowed: its"):
+        assert said in str(found.value)
+    assert dataclasses.replace(mini, rates=1).rate(mini.run()) == 1
 
 
 def test_the_scale_with_tasks_has_the_runs_of_mini_and_finetunes_each_model_that_is_asked(tmp_path: Path) -> None:
