@@ -34,8 +34,8 @@ class Packed:
     token, unscored. `left_out` counts the examples that are not here: longer than the context, or nothing to learn.
     """
 
-    inputs: npt.NDArray[np.int64]
-    targets: npt.NDArray[np.int64]
+    inputs: npt.NDArray[np.int32]
+    targets: npt.NDArray[np.int32]
     examples: npt.NDArray[np.int32]
     left_out: int = 0
 
@@ -45,7 +45,8 @@ class Packed:
     def batch(self, view: View, rows: npt.NDArray[np.int64]) -> Batch:
         """Rows as a batch; attention keeps to an example where the view respects documents."""
         documents = self.examples[rows] if view.documents == "respect" else None
-        return Batch(self.inputs[rows], self.targets[rows], documents, np.full(len(rows), -1, dtype=np.int64))
+        inputs, targets = (array[rows].astype(np.int64) for array in (self.inputs, self.targets))
+        return Batch(inputs, targets, documents, np.full(len(rows), -1, dtype=np.int64))
 
 
 def step_rows(packed: Packed, seed: int, step: int, count: int) -> npt.NDArray[np.int64]:
@@ -108,8 +109,8 @@ def _packed(examples: list[Example], context: int, eos: int) -> Packed:
             room = context
         rows[-1].append(example)
         room -= size
-    inputs = np.full((len(rows), context), eos, dtype=np.int64)
-    targets = np.full((len(rows), context), IGNORED, dtype=np.int64)
+    inputs = np.full((len(rows), context), eos, dtype=np.int32)
+    targets = np.full((len(rows), context), IGNORED, dtype=np.int32)
     numbers = np.zeros((len(rows), context), dtype=np.int32)
     for row, members in enumerate(rows):
         at = 0

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import Batch, read
-from pdstudy.corpus.examples import pack
+from pdstudy.corpus.packed import packed
 from pdstudy.data import View
 from pdstudy.evaluations import Evaluation, HeldoutResponses, split_of
 from pdstudy.normal import ConfigError, fingerprint
@@ -40,9 +40,9 @@ def held_out(evaluation: Evaluation, view: View, corpus: TokenCorpus) -> HeldOut
     if isinstance(evaluation, HeldoutResponses):
         # Examples are packed at random: none may see its neighbours, or the loss would depend on who they are.
         view = dataclasses.replace(view, documents="respect")
-        packed = pack(evaluation.instructions, corpus, view, held_out=True)
-        count = min(len(packed), max(1, evaluation.tokens // view.context))
-        return HeldOut(view, corpus, count, lambda rows: packed.batch(view, rows), described)
+        examples = packed(evaluation.instructions, corpus, view, held_out=True)
+        count = min(len(examples), max(1, evaluation.tokens // view.context))
+        return HeldOut(view, corpus, count, lambda rows: examples.batch(view, rows), described)
     sequences = _sequences(evaluation, view, corpus)
     stream = corpus.stream(evaluation.data.split)
     described["slice"] = [sequences.start * view.context, sequences.stop * view.context]

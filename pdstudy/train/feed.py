@@ -16,7 +16,8 @@ from torch import Tensor
 from pdstudy.config import Placement, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import Batch, read, step_sequences
-from pdstudy.corpus.examples import joined, pack, step_rows
+from pdstudy.corpus.examples import joined, step_rows
+from pdstudy.corpus.packed import packed as packed_examples
 from pdstudy.distill.live import LiveTeacher
 from pdstudy.distill.signal import Signal, SparseTargets
 from pdstudy.distill.store import StoreReader
@@ -93,7 +94,7 @@ class Feed:
         self._stream = corpus.stream(run.data.split)
         self._store = store
         self._live = live
-        self._examples = None if run.instructions is None else pack(run.instructions, corpus, run.view)
+        self._examples = None if run.instructions is None else packed_examples(run.instructions, corpus, run.view)
         if self._examples is not None and self._examples.left_out and world.rank == 0:
             print(f"instructions: {self._examples.left_out:,} examples are longer than the context, "
                   f"{run.view.context:,} tokens, or hold nothing to learn, and are left out", flush=True)  # fmt: skip

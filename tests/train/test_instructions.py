@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pdstudy.config import Placement, Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import IGNORED, step_sequences
 from pdstudy.corpus.examples import pack
+from pdstudy.corpus.packed import packed
 from pdstudy.data import View
 from pdstudy.instructions import Instructions, LocalExamples
 from pdstudy.normal import ConfigError, fingerprint
@@ -111,6 +113,28 @@ def test_held_out_examples_are_never_trained_on(corpus: TokenCorpus, instruction
     assert len(sides[0]) + len(sides[1]) == 60
     assert sides[0].isdisjoint(sides[1])
     assert len(sides[1]) > 3
+
+
+def test_many_examples_are_packed_once_and_read_from_the_corpus(
+    corpus: TokenCorpus, instructions: Instructions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = View(context=64)
+    made = packed(instructions, corpus, view)
+    assert not (corpus.directory / "examples").exists(), "few are not kept"
+    monkeypatch.setattr("pdstudy.corpus.packed.FEW", 1)
+    packed(instructions, corpus, view)
+    monkeypatch.delattr("pdstudy.corpus.packed.pack")
+    for share in (1.0, 0.5):
+        again = packed(dataclasses.replace(instructions, share=share), corpus, view)
+        assert isinstance(again.inputs, np.memmap)
+        rows = np.array([1, 0])
+        ours, theirs = (vars(each.batch(View(context=64, documents="respect"), rows)) for each in (again, made))
+        assert all((ours[k].dtype, ours[k].tolist()) == (theirs[k].dtype, theirs[k].tolist()) for k in theirs)
+    for other in (View(context=128), view):  # another context, the other side of the split
+        with pytest.raises(NameError):
+            packed(instructions, corpus, other, held_out=other is view)
+    assert len(list((corpus.directory / "examples").iterdir())) == 1
+    shutil.rmtree(corpus.directory / "examples")
 
 
 def test_what_is_declared(small_run: Run, instructions: Instructions, corpus: TokenCorpus, tmp_path: Path) -> None:
