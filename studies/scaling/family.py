@@ -94,12 +94,19 @@ def by_ratio(size: str, ratio: int = RATIO) -> float:
     return ratio * shape(size).parameters().non_embedding
 
 
+def forward_flops(size: str) -> float:
+    """Forward FLOPs per token as the paper counts them, 2N + 2 width x vocab + 2 layers x width x context: attention to
+    what comes before a token alone, half of what a plan here counts."""
+    student = shape(size)
+    return student.forward_flops(CONTEXT) - 2 * student.layers * student.width * CONTEXT
+
+
 def isoflop(budgets: tuple[float, ...]) -> dict[str, tuple[str, float]]:
     """Size and tokens of the models whose training comes to each budget, where that is 2 to 500 tokens per parameter
     and at least twice the warm-up."""
     found = {}
     for budget, size in itertools.product(budgets, LAYERS):
-        tokens = budget / (3 * shape(size).forward_flops(CONTEXT))
+        tokens = budget / (3 * forward_flops(size))
         if 2 <= tokens / shape(size).parameters().non_embedding <= 500 and tokens >= 2 * 2000 * STEP:
             found[f"{size} at {budget:.0e}".replace("e+", "e")] = (size, tokens)
     return found
