@@ -15,6 +15,7 @@ from pdstudy.normal import Problem, declared
 
 Stage = Literal["corpus", "teacher", "logits", "student", "finetune", "evaluate", "report"]
 STAGES: tuple[str, ...] = get_args(Stage)
+NAMES = ("partition", "account", "qos", "constraint")
 TRAINING = ("teacher", "student", "finetune")
 """The stages that may use several ranks; the others are one process each."""
 
@@ -72,13 +73,14 @@ class Execution:
             value = getattr(self, name)
             if value is not None and value < 0:
                 yield Problem(name, value, "0 or more")
-        for name in ("partition", "account", "qos", "constraint"):
+        for name in NAMES:
             value = getattr(self, name)
             if value is not None and (not value or any(c.isspace() for c in value)):
                 yield Problem(name, value, "a name without blanks")
-        for i, line in enumerate(self.setup or ()):
-            if "\n" in line:
-                yield Problem(f"setup[{i}]", line, "one shell line")
+        lines = [("container", self.container), *((f"setup[{i}]", line) for i, line in enumerate(self.setup or ()))]
+        for name, line in lines:
+            if line is not None and "\n" in line:
+                yield Problem(name, line, "one shell line")
         if self.stage is not None and self.stage not in TRAINING:
             for name in ("nodes", "tasks_per_node", "replicas"):
                 if (getattr(self, name) or 1) > 1:
@@ -120,6 +122,13 @@ def _said(rule: Execution, name: str, stage: str) -> Any:
     if name == "gpus" and rule.stage is None and value and stage not in TRAINING:
         return 1 if stage in ("logits", "evaluate") else None
     return value
+
+
+def too_early(execution: Execution) -> Iterator[Problem]:
+    """A settled execution whose jobs would be told to save as they start, again and again."""
+    minutes, warning = execution.minutes or 0, execution.warning_seconds or 0
+    if warning >= 60 * minutes:
+        yield Problem("warning_seconds", warning, f"below the {60 * minutes} seconds of minutes={minutes}")
 
 
 def misfit(execution: Execution, *, sequences_per_step: int) -> Iterator[Problem]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pdstudy.execution import SELECTORS, SETTINGS, STAGES, Execution
+from pdstudy.execution import NAMES, SELECTORS, SETTINGS, STAGES, Execution
 from pdstudy.normal import ConfigError, Problem, nearest, problems
 
 
@@ -142,5 +142,7 @@ def _setting(text: str, found: list[Problem]) -> Execution | None:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
+    if field in NAMES and not isinstance(parsed, str):
+        parsed = value  # an account may be called 12345
     at = f"--set {stage}" if dot else "--set"
     return next(_rule({field: parsed}, SETTINGS, at, "", found, stage=stage or None), None)

@@ -11,7 +11,7 @@ from typing import Any
 from pdstudy.captures import StoreNeed, holds
 from pdstudy.config import Run
 from pdstudy.coverage import StoreSpec
-from pdstudy.execution import Execution, misfit, resolve
+from pdstudy.execution import Execution, misfit, resolve, too_early
 from pdstudy.items import Item, Plan
 from pdstudy.normal import ConfigError, Problem
 from pdstudy.pricing import sizes
@@ -61,9 +61,12 @@ def units_of(plan: Plan, rules: Sequence[Execution], workspace: Workspace) -> li
             key = f"{item.kind}/{item.key}"
             after = tuple(f"{item.kind}/{key}" for key in item.after)
             made = [Unit(key, _stage(item), execution, needs, after, item.done, item.flops, item.label, item.key)]
-            if isinstance(item.subject, Run) and not item.done:
-                for problem in misfit(execution, sequences_per_step=item.subject.sequences_per_step):
-                    wrong.setdefault(str(problem), dataclasses.replace(problem, hint=f"{item.kind} {item.label}"))
+        if not item.done:
+            found = list(too_early(execution))
+            if isinstance(item.subject, Run):
+                found += misfit(execution, sequences_per_step=item.subject.sequences_per_step)
+            for problem in found:
+                wrong.setdefault(str(problem), dataclasses.replace(problem, hint=f"{item.kind} {item.label}"))
         units += made
         parts[item.key] = tuple(u.key for u in made)
     if wrong:

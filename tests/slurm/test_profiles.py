@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.execution import Execution, misfit, resolve
+from pdstudy.execution import Execution, misfit, resolve, too_early
 from pdstudy.normal import ConfigError
 from pdstudy.slurm.profiles import load_profile
 
@@ -68,6 +68,17 @@ def test_all_problems_are_told_with_key_and_file(site: tuple[Path, Path]) -> Non
         assert expected in text, text
 
 
+def test_a_name_on_the_command_line_may_be_a_number(site: tuple[Path, Path]) -> None:
+    (rule,) = load_profile(None, ["account=12345"]).command_line
+    assert rule.account == "12345"
+
+
+def test_a_container_is_one_line(site: tuple[Path, Path]) -> None:
+    site[1].write_text('[profiles.default]\ncontainer = """apptainer exec\nimage.sif"""\n')
+    with pytest.raises(ConfigError, match=r"profiles\.default\.container: .*one shell line"):
+        load_profile(None)
+
+
 def test_an_unknown_profile_names_those_that_exist(site: tuple[Path, Path]) -> None:
     site[1].write_text("[profiles.jean]\nnodes = 1\n")
     with pytest.raises(ConfigError, match=r"--profile: found 'jaen'; allowed: jean \(did you mean 'jean'\?\)"):
@@ -89,3 +100,9 @@ def test_an_execution_must_fit_its_run() -> None:
     assert wrong(8, gpus=1, tasks_per_node=2) == ["tasks_per_node"]
     assert wrong(8, nodes=4, replicas=3) == ["replicas"]
     assert wrong(8, nodes=2, pack=2) == ["pack"]
+
+
+def test_a_job_must_not_be_told_to_save_as_it_starts() -> None:
+    (problem,) = too_early(resolve([Execution(minutes=2)], "corpus", 0))
+    assert str(problem) == "warning_seconds: found 120; allowed: below the 120 seconds of minutes=2"
+    assert not list(too_early(resolve([Execution(minutes=3)], "corpus", 0)))
