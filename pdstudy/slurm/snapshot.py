@@ -38,6 +38,7 @@ def take(workspace: Workspace) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
         write_json(partial / provenance.CODE_FILE, provenance.code())
+        partial.chmod(0o755)  # others send from this workspace, too
         try:
             os.replace(partial, folder)
         except OSError:  # another submit was quicker
