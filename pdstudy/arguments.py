@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 
 from pdstudy.rundir import Workspace
@@ -14,8 +15,8 @@ Where = Callable[[argparse.Namespace], Workspace]
 
 
 def called(args: argparse.Namespace) -> str:
-    """How the study was named on the command line."""
-    return args.study if args.scale is None else f"{args.study} --scale {args.scale}"
+    """How the study was named on the command line, for a shell."""
+    return shlex.join([args.study] if args.scale is None else [args.study, "--scale", args.scale])
 
 
 def positive(text: str) -> int:
