@@ -40,8 +40,9 @@ def lacking() -> str | None:
     if shutil.which("apt-get") is None:
         return "SLURM is not installed and there is no apt-get to install it"
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *PACKAGES]
-    for command in (["apt-get", "update", "-q"], install):
+    waiting = ["-q", "-o", "DPkg::Lock::Timeout=300"]  # another may be installing
+    install = ["apt-get", "install", *waiting, "-y", "--no-install-recommends", *PACKAGES]
+    for command in (["apt-get", "update", *waiting], install):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             return f"SLURM could not be installed: {' '.join(command[:2])} says {done.stderr.strip()[-300:]}"
