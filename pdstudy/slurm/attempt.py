@@ -74,8 +74,10 @@ class Attempt:
         self._claim.parent.mkdir(parents=True, exist_ok=True)
         with (self._claim.parent / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            holder = Claim.holder(self._claim)
-            if holder is not None and "job" not in holder:
+            written = read_json(self._claim)
+            # Another job is over, or given up: nothing has to be asked of SLURM.
+            holder = None if written is None or "job" in written else Claim.holder(self._claim)
+            if holder is not None:
                 raise Claimed(f"{self._unit} is in the hands of process {holder['pid']} on {holder['host']}")
             mine = Claim(self._claim, self._unit).mine
             write_json(self._claim, {**mine, "job": self.element, "token": self.token})

@@ -137,8 +137,9 @@ def _attempt(
         text = traceback.format_exc()
         print(text, file=sys.stderr, flush=True)
         short = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-        memory = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
-        attempt.end("oom" if memory else "exception", short)
+        device = "OutOfMemory" in type(error).__name__  # torch's, which has no such class for the host's memory
+        memory = device or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+        attempt.end("oom" if memory else "exception", short, **({"device": True} if device else {}))
         if run is not None:
             with contextlib.suppress(OSError):
                 run.set_status("failed", error=short)
@@ -218,10 +219,8 @@ def _packed(path: str, index: int, count: int, signals: StopSignals) -> int:
             environment["CUDA_VISIBLE_DEVICES"] = devices[part % len(devices)]
         command = ["/bin/sh", "-c", 'trap "" USR2 TERM; exec "$@"', "sh", sys.executable, "-m", __name__]
         children.append(subprocess.Popen([*command, path, str(index), str(part)], env=environment))
-    told = False
     while any(child.poll() is None for child in children):
-        if signals.seen() and not told:
-            told = True
+        if signals.seen():  # told again and again: a child that is just starting hears nothing yet
             for child in children:
                 child.terminate()
         time.sleep(0.2)
