@@ -22,8 +22,9 @@ from pdstudy.search.driver import Active, Trials
 from pdstudy.search.plans import trials_plan
 from pdstudy.search.show import Teller
 from pdstudy.search.storage import storage_needed
-from pdstudy.slurm.commands import Request, Unanswered, item_of, submit_study
+from pdstudy.slurm.commands import Request, item_of, submit_study
 from pdstudy.slurm.ledger import Ledger
+from pdstudy.slurm.queue import Unanswered
 from pdstudy.slurm.submit import Outcome as Submitted
 
 POLL_SECONDS = 2.0

@@ -27,7 +27,7 @@ def add_submit_and_cancel(command: Command, planned: Planned, seen: Planned, whe
     sub.add_argument("--dry-run", action="store_true", help="the price, and each array's sbatch text; sends nothing")
     sub = command("cancel", _cancel, "cancel a study's queued and running jobs, or a search's")
     sub.set_defaults(planned=seen, where=where)
-    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, and what they need")
+    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, and what no other cell needs")
 
 
 def add_request(sub: argparse.ArgumentParser) -> None:
@@ -96,12 +96,17 @@ def send(args: argparse.Namespace, planned: Callable[[], Plan], asked: Request) 
 
 def _cancel(args: argparse.Namespace) -> int:
     from pdstudy.show import print_json
-    from pdstudy.slurm.commands import cancel_study
+    from pdstudy.slurm.commands import cancel_study, without_shared
 
     plan, workspace = args.planned(args, args.only)
+    if args.only is not None:
+        plan = without_shared(plan, args.planned(args, None)[0])
     cancelled, others = cancel_study(plan, workspace)
     if args.json:
         print_json({"cancelled": cancelled, "sent_by_other_studies": others})
+        return 0
+    if not cancelled:
+        print("none of these is queued or running")
         return 0
     shared = f" ({len(others)} of them sent by other studies)" if others else ""
     print(f"cancelled the jobs of {len(cancelled)} artifacts{shared}; the next submit, or search, sends them again")

@@ -28,8 +28,10 @@ from pdstudy.slurm.queue import COMMENT, Limits, Queue
 from pdstudy.slurm.submit import Refused
 from pdstudy.slurm.units import Unit
 
-LIMIT = re.compile(r"MaxSubmit|MaxJobs|submit limit|temporarily unable|Resource temporarily unavailable")
+LIMIT = re.compile(r"SubmitJob|temporarily unable|Resource temporarily unavailable")
 """sbatch's words for limits that pass."""
+REASON = re.compile(r"(QOS|Assoc)[A-Z]\w+")
+"""A limit by its name; sbatch adds one sentence to whichever it is, which speaks of submit limits among others."""
 UNANSWERED = re.compile(r"timed out|Unable to contact|Connection refused|Zero Bytes were transmitted")
 """sbatch's words when the controller may or may not have taken the job."""
 SHIELD = """/bin/sh -c 'trap "" USR2 TERM; exec "$@"' sh"""
@@ -85,23 +87,8 @@ class Cluster:
             if UNANSWERED.search(words):
                 raise Refused(words, limit=True, unanswered=True) from error
             shutil.rmtree(folder)
-            raise Refused(_short(words), limit=bool(LIMIT.search(words))) from error
+            raise Refused(_short(words), limit=passes(words)) from error
         return str(jobs[0].job_id).partition("_")[0]
-
-    def adopt(self, array_id: str, job: str, count: int) -> None:
-        """Finish what a process that died after sbatch left out: the pickles under the names that jobs look for."""
-        from submitit.core.utils import DelayedSubmission, JobPaths
-
-        from pdstudy.slurm.entry import work
-
-        folder = array_folder(self._workspace, array_id)
-        for index in range(count):
-            element = job if count == 1 else f"{job}_{index}"
-            path = JobPaths(folder, element, 0).submitted_pickle
-            if not path.exists():
-                delayed = DelayedSubmission(work, str(folder / "tasks.jsonl"), index)
-                delayed.set_timeout(1, 0)
-                delayed.dump(path)
 
     def _write_tasks(self, path: Path, array: Array) -> None:
         header = {
@@ -113,6 +100,27 @@ class Cluster:
         }
         lines = [header, *([self._describe(unit) for unit in element] for element in array.elements)]
         write_bytes(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode())
+
+
+def finish_submission(workspace: Workspace, array_id: str, job: str, count: int) -> None:
+    """Do what a process that died after sbatch left out: the pickles under the names that jobs look for."""
+    from submitit.core.utils import DelayedSubmission, JobPaths
+
+    from pdstudy.slurm.entry import work
+
+    folder = array_folder(workspace, array_id)
+    for index in range(count):
+        element = job if count == 1 else f"{job}_{index}"
+        path = JobPaths(folder, element, 0).submitted_pickle
+        if not path.exists():
+            delayed = DelayedSubmission(work, str(folder / "tasks.jsonl"), index)
+            delayed.set_timeout(1, 0)
+            delayed.dump(path)
+
+
+def passes(words: str) -> bool:
+    """Whether a later submit may be taken where sbatch has refused one with these words."""
+    return bool(LIMIT.search(words)) or ("submit limit" in words and not REASON.search(words))
 
 
 def array_folder(workspace: Workspace, array_id: str) -> Path:

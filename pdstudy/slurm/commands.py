@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import getpass
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,21 +20,17 @@ from pdstudy.slurm import queue as slurm
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.arrays import Array, arrays_of, dependency
 from pdstudy.slurm.attempt import read_attempts
-from pdstudy.slurm.cluster import Cluster, last_words, sbatch_text
-from pdstudy.slurm.facts import Facts, gather
+from pdstudy.slurm.cluster import Cluster, finish_submission, last_words, sbatch_text
+from pdstudy.slurm.facts import NOTHING, Facts, gather
 from pdstudy.slurm.ledger import Ledger, Sent, slurm_folder
 from pdstudy.slurm.profiles import load_profile
-from pdstudy.slurm.queue import Limits, Queue
-from pdstudy.slurm.reconcile import decide
+from pdstudy.slurm.queue import Limits, Queue, Unanswered
+from pdstudy.slurm.reconcile import decide, mends
 from pdstudy.slurm.submit import Outcome, adopt, submit
 from pdstudy.slurm.units import Unit, report_unit, task_of, units_of
 
 MORE_MEMORY = 2.0
 """How much more a unit that ran out of memory asks for when it is tried again."""
-
-
-class Unanswered(ConfigError):
-    """The scheduler did not answer: nothing was sent, and later it may be."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +69,16 @@ def submit_study(
         units = units_of(plan, rules, workspace)
         report = report_unit(plan.study.name, rules) if request.whole else None
         cluster = _cluster(plan, units, workspace, ledger)
-        adopt(ledger, queue, cluster)
+        adopt(ledger, queue, functools.partial(finish_submission, workspace))
         wanted = [u.key for u in units if not u.done] + [f"report/{plan.study.name}"]
         facts = gather_facts(wanted, ledger, queue, workspace)
-        facts = _retried(units, facts, ledger, plan.study.name, request.retry, wanted, queue, workspace)
-        units = [_with_more_memory(unit, facts.get(unit.key), ledger) for unit in units]
+        units, facts = _retried(units, facts, ledger, plan.study.name, request.retry, wanted, queue, workspace)
         if request.whole:
             write_record(plan, workspace)
         details = {"user": getpass.getuser(), "code": cluster.code.name}
         outcome = submit(units, facts, ledger, queue, cluster, plan.study.name, report=report, among=among,
-                         details=details, request=dataclasses.asdict(request))  # fmt: skip
+                         details=details, request=dataclasses.asdict(request),
+                         beyond=_beyond(ledger, units, plan.study.name) if request.only else ())  # fmt: skip
     return plan, outcome
 
 
@@ -101,6 +98,12 @@ def gather_facts(units: Sequence[str], ledger: Ledger, queue: Queue, workspace: 
         return last_words(workspace, ledger, sent.array, sent.index)
 
     return gather(units, ledger, queue, lambda unit: read_attempts(workspace, unit), slurm.ended_jobs, log)
+
+
+def _beyond(ledger: Ledger, units: Sequence[Unit], study: str) -> list[str]:
+    """What is kept back of a study beside these units: `submit --only` leaves it as it is."""
+    keys = {unit.key for unit in units}
+    return [key for key in ledger.kept.get(study, {}).get("units", ()) if key not in keys]
 
 
 def top_up(planned: Callable[[], Plan], workspace: Workspace, study: str) -> Outcome | None:
@@ -136,29 +139,32 @@ def _retried(
     wanted: Sequence[str],
     queue: Queue,
     workspace: Workspace,
-) -> dict[str, Facts]:
-    """Facts after the user's `--retry`: earlier ends of the units concerned do not count any more."""
+) -> tuple[list[Unit], dict[str, Facts]]:
+    """Units and facts after the user's `--retry`: earlier ends of the units concerned do not count any more, and what
+    ran out of memory asks for more."""
     stay = decide(units, facts).stay
     again = [key for key, cause in stay.items() if cause in causes or "all" in causes]
-    if not again:
-        return facts
-    ledger.append("retry", study=study, units=again, causes={key: stay[key] for key in again})
-    return gather_facts(wanted, ledger, queue, workspace)
+    if again:
+        ledger.append("retry", study=study, units=again, causes={key: stay[key] for key in again})
+        facts = gather_facts(wanted, ledger, queue, workspace)
+    return [_with_more_memory(unit, facts.get(unit.key, NOTHING), ledger) for unit in units], facts
 
 
-def _with_more_memory(unit: Unit, fact: Facts | None, ledger: Ledger) -> Unit:
-    """A unit that ran out of memory asks for more than it had then, and for no less ever after."""
-    if fact is None or fact.live or fact.last is None or "oom" not in fact.all_causes:
+def _with_more_memory(unit: Unit, fact: Facts, ledger: Ledger) -> Unit:
+    """A unit that ran out of memory asks for more than it had then, and for no less ever after. A device's memory is
+    none that SLURM could give more of."""
+    ends = [end.cause == "oom" and not end.device for end in fact.ends]
+    if unit.done or fact.live or fact.last is None or not any(ends) or not mends(fact, unit.execution):
         return unit
     before = decode(ledger.arrays[fact.last.array].row["execution"])
     assert isinstance(before, Execution)
-    if before.memory_gb is None:
+    factor = MORE_MEMORY if ends[-1] else 1.0
+    memory = max(factor * (before.memory_gb or 0.0), unit.execution.memory_gb or 0.0)
+    if not memory:
         raise ConfigError(
             f"{unit.label or unit.key} ran out of memory, and no memory_gb was asked for: set it, "
             f"e.g. --set {unit.stage}.memory_gb=16"
         )
-    factor = MORE_MEMORY if fact.all_causes[-1] == "oom" else 1.0
-    memory = max(factor * before.memory_gb, unit.execution.memory_gb or 0.0)
     return dataclasses.replace(unit, execution=dataclasses.replace(unit.execution, memory_gb=memory))
 
 
@@ -166,10 +172,12 @@ def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Un
     """The units of a study, and what a submit would give to sbatch now; sends and writes nothing."""
     rules = load_profile(request.profile, request.settings).rules(plan.study.executions)
     units = units_of(plan, rules, workspace)
-    ledger = Ledger.of(workspace)
+    ledger = Ledger.of(workspace).copy()
     there = slurm.available()
     queue = read_queue(ledger) if there else Queue(known=False)
-    facts = gather_facts([u.key for u in units if not u.done], ledger, queue, workspace)
+    wanted = [u.key for u in units if not u.done]
+    facts = gather_facts(wanted, ledger, queue, workspace)
+    units, facts = _retried(units, facts, ledger, plan.study.name, request.retry, wanted, queue, workspace)
     decision = decide(units, facts)
     limits = slurm.read_limits() if there and queue.known else Limits()
     names: dict[str, str] = dict(decision.live)
@@ -193,19 +201,40 @@ def _jobs(elements: Iterable[str]) -> Iterable[str]:
     return dict.fromkeys(element.partition("_")[0] for element in elements)
 
 
+def without_shared(plan: Plan, whole: Plan) -> Plan:
+    """The plan of some cells without what other cells of the whole study need, too."""
+    mine = {item.key for item in plan.items}
+    needed: set[str] = set()
+    for item in reversed(whole.items):
+        if item.key in needed or (item.key not in mine and not item.done):
+            needed |= set(item.needs)
+    return dataclasses.replace(plan, items=tuple(i for i in plan.items if i.cells or i.key not in needed))
+
+
 def cancel_study(plan: Plan, workspace: Workspace) -> tuple[list[str], list[str]]:
-    """Cancel the living jobs of a plan's items: (unit keys cancelled, those of them that another study sent)."""
+    """Cancel the living jobs of a plan's items, and let go of what was kept back of them: (unit keys cancelled, those
+    of them that another study sent)."""
     slurm.require_slurm()
+    study = plan.study.name
     with Claim(slurm_folder(workspace) / "submit.claim", "sending to the cluster"):
         ledger = Ledger.of(workspace)
         queue = read_queue(ledger)
+        if not queue.known:
+            raise Unanswered("SLURM's controller does not answer (squeue failed); nothing was cancelled")
+        adopt(ledger, queue, functools.partial(finish_submission, workspace))
         facts = gather_facts(units_known(plan, ledger), ledger, queue, workspace)
         live = {key: fact for key, fact in facts.items() if fact.element is not None}
+        kept = ledger.kept.get(study)
+        if kept and kept["units"]:
+            ours = item_keys(plan)
+            left = [key for key in kept["units"] if item_of(key) not in ours]
+            ledger.append("kept", study=study, units=left, reason=kept["reason"], request=kept["request"])
         if live:
             elements = {str(fact.element) for fact in live.values()}
+            # Noted first: whoever watches must not take them for dropped, nor send them again.
+            ledger.append("cancelled", study=study, units=list(live))
             slurm.cancel(_compact(elements, queue))
-            ledger.append("cancelled", study=plan.study.name, units=list(live))
-        others = [k for k, f in live.items() if f.last and ledger.arrays[f.last.array].row["study"] != plan.study.name]
+        others = [k for k, f in live.items() if f.last and ledger.arrays[f.last.array].row["study"] != study]
     return list(live), others
 
 
@@ -229,10 +258,14 @@ def units_known(plan: Plan, ledger: Ledger, *, done: bool = False) -> list[str]:
 
     Slices are found by the store that they belong to.
     """
-    keys = {f"{i.kind}/{i.key}" for i in plan.items if i.done == done}
-    if not done:
-        keys.add(f"report/{plan.study.name}")
+    keys = {f"{i.kind}/{i.key}" for i in plan.items if i.done} if done else item_keys(plan)
     return [unit for unit in ledger.sendings if item_of(unit) in keys]
+
+
+def item_keys(plan: Plan) -> set[str]:
+    """The items of a plan that are not done, as kinds and keys, and the report of all its cells."""
+    report = {f"report/{plan.study.name}"} if plan.study.only is None else set()
+    return {f"{i.kind}/{i.key}" for i in plan.items if not i.done} | report
 
 
 def item_of(unit: str) -> str:

@@ -42,6 +42,17 @@ FINAL_STATES = {
 
 
 @dataclass(frozen=True)
+class End:
+    """How one attempt ended. `sent` is when its job was sent, by the clock of the ledger; `device`: what ran out of
+    memory was the accelerator."""
+
+    cause: str
+    error: str
+    sent: float
+    device: bool = False
+
+
+@dataclass(frozen=True)
 class Facts:
     """One unit as the cluster sees it."""
 
@@ -55,7 +66,7 @@ class Facts:
     cause: str | None = None
     """How the last attempt ended; None where none did."""
     error: str = ""
-    all_causes: tuple[str, ...] = ()
+    ends: tuple[End, ...] = ()
     """Every end so far, oldest first, whatever the user asked for since."""
     starts: int = 0
     lost_seconds: float = 0.0
@@ -115,46 +126,54 @@ def _facts(
         (s.element for s in reversed(history) if s.element is not None and (j := queue.jobs.get(s.element)) and j.live),
         None,
     )
-    if live is None and not queue.known:
+    if live is None and not queue.known and not _said_over(last, rows):
         live = last.element  # the scheduler did not answer: what was sent may be there
     if ledger.cancelled.get(unit, 0.0) > last.time and states.get(last.element or "") == DEPENDENCY:
         states = {**states, str(last.element): "CANCELLED"}  # the user's doing, whatever it waited for then
-    ends = list(_ends(last, rows, states, log, live is not None))
-    after = ledger.retried.get(unit, 0.0)
-    counted = Counter(cause for cause, _, time in ends if time >= after)
-    current = [e for e in ends if e[2] >= after]
+    ends = tuple(_ends(history, rows, states, log, live is not None))
+    # Of what was sent before the user asked for a retry all has ended, and does not count any more. The clocks of nodes
+    # have no say in that.
+    current = [end for end in ends if end.sent >= ledger.retried.get(unit, 0.0)]
     job = queue.jobs.get(live or last.element or "")
     starts = [r for r in rows if r["event"] == "start"]
     return Facts(
         element=live,
         job=job,
         last=last,
-        causes=counted,
-        cause=current[-1][0] if current else None,
-        error=current[-1][1] if current else "",
-        all_causes=tuple(cause for cause, _, _ in ends),
+        causes=Counter(end.cause for end in current),
+        cause=current[-1].cause if current else None,
+        error=current[-1].error if current else "",
+        ends=ends,
         starts=len(starts),
         lost_seconds=sum(r.get("lost_seconds", 0.0) for r in starts),
     )
 
 
+def _said_over(last: Sent, rows: list[dict[str, Any]]) -> bool:
+    """Whether the last job that was sent has itself written that it ended, and does not go on."""
+    tokens = [r["token"] for r in rows if r["event"] == "start" and r["job"] == last.element]
+    return any(r["event"] == "end" and r["token"] == tokens[-1] and not r.get("goes_on") for r in rows if tokens)
+
+
 def _ends(
-    last: Sent,
+    history: list[Sent],
     rows: list[dict[str, Any]],
     states: Mapping[str, str],
     log: Callable[[Sent], str],
     live: bool,
-) -> Iterable[tuple[str, str, float]]:
-    """(cause, error, time) of every attempt that is over, in order; the last job also where it never started."""
+) -> Iterable[End]:
+    """Every attempt that is over, in order; the last job also where it never started."""
+    last = history[-1]
+    sent = {s.element: s.time for s in history}
     ended = {r["token"]: r for r in rows if r["event"] == "end"}
     starts = [r for r in rows if r["event"] == "start"]
     for number, start in enumerate(starts):
-        end = ended.get(start["token"])
+        end, at = ended.get(start["token"]), sent.get(start["job"], 0.0)
         if end is not None:
-            yield end["cause"], end.get("error", ""), end["time"]
+            yield End(end["cause"], end.get("error", ""), at, end.get("device", False))
         elif number < len(starts) - 1:
             # SLURM (or a later submit) started it again: the machine was taken away without a word.
-            yield "node" if starts[number + 1]["job"] == start["job"] else "killed", "", start["time"]
+            yield End("node" if starts[number + 1]["job"] == start["job"] else "killed", "", at)
     if live:
         return
     mine = [s for s in starts if s["job"] == last.element]
@@ -163,7 +182,7 @@ def _ends(
     state = states.get(last.element or "")
     text = "" if state in (None, "CANCELLED", DEPENDENCY) else log(last)
     cause, words = _unsaid(state, started=bool(mine), text=text)
-    yield cause, words, max(last.time, mine[-1]["time"] if mine else 0.0)
+    yield End(cause, words, last.time)
 
 
 def _unsaid(state: str | None, *, started: bool, text: str) -> tuple[str, str]:

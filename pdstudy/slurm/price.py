@@ -49,7 +49,7 @@ def longest_chain_hours(units: Sequence[Unit], rate: float) -> float:
     """Hours that no number of nodes can shorten, waiting in the queue not counted."""
     finish: dict[str, float] = {}
     for unit in units:
-        start = max((finish.get(n, 0.0) for n in unit.needs), default=0.0)
+        start = max((finish.get(n, 0.0) for n in (*unit.needs, *unit.after)), default=0.0)
         finish[unit.key] = start + (0.0 if unit.done else wall_hours(unit, rate))
     return max(finish.values(), default=0.0)
 

@@ -5,6 +5,7 @@ Everything works without accounting; what is then unknown is said to be unknown.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -52,6 +53,10 @@ class Limits:
     array: int = 1001
 
 
+class Unanswered(ConfigError):
+    """The scheduler did not answer."""
+
+
 COMMENT = "pdstudy "
 """Beginning of every job's comment; the array's id follows, by which a job is found whose id was never noted."""
 
@@ -64,12 +69,15 @@ def read_queue(users: Collection[str] = ()) -> Queue:
     """All jobs of the users (and oneself) that the controller knows, recently ended ones included. One call."""
     names = sorted({*users, getpass.getuser()})
     try:
-        text = _ask("squeue", "-h", "-r", "-t", "all", "-u", ",".join(names), "-o", "%i|%T|%N|%k|%r")
+        text = _ask("squeue", "-h", "-r", "-t", "all", "-u", ",".join(names), "-o", "%i|%T|%N|%r|%k")
     except (OSError, subprocess.SubprocessError):
         return Queue(known=False)
     jobs, sent_for = {}, {}
     for line in text.splitlines():
-        element, state, node, comment, reason = line.split("|", 4)
+        fields = line.split("|", 4)
+        if len(fields) < 5:
+            continue  # the comment of another job of the user's goes on over several lines
+        element, state, node, reason, comment = fields
         jobs[element] = Job(state, "" if reason == "None" else reason, node)
         if comment.startswith(COMMENT):
             sent_for[comment.removeprefix(COMMENT)] = element.partition("_")[0]
@@ -78,18 +86,20 @@ def read_queue(users: Collection[str] = ()) -> Queue:
 
 def ended_jobs(jobs: Iterable[str]) -> dict[str, str]:
     """Final states of elements of jobs that have left the queue, from accounting; empty without it."""
-    wanted = sorted(set(jobs))
+    wanted = set(jobs)
     if not wanted or shutil.which("sacct") is None:
         return {}
+    # Whole arrays: the elements of ten thousand cells, each by its name, are longer than an argument may be.
+    arrays = sorted({element.partition("_")[0] for element in wanted})
     try:
-        text = _ask("sacct", "-n", "-X", "-P", "-o", "JobID,State", "-j", ",".join(wanted))
+        text = _ask("sacct", "-n", "-X", "-P", "-o", "JobID,State", "-j", ",".join(arrays))
     except (OSError, subprocess.SubprocessError):
         return {}
     states = {}
     for line in text.splitlines():
         element, _, state = line.partition("|")
         states[element] = state.split(" ")[0].rstrip("+")  # "CANCELLED by 0"
-    return {element: state for element, state in states.items() if state not in LIVE}
+    return {element: state for element, state in states.items() if element in wanted and state not in LIVE}
 
 
 def alive(element: str) -> bool:
@@ -104,7 +114,8 @@ def alive(element: str) -> bool:
 
 
 def read_limits() -> Limits:
-    for line in _ask("scontrol", "show", "config").splitlines():
+    """Raises `Unanswered`."""
+    for line in _told("scontrol", "show", "config").splitlines():
         name, _, value = line.partition("=")
         if name.strip() == "MaxArraySize":
             return Limits(array=int(value))
@@ -121,12 +132,15 @@ def job_details(job: str) -> dict[str, str]:
 
 
 def cancel(elements: Collection[str]) -> None:
-    _ask("scancel", *elements)
+    """Raises `Unanswered` where some may live on: the controller does not answer, or they are not the user's own."""
+    _told("scancel", *elements)
 
 
 def release(elements: Collection[str]) -> None:
     """Let jobs run that SLURM requeued and held because a node could not start them."""
-    _ask("scontrol", "release", ",".join(elements))
+    # One that is not held any more makes scontrol fail, and one that still is the next submit releases.
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        _ask("scontrol", "release", ",".join(elements))
 
 
 def require_slurm() -> None:
@@ -135,10 +149,19 @@ def require_slurm() -> None:
             raise ConfigError(f"`{tool}` is not on this machine's PATH: submit from a login node of a SLURM cluster")
 
 
+def _told(*words: str) -> str:
+    """`_ask` for what a command cannot go on without. Raises `Unanswered`."""
+    try:
+        return _ask(*words)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        raise Unanswered(f"{words[0]} failed: {said[0] if said else error}; try again later") from error
+
+
 def _ask(*words: str) -> str:
     # Neither columns nor dates may depend on the user's settings.
     settings = ("SQUEUE_FORMAT", "SQUEUE_STATES", "SQUEUE_USERS", "SACCT_FORMAT", "SLURM_TIME_FORMAT")
     environment = {k: v for k, v in os.environ.items() if k not in settings}
     return subprocess.run(
-        words, check=True, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, env=environment
+        words, check=True, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, env=environment
     ).stdout

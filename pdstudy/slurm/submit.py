@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -43,10 +43,6 @@ class Scheduler(Protocol):
 
     def release(self, elements: Sequence[str]) -> None: ...
 
-    def adopt(self, array_id: str, job: str, count: int) -> None:
-        """Finish the submission of an array whose submitting process died after sbatch had taken it."""
-        ...
-
 
 @dataclass
 class Outcome:
@@ -62,14 +58,15 @@ class Outcome:
     report: str | None = None
 
 
-def adopt(ledger: Ledger, queue: Queue, scheduler: Scheduler) -> None:
-    """Settle intents whose submitting process died before it noted the answer: their comment tells."""
+def adopt(ledger: Ledger, queue: Queue, finish: Callable[[str, str, int], None]) -> None:
+    """Settle intents whose submitting process died before it noted the answer: their comment tells. `finish` does what
+    that process left out: (array, job, elements)."""
     if not queue.known:
         return
     for array in ledger.unresolved():
         job = queue.sent_for.get(array.id)
         if job is not None:
-            scheduler.adopt(array.id, job, len(array.row["elements"]))
+            finish(array.id, job, len(array.row["elements"]))
             ledger.append("sent", array=array.id, job=job)
         else:
             ledger.append("refused", array=array.id, reason="it never reached the queue", limit=False)
@@ -87,12 +84,15 @@ def submit(
     among: Collection[str] | None = None,
     details: Mapping[str, object] | None = None,
     request: object = None,
+    beyond: Collection[str] = (),
 ) -> Outcome:
     """Send what is neither done nor live, `among`: of these units only. Call `adopt` before.
 
-    `details` go into each intent (user, code), `request` into the note of what was kept back.
+    `details` go into each intent (user, code), `request` into the note of what was kept back; `beyond` is what an
+    earlier submit of the study kept back and this one is not about.
 
-    The report is sent with the last of a study's arrays, to run after all of them, whatever they come to.
+    The report is sent with the last of a study's arrays, to run after all of them, whatever they come to; also where
+    all of them were sent by others.
     """
     outcome = Outcome(decide(units, facts, among))
     if outcome.decision.release:
@@ -102,11 +102,15 @@ def submit(
     for group in outcome.decision.groups:
         for array in arrays_of(group, limits):
             sender.send(array)
-    was_kept = (ledger.kept.get(study) or {}).get("units", [])
-    if report is not None and not outcome.kept and (outcome.sent or report.key in was_kept):
-        sender.send_report(report, facts.get(report.key, NOTHING))
-    if outcome.kept or was_kept:
-        ledger.append("kept", study=study, units=outcome.kept, reason=outcome.reason, request=request)
+    was = ledger.kept.get(study, {"units": [], "reason": "", "request": request})
+    if report is not None and not outcome.kept:
+        fact = facts.get(report.key, NOTHING)
+        if outcome.sent or report.key in was["units"] or (outcome.decision.live and not fact.live):
+            sender.send_report(report, fact)
+    if outcome.kept or was["units"]:
+        left = [*outcome.kept, *beyond]
+        reason, asked = (was["reason"], was["request"]) if beyond else ("", request)
+        ledger.append("kept", study=study, units=left, reason=outcome.reason or reason, request=asked)
     return outcome
 
 

@@ -283,7 +283,7 @@ def simulate(seed: int, cells: int) -> Counter[str]:
 def _submit(world: World, ledger: Ledger, rng: random.Random) -> Outcome | None:
     queue = world.queue()
     world.sent_in_round = set()
-    adopt(ledger, queue, world)
+    adopt(ledger, queue, world.adopt)
     units = [Unit(**{**vars(u), "done": u.key in world.done}) if u.key in world.done else u for u in world.units]
     report = report_unit("sim", ())
     keys = [*(u.key for u in units if not u.done), report.key]

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from pdstudy.execution import Execution, resolve
+from pdstudy.slurm import queue
 from pdstudy.slurm.arrays import arrays_of, dependency, split
+from pdstudy.slurm.cluster import passes
 from pdstudy.slurm.facts import Facts, gather
 from pdstudy.slurm.ledger import Ledger
+from pdstudy.slurm.price import longest_chain_hours
 from pdstudy.slurm.queue import Job, Limits, Queue
 from pdstudy.slurm.reconcile import Decision, Group, decide
 from pdstudy.slurm.requeue import cause_of_stop
@@ -188,6 +191,48 @@ def test_accounting_is_asked_once_and_only_for_what_left_the_queue() -> None:
     assert (facts["v"].cause, facts["w"].cause) == ("node", "lost")
 
 
+def test_accounting_is_asked_for_arrays_not_for_each_of_their_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names of ten thousand elements are longer than one argument of a command may be."""
+    asked: list[tuple[str, ...]] = []
+
+    def ask(*words: str) -> str:
+        asked.append(words)
+        return (
+            "12345678_0|NODE_FAIL\n12345678_1|CANCELLED by 0\n12345678_[2-9]|PENDING\n12345678_77|COMPLETED\n9|FAILED\n"
+        )
+
+    monkeypatch.setattr(queue, "_ask", ask)
+    monkeypatch.setattr(queue.shutil, "which", lambda tool: tool)
+    states = queue.ended_jobs([*(f"12345678_{i}" for i in range(10)), "9"])
+    assert asked[0][-1] == "12345678,9"
+    assert states == {"12345678_0": "NODE_FAIL", "12345678_1": "CANCELLED", "9": "FAILED"}
+
+
+ONE_SENTENCE = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+
+
+@pytest.mark.parametrize(
+    ("said", "later"),
+    [
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit", True),
+        ("sbatch: error: AssocGrpSubmitJobsLimit", True),
+        ("", True),
+        ("sbatch: error: QOSMaxWallDurationPerJobLimit", False),
+        ("sbatch: error: QOSMaxCpuPerJobLimit", False),
+    ],
+)
+def test_only_a_limit_that_passes_keeps_jobs_back(said: str, later: bool) -> None:
+    assert passes(f"{said}\nsbatch: error: Batch job submission failed: {ONE_SENTENCE}") is later
+
+
+def test_the_longest_chain_goes_through_those_whose_end_is_waited_for() -> None:
+    made = [
+        Unit("trunk", "student", PLAIN, flops=3600.0),
+        Unit("branch", "student", PLAIN, (), ("trunk",), flops=7200.0),
+    ]
+    assert longest_chain_hours(made, 1.0) == 3.0
+
+
 def test_a_retry_forgets_what_was_before_it() -> None:
     rows = [
         {"event": "start", "job": "7", "token": "7.0", "time": 1.0},
@@ -200,7 +245,7 @@ def test_a_retry_forgets_what_was_before_it() -> None:
     ledger.append("retry", study="s", units=["u"])
     after = gather(["u"], ledger, queue, lambda unit: rows)["u"]
     assert after.cause is None
-    assert after.all_causes == ("exception",)
+    assert [end.cause for end in after.ends] == ["exception"]
 
 
 def test_arrays_respect_the_sites_size_and_share_the_parallelism() -> None:
