@@ -223,6 +223,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _logs(args: argparse.Namespace) -> int:
+    from pdstudy.slurm.seeing import beside
     from pdstudy.stages import make_task
 
     plan, workspace = _seen(args)
@@ -240,6 +241,8 @@ def _logs(args: argparse.Namespace) -> int:
         text = log.read_bytes() if log.exists() else b""
         lines = text.decode(errors="replace").splitlines() or ["(nothing was logged)"]
         print("\n".join(lines[-args.n :]), flush=True)
+        if (words := beside(item, workspace)) is not None:
+            print(f"== beside job {words[0]}\n" + "\n".join(words[1].splitlines()[-args.n :]), flush=True)
         if args.follow:
             from pdstudy.slurm.watch import follow
 

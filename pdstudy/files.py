@@ -164,9 +164,12 @@ class Claim:
             fcntl.flock(lock, fcntl.LOCK_EX)
             holder = self.holder(self.path)
             if holder is not None:
+                elsewhere = (
+                    f" (where it is long gone, delete {self.path})" if holder["host"] != self.mine["host"] else ""
+                )
                 raise Claimed(
                     f"{self.what} is in the hands of process {holder['pid']} on {holder['host']}; "
-                    f"wait for it, or stop it, then run again"
+                    f"wait for it, or stop it, then run again{elsewhere}"
                 )
             write_json(self.path, self.mine)
         return self

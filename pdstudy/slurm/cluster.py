@@ -164,7 +164,8 @@ def parameters(array: Array, array_id: str, after: str, study: str, code: Path, 
         "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1"],
         "additional_parameters": {"requeue": True, **({"kill-on-invalid-dep": "yes"} if after else {})},
     }
-    return {name: value for name, value in said.items() if value is not None}
+    # submitit's own wckey is refused where a site keeps a list of them.
+    return {name: value for name, value in said.items() if value is not None} | {"wckey": None}
 
 
 def sbatch_text(array: Array, after: str, study: str, workspace: Workspace, code: Path, threads: int) -> str:

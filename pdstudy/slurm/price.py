@@ -20,6 +20,8 @@ class StagePrice:
     """Of one unit."""
     over_limit: int
     """Units that need more than one job's minutes, and so go on in further jobs."""
+    over_budget: int
+    """Those that need more jobs than `time_limits` lets them have."""
 
 
 def stage_prices(units: Sequence[Unit], rate: float) -> list[StagePrice]:
@@ -35,7 +37,8 @@ def stage_prices(units: Sequence[Unit], rate: float) -> list[StagePrice]:
             sum(u.flops / rate for u in members) / 3600,
             sum(wall_hours(u, rate) * (u.execution.nodes or 1) / (u.execution.pack or 1) for u in members),
             max(wall_hours(u, rate) for u in members),
-            sum(wall_hours(u, rate) * 60 > (u.execution.minutes or 0) for u in members),
+            sum(jobs_needed(u, rate) > 1 for u in members),
+            sum(jobs_needed(u, rate) > 1 + (u.execution.time_limits or 0) for u in members),
         )
         for stage, members in stages.items()
     ]
@@ -43,6 +46,10 @@ def stage_prices(units: Sequence[Unit], rate: float) -> list[StagePrice]:
 
 def wall_hours(unit: Unit, rate: float) -> float:
     return unit.flops / rate / unit.execution.ranks / 3600
+
+
+def jobs_needed(unit: Unit, rate: float) -> float:
+    return wall_hours(unit, rate) * 60 / (unit.execution.minutes or 1)
 
 
 def longest_chain_hours(units: Sequence[Unit], rate: float) -> float:

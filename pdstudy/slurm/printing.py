@@ -34,6 +34,12 @@ def print_preview(plan: Plan, units: Sequence[Unit], arrays: Sequence[tuple[Arra
         f"longest chain {hours(longest_chain_hours(units, plan.rate))} hours without waiting"
     )
     print(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
+    for p in prices:
+        if p.over_budget:
+            print(
+                f"warning: {p.over_budget} of {p.stage} take more jobs than time_limits lets them go on in: "
+                f"raise {p.stage}.minutes or {p.stage}.time_limits"
+            )
     for number, (array, text) in enumerate(arrays, 1):
         print(f"\n== JOB{number}: {array.stage}, {_jobs(len(array.elements))}")
         print(text.rstrip())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pdstudy.items import Plan
+from pdstudy.items import Item, Plan
 from pdstudy.rundir import Workspace
 from pdstudy.slurm import queue as slurm
 from pdstudy.slurm.attempt import read_attempts
+from pdstudy.slurm.cluster import last_words
 from pdstudy.slurm.commands import gather_facts, item_of, read_queue, units_known
 from pdstudy.slurm.facts import Facts
 from pdstudy.slurm.ledger import Ledger, slurm_folder
@@ -69,6 +70,19 @@ def look(plan: Plan, workspace: Workspace) -> Sight | None:
         if not row.get("jobs"):
             row |= {"state": "kept back", "reason": kept["reason"]}
     return Sight(rows, tuple(kept["units"]), kept["reason"], queue.known or not known)
+
+
+def beside(item: Item, workspace: Workspace) -> tuple[str, str] | None:
+    """The last job that was sent for an item that is not done, and the end of what SLURM wrote beside it; None where it
+    wrote nothing."""
+    if item.done:
+        return None
+    ledger = Ledger.of(workspace)
+    sent = [s for unit in ledger.sendings if item_of(unit) == f"{item.kind}/{item.key}" for s in ledger.sent(unit)]
+    if not sent or sent[-1].element is None:
+        return None
+    words = last_words(workspace, ledger, sent[-1].array, sent[-1].index).strip()
+    return (sent[-1].element, words) if words else None
 
 
 def _row(parts: list[Facts]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pdstudy.cli import main
 from pdstudy.items import Plan
 from pdstudy.loading import checked_plan
 from pdstudy.normal import ConfigError
@@ -16,9 +17,10 @@ from pdstudy.rundir import Workspace
 from pdstudy.slurm import commands, queue, seeing
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.attempt import attempts_file
-from pdstudy.slurm.cluster import Cluster
+from pdstudy.slurm.cluster import Cluster, array_folder
 from pdstudy.slurm.commands import Request, cancel_study, preview, submit_study, top_up, without_shared
 from pdstudy.slurm.ledger import Ledger, append_row
+from pdstudy.slurm.printing import print_preview
 from pdstudy.slurm.submit import Refused
 from tests.slurm.lab import Lab
 
@@ -224,3 +226,28 @@ def test_without_squeue_status_tells_what_the_files_say(
     assert not sight.answered
     assert (sight.rows[teacher]["state"], sight.rows[teacher]["error"]) == ("failed", "exception")
     assert {row["state"] for unit, row in sight.rows.items() if unit != teacher} == {"sent"}
+
+
+def test_logs_have_what_slurm_wrote_beside_a_job(
+    workspace: Workspace, slurm: Slurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit_study(planned(workspace), workspace, Request())
+    job = slurm.job("teacher")
+    folder = array_folder(workspace, slurm.sent[job][0])
+    folder.mkdir(parents=True)
+    (folder / f"{job}_0_log.err").write_text("bash: line 9: module: command not found\n")
+    with pytest.raises(SystemExit):
+        main(["logs", "grid.py", "teacher", "--workspace", str(workspace.root)])
+    shown = capsys.readouterr().out
+    assert shown.endswith(f"(nothing was logged)\n== beside job {job}\nbash: line 9: module: command not found\n")
+
+
+def test_the_price_says_what_takes_more_jobs_than_it_may_have(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = dataclasses.replace(planned(workspace)(), rate=1e3)
+    asked = Request(settings=("student.time_limits=1", "student.minutes=100"))
+    print_preview(plan, *preview(plan, workspace, asked))
+    shown = capsys.readouterr().out
+    assert "warning: 4 of student take more jobs than time_limits lets them go on in: raise student.minutes" in shown
+    assert "wckey" not in shown
