@@ -12,6 +12,7 @@ from pdstudy.files import Claim
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import RunDir, Workspace
 from pdstudy.slurm import queue as slurm
+from pdstudy.slurm.attempt import read_attempts
 from pdstudy.slurm.commands import read_queue
 from pdstudy.slurm.ledger import ArrayRecord, Ledger, slurm_folder
 
@@ -22,12 +23,12 @@ class Waste:
 
     path: Path
     why: str
+    bytes: int
 
-    @property
-    def bytes(self) -> int:
-        if self.path.is_file():
-            return self.path.stat().st_size
-        return sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file() and not p.is_symlink())
+    @staticmethod
+    def of(path: Path, why: str) -> Waste:
+        files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
+        return Waste(path, why, sum(p.stat().st_size for p in files))
 
 
 def waste(workspace: Workspace) -> list[Waste]:
@@ -44,12 +45,16 @@ def waste(workspace: Workspace) -> list[Waste]:
     return found
 
 
-def delete(found: list[Waste]) -> None:
-    for item in found:
-        if item.path.is_dir():
-            shutil.rmtree(item.path)
-        else:
-            item.path.unlink(missing_ok=True)
+def delete(workspace: Workspace) -> list[Waste]:
+    """Delete the waste; what it was. Raises `Claimed` while somebody submits, who needs what is in no ledger yet."""
+    with Claim(slurm_folder(workspace) / "submit.claim", "sending to the cluster"):
+        found = waste(workspace)
+        for item in found:
+            if item.path.is_dir():
+                shutil.rmtree(item.path)
+            else:
+                item.path.unlink(missing_ok=True)
+    return found
 
 
 def _of_arrays(workspace: Workspace, ledger: Ledger, living: list[ArrayRecord]) -> Iterator[Waste]:
@@ -58,35 +63,38 @@ def _of_arrays(workspace: Workspace, ledger: Ledger, living: list[ArrayRecord]) 
     for path in sorted((folder / "arrays").glob("*")):
         array = ledger.arrays.get(path.name)
         if array is None or array.refused is not None:
-            yield Waste(path, "sbatch never took this array")
+            yield Waste.of(path, "sbatch never took this array")
         elif array.id not in alive and all(
             _over(u, array, ledger, workspace) for e in array.row["elements"] for u in e
         ):
-            yield Waste(path, "pickles and job logs of an array that is over, its units made or sent again")
+            yield Waste.of(path, "pickles and job logs of an array that is over, its units made or sent again")
     used = {a.row["code"] for a in living}
     for path in sorted((folder / "code").glob("*")):
         if path.name not in used:
-            yield Waste(path, "code of submissions that are over")
+            yield Waste.of(path, "code of submissions that are over")
 
 
 def _over(unit: str, array: ArrayRecord, ledger: Ledger, workspace: Workspace) -> bool:
     """Whether nobody will want to read why this unit failed in this array."""
     kind, _, key = unit.partition("/")
-    if list(ledger.sent(unit))[-1].array != array.id:
+    last = list(ledger.sent(unit))[-1]
+    if last.array != array.id:
         return True
     if kind in TRAINING:
         return RunDir(workspace.root / "runs" / key).result() is not None
     if kind == "corpus":
         return (workspace.root / "corpora" / key / "manifest.json").exists()
-    return True
+    rows = read_attempts(workspace, unit)
+    made = {row["token"] for row in rows if row["event"] == "end" and row["cause"] == "done"}
+    return any(row["event"] == "start" and row["job"] == last.element and row["token"] in made for row in rows)
 
 
 def _of_runs(workspace: Workspace) -> Iterator[Waste]:
     claims = workspace.root / "claims"
     for path in sorted(claims.glob("*")) if claims.is_dir() else []:
         if path.name != ".lock" and Claim.holder(path) is None:
-            yield Waste(path, "the claim of a process that is gone")
+            yield Waste.of(path, "the claim of a process that is gone")
     for path in sorted((workspace.root / "runs").glob("*/checkpoints/.step-*")):
         run = path.parent.parent
         if not workspace.claim("student", run.name).exists():
-            yield Waste(path, "half a checkpoint")
+            yield Waste.of(path, "half a checkpoint")

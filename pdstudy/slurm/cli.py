@@ -118,12 +118,9 @@ def _gc(args: argparse.Namespace) -> int:
     from pdstudy.slurm.cleaning import delete, waste
     from pdstudy.slurm.printing import print_waste
 
-    found: list[Any] = waste(args.where(args))
-    sized = [{"path": str(w.path), "bytes": w.bytes, "why": w.why} for w in found]
-    if not args.json:
-        print_waste(found, deleted=args.delete)
-    if args.delete:
-        delete(found)
+    found: list[Any] = (delete if args.delete else waste)(args.where(args))
     if args.json:
-        print_json(sized)
+        print_json([{"path": str(w.path), "bytes": w.bytes, "why": w.why} for w in found])
+    else:
+        print_waste(found, deleted=args.delete)
     return 0

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from pdstudy.cli import main
+from pdstudy.files import Claim, Claimed
 from pdstudy.items import Plan
 from pdstudy.loading import checked_plan
 from pdstudy.normal import ConfigError
 from pdstudy.rundir import Workspace
-from pdstudy.slurm import commands, queue, seeing
+from pdstudy.slurm import cleaning, commands, queue, seeing
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.attempt import attempts_file
 from pdstudy.slurm.cluster import Cluster, array_folder
@@ -251,3 +252,21 @@ def test_the_price_says_what_takes_more_jobs_than_it_may_have(
     shown = capsys.readouterr().out
     assert "warning: 4 of student take more jobs than time_limits lets them go on in: raise student.minutes" in shown
     assert "wckey" not in shown
+
+
+def test_gc_keeps_the_words_of_what_failed_and_waits_for_who_submits(workspace: Workspace, slurm: Slurm) -> None:
+    submit_study(planned(workspace), workspace, Request())
+    for array_id, _, _ in slurm.sent.values():
+        array_folder(workspace, array_id).mkdir(parents=True)
+    fail(workspace, slurm, "logits", "exception")
+    fail(workspace, slurm, "report", "done")
+    slurm.states = dict.fromkeys(slurm.states, "FAILED")
+    code = workspace.root / "slurm" / "code"
+    (report,) = (array_folder(workspace, a) for a, array, _ in slurm.sent.values() if array.stage == "report")
+    assert {w.path for w in cleaning.waste(workspace)} == {report, *code.iterdir()}
+    path = workspace.root / "slurm" / "submit.claim"
+    with Claim(path, "sending"), pytest.raises(Claimed, match="in the hands of"):
+        cleaning.delete(workspace)
+    assert report.exists()
+    assert {w.path for w in cleaning.delete(workspace)} >= {report}
+    assert not report.exists()

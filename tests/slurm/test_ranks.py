@@ -63,20 +63,27 @@ def test_a_run_of_two_ranks_goes_on_with_one(lab: Lab, site: Site, undisturbed: 
     lab.wait_for_queue()
     assert (provenance(lab)["ranks"], len(starts(lab, LM0))) == (1, 2)
     assert [p["ranks"] for p in provenance(lab)["earlier"]] == [2]  # type: ignore[attr-defined]
+    assert lab.states()[LM0] == "done"
     close(lab, undisturbed)
 
 
+@pytest.fixture(scope="module")
+def short(texts, undisturbed: Lab, tmp_path_factory) -> Lab:  # type: ignore[no-untyped-def]
+    """A run of 40 steps without a cluster, in one process."""
+    lab = Lab(tmp_path_factory.mktemp("short") / "user", texts, None).write(steps=40, seeds=(0,), losses=("LM",))
+    lab.take_from(undisturbed, "corpora")
+    lab.call("run", "grid.py", "--slots", "1")
+    return lab
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_two_nodes_sharded_and_replicated(lab: Lab, site: Site, undisturbed: Lab, replicas: int) -> None:
+def test_two_nodes_sharded_and_replicated(lab: Lab, site: Site, undisturbed: Lab, short: Lab, replicas: int) -> None:
     """FSDP over both ranks, and HSDP with a copy on each."""
     one_run(lab, undisturbed, "student.nodes=2", f"student.replicas={replicas}", steps=40)
     lab.wait_for_queue()
     assert provenance(lab)["ranks"] == 2
-    reference = undisturbed.outcome(undisturbed.run_key(LM0))["metrics"]
-    made = lab.outcome(lab.run_key(LM0))["metrics"]
-    # Fewer steps have another schedule, but the same warm-up.
-    assert made[0]["loss"] == pytest.approx(reference[0]["loss"], rel=1e-5)
     assert lab.states()[LM0] == "done"
+    close(lab, short)
 
 
 def test_every_rank_and_every_job_has_a_gpu_of_its_own(lab: Lab, site: Site, undisturbed: Lab) -> None:
