@@ -72,6 +72,8 @@ class World:
     calls: Counter[str] = field(default_factory=Counter)
     crash_before: bool = False
     crash_after: bool = False
+    silent: bool = False
+    """Whether sbatch may hear nothing from the controller, which may or may not have taken the jobs."""
     sent_in_round: set[str] = field(default_factory=set)
     followers: dict[str, set[str]] = field(default_factory=dict)
     """Units that wait for the end of a unit, by its key."""
@@ -94,6 +96,10 @@ class World:
             raise Refused("QOSMaxSubmitJobPerUserLimit", limit=True)
         if self.crash_before and self.rng.random() < 0.3:
             raise Crash
+        unanswered = Refused("Socket timed out on send/recv operation", limit=True, unanswered=True)
+        silent = self.silent and self.rng.random() < 0.3
+        if silent and self.rng.random() < 0.5:
+            raise unanswered
         job = str(len(self.jobs) + len(self.purged) + 1 + self.calls["sbatch"])
         waits: dict[str, list[str]] = {}
         for part in filter(None, after.split(",")):
@@ -120,6 +126,8 @@ class World:
         for element in made:
             self.homes.update(dict.fromkeys(element.keys, element.id))
             self.elements[element.id] = self.pending[element.id] = element
+        if silent:
+            raise unanswered
         if self.crash_after and self.rng.random() < 0.3:
             raise Crash
         return job
@@ -268,12 +276,13 @@ def simulate(seed: int, cells: int) -> Counter[str]:
         if rounds == 12:
             world.trouble = 0.05  # nothing that fails for ever ever ends
         world.crash_before = world.crash_after = rng.random() < 0.3
+        world.silent = rng.random() < 0.2
         outcome = _submit(world, ledger, rng)
         if outcome is not None:
             _nothing_is_forgotten(world, outcome)
         for _ in range(rng.randint(1, 6)):
             world.step(rng.choice([0.3, 0.9]))
-    world.crash_before = world.crash_after = False
+    world.crash_before = world.crash_after = world.silent = False
     final = _submit(world, ledger, rng)
     assert final is not None
     assert not final.sent, "everything is done and something was sent"
