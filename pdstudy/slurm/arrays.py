@@ -22,6 +22,8 @@ class Array:
     waits: frozenset[str]
     after: frozenset[str] = frozenset()
     parallelism: int | None = None
+    beside: str | None = None
+    """A job, of which element i is what element i of this array waits for."""
 
     @property
     def keys(self) -> list[list[str]]:
@@ -38,6 +40,26 @@ def arrays_of(group: Group, limits: Limits) -> Iterator[Array]:
     for i in range(count):
         part = elements[i * len(elements) // count : (i + 1) * len(elements) // count]
         yield Array(group.stage, group.execution, tuple(part), group.waits, group.after, shares[i])
+
+
+def arrays_of_each(group: Group, elements: Mapping[str, str]) -> Iterator[Array]:
+    """The arrays of a group whose units wait for a need of their own each, which `elements` says the job of. SLURM ties
+    two arrays together by index: where the needs are no array's first elements, each unit is sent alone."""
+    by_job: dict[str, list[tuple[Unit, str]]] = {}
+    for unit, need in zip(group.units, group.each, strict=True):
+        by_job.setdefault(elements.get(need, "").partition("_")[0], []).append((unit, need))
+    shares = iter(split(group.execution.parallelism, len(by_job)))
+    for job, members in by_job.items():
+        share = next(shares)
+        waits = frozenset(need for _, need in members)
+        if len(members) > 1 and [elements.get(need) for _, need in members] == [
+            f"{job}_{i}" for i in range(len(members))
+        ]:
+            yield Array(
+                group.stage, group.execution, tuple((u,) for u, _ in members), waits, parallelism=share, beside=job
+            )
+        else:
+            yield from (Array(group.stage, group.execution, ((u,),), frozenset({n})) for u, n in members)
 
 
 def split(parallelism: int | None, count: int) -> list[int | None]:

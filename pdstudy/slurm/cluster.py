@@ -24,7 +24,7 @@ from pdstudy.rundir import Workspace
 from pdstudy.slurm import queue as slurm
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.ledger import Ledger, slurm_folder
-from pdstudy.slurm.queue import COMMENT, Limits, Queue
+from pdstudy.slurm.queue import COMMENT, Limits
 from pdstudy.slurm.submit import Refused
 from pdstudy.slurm.units import Unit
 
@@ -44,18 +44,12 @@ Describe = Callable[[Unit], dict[str, Any]]
 class Cluster:
     """`pdstudy.slurm.submit.Scheduler` on the SLURM of this machine."""
 
-    def __init__(
-        self, workspace: Workspace, study: str, describe: Describe, *, code: Path, threads: int, users: Sequence[str]
-    ) -> None:
+    def __init__(self, workspace: Workspace, study: str, describe: Describe, *, code: Path, threads: int) -> None:
         self._workspace = workspace
         self._study = study
         self._describe = describe
         self.code = code
         self._threads = threads
-        self._users = users
-
-    def queue(self) -> Queue:
-        return slurm.read_queue(self._users)
 
     def limits(self) -> Limits:
         return slurm.read_limits()

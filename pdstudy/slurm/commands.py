@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import getpass
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pdstudy.record import write_record
 from pdstudy.rundir import Workspace
 from pdstudy.slurm import queue as slurm
 from pdstudy.slurm import snapshot
-from pdstudy.slurm.arrays import Array, arrays_of, dependency
+from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.attempt import read_attempts
 from pdstudy.slurm.cluster import Cluster, finish_submission, last_words, sbatch_text
 from pdstudy.slurm.facts import NOTHING, Facts, gather
@@ -68,7 +68,7 @@ def submit_study(
         rules = profile.rules(plan.study.executions)
         units = units_of(plan, rules, workspace)
         report = report_unit(plan.study.name, rules) if request.whole else None
-        cluster = _cluster(plan, units, workspace, ledger)
+        cluster = _cluster(plan, workspace)
         adopt(ledger, queue, functools.partial(finish_submission, workspace))
         wanted = [u.key for u in units if not u.done] + [f"report/{plan.study.name}"]
         facts = gather_facts(wanted, ledger, queue, workspace)
@@ -116,7 +116,7 @@ def top_up(planned: Callable[[], Plan], workspace: Workspace, study: str) -> Out
     return submit_study(planned, workspace, request, among=set(kept["units"]))[1]
 
 
-def _cluster(plan: Plan, units: Sequence[Unit], workspace: Workspace, ledger: Ledger) -> Cluster:
+def _cluster(plan: Plan, workspace: Workspace) -> Cluster:
     items = {i.key: i for i in plan.items}
     out = str((Path("reports") / plan.study.name).resolve())
 
@@ -127,7 +127,7 @@ def _cluster(plan: Plan, units: Sequence[Unit], workspace: Workspace, ledger: Le
 
     code = snapshot.take(workspace)
     threads = plan.study.placement.threads
-    return Cluster(workspace, plan.study.name, describe, code=code, threads=threads, users=users_of(ledger))
+    return Cluster(workspace, plan.study.name, describe, code=code, threads=threads)
 
 
 def _retried(
@@ -178,27 +178,30 @@ def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Un
     wanted = [u.key for u in units if not u.done]
     facts = gather_facts(wanted, ledger, queue, workspace)
     units, facts = _retried(units, facts, ledger, plan.study.name, request.retry, wanted, queue, workspace)
-    decision = decide(units, facts)
-    limits = slurm.read_limits() if there and queue.known else Limits()
-    names: dict[str, str] = dict(decision.live)
-    texts = []
-    code, threads = slurm_folder(workspace) / "code" / "HASH", plan.study.placement.threads
-    arrays = [a for group in decision.groups for a in arrays_of(group, limits)]
-    if arrays and request.whole:
-        report = report_unit(plan.study.name, rules)
-        arrays.append(Array("report", report.execution, ((report,),), frozenset()))
-    for number, array in enumerate(arrays, 1):
-        job = f"JOB{number}"
-        done = dependency("afterok", _jobs(names[n] for n in sorted(array.waits)), {})
-        ended = list(names.values()) if array.stage == "report" else [names[n] for n in sorted(array.after)]
-        after = ",".join(filter(None, (done, dependency("afterany", _jobs(ended), {}))))
-        texts.append((array, sbatch_text(array, after, plan.study.name, workspace, code, threads)))
-        names |= dict.fromkeys((key for element in array.keys for key in element), job)
-    return units, texts
+    paper = _Paper(plan, workspace, slurm.read_limits() if there and queue.known else Limits())
+    report = report_unit(plan.study.name, rules) if request.whole else None
+    submit(units, facts, ledger, queue, paper, plan.study.name, report=report)
+    return units, paper.sent
 
 
-def _jobs(elements: Iterable[str]) -> Iterable[str]:
-    return dict.fromkeys(element.partition("_")[0] for element in elements)
+class _Paper:
+    """A `pdstudy.slurm.submit.Scheduler` that takes everything, calls the jobs JOB1, JOB2, ... and does nothing."""
+
+    def __init__(self, plan: Plan, workspace: Workspace, limits: Limits) -> None:
+        self._plan, self._workspace, self._limits = plan, workspace, limits
+        self.sent: list[tuple[Array, str]] = []
+
+    def limits(self) -> Limits:
+        return self._limits
+
+    def release(self, elements: Sequence[str]) -> None:
+        pass
+
+    def send(self, array_id: str, array: Array, after: str) -> str:
+        code, study = slurm_folder(self._workspace) / "code" / "HASH", self._plan.study
+        text = sbatch_text(array, after, study.name, self._workspace, code, study.placement.threads)
+        self.sent.append((array, text))
+        return f"JOB{len(self.sent)}"
 
 
 def without_shared(plan: Plan, whole: Plan) -> Plan:

@@ -7,8 +7,10 @@ user asks), and what needs something that is neither done nor on its way.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
 from pdstudy.execution import Execution
@@ -36,6 +38,8 @@ class Group:
     """Keys of units that must be done first, each of which is live or sent by an earlier group."""
     after: frozenset[str] = frozenset()
     """Keys of units, likewise, whose end is waited for, good or bad."""
+    each: tuple[str, ...] = ()
+    """Where each of `units` waits for a need of its own: which, in their order. All are of one earlier group."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +93,21 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
         before = [level.get(key, 1) for key in (*unit.needs, *unit.after) if key in live or key in level]
         level[unit.key] = 1 + max(before, default=0)
         groups.setdefault((unit.stage, unit.execution, waits_of[unit.needs], level[unit.key]), []).append(unit)
+    # First what others need, one other before many, then the longest: so chains begin early, and what waits for each of
+    # an array's first elements can be an array, too (`_paired`).
+    needed = Counter(key for unit in pending.values() for key in unit.needs)
     made = [
         Group(
             stage,
             execution,
-            tuple(sorted(members, key=lambda u: -u.flops)),
+            tuple(sorted(members, key=lambda u: (needed[u.key] or math.inf, -u.flops))),
             waits,
             frozenset(key for u in members for key in u.after if key in live or key in level),
         )
         for (stage, execution, waits, _), members in groups.items()
     ]
     return Decision(
-        groups=tuple(_sendable(made)),
+        groups=tuple(_sendable(_paired(made))),
         live=live,
         stay=stay,
         blocked=blocked,
@@ -116,6 +123,41 @@ def mends(fact: Facts, execution: Execution) -> bool:
     if fact.cause in ("done", "diverged"):
         return True  # and yet it is not done: its files were taken away
     return budget is None or fact.causes.get(fact.cause, 0) <= budget
+
+
+def _paired(groups: Sequence[Group]) -> list[Group]:
+    """The groups, with those of one unit that wait each for one unit of the same earlier group made one: the tasks of a
+    thousand models are one array, of which each element waits for its own model."""
+    own = {unit.key: group for group in groups for unit in group.units}
+    names: dict[str, Hashable] = {}
+
+    def name(group: Group) -> Hashable:
+        """What is the same for groups that become one."""
+        first = group.units[0].key
+        if first not in names:
+            need = next(iter(group.waits)) if len(group.waits) == 1 else ""
+            alone = len(group.units) == 1 and not group.after and group.execution.pack == 1
+            names[first] = (group.stage, group.execution, name(own[need])) if alone and need in own else first
+        return names[first]
+
+    alike: dict[Hashable, list[Group]] = {}
+    for group in groups:
+        alike.setdefault(name(group), []).append(group)
+    place: dict[str, int] = {}
+
+    def position(group: Group) -> int:
+        return place[next(iter(group.waits))]
+
+    made = []
+    for members in alike.values():
+        group = members[0]
+        if len(members) > 1:
+            members.sort(key=position)
+            needs = tuple(next(iter(g.waits)) for g in members)
+            group = replace(group, units=tuple(g.units[0] for g in members), waits=frozenset(needs), each=needs)
+        place |= {unit.key: i for i, unit in enumerate(group.units)}
+        made.append(group)
+    return made
 
 
 def _sendable(groups: Sequence[Group]) -> Iterator[Group]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pdstudy.normal import encode
-from pdstudy.slurm.arrays import Array, arrays_of, dependency
+from pdstudy.slurm.arrays import Array, arrays_of, arrays_of_each, dependency
 from pdstudy.slurm.facts import NOTHING, Facts
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.queue import Limits, Queue
@@ -33,8 +33,6 @@ class Refused(Exception):
 
 
 class Scheduler(Protocol):
-    def queue(self) -> Queue: ...
-
     def limits(self) -> Limits: ...
 
     def send(self, array_id: str, array: Array, after: str) -> str:
@@ -100,7 +98,7 @@ def submit(
     sender = _Sender(ledger, queue, scheduler, study, details or {}, outcome)
     limits = scheduler.limits() if outcome.decision.groups else Limits()
     for group in outcome.decision.groups:
-        for array in arrays_of(group, limits):
+        for array in arrays_of_each(group, sender.elements) if group.each else arrays_of(group, limits):
             sender.send(array)
     was = ledger.kept.get(study, {"units": [], "reason": "", "request": request})
     if report is not None and not outcome.kept:
@@ -151,7 +149,7 @@ class _Sender:
                 self._refuse(array, refusal)
             return
         try:
-            done = dependency("afterok", self._elements_of(array.waits), self.sizes)
+            done = f"aftercorr:{array.beside}" if array.beside else self._done(array.waits)
             ended = dependency("afterany", self._elements_of(array.after & self.elements.keys()), self.sizes)
             self._sent(array, self._try(array, ",".join(filter(None, (done, ended)))))
         except Refused as refused:
@@ -163,9 +161,26 @@ class _Sender:
                 self.full = True
                 self.outcome.kept += [u.key for element in array.elements for u in element]
                 return
-            half = len(array.elements) // 2
-            self.send(replace(array, elements=array.elements[:half]))
-            self.send(replace(array, elements=array.elements[half:]))
+            for part in self._parts(array):
+                self.send(part)
+
+    def _parts(self, array: Array) -> list[Array]:
+        """Two halves; what waits element by element is cut into elements, since the second half has other indices."""
+        half = len(array.elements) // 2
+        if array.beside is None:
+            return [replace(array, elements=array.elements[:half]), replace(array, elements=array.elements[half:])]
+        return [
+            replace(
+                array,
+                elements=(element,),
+                waits=frozenset(n for n in element[0].needs if n in array.waits),
+                beside=None,
+            )
+            for element in array.elements
+        ]
+
+    def _done(self, waits: Collection[str]) -> str:
+        return dependency("afterok", self._elements_of(waits), self.sizes)
 
     def _elements_of(self, units: Collection[str]) -> list[str]:
         return list(dict.fromkeys(self.elements[n] for n in sorted(units)))

@@ -37,5 +37,6 @@ def make_study(rng: random.Random, cells: int) -> list[Unit]:
             made = Unit(key, "student", rng.choice(executions), needs, flops=flops)
         students.append(made)
     units += students
-    units += [Unit(f"evaluate/{s.key}", "evaluate", plain, (s.key,)) for s in students if rng.random() < 0.1]
+    share = rng.choice([0.1, 1.0])
+    units += [Unit(f"evaluate/{s.key}", "evaluate", plain, (s.key,)) for s in students if rng.random() < share]
     return units

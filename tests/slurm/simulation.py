@@ -120,7 +120,9 @@ class World:
                     assert unit.key not in self.busy, f"{unit.key} lives and was sent"
                     self._check_ends(unit, ends)
             id = job if alone else f"{job}_{index}"
-            made.append(Element(id, array_id, units, tuple(u.key for u in units), waits=waits))
+            own = {k: ids if k != "aftercorr" else [f"{ids[0].partition('_')[0]}_{index}"] for k, ids in waits.items()}
+            assert own.keys() != {"aftercorr"} or own["aftercorr"][0] in waits["aftercorr"]
+            made.append(Element(id, array_id, units, tuple(u.key for u in units), waits=own))
         self.jobs[job] = made
         self.busy.update(keys)
         for element in made:
@@ -182,7 +184,7 @@ class World:
                 state = other.state if other is not None else self.purged[id]
                 if state in ("PENDING", "RUNNING"):
                     return None  # whatever became of the others shows when this one ends
-                if kind == "afterok" and state != "COMPLETED":
+                if kind in ("afterok", "aftercorr") and state != "COMPLETED":
                     return False
         return True
 
@@ -310,13 +312,13 @@ def _submit(world: World, ledger: Ledger, rng: random.Random) -> Outcome | None:
 def _nothing_is_forgotten(world: World, outcome: Outcome) -> None:
     """Every unit is done, alive, sent, kept, or has a named reason to stay behind."""
     sent = {u.key for _, array in outcome.sent for element in array.elements for u in element}
-    decision = outcome.decision
+    decision, kept = outcome.decision, set(outcome.kept)
     for unit in world.units:
         places = [
             unit.key in world.done,
             unit.key in decision.live,
             unit.key in sent,
-            unit.key in outcome.kept,
+            unit.key in kept,
             unit.key in decision.stay,
             unit.key in decision.blocked,
         ]

@@ -14,7 +14,7 @@ import pytest
 
 from pdstudy.execution import Execution, resolve
 from pdstudy.slurm import queue
-from pdstudy.slurm.arrays import arrays_of, dependency, split
+from pdstudy.slurm.arrays import Array, arrays_of, dependency, split
 from pdstudy.slurm.cluster import passes
 from pdstudy.slurm.facts import Facts, gather
 from pdstudy.slurm.ledger import Ledger
@@ -22,6 +22,7 @@ from pdstudy.slurm.price import longest_chain_hours
 from pdstudy.slurm.queue import Job, Limits, Queue
 from pdstudy.slurm.reconcile import Decision, Group, decide
 from pdstudy.slurm.requeue import cause_of_stop
+from pdstudy.slurm.submit import Outcome, Refused, submit
 from pdstudy.slurm.units import Unit
 from tests.slurm.simulation import simulate
 
@@ -70,6 +71,66 @@ def test_branches_of_several_families_are_sent_behind_their_trunks() -> None:
     decision = decide(made, {"live": Facts(element="7")})
     assert [[u.key for u in g.units] for g in decision.groups] == [["trunk"], ["after live", "after trunk"]]
     assert decision.groups[1].after == {"live", "trunk"}
+
+
+def test_what_waits_for_one_model_each_is_one_array() -> None:
+    """Tasks of finetuned models: three arrays, tied element by element; a model that two wait for comes last."""
+    students = [Unit(f"student/{i}", "student", PLAIN, flops=float(i)) for i in range(5)]
+    tuned = [Unit(f"finetune/{i}", "finetune", PLAIN, (f"student/{i}",)) for i in (0, 1, 3)]
+    twice = [Unit(f"finetune/4-{n}", "finetune", PLAIN, ("student/4",)) for n in range(2)]
+    asked = [Unit(f"evaluate/{t.key}", "evaluate", PLAIN, (t.key,)) for t in (*tuned, *twice)]
+    sent = [*students, *tuned, *twice, *asked]
+    outcome, ledger = send_all(sent)
+    assert [[u.key for e in a.elements for u in e] for _, a in outcome.sent] == [
+        ["student/3", "student/1", "student/0", "student/4", "student/2"],
+        ["finetune/3", "finetune/1", "finetune/0"],
+        ["finetune/4-0", "finetune/4-1"],
+        ["evaluate/finetune/3", "evaluate/finetune/1", "evaluate/finetune/0"],
+        ["evaluate/finetune/4-0", "evaluate/finetune/4-1"],
+    ]
+    waits = [row["after"] for row in ledger.rows if row["event"] == "intent"]
+    assert waits == ["", "aftercorr:1", "afterok:1_3", "aftercorr:2", "aftercorr:3"]
+
+
+def test_what_waits_for_one_model_each_is_sent_alone_where_indices_differ() -> None:
+    """The models' jobs are under way already, or the limit lets only some of the array through."""
+    students = [Unit(f"student/{i}", "student", PLAIN) for i in range(3)]
+    asked = [Unit(f"evaluate/{i}", "evaluate", PLAIN, (f"student/{i}",)) for i in range(3)]
+    _, ledger = send_all([*students, *asked], {f"student/{i}": Facts(element=f"7_{i + 1}") for i in range(3)})
+    assert [row["after"] for row in ledger.rows if row["event"] == "intent"] == [
+        "afterok:7_1",
+        "afterok:7_2",
+        "afterok:7_3",
+    ]
+    outcome, ledger = send_all([*students, *asked], room=5)
+    assert outcome.kept == ["evaluate/2"]
+    assert [row["after"] for row in ledger.rows if row["event"] == "intent"][1:] == [
+        "aftercorr:1", "afterok:1_0", "afterok:1_1", "afterok:1_2",
+    ]  # fmt: skip
+
+
+def send_all(units: list[Unit], facts: Mapping[str, Facts] | None = None, room: int = 99) -> tuple[Outcome, Ledger]:
+    """What a submit sends to a site that takes `room` jobs and calls them 1, 2, ..."""
+
+    class Site:
+        def __init__(self) -> None:
+            self.jobs, self.left = 0, room
+
+        def limits(self) -> Limits:
+            return Limits()
+
+        def release(self, elements: Sequence[str]) -> None:
+            raise AssertionError
+
+        def send(self, array_id: str, array: Array, after: str) -> str:
+            if len(array.elements) > self.left:
+                raise Refused("QOSMaxSubmitJobPerUserLimit", limit=True)
+            self.left -= len(array.elements)
+            self.jobs += 1
+            return str(self.jobs)
+
+    ledger = Ledger()
+    return submit(units, facts or {}, ledger, Queue(), Site(), "study"), ledger
 
 
 @pytest.mark.slow
