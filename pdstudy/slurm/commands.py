@@ -76,7 +76,7 @@ def submit_study(
         if request.whole:
             write_record(plan, workspace)
         details = {"user": getpass.getuser(), "code": cluster.code.name}
-        outcome = submit(units, facts, ledger, queue, cluster, plan.study.name, report=report, among=among,
+        outcome = submit(units, facts, ledger, cluster, plan.study.name, report=report, among=among,
                          details=details, request=dataclasses.asdict(request),
                          beyond=_beyond(ledger, units, plan.study.name) if request.only else ())  # fmt: skip
     return plan, outcome
@@ -180,7 +180,7 @@ def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Un
     units, facts = _retried(units, facts, ledger, plan.study.name, request.retry, wanted, queue, workspace)
     paper = _Paper(plan, workspace, slurm.read_limits() if there and queue.known else Limits())
     report = report_unit(plan.study.name, rules) if request.whole else None
-    submit(units, facts, ledger, queue, paper, plan.study.name, report=report)
+    submit(units, facts, ledger, paper, plan.study.name, report=report)
     return units, paper.sent
 
 

@@ -74,7 +74,6 @@ def submit(
     units: Sequence[Unit],
     facts: Mapping[str, Facts],
     ledger: Ledger,
-    queue: Queue,
     scheduler: Scheduler,
     study: str,
     *,
@@ -95,7 +94,7 @@ def submit(
     outcome = Outcome(decide(units, facts, among))
     if outcome.decision.release:
         scheduler.release(outcome.decision.release)
-    sender = _Sender(ledger, queue, scheduler, study, details or {}, outcome)
+    sender = _Sender(ledger, scheduler, study, details or {}, outcome)
     limits = scheduler.limits() if outcome.decision.groups else Limits()
     for group in outcome.decision.groups:
         for array in arrays_of_each(group, sender.elements) if group.each else arrays_of(group, limits):
@@ -116,7 +115,6 @@ class _Sender:
     def __init__(
         self,
         ledger: Ledger,
-        queue: Queue,
         scheduler: Scheduler,
         study: str,
         details: Mapping[str, object],
@@ -126,16 +124,7 @@ class _Sender:
         self.details, self.outcome = details, outcome
         self.full = False
         self.elements = dict(outcome.decision.live)
-        self.sizes: dict[str, int] = {}
-        for record in ledger.arrays.values():
-            if record.job is not None:
-                self.sizes[record.job] = len(record.row["elements"])
-        # An array some of whose elements have left the queue can only be waited for by element.
-        known: dict[str, int] = {}
-        for element in queue.jobs:
-            job = element.partition("_")[0]
-            known[job] = known.get(job, 0) + 1
-        self.sizes = {job: size for job, size in self.sizes.items() if known.get(job) == size}
+        self.sizes = {a.job: len(a.row["elements"]) for a in ledger.arrays.values() if a.job is not None}
 
     def send(self, array: Array) -> None:
         """One array, halved as long as the site's limit on jobs refuses it; the rest is kept."""

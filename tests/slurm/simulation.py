@@ -304,7 +304,7 @@ def _submit(world: World, ledger: Ledger, rng: random.Random) -> Outcome | None:
         ledger.append("retry", study="sim", units=list(stuck))
         facts = gather(keys, ledger, queue, world.rows.__getitem__, world.ended)
     try:
-        return submit(units, facts, ledger, queue, world, "sim", report=report)
+        return submit(units, facts, ledger, world, "sim", report=report)
     except Crash:
         return None
 

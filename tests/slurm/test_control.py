@@ -130,7 +130,7 @@ def send_all(units: list[Unit], facts: Mapping[str, Facts] | None = None, room: 
             return str(self.jobs)
 
     ledger = Ledger()
-    return submit(units, facts or {}, ledger, Queue(), Site(), "study"), ledger
+    return submit(units, facts or {}, ledger, Site(), "study"), ledger
 
 
 @pytest.mark.slow
@@ -231,6 +231,15 @@ def test_a_dependent_that_slurm_dropped_is_said_to_be_so() -> None:
     assert gather(["u"], ledger_with(*sent("u", "7")), queue, lambda unit: [])["u"].cause == "dependency"
     waiting = Queue({"7": Job("PENDING", "DependencyNeverSatisfied")})
     assert not gather(["u"], ledger_with(*sent("u", "7")), waiting, lambda unit: [])["u"].live
+
+
+def test_an_older_job_that_lives_is_seen_and_a_refused_one_never_was() -> None:
+    ledger = ledger_with(
+        *sent("u", "7"), *sent("u", "8"), *sent("v", "9")[:1], {"event": "refused", "array": "9", "reason": ""}
+    )
+    facts = gather(["u", "v"], ledger, Queue({"7": Job("REQUEUED"), "8": Job("NODE_FAIL")}), lambda unit: [])
+    assert facts["u"].element == "7"
+    assert "v" not in facts
 
 
 def test_when_the_scheduler_is_silent_nothing_counts_as_gone() -> None:

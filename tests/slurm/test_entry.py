@@ -18,9 +18,10 @@ from pdstudy.plan import make_plan
 from pdstudy.rundir import Workspace
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.attempt import FENCED, Attempt, read_attempts
-from pdstudy.slurm.entry import missing_input
+from pdstudy.slurm.entry import GOES_ON, STAYS, Assigned, _stopped, _unit, missing_input
 from pdstudy.slurm.units import Unit, task_of, units_of
 from pdstudy.stages import perform
+from pdstudy.train.signals import StopSignals
 from tests.slurm.lab import Lab, write_texts
 
 
@@ -136,6 +137,47 @@ def test_the_older_of_two_attempts_ends_at_its_guard(tmp_path: Path) -> None:
     assert (new.returncode, told) == (0, "still mine\n")
     assert [row["event"] for row in read_attempts(Workspace(tmp_path), "student/x")] == ["start", "start", "fenced"]
     assert not (tmp_path / "claims" / "student-x").exists()
+
+
+def test_an_older_attempt_that_comes_to_its_end_leaves_the_claim_of_the_newer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no training publishes whole files only, and so may end without having been told."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    path = tmp_path / "claims" / "corpus-x"
+    with Attempt(Workspace(tmp_path), "corpus/x", path, None):
+        newer = Attempt(Workspace(tmp_path), "corpus/x", path, None).__enter__()
+    assert newer.held()
+
+
+def test_a_start_without_its_inputs_says_so_and_makes_nothing(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    workspace = Workspace(tmp_path / "workspace")
+    plan = make_plan(load_study(str(study)), workspace)
+    unit, items = units_of(plan, (), workspace)[1], {i.key: i for i in plan.items}
+    told = {"unit": unit.key, "task": task_of(plan, unit, items[unit.item], workspace).to_json()}
+    assigned = Assigned({"workspace": str(workspace.root)}, [told])
+    assert _unit(assigned, 0, StopSignals()) == 1
+    (end,) = (r for r in read_attempts(workspace, unit.key) if r["event"] == "end")
+    assert end["cause"] == "dependency"
+    assert "its corpus" in end["error"]
+    assert not workspace.claim("teacher", plan.items[1].key).exists()
+
+
+@pytest.mark.parametrize(
+    ("cause", "codes"),
+    [("time", [GOES_ON, GOES_ON, STAYS]), ("preempted", [GOES_ON] * 3), ("cancelled", [STAYS] * 3)],
+)
+def test_a_job_goes_on_as_often_as_its_time_limits_allow(
+    cause: str, codes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr("pdstudy.slurm.entry.why", lambda job, warning: cause)
+    assigned = Assigned({"warning_seconds": 60, "time_limits": 2, "sent": 0.0}, [])
+    made = [Attempt(Workspace(tmp_path), "student/x", tmp_path / "claim", None) for _ in codes]
+    assert [_stopped(assigned, attempt) for attempt in made] == codes
 
 
 def test_a_local_run_keeps_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
