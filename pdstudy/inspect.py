@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pdstudy.captures import held
+from pdstudy.captures import held, merged
 from pdstudy.files import read_json, write_json
 from pdstudy.normal import ConfigError
 from pdstudy.pricing import si
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.plot import Plot
+    from pdstudy.config import Online, Pretrained, Run
     from pdstudy.coverage import Coverage
 
 PS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
@@ -50,7 +51,9 @@ def examine(directory: Path) -> dict[str, Any]:
     planes = {name: part / seen["positions"] for name, part in seen["planes"].items()}
     planes["shards"] = size / tokens - sum(planes.values())  # offsets, numberings, headers
     return {
-        "store": directory.name,
+        "store": f"{directory.resolve().parent.name}/{directory.resolve().name}",
+        "teacher": _teacher(decode(manifest["spec"]).teacher),
+        "split": manifest["spec"]["split"],
         "coverage": manifest["coverage"],
         "encoding": coverage.encoding,
         "context": manifest["context"],
@@ -79,6 +82,17 @@ def look_into(stores: Iterable[Path]) -> None:
         shards = [list(shard) for shard in held(directory)]
         if shards and (read_json(directory / "inspect.json") or {}).get("sequences") != shards:
             write_json(directory / "inspect.json", examine(directory))
+
+
+def _teacher(teacher: Run | Pretrained | Online) -> str:
+    """A teacher's folder, or the key of the run that made it."""
+    from pdstudy.config import Online, Pretrained, normal_form
+    from pdstudy.normal import fingerprint
+
+    if isinstance(teacher, Pretrained):
+        return teacher.path
+    run = teacher.run if isinstance(teacher, Online) else teacher
+    return f"run {fingerprint(normal_form(run))}" + (" as it trained" if isinstance(teacher, Online) else "")
 
 
 def _read(shards: list[Any], manifest: dict[str, Any], coverage: Coverage) -> dict[str, Any]:
@@ -167,31 +181,41 @@ def _coding(shards: list[Any], coverage: Coverage) -> dict[str, Any]:
 
 def report(found: dict[str, Any]) -> str:
     """The statistics as text."""
-    coding, by_part = found["coding"], found["bytes_per_token_by_part"]
+    by_part = found["bytes_per_token_by_part"]
     per_entry = {name: size / found["kept_per_token"] for name, size in by_part.items()}
-    parts = ", ".join(f"{first} to {stop - 1}" for first, stop in found["sequences"][:8])
-    more = f" and {len(found['sequences']) - 8} more shards" if len(found["sequences"]) > 8 else ""
+    stretches = merged([(first, stop) for first, stop in found["sequences"]])
+    parts = ", ".join(f"{part.start} to {part.stop - 1}" for part in stretches[:8])
+    more = f" and {len(stretches) - 8} more ranges" if len(stretches) > 8 else ""
     lines = [
         f"store {found['store']}: {found['encoding']}, {si(found['tokens'])} tokens in {found['shards']} shards, "
         f"context {found['context']}, vocabulary {found['vocab']:,}",
-        f"  sequences      {parts}{more}",
+        f"  teacher        {found['teacher']}",
+        f"  sequences      {parts}{more} of the {found['split']} split",
         f"  kept           {found['kept_per_token']:.2f} entries per token",
         f"  bytes          {found['bytes_per_token']:.1f} per token, {found['bytes_per_entry']:.2f} per entry: "
         + ", ".join(f"{name} {size:.2f}" for name, size in per_entry.items() if size >= 0.005),
         "  entropy        " + ", ".join(f"{float(q):.0%} {v:.2f}" for q, v in found["entropy"].items()) + " nats",
         f"  teacher loss   {found['teacher_loss']:.4f} nats per token on the text itself",
-        f"  coding         added KL {coding['mean_kl']:.1e} nats on average, {coding['largest_kl']:.1e} at most; "
-        f"declared {coding['declared_kl']:.0e}",
-        "  other support  " + (
-            ", ".join(f"{share:.2%} of tokens at p = {p}" for p, share in coding["other_support"].items())
-            or "not measured when this store was written"
-        ) + " (what coding changes in a top-p)",
+        *_of_coding(found),
         f"  ties           {found['ties']:.2%} of tokens have equal kept values, ranked by id",
     ]  # fmt: skip
     if found["distinct_draws"] is not None:
         lines.append(f"  draws          {found['distinct_draws']:.1f} distinct ids of {found['coverage']['draws']}")
     lines += ["", f"kept entries per token (mass), over {si(found['positions_read'])} tokens", _grid(found["cuts"])]
     return "\n".join(lines)
+
+
+def _of_coding(found: dict[str, Any]) -> list[str]:
+    if found["encoding"] == "exact":
+        return ["  coding         none: values are exact"]
+    coding = found["coding"]
+    others = (f"{share:.2%} of tokens at p = {p}" for p, share in coding["other_support"].items())
+    return [
+        f"  coding         added KL {coding['mean_kl']:.1e} nats on average, {coding['largest_kl']:.1e} at most; "
+        f"declared {coding['declared_kl']:.0e} on average",
+        f"  other support  {', '.join(others) or 'not measured when this store was written'} (what coding changes in a "
+        f"top-p)",
+    ]
 
 
 def _grid(cuts: list[dict[str, Any]]) -> str:
@@ -210,7 +234,8 @@ def figures(found: dict[str, Any]) -> dict[str, Plot]:
     from analysis.figures.stores import kept_against_k, kept_against_p
 
     cuts: pd.DataFrame = pd.DataFrame(found["cuts"])
+    stem = found["store"].replace("/", "-")
     return {
-        f"{found['store']}-kept-p": kept_against_p(cuts, found["positions_read"]),
-        f"{found['store']}-kept-k": kept_against_k(cuts, found["positions_read"]),
+        f"{stem}-kept-p": kept_against_p(cuts, found["positions_read"]),
+        f"{stem}-kept-k": kept_against_k(cuts, found["positions_read"]),
     }

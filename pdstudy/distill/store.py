@@ -31,7 +31,7 @@ from pdstudy.files import read_json, write_json
 from pdstudy.normal import ConfigError, decode, encode, fingerprint
 from pdstudy.objective import TopPK, Truncation
 
-MANIFEST = {"format", "identity", "weights", "coverage", "codec", "context", "vocab"}
+MANIFEST = {"format", "identity", "weights", "coverage", "codec", "context", "vocab", "spec"}
 """Fields of a manifest that reading needs."""
 
 
