@@ -233,7 +233,8 @@ def undefined(rest: Rest, temperature: AnyTemperature, loss: Divergence) -> Iter
         yield Problem("temperature", temperature, f"Temperature with rest={type(rest).__name__}()",
                       hint="the tail's mass at a temperature per token is not in a store")  # fmt: skip
     if isinstance(rest, Smooth) and not one:
-        yield Problem("temperature", temperature, "tau = 1 with rest=Smooth()")
+        yield Problem("temperature", temperature, "tau = 1 with rest=Smooth()",
+                      hint="what each id outside gets would no longer be its share of the tail's mass")  # fmt: skip
 
 
 def _undefined_loss(rest: Rest, loss: Single) -> Iterator[Problem]:

@@ -91,7 +91,9 @@ def _refuse_other_logits(model: PreTrainedModel, head: Tensor, folder: Path) -> 
     probe = torch.arange(8, device=model.device)[None] % len(head)
     states = model.base_model(input_ids=probe, use_cache=False).last_hidden_state
     logits = model(input_ids=probe, use_cache=False).logits[..., : len(head)]
-    if not torch.allclose((states @ head.t()).float(), logits.float(), rtol=1e-2, atol=1e-3):
+    # A soft cap changes small logits by less than what bfloat16 rounds away, but float32 shows it.
+    near = 1e-4 if head.dtype == torch.float32 else 1e-2
+    if not torch.allclose((states @ head.t()).float(), logits.float(), rtol=near, atol=near / 10):
         raise ConfigError(
             f"the teacher {folder} has logits that are not hidden states times head weight (scaled, soft-capped or "
             f"with a bias); allowed for it: stored='exact' or 'coded'"

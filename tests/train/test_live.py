@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from pdstudy.config import AdamW, Placement, Pretrained, Run
 from pdstudy.corpus import TokenCorpus
@@ -195,6 +196,18 @@ def test_a_bfloat16_teacher_speaks_in_bfloat16(
         train(run, directory, corpus=corpus, store=store, teacher=teacher.model, evaluations=())
         found.append([row["kd"] for row in read_jsonl(directory.metrics_file)])
     assert found[1] == pytest.approx(found[0], abs=2e-3)  # a bfloat16 logit of 4 is known to 0.03
+
+
+def test_a_teacher_with_capped_logits_is_refused(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
+    """Even where all its logits are so small that the cap hardly bends them."""
+    config = Gemma2Config(
+        vocab_size=corpus.vocab, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, final_logit_softcapping=30.0, initializer_range=0.1,
+    )  # fmt: skip
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    objective = KD(teacher=Pretrained(path=str(tmp_path)), stored="live")
+    with pytest.raises(ConfigError, match=r"soft-capped or with a bias.*allowed for it: stored='exact' or 'coded'"):
+        LiveTeacher(tmp_path, dataclasses.replace(small_run, objective=objective), corpus)
 
 
 def test_what_a_live_teacher_cannot_do_is_refused(
