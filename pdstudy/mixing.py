@@ -63,7 +63,8 @@ class PeriodicMix:
             yield Problem("cycles", self.cycles, "1 or more")
 
     def factor(self, x: float) -> float:
-        return 1.0 if (x * self.cycles) % 1 < self.on else self.low
+        # Rounded, or a step on a boundary would fall to either side of it, from cycle to cycle.
+        return 1.0 if round(x * self.cycles % 1, 9) % 1 < self.on else self.low
 
 
 @declared

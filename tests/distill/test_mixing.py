@@ -54,6 +54,14 @@ def test_curves(mix: Mix) -> None:
     assert [alpha_at(kd, i, 4) for i in range(4)] == pytest.approx([0.8 * f for f in CURVES[mix][:4]])
 
 
+@pytest.mark.parametrize(("cycles", "steps", "on"), [(10, 1000, 0.3), (49, 490, 0.5), (3, 240, 0.1), (10, 320, 0.5)])
+def test_cycles_are_equal_to_the_step(cycles: int, steps: int, on: float) -> None:
+    kd = KD(teacher=TEACHER, alpha=1.0, mix=PeriodicMix(cycles=cycles, on=on))
+    each = steps // cycles
+    cycle = [float(step < round(on * each, 6)) for step in range(each)]
+    assert [alpha_at(kd, step, steps) for step in range(steps)] == cycle * cycles
+
+
 def test_lm_has_no_alpha() -> None:
     assert alpha_at(LM(), 3, 10) == 0
 
