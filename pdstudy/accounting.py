@@ -158,7 +158,7 @@ def _reading(machine: Machine, item: Item, store: Item) -> Reading:
     need = store.subject
     speed = machine.devices * machine.flops_per_second / (3 * sizes(item.subject)[2])
     per_token = store.bytes / (len(need.sequences) * need.spec.view.context)
-    entries = need.coverage.k or item.subject.student.vocab
+    entries = (need.coverage.k or item.subject.student.vocab) + need.coverage.draws
     rate, cores = speed * per_token, speed * entries / DECODED_ENTRIES_PER_CORE
     return Reading(item.label, rate, cores, rate <= machine.read_bytes_per_second and cores <= machine.cores)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pdstudy.accounting import DECODED_ENTRIES_PER_CORE, reading
 from pdstudy.config import Pretrained, Run
 from pdstudy.loading import load_study
+from pdstudy.machines import H100
 from pdstudy.mixing import Steady
 from pdstudy.objective import KD, Sampled
 from pdstudy.plan import make_plan
@@ -112,5 +114,10 @@ def test_gemma_draws_256_ids_of_two_teachers_over_budgets_up_to_2t_tokens(tmp_pa
     shapes = [o.teacher.shape for o in objectives if isinstance(o, KD) and isinstance(o.teacher, Pretrained)]
     found = sorted(shape.parameters().non_embedding for shape in (*shapes, study.base.student) if shape)  # type: ignore[union-attr]
     assert found == pytest.approx([698e6, 3209e6, 25_600e6], rel=2e-3), "table 1 of the report"
-    (tally,) = tallies(make_plan(study, Workspace(tmp_path)))
+    plan = make_plan(study, Workspace(tmp_path))
+    (tally,) = tallies(plan)
     assert tally.branches == 5 * 3
+    reader = reading(plan)
+    assert reader is not None
+    tokens = H100.devices * H100.flops_per_second / (3 * sizes(study.base)[2])
+    assert reader.cores == pytest.approx(tokens * (256 + 1) / DECODED_ENTRIES_PER_CORE), "draws are decoded, too"
