@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +121,12 @@ class PretrainedTokenizer:
 
     path: str
 
+    @property
+    def vocab(self) -> int | None:
+        """Its ids are below this; None where it is not here, or not as the tokenizers library writes it."""
+        file = Path(self.path).expanduser() / TOKENIZER_FILES[0]
+        return _ids(file, file.stat().st_mtime_ns) if file.is_file() else None
+
     def content(self) -> dict[str, str]:
         folder = Path(self.path).expanduser()
         others = [str(folder / name) for name in TOKENIZER_FILES[1:] if (folder / name).is_file()]
@@ -128,6 +136,18 @@ class PretrainedTokenizer:
         if not (Path(self.path).expanduser() / TOKENIZER_FILES[0]).is_file():
             yield Problem("path", self.path, f"a folder with a {TOKENIZER_FILES[0]}",
                           hint="transformers' AutoTokenizer writes one by save_pretrained", missing=True)  # fmt: skip
+
+
+@functools.lru_cache(maxsize=8)
+def _ids(file: Path, changed: int) -> int | None:
+    """One above the highest id of a tokenizer.json. Megabytes of it: read once for as long as it has not `changed`."""
+    try:
+        content = json.loads(file.read_text())
+        entries = content["model"]["vocab"]
+        numbers = entries.values() if isinstance(entries, dict) else range(len(entries))
+        return 1 + max([*numbers, *(token["id"] for token in content.get("added_tokens", ()))])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 @declared

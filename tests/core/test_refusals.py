@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,15 @@ def test_a_start_has_the_ids_of_the_run(tiny: Study, tmp_path: Path) -> None:
     same = PretrainedTokenizer(path=str(folder))
     here, there = (dataclasses.replace(run, corpus=dataclasses.replace(c, tokenizer=same)) for c in (run.corpus, other))
     assert not list(problems(started(here, there))), "another corpus in the same ids"
+
+
+def test_a_student_has_a_row_for_every_id_of_a_tokenizer_that_is_here(tiny: Study, tmp_path: Path) -> None:
+    """It was found out when the student began, after the teacher's pass."""
+    tokenizer = {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 4000, "content": "<end>"}]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    corpus = dataclasses.replace(tiny.base.corpus, tokenizer=PretrainedTokenizer(path=str(tmp_path)))
+    (problem,) = problems(dataclasses.replace(tiny.base, corpus=corpus))
+    assert (problem.field, problem.allowed) == ("student.vocab", "at least the tokenizer's 4001")
 
 
 def test_a_trial_shortens_what_a_run_starts_from(tiny: Study) -> None:
