@@ -43,6 +43,10 @@ def search(scale: str = "mini") -> Search:
             "optimiser.lr": Log(s.optimiser.lr / 4, s.optimiser.lr * 4),
         },
         validation=s.evaluations[0],
+        placement=s.placement,
+        executions=s.executions,
+        machine=s.machine,
+        elsewhere=s.elsewhere,
         trials=40,
         # One seed: what a second would cost buys twice the trials, and the seeds of the last comparison are fresh.
         seeds=(0,),

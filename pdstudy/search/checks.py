@@ -13,7 +13,7 @@ from pdstudy.coverage import Coverage, StoreSpec, join, needed
 from pdstudy.evaluations import split_of
 from pdstudy.grid import Arm, Change, changed
 from pdstudy.losses import Single
-from pdstudy.normal import Problem, mistyped, problems
+from pdstudy.normal import Problem, mistyped
 from pdstudy.objective import KD, LM
 from pdstudy.search.quantities import AtMost, Quantity
 from pdstudy.search.space import ENDS, INSIDE, Choice, Dimension, Integer, Level, Log, Simplex, Uniform, corners
@@ -33,7 +33,7 @@ def of_search(search: Search) -> Iterator[Problem]:
     if of_space:
         if isinstance(search.space, Mapping):
             yield from _of_names(search)
-        yield from problems(search.base)
+        yield from search.faults(search.base)
         return
     if search.pruner is not None:
         yield from _of_rungs(search, search.pruner)
@@ -125,13 +125,13 @@ def _of_final(search: Search, final: Final) -> Iterator[Problem]:
     for problem in compared.problems():
         if problem.field.startswith(("seeds", "evaluations")):
             yield dataclasses.replace(problem, field=f"final.{problem.field}")
-    of_base = list(problems(search.base))
+    of_base = list(search.faults(search.base))
     for label, fields in final.controls.items():
         at = f"final.controls[{label!r}]"
         if label.startswith("trial "):
             yield Problem(at, label, "a label that does not begin with 'trial ', as those of the best trials do")
         run, faults = changed(search.base, Arm({}, tuple(Change(path, value, "", 0) for path, value in fields.items())))
-        for problem in [*faults, *(p for p in problems(run) if p not in of_base)]:
+        for problem in [*faults, *(p for p in search.faults(run) if p not in of_base)]:
             yield dataclasses.replace(problem, field=f"{at}: {problem.field}")
 
 
@@ -139,14 +139,14 @@ def _of_rungs(search: Search, pruner: Halving) -> Iterator[Problem]:
     """Rungs that are no lengths below the whole, and runs of the space that are wrong only at the length of a rung."""
     rungs = pruner.rungs
     whole = [changed(search.base, search.arm("", corner))[0] for corner in corners(search.space)]
-    sound = [run for run in whole if not any(problems(run))]
+    sound = [run for run in whole if not any(search.faults(run))]
     shortest = min((run.num_tokens for run in sound), default=search.base.num_tokens)
     if not rungs or sorted({0, *rungs, shortest}) != [0, *rungs, shortest]:
         yield Problem("pruner.rungs", rungs, f"rising, below the {shortest:,} tokens of the space's shortest run")
         return
     for tokens in rungs:
         short = (dataclasses.replace(run, steps=None, tokens=tokens) for run in sound)
-        wrong = (f"{p.field}: found {p.found!r}; allowed: {p.allowed}" for run in short for p in problems(run))
+        wrong = (f"{p.field}: found {p.found!r}; allowed: {p.allowed}" for run in short for p in search.faults(run))
         for said in dict.fromkeys(wrong):
             yield Problem("pruner.rungs", tokens, f"a length that every run of the space can have ({said})")
 

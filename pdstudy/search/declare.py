@@ -101,7 +101,8 @@ class Search:
 
     What is asked (`identity`) names the search in its storage: change the base, the space, the objectives, the
     constraints, the seeds or the rungs, and it is another search; more `trials` or another sampler go on with the one
-    that is there. `executions` say what its jobs ask of a cluster, as those of a study do.
+    that is there. `executions` say what its jobs ask of a cluster, as those of a study do; `elsewhere`: the texts and
+    models that it names need not be here to plan it.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Search:
     executions: tuple[Execution, ...] = ()
     machine: Machine = CPU_CORE
     seed: int = 0
+    elsewhere: bool = False
     final: Final | None = None
     title: str = ""
     about: str = ""
@@ -153,7 +155,7 @@ class Search:
         """An ordinary study of some trials."""
         return Study(name=self.name, base=self.base, grid=Grid(tuple(arms)), seeds=self.seeds,
                      evaluations=(self.validation,), placement=self.placement, executions=self.executions,
-                     machine=self.machine, title=self.title, about=self.about,
+                     machine=self.machine, elsewhere=self.elsewhere, title=self.title, about=self.about,
                      where=self.where)  # fmt: skip
 
     def envelope(self) -> Study:
@@ -168,10 +170,14 @@ class Search:
         found = [dataclasses.replace(p, file=p.file or file, line=p.line or line) for p in of_search(self)]
         return list({str(problem): problem for problem in found}.values())
 
+    def faults(self, run: Run) -> list[Problem]:
+        """What is wrong with a run, what is not here left out where the search is to run `elsewhere`."""
+        return [p for p in problems(run) if not (self.elsewhere and p.missing)]
+
     def run(self, changes: Changes, seed: int, rung: int) -> Run:
         """The run of one seed of a trial at a rung. Raises `ConfigError` with what is wrong with it."""
         made, wrong = changed(self.base, self.arm("", changes, rung))
-        wrong = [*wrong, *problems(made)]
+        wrong = [*wrong, *self.faults(made)]
         if wrong:
             raise ConfigError("; ".join(f"{p.field}: found {p.found!r}; allowed: {p.allowed}" for p in wrong))
         return dataclasses.replace(made, seed=seed)

@@ -191,12 +191,15 @@ class Trials:
 
     def _goes_on(self, active: Active) -> bool:
         """Take over what another driver has decided meanwhile, or one that is gone had; False where it is the end."""
-        stored = self.study.get_trials(deepcopy=False)[active.number]
+        stored = self._stored(active)
         if stored.state.is_finished():
             self._leave(active)
             return False
         active.rung = max(active.rung, stored.user_attrs.get("rung", 0))
         return True
+
+    def _stored(self, active: Active) -> optuna.trial.FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[active.number]
 
     def _scores(self, runs: list[Run], rows: list[Mapping[str, Any]]) -> tuple[list[float], dict[str, float]]:
         """Of whole runs and their rows, one per seed: the objectives, and by constraint what is beyond its bound."""
@@ -217,7 +220,8 @@ class Trials:
             beyond = sum(max(0.0, excess) for excess in active.excess.values())
             if beyond:  # first, since a value that is there is taken for whole
                 active.trial.set_user_attr(f"beyond at {tokens}", beyond)
-            active.trial.report(value, tokens)
+            if tokens not in self._stored(active).intermediate_values:  # else a driver died right here
+                active.trial.report(value, tokens)
             others = [
                 (t.user_attrs.get(f"beyond at {tokens}", 0.0), t.intermediate_values[tokens])
                 for t in self.study.get_trials(deepcopy=False)
@@ -237,7 +241,7 @@ class Trials:
         if reason:
             active.trial.set_user_attr("reason", reason)
         for name, excess in active.excess.items():
-            if not math.isnan(excess):
+            if not math.isnan(excess) and name not in self._stored(active).constraints:
                 active.trial.set_constraint(name, excess)
         self.study.tell(active.number, values, state=state)
         self._leave(active)

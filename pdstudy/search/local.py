@@ -18,9 +18,11 @@ from pdstudy.search.storage import storage_needed
 
 
 def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
-    """Carry out a search until its trials are used up. Raises `ConfigError` where its space is not sound."""
+    """Carry out a search until its trials are used up. Raises `ConfigError` where its space is not sound, or texts or
+    models that it names are not here."""
     # What all trials share is made before the first: one pass of the teacher serves the whole space.
     shared = trials_plan(search, workspace, [])
+    dataclasses.replace(shared, study=search.envelope()).check_here()
     if shared.todo:
         outcome = run_plan(shared, workspace, slots=slots, view=PlainView())
         if outcome.stopped or outcome.failed or outcome.blocked:

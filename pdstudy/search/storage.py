@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import warnings
+import zlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
@@ -133,24 +135,27 @@ class Journal(JournalFileBackend):
 
 
 class Seeded(BaseSampler):
-    """The declared sampler, seeded anew for each trial by its number: a driver that is started again does not repeat
-    the numbers that it drew before, and given equal trials in the storage draws what it would have drawn."""
+    """The declared sampler, seeded anew for each trial by its number, and for each field that is drawn by itself by its
+    name: a driver that is started again does not repeat the numbers that it drew before, and given equal trials in the
+    storage draws what it would have drawn, also where the one before died between two fields of a trial."""
 
     def __init__(self, sampler: Sampler, seed: int) -> None:
         self._declared, self._seed = sampler, seed
         self._made: BaseSampler = RandomSampler(seed=seed)
 
-    def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        seed = (self._seed * 1_000_003 + trial.number) % 2**32
+    def _seeded(self, *salt: int) -> BaseSampler:
+        seed = int(np.random.SeedSequence([*salt, self._seed]).generate_state(1)[0])
         if isinstance(self._declared, TPE):
             with warnings.catch_warnings():  # `group` is called experimental
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self._made = TPESampler(n_startup_trials=self._declared.startup, multivariate=True, group=True,
-                                    constant_liar=True, seed=seed)  # fmt: skip
-        elif isinstance(self._declared, GP):
-            self._made = GPSampler(n_startup_trials=self._declared.startup, deterministic_objective=False, seed=seed)
-        else:
-            self._made = RandomSampler(seed=seed)
+                return TPESampler(n_startup_trials=self._declared.startup, multivariate=True, group=True,
+                                  constant_liar=True, seed=seed)  # fmt: skip
+        if isinstance(self._declared, GP):
+            return GPSampler(n_startup_trials=self._declared.startup, deterministic_objective=False, seed=seed)
+        return RandomSampler(seed=seed)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._made = self._seeded(trial.number)
         self._made.before_trial(study, trial)
 
     def infer_relative_search_space(self, *args: Any) -> Any:
@@ -159,8 +164,9 @@ class Seeded(BaseSampler):
     def sample_relative(self, *args: Any) -> Any:
         return self._made.sample_relative(*args)
 
-    def sample_independent(self, *args: Any) -> Any:
-        return self._made.sample_independent(*args)
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: Any) -> Any:
+        sampler = self._seeded(trial.number, zlib.crc32(name.encode()))
+        return sampler.sample_independent(study, trial, name, distribution)
 
     def after_trial(self, *args: Any) -> None:
         self._made.after_trial(*args)

@@ -21,6 +21,7 @@ from pdstudy.search.answers import Answer
 from pdstudy.search.declare import Halving, Random, Search
 from pdstudy.search.driver import Trials
 from pdstudy.search.final import final_plan
+from pdstudy.search.local import run_search
 from pdstudy.search.plans import asked_plan, trials_plan
 from pdstudy.search.price import priced, print_price
 from pdstudy.search.record import weights
@@ -75,6 +76,20 @@ def test_a_search_is_priced_before_it_begins(tmp_path: Path, capsys: pytest.Capt
     print_price(search, shared, price)
     assert "7 trials, all pruned at their first rung: " in capsys.readouterr().out
     assert not (tmp_path / "searches").exists()
+
+
+def test_a_search_whose_texts_are_elsewhere_is_priced_and_not_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    search = load_search(str(STUDIES / "search_mixture.py"), "paper")
+    shared, price = priced(search, Workspace(tmp_path))
+    assert sum("not here: " in warning for warning in shared.warnings) == 2
+    assert 5e22 < price["flops_of_all"]["trained_in_full"][0] < 5e24
+    with pytest.raises(ConfigError, match="can be planned here, not run"):
+        run_search(search, Workspace(tmp_path), slots=1)
+    with pytest.raises(ConfigError, match=r"a file, folder or glob that is there"):
+        trials_plan(dataclasses.replace(search, elsewhere=False), Workspace(tmp_path), [])
 
 
 def test_a_trial_is_planned_with_the_rungs_that_it_has_passed(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_what_a_killed_driver_has_finished_is_its_own_trial_and_no_second_one(tm
 
 def test_a_trial_that_was_pruned_is_known_in_full_once_a_study_has_trained_it(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    search = wide(trials=3, pruner=Halving((1280,), keep=0.01))
+    search = wide(trials=8, pruner=Halving((1280,), keep=0.01))
     trials = Trials(search, workspace, look)
     trials.step(1)
     pruned = next(t for t in trials.study.get_trials() if t.state == TrialState.PRUNED)

@@ -25,8 +25,9 @@ from pdstudy.rundir import Workspace
 from pdstudy.search.answers import Answer, Look
 from pdstudy.search.declare import TPE, Halving, Random, Search
 from pdstudy.search.driver import Trials
-from pdstudy.search.quantities import Compute, Loss
+from pdstudy.search.quantities import AtMost, Compute, Loss
 from pdstudy.search.space import Choice, Level, Log, Simplex, Uniform, suggest, weights_of
+from pdstudy.search.storage import Journal, read_trials
 from tests.core.test_normal import make_run, make_teacher
 
 BEST = {"LM": 0.1, "KLD": 0.55, "ReverseKL": 0.25, "JensenShannon": 0.1}
@@ -128,7 +129,7 @@ def test_trials_that_diverge_fail_or_have_no_number_do_not_stop_a_search(tmp_pat
             return Answer(state="diverged")
         if run.optimiser.lr < 1.5e-3:
             return Answer(state="failed")
-        return Answer({"loss": math.nan if mixture(run)["LM"] > 0.6 else regret(run)})
+        return Answer({"loss": math.nan if mixture(run)["LM"] > 0.4 else regret(run)})
 
     trials = Trials(make_search(), Workspace(tmp_path), look)
     trials.step(1)
@@ -203,6 +204,45 @@ Trials(make_search(trials=20), Workspace(Path(sys.argv[1])), look).step(1)
     assert [t.state for t in done] == [TrialState.COMPLETE] * 20
     assert done[left.number].params.items() >= left.params.items()
     assert len({tuple(t.params.values()) for t in done}) == 20
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_driver_may_die_at_any_entry_of_its_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next driver ends where an undisturbed one does."""
+    bound = AtMost(Compute(), 1e18)
+    search = make_search(trials=2, sampler=TPE(startup=1), pruner=Halving((1280,), keep=0.4), constraints=(bound,))
+    write = Journal.append_logs
+
+    def ends(folder: Path, dies_at: int = -1) -> int:
+        """How many entries were written."""
+        count = 0
+
+        def dying(self: Journal, logs: list[dict[str, Any]]) -> None:
+            nonlocal count
+            count += 1
+            if count == dies_at:
+                raise KeyboardInterrupt
+            write(self, logs)
+
+        monkeypatch.setattr(Journal, "append_logs", dying)
+        Trials(search, Workspace(folder), answered, claims=False).step(1)
+        return count
+
+    def seen(folder: Path) -> list[tuple[Any, ...]]:
+        return [
+            (t.state, t.params, t.values, t.user_attrs, t.intermediate_values, t.constraints)
+            for t in read_trials(search, Workspace(folder))
+        ]
+
+    total = ends(tmp_path / "whole")
+    whole = seen(tmp_path / "whole")
+    assert {t[0] for t in whole} == {TrialState.COMPLETE, TrialState.PRUNED}
+    for number in range(1, total + 1):
+        folder = tmp_path / str(number)
+        with pytest.raises(KeyboardInterrupt):
+            ends(folder, number)
+        ends(folder)
+        assert seen(folder) == whole, number
 
 
 def test_two_drivers_do_not_run_a_trial_twice(tmp_path: Path) -> None:
