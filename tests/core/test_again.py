@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pdstudy.captures import holds
-from pdstudy.config import WSD, Online, Run, Start
+from pdstudy.config import WSD, Cosine, Online, Run, Start
 from pdstudy.data import Slice
 from pdstudy.files import read_jsonl
 from pdstudy.grid import axis
@@ -37,7 +37,8 @@ def tiny(tmp_path: Path) -> Study:
 def started_from(tiny: Study, *steps: int, base: Run | None = None) -> Study:
     """Runs of four steps that start from the weights that another had after these."""
     base = base or dataclasses.replace(tiny.base, objective=LM())
-    levels = {str(at): {"start": Start(model=base, tokens=at * STEP), "steps": 4} for at in steps}
+    short = Cosine(warmup_tokens=STEP)
+    levels = {str(at): {"start": Start(model=base, tokens=at * STEP), "steps": 4, "schedule": short} for at in steps}
     return dataclasses.replace(tiny, base=base, grid=axis("at", {"none": {}, **levels}))
 
 
