@@ -68,6 +68,26 @@ def test_all_problems_are_told_with_key_and_file(site: tuple[Path, Path]) -> Non
         assert expected in text, text
 
 
+def test_a_value_of_a_wrong_kind_hides_no_other_mistake(site: tuple[Path, Path]) -> None:
+    site[1].write_text(
+        '[profiles.default]\nminutes = 1.5\ngpus = -1\nsetup = "module load cuda"\n'
+        '[[profiles.default.sizes]]\nstage = "studnt"\nparameters = "1e9"\nnodes = 0\n'
+    )
+    with pytest.raises(ConfigError) as told:
+        load_profile(None, ["logits.nodes=2"])
+    assert str(told.value).splitlines() == [
+        "7 problems with executions:",
+        "  pdstudy.toml: profiles.default.minutes: found 1.5; allowed: a whole number",
+        "  pdstudy.toml: profiles.default.gpus: found -1; allowed: 0 or more",
+        "  pdstudy.toml: profiles.default.setup: found 'module load cuda'; allowed: a list of texts",
+        "  pdstudy.toml: profiles.default.sizes[0].stage: found 'studnt'; allowed: "
+        "corpus, teacher, logits, student, finetune, evaluate, report",
+        "  pdstudy.toml: profiles.default.sizes[0].parameters: found '1e9'; allowed: a number",
+        "  pdstudy.toml: profiles.default.sizes[0].nodes: found 0; allowed: above 0",
+        "  --set logits.nodes: found 2; allowed: 1: stage 'logits' is one process",
+    ]
+
+
 def test_a_name_on_the_command_line_may_be_a_number(site: tuple[Path, Path]) -> None:
     (rule,) = load_profile(None, ["account=12345"]).command_line
     assert rule.account == "12345"
