@@ -26,7 +26,7 @@ from pdstudy.rundir import RunDir, Workspace
 from pdstudy.slurm.attempt import Attempt, job_element
 from pdstudy.slurm.requeue import requeue, why
 from pdstudy.slurm.units import file_name
-from pdstudy.stages import Task, perform_claimed
+from pdstudy.stages import Task, perform_claimed, start_folder
 from pdstudy.train.signals import StopSignals
 from pdstudy.worker import output_to
 
@@ -185,6 +185,13 @@ def missing_input(task: Task, workspace: Workspace) -> str | None:
         store = Path(task.store)
         if not (store / "manifest.json").exists() or not holds(store, subject.view.sequences(subject.data)):
             return f"its logits {store} are not all there"
+    if isinstance(subject, Run) and workspace.run(subject).result() is None:
+        try:
+            start_folder(subject, workspace)
+        except ConfigError as lacking:
+            return str(lacking)
+    if task.model is not None and not Path(task.model).exists():
+        return f"its model {task.model} is not there"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pdstudy.config import Start
 from pdstudy.execution import Execution
 from pdstudy.items import Plan
 from pdstudy.loading import load_study
@@ -103,6 +105,11 @@ def test_a_unit_says_which_input_it_lacks(study: Path, tmp_path: Path) -> None:
     assert "its teacher" in lacking(2)
     assert lacking(3) == "None"  # the LM student
     assert "its logits" in lacking(4)
+    task = task_of(plan, units[3], items[units[3].item], workspace)
+    start = Start(model=task.subject)
+    started = dataclasses.replace(task, subject=dataclasses.replace(task.subject, start=start))
+    assert "the run starts from" in str(missing_input(started, workspace))
+    assert "its model" in str(missing_input(dataclasses.replace(task, model="nowhere"), workspace))
 
 
 ATTEMPT = """
