@@ -24,15 +24,6 @@ from typing import Any
 from pdstudy.execution import NAMES, SELECTORS, SETTINGS, STAGES, Execution
 from pdstudy.normal import ConfigError, Problem, nearest, problems
 
-KINDS = {
-    "int | None": "a whole number",
-    "float | None": "a number",
-    "str | None": "a text",
-    "tuple[str, ...] | None": "a list of texts",
-    "Stage | None": ", ".join(STAGES),
-}
-"""The types of an execution's fields, as somebody who writes TOML knows them."""
-
 
 def profile_files() -> tuple[Path, Path]:
     """The user's file and the project's, whether or not they exist."""
@@ -123,11 +114,12 @@ def _rule(
     found += _unknown(table, (*allowed, *more), at, file)
     values: dict[str, Any] = {"stage": stage} if stage else {}
     values |= {k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in allowed}
-    # Field by field: one of a wrong kind must not hide what is wrong with another.
+    # TOML has lists and no None. Field by field: one of a wrong kind must not hide what is wrong with another.
     of_stage = {"stage": values["stage"]} if values.get("stage") in STAGES else {}
     wrong = [p for key, value in values.items() for p in problems(Execution(**{**of_stage, key: value}))]
     found += [
-        Problem(f"{at}.{p.field}", p.found, KINDS.get(str(p.allowed), p.allowed), file, hint=p.hint) for p in wrong
+        Problem(f"{at}.{p.field}", p.found, p.allowed.replace("a tuple of", "a list of").removesuffix(" or None"), file)
+        for p in wrong
     ]
     if not wrong:
         yield Execution(**values)

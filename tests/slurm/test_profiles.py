@@ -81,8 +81,8 @@ def test_a_value_of_a_wrong_kind_hides_no_other_mistake(site: tuple[Path, Path])
         "  pdstudy.toml: profiles.default.gpus: found -1; allowed: 0 or more",
         "  pdstudy.toml: profiles.default.setup: found 'module load cuda'; allowed: a list of texts",
         "  pdstudy.toml: profiles.default.sizes[0].stage: found 'studnt'; allowed: "
-        "corpus, teacher, logits, student, finetune, evaluate, report",
-        "  pdstudy.toml: profiles.default.sizes[0].parameters: found '1e9'; allowed: a number",
+        "'corpus', 'teacher', 'logits', 'student', 'finetune', 'evaluate', 'report'",
+        "  pdstudy.toml: profiles.default.sizes[0].parameters: found '1e9'; allowed: a finite number",
         "  pdstudy.toml: profiles.default.sizes[0].nodes: found 0; allowed: above 0",
         "  --set logits.nodes: found 2; allowed: 1: stage 'logits' is one process",
     ]
