@@ -12,17 +12,14 @@ from typing import Any
 
 import pytest
 
-from pdstudy.execution import Execution, resolve
+from pdstudy.execution import resolve
 from pdstudy.slurm import queue
-from pdstudy.slurm.arrays import Array, arrays_of, dependency, split
-from pdstudy.slurm.cluster import passes
+from pdstudy.slurm.arrays import dependency
 from pdstudy.slurm.facts import Facts, gather
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.price import longest_chain_hours
-from pdstudy.slurm.queue import Job, Limits, Queue
-from pdstudy.slurm.reconcile import Decision, Group, decide
+from pdstudy.slurm.queue import Job, Queue
+from pdstudy.slurm.reconcile import Decision, decide
 from pdstudy.slurm.requeue import cause_of_stop
-from pdstudy.slurm.submit import Outcome, Refused, submit
 from pdstudy.slurm.units import Unit
 from tests.slurm.simulation import simulate
 
@@ -71,66 +68,6 @@ def test_branches_of_several_families_are_sent_behind_their_trunks() -> None:
     decision = decide(made, {"live": Facts(element="7")})
     assert [[u.key for u in g.units] for g in decision.groups] == [["trunk"], ["after live", "after trunk"]]
     assert decision.groups[1].after == {"live", "trunk"}
-
-
-def test_what_waits_for_one_model_each_is_one_array() -> None:
-    """Tasks of finetuned models: three arrays, tied element by element; a model that two wait for comes last."""
-    students = [Unit(f"student/{i}", "student", PLAIN, flops=float(i)) for i in range(5)]
-    tuned = [Unit(f"finetune/{i}", "finetune", PLAIN, (f"student/{i}",)) for i in (0, 1, 3)]
-    twice = [Unit(f"finetune/4-{n}", "finetune", PLAIN, ("student/4",)) for n in range(2)]
-    asked = [Unit(f"evaluate/{t.key}", "evaluate", PLAIN, (t.key,)) for t in (*tuned, *twice)]
-    sent = [*students, *tuned, *twice, *asked]
-    outcome, ledger = send_all(sent)
-    assert [[u.key for e in a.elements for u in e] for _, a in outcome.sent] == [
-        ["student/3", "student/1", "student/0", "student/4", "student/2"],
-        ["finetune/3", "finetune/1", "finetune/0"],
-        ["finetune/4-0", "finetune/4-1"],
-        ["evaluate/finetune/3", "evaluate/finetune/1", "evaluate/finetune/0"],
-        ["evaluate/finetune/4-0", "evaluate/finetune/4-1"],
-    ]
-    waits = [row["after"] for row in ledger.rows if row["event"] == "intent"]
-    assert waits == ["", "aftercorr:1", "afterok:1_3", "aftercorr:2", "aftercorr:3"]
-
-
-def test_what_waits_for_one_model_each_is_sent_alone_where_indices_differ() -> None:
-    """The models' jobs are under way already, or the limit lets only some of the array through."""
-    students = [Unit(f"student/{i}", "student", PLAIN) for i in range(3)]
-    asked = [Unit(f"evaluate/{i}", "evaluate", PLAIN, (f"student/{i}",)) for i in range(3)]
-    _, ledger = send_all([*students, *asked], {f"student/{i}": Facts(element=f"7_{i + 1}") for i in range(3)})
-    assert [row["after"] for row in ledger.rows if row["event"] == "intent"] == [
-        "afterok:7_1",
-        "afterok:7_2",
-        "afterok:7_3",
-    ]
-    outcome, ledger = send_all([*students, *asked], room=5)
-    assert outcome.kept == ["evaluate/2"]
-    assert [row["after"] for row in ledger.rows if row["event"] == "intent"][1:] == [
-        "aftercorr:1", "afterok:1_0", "afterok:1_1", "afterok:1_2",
-    ]  # fmt: skip
-
-
-def send_all(units: list[Unit], facts: Mapping[str, Facts] | None = None, room: int = 99) -> tuple[Outcome, Ledger]:
-    """What a submit sends to a site that takes `room` jobs and calls them 1, 2, ..."""
-
-    class Site:
-        def __init__(self) -> None:
-            self.jobs, self.left = 0, room
-
-        def limits(self) -> Limits:
-            return Limits()
-
-        def release(self, elements: Sequence[str]) -> None:
-            raise AssertionError
-
-        def send(self, array_id: str, array: Array, after: str) -> str:
-            if len(array.elements) > self.left:
-                raise Refused("QOSMaxSubmitJobPerUserLimit", limit=True)
-            self.left -= len(array.elements)
-            self.jobs += 1
-            return str(self.jobs)
-
-    ledger = Ledger()
-    return submit(units, facts or {}, ledger, Site(), "study"), ledger
 
 
 @pytest.mark.slow
@@ -278,31 +215,6 @@ def test_accounting_is_asked_for_arrays_not_for_each_of_their_elements(monkeypat
     assert states == {"12345678_0": "NODE_FAIL", "12345678_1": "CANCELLED", "9": "FAILED"}
 
 
-ONE_SENTENCE = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
-
-
-@pytest.mark.parametrize(
-    ("said", "later"),
-    [
-        ("sbatch: error: QOSMaxSubmitJobPerUserLimit", True),
-        ("sbatch: error: AssocGrpSubmitJobsLimit", True),
-        ("", True),
-        ("sbatch: error: QOSMaxWallDurationPerJobLimit", False),
-        ("sbatch: error: QOSMaxCpuPerJobLimit", False),
-    ],
-)
-def test_only_a_limit_that_passes_keeps_jobs_back(said: str, later: bool) -> None:
-    assert passes(f"{said}\nsbatch: error: Batch job submission failed: {ONE_SENTENCE}") is later
-
-
-def test_the_longest_chain_goes_through_those_whose_end_is_waited_for() -> None:
-    made = [
-        Unit("trunk", "student", PLAIN, flops=3600.0),
-        Unit("branch", "student", PLAIN, (), ("trunk",), flops=7200.0),
-    ]
-    assert longest_chain_hours(made, 1.0) == 3.0
-
-
 def test_a_retry_forgets_what_was_before_it() -> None:
     rows = [
         {"event": "start", "job": "7", "token": "7.0", "time": 1.0},
@@ -316,28 +228,6 @@ def test_a_retry_forgets_what_was_before_it() -> None:
     after = gather(["u"], ledger, queue, lambda unit: rows)["u"]
     assert after.cause is None
     assert [end.cause for end in after.ends] == ["exception"]
-
-
-def test_arrays_respect_the_sites_size_and_share_the_parallelism() -> None:
-    many = tuple(Unit(f"u{i}", "student", PLAIN) for i in range(2_500))
-    execution = resolve([Execution(parallelism=10)], "student", 0)
-    arrays = list(arrays_of(Group("student", execution, many, frozenset()), Limits(array=1001)))
-    assert [len(a.elements) for a in arrays] == [833, 833, 834]
-    assert [a.parallelism for a in arrays] == [3, 3, 4]
-    assert [u.key for a in arrays for e in a.elements for u in e] == [u.key for u in many]
-    assert split(1, 3) == [1, 1, 1]
-
-
-def test_packing_puts_several_units_into_one_element() -> None:
-    execution = resolve([Execution(pack=3)], "student", 0)
-    (array,) = arrays_of(Group("student", execution, tuple(units(*[()] * 7)), frozenset()), Limits())
-    assert array.keys == [["u0", "u1", "u2"], ["u3", "u4", "u5"], ["u6"]]
-
-
-def test_a_whole_array_is_waited_for_by_its_job() -> None:
-    sizes = {"5": 2, "6": 3}
-    assert dependency("afterok", ["5_0", "5_1", "6_2", "7"], {**sizes, "7": 1}) == "afterok:5:6_2:7"
-    assert dependency("afterok", [], sizes) == ""
 
 
 def test_half_a_row_of_the_ledger_is_left_out_and_does_no_harm(tmp_path: Path) -> None:
