@@ -245,6 +245,15 @@ def test_a_driver_may_die_at_any_entry_of_its_journal(tmp_path: Path, monkeypatc
         assert seen(folder) == whole, number
 
 
+def test_what_is_drawn_is_the_seeds(tmp_path: Path) -> None:
+    drawn = []
+    for folder, seed in enumerate((0, 0, 1)):
+        trials = Trials(make_search(trials=2, seed=seed), Workspace(tmp_path / str(folder)), answered)
+        trials.step(1)
+        drawn.append([t.params for t in trials.study.get_trials()])
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_two_drivers_do_not_run_a_trial_twice(tmp_path: Path) -> None:
     code = """
 import sys, time

@@ -31,7 +31,7 @@ def test_an_entry_that_was_cut_short_costs_nothing_but_itself(tmp_path: Path, ke
     journal = begun(search, tmp_path)
     whole = journal.read_bytes()
     # What a disk leaves that was full, or lost its power.
-    journal.write_bytes(whole[: int(kept * len(whole))] + b'{"op_code":4,"worker' + bytes(20))
+    journal.write_bytes(whole[: int(kept * len(whole))] + b'{"op_code":4,"worker' + bytes(9000))
     there = read_trials(search, Workspace(tmp_path))
     trials = Trials(search, Workspace(tmp_path), answered)
     trials.step(1)
