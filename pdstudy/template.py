@@ -31,28 +31,28 @@ def study(scale: str = "mini") -> Study:
     teacher = Run(
         student=shape(96, 3),
         corpus=corpus,
-        data=Slice(start=100 * STEP, tokens=200 * STEP),
+        data=Slice(start=200 * STEP, tokens=400 * STEP),
         view=view,
-        optimiser=AdamW(lr=4e-3),
+        optimiser=AdamW(lr=3e-3),
         schedule=Cosine(warmup_tokens=10 * STEP),
         tokens_per_step=STEP,
-        tokens=200 * STEP,
+        tokens=400 * STEP,
     )
 
     # The base run. Every cell of the grid is this run with some fields changed.
     base = Run(
         student=shape(32, 2),
         corpus=corpus,
-        data=Slice(start=0, tokens=100 * STEP),
+        data=Slice(start=0, tokens=200 * STEP),
         view=view,
         objective=LM(),
         optimiser=AdamW(lr=8e-3),
         schedule=Cosine(warmup_tokens=10 * STEP),
         tokens_per_step=STEP,
-        tokens=100 * STEP,
+        tokens=200 * STEP,
     )
-    # A small teacher is seldom sure: a cut that leaves out much of what it says costs more than it teaches.
-    kd = KD(teacher=teacher, truncation=TopPK(p=0.95, k=200), alpha=0.9)
+    # A teacher that is little trained is seldom sure: a cut that leaves out much of it costs more than it teaches.
+    kd = KD(teacher=teacher, truncation=TopPK(p=0.95, k=100), alpha=0.9)
 
     # The grid: axes over any field, combined by * (product), + (one after the other), .zip, .where, .set.
     grid = axis("loss", {{"LM": LM(), "KD": kd}}, field="objective")
@@ -65,7 +65,7 @@ def study(scale: str = "mini") -> Study:
         seeds=(0, 1, 2),  # three or more: comparisons are paired by seed
         baseline={{"loss": "LM"}},  # what every other arm is compared with
         evaluations=(
-            Heldout(data=Slice(split="validation", tokens=16_384), every_tokens=20 * STEP),
+            Heldout(data=Slice(split="validation", tokens=16_384), every_tokens=40 * STEP),
             Heldout(data=Slice(split="test", tokens=32_768)),
         ),
         outputs=(Curves(lines="loss"), Compare(), Cost()),
