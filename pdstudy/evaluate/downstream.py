@@ -37,8 +37,12 @@ def evaluate_downstream(
     *,
     progress: Progress = lambda what, share: None,
     batch_size: int = 16,
+    dtype: str | None = None,
 ) -> dict[str, Any]:
     """Ask a transformers folder all tasks and write results.json (last) and items.jsonl; what results.json says.
+
+    `dtype` is what it computes in: by default float32 on a CPU, where not every one has instructions for the bfloat16
+    that most folders name, and what the folder names elsewhere.
 
     Does nothing where results.json is there. Raises `ConfigError` where that answers other questions, where lm-eval is
     not installed, where a file of items is missing or not as `ItemFile` says, and where an official task's data set
@@ -59,8 +63,7 @@ def evaluate_downstream(
     from pdstudy.evaluate.answering import Answering
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    # No CPU that we measured computes faster in bfloat16, which most folders name.
-    dtype = "float32" if device == "cpu" else "auto"
+    dtype = dtype or ("float32" if device == "cpu" else "auto")
     language_model = Answering(pretrained=str(model), device=device, dtype=dtype, batch_size=batch_size)
     summary: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
