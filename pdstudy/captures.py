@@ -80,7 +80,7 @@ def inside(part: range, whole: range) -> bool:
 
 def held(store: Path) -> list[tuple[int, int]]:
     """The first sequence of each complete shard of a store, and the one after its last; by the first."""
-    names = (re.fullmatch(r"shard-(\d{10,})-(\d{10,})", path.stem) for path in store.glob("shard-*.json"))
+    names = (re.fullmatch(r"shard-(\d+)-(\d+)", path.stem) for path in store.glob("shard-*.json"))
     return sorted((int(name[1]), int(name[2])) for name in names if name)
 
 
