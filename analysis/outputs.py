@@ -278,12 +278,14 @@ class Outputs:
 
 
 def tau_convention(runs: pd.DataFrame) -> str:
-    """What a temperature other than 1 does in these runs (frame of `load_runs`), for captions; empty where none has."""
+    """What a static temperature other than 1 does in these runs (frame of `load_runs`), for captions; empty where none
+    has one. Adaptive rules are their arms' names."""
     at = "config.objective.temperature"
-    if f"{at}.tau" not in runs:
+    if f"{at}.is" not in runs:
         return ""
+    static = runs[runs[f"{at}.is"] == "Temperature"]
     said = []
-    for both, part in runs[runs[f"{at}.tau"].notna() & (runs[f"{at}.tau"] != 1)].groupby(f"{at}.both", sort=False):
+    for both, part in static[static[f"{at}.tau"] != 1].groupby(f"{at}.both", sort=False) if len(static) else ():
         whose = "of teacher and student are" if both else "of the teacher alone are"
         times = {True: ", the loss multiplied by tau squared", False: ""}
         said += [f"logits {whose} divided by it{times[bool(s)]}" for s in part[f"{at}.squared"].unique()]

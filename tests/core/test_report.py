@@ -97,10 +97,12 @@ def test_a_teacher_of_a_study_without_evaluations_is_trained_or_not(tmp_path: Pa
 
 def test_captions_say_what_a_temperature_divides(tmp_path: Path) -> None:
     at = "config.objective.temperature"
-    runs = pd.DataFrame({f"{at}.tau": [np.nan, 1.0, 2.0], f"{at}.both": [np.nan, False, False],
-                         f"{at}.squared": [np.nan, False, False]})  # fmt: skip
+    runs = pd.DataFrame({f"{at}.is": [np.nan, "Temperature", "Temperature"], f"{at}.tau": [np.nan, 1.0, 2.0],
+                         f"{at}.both": [np.nan, False, False], f"{at}.squared": [np.nan, False, False]})  # fmt: skip
     assert tau_convention(runs) == "Temperature (tau): logits of the teacher alone are divided by it."
     assert tau_convention(runs[:2]) == tau_convention(runs[["config.objective.temperature.both"]]) == ""
+    adaptive = pd.DataFrame({f"{at}.is": ["WTTM", "Adaptive"], f"{at}.tau": [2.0, 1.0]})
+    assert tau_convention(adaptive) == "", "its rule is the arm's name, and it has no sides"
     both = runs.assign(**{f"{at}.both": True, f"{at}.squared": True})
     assert tau_convention(both).endswith("teacher and student are divided by it, the loss multiplied by tau squared.")
 
