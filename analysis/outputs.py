@@ -172,7 +172,7 @@ class Outputs:
         comparison, left_out = self.comparison(output["split"], metric, output.get("against"))
         unit = "share" if metric == "accuracy" else "nats/token"
         reference = output.get("against") or "the baseline"
-        label = f"difference to {reference},\n{output['split']} {metric} ({unit})"
+        label = f"difference to {reference},\n{comparison.metric} ({unit})"
         blocks: list[Block] = [effects(comparison, label=label, arms=self._arm_axes()), comparison.table()]
         notes = [f"Left out: {left_out}."] if left_out else []
         notes += [self.diverged] if self.diverged else []
@@ -256,7 +256,7 @@ class Outputs:
             raise AnalysisError("the study names no baseline")
         within = [axis_column(a) for a in self.axes if a not in baseline]
         named = [axis_column(a) for a in baseline]
-        metric = f"{split} {of}"
+        metric = f"recalibrated {split} loss" if of == "recalibrated" else f"{split} {of}"
         rows = self.runs.rename(columns={f"{split}_{of}": metric})
         rows = rows.assign(arm=rows[named].agg("/".join, axis=1))
         reference = against or "/".join(baseline.values())
