@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,19 @@ import pandas as pd
 
 from analysis.answers import load_answers
 from analysis.bootstrap import Bootstrap, bootstrap
+from analysis.captions import noted, tau_convention
 from analysis.compare import Comparison, compare
 from analysis.cost import cost_table
 from analysis.errors import AnalysisError
 from analysis.figures.fits import loss_and_law
 from analysis.figures.grids import line_grid
 from analysis.figures.runs import effects, gain_and_kept, gain_by_size
-from analysis.fit import DELTA, Fit, fit
-from analysis.laws import power_law
+from analysis.fit import Fit
 from analysis.load import Record, axis_column, load_evaluations, load_runs
 from analysis.page import Block, Listing, Text
 from analysis.paper import beside, paper_table, tasks_beside
 from analysis.plot import Plot
-from analysis.style import si
+from analysis.size_fit import size_fit
 from analysis.table import Cell, Table
 
 BOOTSTRAPS = 1000
@@ -69,7 +68,7 @@ class Outputs:
         except AnalysisError as error:
             return [Text(f"Not shown: {error}")]
         note = "" if output["is"] == "Cost" else tau_convention(self.runs)
-        return [_noted(block, note) for block in made]
+        return [noted(block, note) for block in made]
 
     def curves(self, output: dict[str, Any]) -> list[Block]:
         rows = self.evaluations
@@ -156,7 +155,7 @@ class Outputs:
         for name, part in rows.groupby(lines, sort=False):
             data = part[[output["size"], metric]].rename(columns={output["size"]: "N", metric: "loss"})
             try:
-                fits[str(name)], reason = _size_fit(data)
+                fits[str(name)], reason = size_fit(data)
                 notes.append(Text(f"{name}: {reason}"))
                 bands[str(name)] = bootstrap(fits[str(name)], n=BOOTSTRAPS, seed=0, residual=True)
             except AnalysisError as error:
@@ -275,44 +274,6 @@ class Outputs:
         comparison = compare(table[[*within, "arm", "seed", metric]], metric=metric, baseline=reference, within=within,
                              lower_is_better=of != "accuracy")  # fmt: skip
         return comparison, ", ".join(missing)
-
-
-def tau_convention(runs: pd.DataFrame) -> str:
-    """What a static temperature other than 1 does in these runs (frame of `load_runs`), for captions; empty where none
-    has one. Adaptive rules are their arms' names."""
-    at = "config.objective.temperature"
-    if f"{at}.is" not in runs:
-        return ""
-    static = runs[runs[f"{at}.is"] == "Temperature"]
-    said = []
-    for both, part in static[static[f"{at}.tau"] != 1].groupby(f"{at}.both", sort=False) if len(static) else ():
-        whose = "of teacher and student are" if both else "of the teacher alone are"
-        times = {True: ", the loss multiplied by tau squared", False: ""}
-        said += [f"logits {whose} divided by it{times[bool(s)]}" for s in part[f"{at}.squared"].unique()]
-    return f"Temperature (tau): {'; or '.join(said)}." if said else ""
-
-
-def _noted(block: Block, note: str) -> Block:
-    """Our figures and tables with one sentence more in their caption; the paper's own stay as they are."""
-    if note and (isinstance(block, Plot) or (isinstance(block, Table) and not block.label.startswith("tab:paper"))):
-        return dataclasses.replace(block, caption=f"{block.caption} {note}")
-    return block
-
-
-def _size_fit(data: pd.DataFrame) -> tuple[Fit, str]:
-    """A power law of size: with a floor where the data identify one, else without. Raises what the fit raises."""
-    span = f"{data['N'].nunique()} sizes from {si(data['N'].min())} to {si(data['N'].max())}, {len(data)} runs"
-    # Seeds of one size scatter by more than the usual threshold of 1e-3 at small scale, which would make the fit one
-    # of medians; three times their spread keeps it a least-squares fit that a run gone wrong cannot bend.
-    spread = np.log(data["loss"]).groupby(data["N"]).std().pow(2).mean() ** 0.5
-    delta = max(DELTA, 3 * float(np.nan_to_num(spread)))
-    floor = fit(data, power_law("N"), columns={"N": "N"}, delta=delta)
-    if floor.ok and not floor.at_bound and floor.condition < 1e4 and floor.parameters["E"] > 0.05 * data["loss"].min():
-        return floor, f"power law with a floor over {span}"
-    return fit(data, power_law("N", floor=False), columns={"N": "N"}, delta=delta), (
-        f"power law without a floor over {span}; a floor is not identified by so short a range, and so the law is no "
-        "ground for extrapolation"
-    )
 
 
 def _numbers(labels: pd.Series) -> pd.Series:

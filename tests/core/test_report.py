@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.captions import tau_convention
 from analysis.load import load_evaluations, load_runs, summary
-from analysis.outputs import Outputs, tau_convention
+from analysis.outputs import Outputs
 from analysis.report import _teacher_lines, build
 from analysis.tables import fixed
 from pdstudy import BesidePaper, Compare, Cost, Curves, GainBySize, LossByTokens, SizeLaw, Sweep
