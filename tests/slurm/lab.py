@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -99,8 +100,13 @@ class Lab:
         return {**os.environ, **site, **own, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
 
     def start(self, *words: str) -> subprocess.Popen[str]:
+        def hear_interrupts() -> None:
+            """A suite that was started in the background ignores them, and so would all that it starts."""
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
         return subprocess.Popen([sys.executable, "-m", "pdstudy.cli", *words], cwd=self.folder, env=self.environment,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                preexec_fn=hear_interrupts)  # fmt: skip
 
     def call(self, *words: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         done = subprocess.run([sys.executable, "-m", "pdstudy.cli", *words], cwd=self.folder, env=self.environment,
