@@ -46,6 +46,7 @@ test-slurm: setup
 test-long: setup $(ASKING)
 	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 300
 	$(BIN)/python -m tests.slurm.storm --storms 5 --cells 6 --seed 1
+	$(BIN)/python -m tests.slurm.whole
 	$(BIN)/python -m tests.evaluate.smollm
 
 test-published: setup

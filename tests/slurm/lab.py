@@ -36,7 +36,7 @@ def study(scale="mini"):
     kd = KD(teacher=run(24, 20 * STEP, 20), truncation=TopPK(p=0.9, k=20), alpha=0.8)
     levels = {{"LM": LM(), "KD": kd}}
     return Study(
-        name="grid", base=run(16, 0, {steps}), seeds={seeds}, baseline={{"loss": "LM"}},
+        name="grid", base=run(16, 0, {steps}), seeds={seeds}, baseline={{"loss": {losses[0]!r}}},
         grid=axis("loss", {{name: levels[name] for name in {losses}}}, field="objective"){more},
         evaluations=(Heldout(data=Slice(split="validation", tokens=512), every_tokens=40 * STEP),
                      Heldout(data=Slice(split="test", tokens=512))),
