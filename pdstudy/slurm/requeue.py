@@ -22,7 +22,8 @@ def cause_of_stop(details: Mapping[str, str], warning_seconds: float, now: float
         return "preempted"
     end = details.get("EndTime", "Unknown")
     state = details.get("JobState", "")
-    if state == "TIMEOUT":
+    # A job that is taken down at its limit, whose warning came before it could hear one, is COMPLETING for that reason.
+    if state == "TIMEOUT" or details.get("Reason") == "TimeLimit":
         return "time"
     if state in ("RUNNING", "") or not state:
         if end not in ("Unknown", "None") and _seconds(end) - now <= warning_seconds + SLACK_SECONDS:

@@ -250,4 +250,5 @@ def test_why_a_job_was_told_to_stop() -> None:
     assert cause(EndTime="2023-11-14T00:00:00") == "time"
     assert cause(EndTime="2023-11-20T00:00:00") == "signal"
     assert cause(JobState="COMPLETING") == "cancelled"
+    assert cause(JobState="COMPLETING", Reason="TimeLimit") == "time"
     assert cause(JobState="TIMEOUT") == "time"
