@@ -28,7 +28,7 @@ from pdstudy.search.quantities import AtMost, Compute, Loss
 from pdstudy.search.record import search_record
 from pdstudy.search.space import Choice, Integer, Log
 from tests.core.test_normal import make_run, make_teacher
-from tests.search.test_search import SIMPLEX, make_search, regret
+from tests.search.synthetic import SIMPLEX, make_search, regret
 
 RUNG = 1280
 

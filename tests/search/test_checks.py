@@ -18,8 +18,8 @@ from pdstudy.search.quantities import Compute, Loss
 from pdstudy.search.space import Choice, Integer, Level, Log, Simplex, Uniform
 from tests.core.test_normal import make_run, make_teacher
 from tests.core.tiny import write_tiny
+from tests.search.synthetic import SIMPLEX, make_search
 from tests.search.test_local import SEARCH
-from tests.search.test_search import SIMPLEX, make_search
 
 KEPT = KD(teacher=make_teacher(), rest=Tail())
 IN_STEPS = make_run(objective=KEPT, tokens=None, steps=10)

@@ -17,7 +17,7 @@ from pdstudy.search.driver import Trials
 from pdstudy.search.final import best_trials, final_study
 from pdstudy.search.space import Choice
 from tests.core.test_normal import make_teacher
-from tests.search.test_search import answered, make_search, regret
+from tests.search.synthetic import answered, make_search, regret
 
 TEST = Heldout(data=Slice(split="test", tokens=640))
 STAR = {"objective": KD(teacher=make_teacher(), loss=KLD(), rest=Tail()), "optimiser.lr": 2e-3}

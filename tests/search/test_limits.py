@@ -21,7 +21,7 @@ from pdstudy.search.declare import GP, TPE, Halving, Random, Sampler, Search
 from pdstudy.search.driver import Trials
 from pdstudy.search.quantities import AtMost, Calibration, Compute, Loss, SecondsPerToken
 from pdstudy.search.show import summary
-from tests.search.test_search import answered, make_search, mixture, regret
+from tests.search.synthetic import answered, make_search, mixture, regret
 
 
 def hours_of_one(search: Search, folder: Path) -> float:

@@ -29,9 +29,9 @@ from pdstudy.search.reuse import trial_of
 from pdstudy.search.space import Changes, Choice, Uniform
 from tests.core.test_normal import make_run, make_teacher
 from tests.core.tiny import write_tiny
+from tests.search.synthetic import answered, make_search
 from tests.search.test_final import finals
 from tests.search.test_local import SEARCH
-from tests.search.test_search import answered, make_search
 
 STUDIES = Path(__file__).parents[2] / "studies"
 

@@ -36,7 +36,7 @@ from pdstudy.search.driver import Trials
 from pdstudy.search.reuse import trial_of
 from pdstudy.search.space import Choice, Integer, Level, Log, Uniform, sticks_of, suggest, weights_of
 from tests.core.test_normal import make_run, make_teacher
-from tests.search.test_search import SIMPLEX, make_search
+from tests.search.synthetic import SIMPLEX, make_search
 
 PAPER = KD(teacher=make_teacher(), truncation=TopPK(k=50))
 

@@ -12,7 +12,7 @@ from pdstudy.search.answers import Answer
 from pdstudy.search.declare import Halving, Random
 from pdstudy.search.driver import Trials
 from pdstudy.search.show import Teller, line, summary
-from tests.search.test_search import answered, make_search, mixture
+from tests.search.synthetic import answered, make_search, mixture
 
 
 def test_a_trial_is_shown_with_its_weights_and_a_pruned_one_with_what_it_reached(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pdstudy.search.answers import Answer
 from pdstudy.search.declare import Search
 from pdstudy.search.driver import Trials
 from pdstudy.search.storage import open_study, read_trials, storage_needed
-from tests.search.test_search import answered, make_search
+from tests.search.synthetic import answered, make_search
 
 
 def begun(search: Search, folder: Path) -> Path:
