@@ -21,7 +21,7 @@ from pdstudy.slurm import snapshot
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.attempt import read_attempts
 from pdstudy.slurm.cluster import Cluster, finish_submission, last_words, sbatch_text
-from pdstudy.slurm.facts import NOTHING, Facts, gather
+from pdstudy.slurm.facts import NOTHING, Facts, gather, held
 from pdstudy.slurm.ledger import Ledger, Sent, slurm_folder
 from pdstudy.slurm.profiles import load_profile
 from pdstudy.slurm.queue import Limits, Queue, Unanswered
@@ -78,6 +78,7 @@ def submit_study(
         details = {"user": getpass.getuser(), "code": cluster.code.name}
         outcome = submit(units, facts, ledger, cluster, plan.study.name, report=report, among=among,
                          details=details, request=dataclasses.asdict(request),
+                         held=held([*(u.key for u in units), f"report/{plan.study.name}"], ledger, queue),
                          beyond=_beyond(ledger, units, plan.study.name) if request.only else ())  # fmt: skip
     return plan, outcome
 

@@ -59,7 +59,7 @@ def print_outcome(plan: Plan, outcome: Outcome, call: str) -> None:
         print(f"sent report: job {outcome.report}, after all of these")
     if decision.live:
         print(f"{len(decision.live)} already queued or running")
-    for element in decision.release:
+    for element in outcome.released:
         print(f"released job {element}, which SLURM held after a node could not start it")
     for key, reason in list(outcome.refused.items())[:SHOWN]:
         print(f"refused: {labels.get(key, key)}: {reason}")
@@ -74,7 +74,8 @@ def print_outcome(plan: Plan, outcome: Outcome, call: str) -> None:
             f"{len(outcome.kept)} kept back ({outcome.reason}); `pdstudy submit {call}` or "
             f"`pdstudy status {call} --watch` sends them when there is room"
         )
-    if not (outcome.sent or outcome.report or decision.live or outcome.kept or outcome.refused or decision.stay):
+    sent_or_not = (outcome.sent, outcome.report, outcome.released, outcome.kept, outcome.refused)
+    if not any((*sent_or_not, decision.live, decision.stay)):
         print(f"{plan.study.name}: all {len(plan.items)} artifacts exist; nothing to send")
     elif outcome.sent:
         print(f"next: pdstudy status {call} --watch")
@@ -91,7 +92,7 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
         "live": dict(decision.live),
         "stay": dict(decision.stay),
         "blocked": dict(decision.blocked),
-        "released": list(decision.release),
+        "released": list(outcome.released),
         "kept": outcome.kept,
         "reason": outcome.reason,
         "refused": outcome.refused,

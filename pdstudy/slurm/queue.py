@@ -20,6 +20,8 @@ LIVE = frozenset({
     "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "REVOKED",
 })  # fmt: skip
 """States of a job that may still run. All others are final until somebody requeues it."""
+HELD = frozenset({"launch failed requeued held", "JobHoldMaxRequeue"})
+"""Reasons for which SLURM holds a job that could run: a node could not start it, or it was requeued very often."""
 TIMEOUT_SECONDS = 60
 
 
@@ -34,6 +36,11 @@ class Job:
     @property
     def live(self) -> bool:
         return self.state in LIVE and self.reason != "DependencyNeverSatisfied"
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for a person to release it, by SLURM's doing."""
+        return self.state in ("PENDING", "REQUEUE_HOLD") and self.reason in HELD
 
 
 @dataclass(frozen=True)

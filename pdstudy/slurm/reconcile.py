@@ -23,9 +23,6 @@ BUDGETS: Mapping[str, int | None] = {
 }  # fmt: skip
 """How many ends of a cause a submit mends by sending again; None: any number. `time` has the execution's own."""
 
-HELD = ("launch failed requeued held", "JobHoldMaxRequeue")
-"""Reasons for which SLURM holds a job that could run: a node could not start it, or it was requeued very often."""
-
 
 @dataclass(frozen=True)
 class Group:
@@ -51,8 +48,6 @@ class Decision:
     """Unit key to the cause that a submit does not mend by itself (`--retry` does)."""
     blocked: Mapping[str, str] = field(default_factory=dict)
     """Unit key to the key of a need that is neither done nor on its way."""
-    release: tuple[str, ...] = ()
-    """Elements that SLURM holds after a failed launch."""
 
 
 def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[str] | None = None) -> Decision:
@@ -64,7 +59,6 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
     live: dict[str, str] = {}
     stay: dict[str, str] = {}
     blocked: dict[str, str] = {}
-    release = []
     groups: dict[tuple[str, Execution, frozenset[str], int], list[Unit]] = {}
     # How many units wait for each other, one after the other, before this one. Those of one level wait for none of
     # each other, and so can be one array.
@@ -75,8 +69,6 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
         fact = facts.get(unit.key, NOTHING)
         if fact.element is not None:
             live[unit.key] = fact.element
-            if fact.job is not None and fact.job.state in ("PENDING", "REQUEUE_HOLD") and fact.job.reason in HELD:
-                release.append(fact.element)
             continue
         if not mends(fact, unit.execution):
             stay[unit.key] = str(fact.cause)
@@ -111,7 +103,6 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
         live=live,
         stay=stay,
         blocked=blocked,
-        release=tuple(dict.fromkeys(release)),
     )
 
 

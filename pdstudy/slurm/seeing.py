@@ -11,7 +11,7 @@ from pdstudy.slurm import queue as slurm
 from pdstudy.slurm.attempt import read_attempts
 from pdstudy.slurm.cluster import last_words
 from pdstudy.slurm.commands import gather_facts, item_of, read_queue, units_known
-from pdstudy.slurm.facts import Facts
+from pdstudy.slurm.facts import Facts, held
 from pdstudy.slurm.ledger import Ledger, slurm_folder
 from pdstudy.slurm.queue import Queue
 
@@ -39,6 +39,8 @@ class Sight:
     kept: tuple[str, ...] = ()
     reason: str = ""
     answered: bool = True
+    held: tuple[str, ...] = ()
+    """Job elements that SLURM holds."""
 
     @property
     def live(self) -> int:
@@ -57,7 +59,8 @@ def look(plan: Plan, workspace: Workspace) -> Sight | None:
     for unit in known:
         if unit in facts:
             by_item.setdefault(item_of(unit), []).append(facts[unit])
-    made = {unit: read_attempts(workspace, unit) for unit in units_known(plan, ledger, done=True)}
+    done = units_known(plan, ledger, done=True)
+    made = {unit: read_attempts(workspace, unit) for unit in done}
     kept = ledger.kept.get(plan.study.name) or {"units": [], "reason": ""}
     rows = {item: _row(parts) for item, parts in by_item.items()}
     for unit, attempts in made.items():
@@ -69,7 +72,8 @@ def look(plan: Plan, workspace: Workspace) -> Sight | None:
         row = rows.setdefault(item_of(unit), {})
         if not row.get("jobs"):
             row |= {"state": "kept back", "reason": kept["reason"]}
-    return Sight(rows, tuple(kept["units"]), kept["reason"], queue.known or not known)
+    waiting = tuple(held([*known, *done], ledger, queue))
+    return Sight(rows, tuple(kept["units"]), kept["reason"], queue.known or not known, waiting)
 
 
 def beside(item: Item, workspace: Workspace) -> tuple[str, str] | None:

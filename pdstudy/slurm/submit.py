@@ -47,6 +47,8 @@ class Outcome:
     """What a submit came to."""
 
     decision: Decision
+    released: tuple[str, ...] = ()
+    """Elements that SLURM held."""
     sent: list[tuple[str, Array]] = field(default_factory=list)
     """Job id and array."""
     kept: list[str] = field(default_factory=list)
@@ -82,18 +84,19 @@ def submit(
     details: Mapping[str, object] | None = None,
     request: object = None,
     beyond: Collection[str] = (),
+    held: Sequence[str] = (),
 ) -> Outcome:
     """Send what is neither done nor live, `among`: of these units only. Call `adopt` before.
 
     `details` go into each intent (user, code), `request` into the note of what was kept back; `beyond` is what an
-    earlier submit of the study kept back and this one is not about.
+    earlier submit of the study kept back and this one is not about. `held` are elements to release.
 
     The report is sent with the last of a study's arrays, to run after all of them, whatever they come to; also where
     all of them were sent by others.
     """
-    outcome = Outcome(decide(units, facts, among))
-    if outcome.decision.release:
-        scheduler.release(outcome.decision.release)
+    outcome = Outcome(decide(units, facts, among), tuple(held))
+    if held:
+        scheduler.release(held)
     sender = _Sender(ledger, scheduler, study, details or {}, outcome)
     limits = scheduler.limits() if outcome.decision.groups else Limits()
     for group in outcome.decision.groups:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pdstudy.slurm.arrays import Array
-from pdstudy.slurm.facts import gather
+from pdstudy.slurm.facts import gather, held
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.queue import Job, Limits, Queue
 from pdstudy.slurm.reconcile import decide
@@ -213,8 +213,8 @@ class World:
             self._end(element, "COMPLETED")
             return
         misfortune = self.rng.choice(
-            ["preempted", "chain", "requeued node", "lost node", "killed", "exception", "oom", "OOM", "timeout",
-             "scancel"]
+            ["preempted", "chain", "requeued node", "late node", "lost node", "killed", "exception", "oom", "OOM",
+             "timeout", "scancel"]
         )  # fmt: skip
         keys = [u.key for u in element.units]
         if misfortune in ("preempted", "chain"):
@@ -223,6 +223,9 @@ class World:
             self._units_end(element, {k: "done" if k in some else cause for k in keys})
             self._requeue(element)
         elif misfortune == "requeued node":
+            self._requeue(element)
+        elif misfortune == "late node":  # all was made, and SLURM, which did not hear of it, starts the job again
+            self._units_end(element, dict.fromkeys(keys, "done"))
             self._requeue(element)
         elif misfortune in ("exception", "oom"):
             bad = self.rng.choice(keys)
@@ -288,6 +291,12 @@ def simulate(seed: int, cells: int) -> Counter[str]:
     final = _submit(world, ledger, rng)
     assert final is not None
     assert not final.sent, "everything is done and something was sent"
+    more = 0
+    while world.pending or world.running:  # jobs that were requeued with nothing left to make, and the report
+        more += 1
+        assert more < 100, "everything is done and jobs stay in the queue"
+        _submit(world, ledger, rng)
+        world.step(0.9)
     return Counter(rounds=rounds, **world.calls, restarts=sum(e.restart for m in world.jobs.values() for e in m))
 
 
@@ -304,7 +313,8 @@ def _submit(world: World, ledger: Ledger, rng: random.Random) -> Outcome | None:
         ledger.append("retry", study="sim", units=list(stuck))
         facts = gather(keys, ledger, queue, world.rows.__getitem__, world.ended)
     try:
-        return submit(units, facts, ledger, world, "sim", report=report)
+        waiting = held([*(u.key for u in units), report.key], ledger, queue)
+        return submit(units, facts, ledger, world, "sim", report=report, held=waiting)
     except Crash:
         return None
 

@@ -44,10 +44,10 @@ class Storm:
         self.broken: dict[str, float] = {}
 
     def blow(self, accidents: int, seconds: float) -> Counter[str]:
-        """Submit, let `accidents` happen, then let it end, submitting again as a user would."""
+        """Submit, let `accidents` happen, then let it end, submitting again as a user would, until nothing is queued."""
         deadline = time.monotonic() + seconds
         self.submit()
-        while not self.done():
+        while not self.over():
             if time.monotonic() > deadline:
                 raise AssertionError(f"the storm did not end: {self.lab.states()}\n{self.lab.job_logs()}")
             time.sleep(self.rng.uniform(*PAUSE_SECONDS))
@@ -60,8 +60,9 @@ class Storm:
         self.mend()
         return self.counts
 
-    def done(self) -> bool:
-        return set(self.lab.states().values()) == {"done"}
+    def over(self) -> bool:
+        """All is made, and no job waits for what can't happen: what SLURM holds, the next submit releases."""
+        return set(self.lab.states().values()) == {"done"} and not self.site.ask("squeue", "-h").strip()
 
     def submit(self) -> None:
         # The controller may be down at this moment, which the command says and which passes.
