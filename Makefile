@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ASKING := $(VENV)/.installed-eval
 
-.PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck gallery bench-angles bench-fit bench-head bench-store bench-train clean
+.PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck gallery bench-angles bench-fit bench-head bench-head-gpu bench-store bench-train bench-train-gpu clean
 
 help:
 	@echo "make quickstart   set up, run studies/quickstart.py, write reports/quickstart/index.html"
@@ -15,6 +15,7 @@ help:
 	@echo "make gallery                                  every kind of figure and table"
 	@echo "make lint, typecheck                          ruff, mypy"
 	@echo "make bench-train, bench-head, bench-store, bench-angles, bench-fit"
+	@echo "make bench-head-gpu, bench-train-gpu          on a CUDA device"
 
 setup: $(STAMP)
 
@@ -59,8 +60,8 @@ lint: setup
 typecheck: setup
 	$(BIN)/mypy
 
-bench-train bench-head bench-store bench-angles bench-fit: bench-%: setup
-	$(BIN)/python tests/bench/bench_$*.py
+bench-train bench-head bench-store bench-angles bench-fit bench-head-gpu bench-train-gpu: bench-%: setup
+	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py
 
 # Published tables are read from ../shared/data, where they are kept beside the checkout.
 gallery: setup

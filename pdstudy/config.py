@@ -256,8 +256,8 @@ class Placement:
     `threads` are torch's intra-op threads on a CPU; `save_minutes` is the time between checkpoints for resuming;
     `activation_checkpointing` recomputes each block in the backward pass (less memory, a third more computation);
     `compile` compiles each block; `attention` "auto" is flash attention where it is installed and fits, else torch's
-    own; `read_ahead` is how many steps a thread reads ahead; `replicas` copies of the model are each sharded over the
-    ranks of one copy (1: sharded over all ranks).
+    own; `read_ahead` is how many steps a thread reads ahead (None: 2 where a CUDA device would wait for it, else 0);
+    `replicas` copies of the model are each sharded over the ranks of one copy (1: sharded over all ranks).
     """
 
     micro_batch_tokens: int | None = None
@@ -266,7 +266,7 @@ class Placement:
     activation_checkpointing: bool = False
     compile: bool = False
     attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
-    read_ahead: int = 0
+    read_ahead: int | None = None
     replicas: int = 1
 
     def check(self) -> Iterator[Problem]:
@@ -274,7 +274,7 @@ class Placement:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 yield Problem(name, value, "above 0")
-        if self.read_ahead < 0:
+        if self.read_ahead is not None and self.read_ahead < 0:
             yield Problem("read_ahead", self.read_ahead, "0 or more")
 
 

@@ -15,6 +15,7 @@ from pdstudy.corpus import TokenCorpus, TokenStream
 from pdstudy.corpus.batches import read
 from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import View
+from pdstudy.distill.chunks import TEACHER_BYTES
 from pdstudy.distill.codec import COLUMNS, Block
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store import StoreWriter
@@ -24,9 +25,6 @@ from pdstudy.normal import ConfigError
 
 SHARD_TOKENS = 65_536
 """Positions of a full shard: some tens of megabytes, and what a kill can lose."""
-
-LOGIT_BYTES = 64 << 20
-"""Bytes of one micro-batch's logits, one sequence at least."""
 
 Progress = Callable[[str, float], None]
 
@@ -86,7 +84,7 @@ def shards_of(sequences: range, context: int) -> Iterator[range]:
 def _blocks(
     model: PreTrainedModel, stream: TokenStream, view: View, part: range, coverage: Coverage, vocab: int
 ) -> Iterator[Block]:
-    batch = max(1, LOGIT_BYTES // (view.context * model.config.vocab_size * model.dtype.itemsize))
+    batch = max(1, TEACHER_BYTES[model.device.type] // (view.context * model.config.vocab_size * model.dtype.itemsize))
     for start in range(part.start, part.stop, batch):
         wanted = np.arange(start, min(start + batch, part.stop))
         text = read(stream, view, wanted)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pdstudy.distill.divergences import Events, kl, row_loss
 from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.softmax import RowSoftmax
 from pdstudy.distill.targets import Target, make_target, teacher_tau
 from pdstudy.losses import KLD, Decoupled, NormKD, RenormaliseBoth, Tail, Temperature, terms
 from pdstudy.objective import KD
@@ -34,18 +35,16 @@ class _Bucketed:
     """
 
     def __init__(self, buffer: Tensor, ids: Tensor) -> None:
-        self._buffer, self._ids = buffer, ids
+        self._ids = ids
         self.kept = buffer.gather(1, ids)
         buffer.scatter_(1, ids, -torch.inf)
-        top = buffer.amax(1, keepdim=True).clamp(min=torch.finfo(buffer.dtype).min)
-        self._total = buffer.sub_(top).exp_().sum(1, keepdim=True)
-        self.rest = (top + self._total.log())[:, 0]
+        self._softmax = RowSoftmax(buffer)
+        self.rest = self._softmax.log_sum
 
     def gradient(self, of_kept: Tensor, of_rest: Tensor) -> Tensor:
         """The buffer as the gradient of logits, from the gradients of `kept` and `rest`."""
-        share = of_rest[:, None].to(self._total.dtype) / self._total
-        self._buffer.mul_(share.where(self._total > 0, 0))
-        return self._buffer.scatter_add_(1, self._ids, of_kept.to(self._buffer.dtype))
+        buffer = self._softmax.weigh(of_rest)
+        return buffer.scatter_add_(1, self._ids, of_kept.to(buffer.dtype))
 
 
 @dataclass(frozen=True)

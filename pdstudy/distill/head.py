@@ -15,17 +15,13 @@ import torch
 from torch import Tensor
 
 from pdstudy.corpus.batches import IGNORED
+from pdstudy.distill.chunks import rows_of_chunk
 from pdstudy.distill.events import EventRows
 from pdstudy.distill.linear import LinearRows, is_linear
 from pdstudy.distill.mixing import token_share
+from pdstudy.distill.products import choose_products
 from pdstudy.distill.signal import Signal, SparseTargets
 from pdstudy.objective import KD, LM
-
-CHUNK_BYTES = 8 << 20
-"""Bytes that work on one chunk takes, its logits included: what fits a cache is quicker at small vocabularies."""
-
-CHUNK_ROWS = 192
-"""Rows that a chunk has at least: fewer starve the matrix products at large vocabularies."""
 
 
 class Rows(Protocol):
@@ -57,7 +53,7 @@ def fused_loss(
     signal: Signal | None,
     objective: LM | KD,
     alpha: float,
-    divisor: float | Tensor,
+    divisor: float,
     vocab: int,
     chunk_rows: int | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -66,7 +62,8 @@ def fused_loss(
     `hidden` is [N, H], `weight` [V, H] (the output head), `targets` int64 [N] with `IGNORED` where nothing counts.
     Rows of the weight from `vocab` on are padding: probability 0, gradient 0. The scalar is differentiable in hidden
     and weight; `backward` may be called once. Parts are detached sums, not divided: "lm", the raw cross-entropy on
-    the data in nats, and with a signal "kd". Float64 inputs stay float64; everything else is float32 inside.
+    the data in nats, and with a signal "kd". Float64 inputs stay float64; everything else is float32 inside
+    (`pdstudy.distill.products` on what bfloat16 does on a CUDA device).
     `chunk_rows` (rows of logits held at a time) changes time and memory only.
     """
     if alpha and signal is None:
@@ -78,11 +75,6 @@ def fused_loss(
     return loss, {"lm": lm} if signal is None else {"lm": lm, "kd": kd}
 
 
-def rows_of_chunk(vocab: int, dtype: torch.dtype, beside: int = 0) -> int:
-    """Rows of logits that are held at a time; each takes `beside` bytes more."""
-    return max(CHUNK_ROWS, CHUNK_BYTES // (vocab * dtype.itemsize + beside))
-
-
 @dataclass(frozen=True)
 class _Work:
     """What the loss needs besides hidden states and weight, for all N rows."""
@@ -91,7 +83,7 @@ class _Work:
     signal: Signal | None
     objective: LM | KD
     alpha: float
-    divisor: float | Tensor
+    divisor: float
     vocab: int
     dtype: torch.dtype
 
@@ -128,25 +120,21 @@ class _FusedHead(torch.autograd.Function):
         else:
             rows = EventRows(objective)
         kept = 0 if work.signal is None else work.signal.width
-        size = chunk_rows or rows_of_chunk(vocab, dtype, rows.beside(vocab, kept, dtype))
-        table = weight[:vocab].to(dtype)
-        grad_hidden = torch.empty_like(hidden, dtype=dtype) if of_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=dtype) if of_weight else None
+        size = chunk_rows or rows_of_chunk(vocab, dtype, hidden.device, rows.beside(vocab, kept, dtype))
+        wanted = (of_hidden, of_weight)
+        products = choose_products(hidden, weight)(hidden, weight, vocab, size, dtype, wanted, work.divisor)
         sums = torch.zeros(3, dtype=torch.float64, device=hidden.device)
-        buffer = torch.empty(min(size, len(hidden)), vocab, dtype=dtype, device=hidden.device)
         for start in range(0, len(hidden), size):
             part = slice(start, min(start + size, len(hidden)))
-            states = hidden[part].to(dtype)
-            logits = torch.mm(states, table.t(), out=buffer[: len(states)])
-            sums += work.sums(logits, part, rows, of_hidden or of_weight)
-            if grad_hidden is not None:
-                torch.mm(logits, table, out=grad_hidden[part])
-            if grad_weight is not None:
-                grad_weight[:vocab].addmm_(logits.t(), states)
+            logits = products.logits(part)
+            sums += work.sums(logits, part, rows, any(wanted))
+            if any(wanted):
+                products.add(part, logits)
         ctx.grads = (
-            None if grad_hidden is None else grad_hidden.to(hidden.dtype),
-            None if grad_weight is None else grad_weight.to(weight.dtype),
+            None if products.of_hidden is None else products.of_hidden.to(hidden.dtype),
+            None if products.of_weight is None else products.of_weight.to(weight.dtype),
         )
+        ctx.scale = products.scale
         loss, lm, kd = sums[0].to(dtype), sums[1].clone(), sums[2].clone()
         ctx.mark_non_differentiable(lm, kd)
         return loss, lm, kd
@@ -157,5 +145,6 @@ class _FusedHead(torch.autograd.Function):
         grads, ctx.grads = ctx.grads, None
         if grads is None:
             raise RuntimeError("the fused head's gradients were used already; call backward once per loss")
-        scaled = tuple(None if g is None else g.mul_(grad_outputs[0]) for g in grads)
+        factor = grad_outputs[0] / ctx.scale
+        scaled = tuple(None if g is None else g.mul_(factor) for g in grads)
         return (*scaled, None, None, None)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.softmax import RowSoftmax
 from pdstudy.distill.targets import make_target
 from pdstudy.losses import KLD, NLL, WTTM, Adaptive, OntoGold, Plain, Renormalise, Smooth, Temperature, ZLoss, terms
 from pdstudy.objective import KD, LM
@@ -86,13 +87,12 @@ class LinearRows:
             kd = sparse.constant - (sparse.soft * logits.gather(1, sparse.ids)).sum(1)
             if sparse.flat is not None:
                 kd -= sparse.flat * logits.sum(1)
-        top = logits.amax(1, keepdim=True)
-        total = logits.sub_(top).exp_().sum(1, keepdim=True)
-        normaliser = (top + total.log())[:, 0]
+        softmax = RowSoftmax(logits)
+        normaliser = softmax.log_sum
         lm += normaliser
         if gradients:
             share = lm_share if sparse is None else lm_share + kd_share * (sparse.mass + 2 * sparse.square * normaliser)
-            logits.mul_(share[:, None] / total)
+            softmax.weigh(share)
             logits.scatter_add_(1, gold[:, None], -lm_share[:, None])
         if sparse is not None:
             kd += (sparse.mass + sparse.square * normaliser) * normaliser

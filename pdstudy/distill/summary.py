@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from pdstudy.coverage import Coverage
+from pdstudy.distill.chunks import BYTES
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.truncation import kept, rank
 from pdstudy.objective import TopPK
-
-CHUNK_BYTES = 8 << 20
-"""Bytes of float32 logits that are summarised at a time."""
 
 
 def summarise(logits: Tensor, targets: Tensor, coverage: Coverage, vocab: int, seed: int) -> SparseTargets:
@@ -66,7 +64,7 @@ def uniforms(seed: int, tokens: int, coverage: Coverage) -> Tensor:
 def _in_chunks(
     logits: Callable[[slice], Tensor], targets: Tensor, coverage: Coverage, vocab: int, uniform: Tensor
 ) -> SparseTargets:
-    rows = max(1, CHUNK_BYTES // (4 * vocab))
+    rows = max(1, BYTES[targets.device.type] // (4 * vocab))
     parts = [slice(at, at + rows) for at in range(0, len(targets), rows)]
     return SparseTargets.concatenate([_summarise(logits(p), targets[p], coverage, uniform[p]) for p in parts])
 

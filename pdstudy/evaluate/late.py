@@ -15,6 +15,7 @@ from pdstudy.evaluations import Evaluation
 from pdstudy.files import write_json
 from pdstudy.rundir import RunDir
 from pdstudy.train.model import load_exported
+from pdstudy.train.world import World, own_device
 
 
 def evaluate_export(
@@ -30,13 +31,14 @@ def evaluate_export(
 
     `teachers`: see `pdstudy.evaluate.probes.compared`.
     """
-    model = load_exported(directory.model)
+    world = World(own_device())
+    model = load_exported(directory.model).to(world.device)
     result = directory.result()
     assert result is not None
     for number, heldout in enumerate(evaluations):
         progress("evaluate", number / len(evaluations))
         text = held_out(heldout, run.view, corpus)
-        scored = evaluate(model, text, teacher=compared(heldout, run, teachers, corpus))
+        scored = evaluate(model, text, teacher=compared(heldout, run, teachers, corpus), world=world)
         row = {"step": run.num_steps, "tokens": run.num_tokens, **scored, "final": True}
         directory.append_eval(row)
         result["evals"].append(row)

@@ -16,7 +16,7 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import IGNORED
 from pdstudy.coverage import needed
 from pdstudy.distill.angles import trunk_gradient
-from pdstudy.distill.head import rows_of_chunk
+from pdstudy.distill.chunks import rows_of_chunk
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.summary import summarise, whole_signal
 from pdstudy.distill.teacher import load_teacher
@@ -68,7 +68,7 @@ class TeacherScores:
         logits = _logits(self._model, batch)
         context = len(batch.targets) // len(batch.sequences)
         table = weight[: self._vocab].float()
-        size = rows_of_chunk(self._vocab, torch.float32)
+        size = rows_of_chunk(self._vocab, torch.float32, hidden.device)
         for row, sequence in enumerate(batch.sequences.tolist()):
             teacher = logits[row]
             for start in range(0, context, size):

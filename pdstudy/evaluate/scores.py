@@ -18,14 +18,11 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from pdstudy.corpus.batches import IGNORED
-from pdstudy.distill.head import rows_of_chunk
+from pdstudy.distill.chunks import PASSES, rows_of_chunk
 from pdstudy.distill.linear import LinearRows
 from pdstudy.objective import LM
 
 BINS = 15
-
-CACHED = 128
-"""Rows of logits that are counted at a time: a dozen passes go over them."""
 
 NODES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Inverse temperatures at which the loss is known, with two derivatives; each is twice the one before."""
@@ -64,7 +61,8 @@ class Scores:
         `lm` comes to exactly what `fused_loss` gives.
         """
         table = weight[:vocab].float()
-        size = rows_of_chunk(vocab, torch.float32)
+        size = rows_of_chunk(vocab, torch.float32, hidden.device)
+        few = PASSES[hidden.device.type]
         buffer = torch.empty(min(size, len(hidden)), vocab, device=hidden.device)
         lm = torch.zeros_like(self.lm)
         rows = LinearRows(LM())
@@ -74,9 +72,9 @@ class Scores:
             logits = torch.mm(states, table.t(), out=buffer[: len(states)])
             valid = targets[part] != IGNORED
             gold = targets[part].clamp(min=0)
-            for at in range(0, len(states), CACHED):
-                few = slice(at, at + CACHED)
-                self._count(logits[few], gold[few], half[part][few], valid[few])
+            for at in range(0, len(states), few):
+                some = slice(at, at + few)
+                self._count(logits[some], gold[some], half[part][some], valid[some])
             share = valid.float()
             lm += (share * rows(logits, gold, None, share, share, False)[0]).sum(dtype=torch.float64)
         self.lm += lm

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 
+READ_AHEAD = {"cpu": 0, "cuda": 2}
+"""Steps, where a placement does not say: on a CPU reading and training would share its cores."""
+
 
 @dataclass(frozen=True)
 class MicroBatch:
@@ -105,7 +108,7 @@ class Feed:
                 f"tokens"
             )
         self._ahead: dict[int, Future[tuple[int, Iterable[MicroBatch]]]] = {}
-        self._reach = placement.read_ahead
+        self._reach = READ_AHEAD[world.device.type] if placement.read_ahead is None else placement.read_ahead
         # One thread: reading is quick beside a step, and the store's reader is not made for two.
         self._thread = ThreadPoolExecutor(1) if self._reach else None
         self._packed = packed

@@ -92,7 +92,7 @@ def open_world(*, replicas: int, sharded: bool) -> Iterator[World]:
     Raises `ConfigError` where the ranks cannot be divided among `replicas`.
     """
     size = dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
-    device = _device()
+    device = own_device()
     if size % replicas:
         raise ConfigError(f"placement.replicas: found {replicas}; allowed: a divisor of the ranks, {size}")
     if size == 1 and not sharded and not dist.is_initialized():
@@ -116,7 +116,8 @@ def open_world(*, replicas: int, sharded: bool) -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def _device() -> torch.device:
+def own_device() -> torch.device:
+    """The accelerator that is this process's among those of its node, or the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -44,7 +44,7 @@ class Storm:
         self.broken: dict[str, float] = {}
 
     def blow(self, accidents: int, seconds: float) -> Counter[str]:
-        """Submit, let `accidents` happen, then let it end, submitting again as a user would, until nothing is queued."""
+        """Submit, let `accidents` happen, then submit again as a user would until all is made and nothing queued."""
         deadline = time.monotonic() + seconds
         self.submit()
         while not self.over():

@@ -18,7 +18,7 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batches import read
 from pdstudy.coverage import StoreSpec, needed
 from pdstudy.data import Slice
-from pdstudy.distill import head, summary
+from pdstudy.distill import chunks
 from pdstudy.distill.capture import capture
 from pdstudy.distill.live import LiveTeacher
 from pdstudy.distill.planes import BOUND
@@ -127,9 +127,10 @@ def test_no_tensor_of_tokens_times_vocabulary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     rows = 16
-    for module in (head, summary):
-        monkeypatch.setattr(module, "CHUNK_BYTES", rows * 4 * corpus.vocab)
-    monkeypatch.setattr(head, "CHUNK_ROWS", rows)
+    for device in ("cpu", "cuda"):
+        monkeypatch.setitem(chunks.BYTES, device, rows * 4 * corpus.vocab)
+        monkeypatch.setitem(chunks.ROWS, device, rows)
+        monkeypatch.setitem(chunks.TILE, device, 1)
     run = student(small_run, teacher, truncation=truncation, stored="live")
     run = dataclasses.replace(run, steps=1, tokens_per_step=64 * 64)
     with largest_new_tensor() as largest:

@@ -1,0 +1,106 @@
+"""The head's three matrix products, chunk by chunk: logits, and the gradients of hidden states and weight.
+
+`Products` makes them in the type that the loss is computed in. bfloat16 operands on a CUDA device are multiplied as
+they are, many times as fast and next to exactly (`HalfProducts`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pdstudy.distill import kernels
+
+ALIGNED = 64
+"""Columns that rows of a buffer are filled up to: products are slow where rows begin between vectors."""
+
+UNIT = 32.0
+"""What a logit's gradient of one token's whole loss is taken to in float16, of which the largest number is 65,504."""
+
+
+def choose_products(hidden: Tensor, weight: Tensor) -> type[Products]:
+    half = hidden.dtype == weight.dtype == torch.bfloat16
+    return HalfProducts if hidden.is_cuda and half and kernels.available() else Products
+
+
+class Products:
+    """For hidden states [N, H] and a weight [V, H], of which rows from `vocab` on are padding.
+
+    Gradients of those `wanted` add up in `of_hidden` [N, H] and `of_weight` [V, H], of type `dtype` and times `scale`;
+    the others are None. `size`: rows of a chunk at most. `divisor`: what the losses of tokens are divided by.
+    """
+
+    def __init__(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        vocab: int,
+        size: int,
+        dtype: torch.dtype,
+        wanted: tuple[bool, bool],
+        divisor: float,
+    ) -> None:
+        self.scale = 1.0
+        self.of_hidden = torch.empty_like(hidden, dtype=dtype) if wanted[0] else None
+        self.of_weight = torch.zeros_like(weight, dtype=dtype) if wanted[1] else None
+        self._hidden, self._vocab = hidden, vocab
+        self._table = weight[:vocab].to(dtype)
+        self._buffer = torch.empty(min(size, len(hidden)), vocab, dtype=dtype, device=hidden.device)
+
+    def logits(self, part: slice) -> Tensor:
+        """[C, vocab], in a buffer that the next chunk's overwrite."""
+        states = self._hidden[part].to(self._buffer.dtype)
+        return torch.mm(states, self._table.t(), out=self._buffer[: len(states)])
+
+    def add(self, part: slice, gradient: Tensor) -> None:
+        """Take the gradient of a chunk's logits to those of states and weight."""
+        if self.of_hidden is not None:
+            torch.mm(gradient, self._table, out=self.of_hidden[part])
+        if self.of_weight is not None:
+            self.of_weight[: self._vocab].addmm_(gradient.t(), self._hidden[part].to(gradient.dtype))
+
+
+class HalfProducts(Products):
+    """The same of bfloat16 operands on a CUDA device, added up in float32.
+
+    A product of two bfloat16 numbers is exact in float32, so logits are what they would be. Gradients of logits go in
+    as float16, in which the operands are exact, too, if neither huge nor tiny: rounded to bfloat16 they would, near
+    p = q, add as much error as a bfloat16 gradient of the weight has anyway; this adds an eighth. They are taken to a
+    size that float16 holds by `scale`, a power of two. One beyond it becomes infinite, and so does the gradient's norm.
+    """
+
+    def __init__(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        vocab: int,
+        size: int,
+        dtype: torch.dtype,
+        wanted: tuple[bool, bool],
+        divisor: float,
+    ) -> None:
+        self.scale = UNIT * 2.0 ** math.frexp(divisor)[1]
+        self.of_hidden = torch.empty_like(hidden, dtype=dtype) if wanted[0] else None
+        self.of_weight = torch.zeros_like(weight, dtype=dtype) if wanted[1] else None
+        self._hidden, self._vocab = hidden, vocab
+        self._table = weight[:vocab]
+        self._narrow_table = self._table.half() if wanted[0] else None
+        rows, columns = min(size, len(hidden)), -(-vocab // ALIGNED) * ALIGNED
+        self._buffer = hidden.new_empty(rows, columns, dtype=dtype)[:, :vocab]
+        self._narrow = hidden.new_empty(rows, columns, dtype=torch.float16)[:, :vocab]
+
+    def logits(self, part: slice) -> Tensor:
+        states = self._hidden[part]
+        out = self._buffer[: len(states)]
+        return torch.mm(states, self._table.t(), out_dtype=out.dtype, out=out)
+
+    def add(self, part: slice, gradient: Tensor) -> None:
+        narrow = kernels.narrow(gradient, self._narrow[: len(gradient)], self.scale)
+        if self.of_hidden is not None and self._narrow_table is not None:
+            out = self.of_hidden[part]
+            torch.mm(narrow, self._narrow_table, out_dtype=out.dtype, out=out)
+        if self.of_weight is not None:
+            out = self.of_weight[: self._vocab]
+            torch.addmm(out, narrow.t(), self._hidden[part].half(), out_dtype=out.dtype, out=out)

@@ -1,0 +1,46 @@
+"""The kernels themselves; imported where Triton is. A program works on one row, or on one block of one row."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+LEAST = tl.constexpr(-3.4028234663852886e38)
+
+
+def blocks(width: int, block: int) -> int:
+    return int(triton.cdiv(width, block))
+
+
+@triton.jit
+def row_sums(logits, top, total, stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    # Every lane has a largest value and a sum of its own until the end: no reduction inside the loop.
+    tops = tl.full([BLOCK], LEAST, tl.float32)
+    sums = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, WIDTH, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        x = tl.load(logits + row * stride + at, mask=at < WIDTH, other=-float("inf"))
+        higher = tl.maximum(tops, x)
+        sums = sums * tl.exp(tops - higher) + tl.exp(x - higher)
+        tops = higher
+    highest = tl.max(tops, 0)
+    tl.store(top + row, highest)
+    tl.store(total + row, tl.sum(sums * tl.exp(tops - highest), 0))
+
+
+@triton.jit
+def scale_exponentials(logits, top, factor, stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    place = logits + row * stride + at
+    x = tl.load(place, mask=at < WIDTH, other=-float("inf"))
+    tl.store(place, tl.load(factor + row) * tl.exp(x - tl.load(top + row)), mask=at < WIDTH)
+
+
+@triton.jit
+def narrow(values, out, scale, stride, out_stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(values + row * stride + at, mask=at < WIDTH, other=0.0)
+    tl.store(out + row * out_stride + at, (x * scale).to(tl.float16), mask=at < WIDTH)

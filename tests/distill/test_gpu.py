@@ -1,0 +1,129 @@
+"""The fused head on a CUDA device: kernels, bfloat16 products and every objective against float64 on the CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from pdstudy.distill.head import fused_loss
+from pdstudy.distill.products import HalfProducts, Products, choose_products
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.softmax import RowSoftmax
+from pdstudy.losses import AnyTemperature, Decoupled, Rest, Smooth, Tail, undefined
+from pdstudy.objective import KD
+from tests.distill.dense import kd_rows, signal_of, support
+from tests.distill.test_objectives import (
+    ALPHA,
+    DIVISOR,
+    LOSSES,
+    TAUS,
+    TEACHER,
+    VOCAB,
+    case,
+    combinations,
+    reference,
+)  # fmt: skip
+from tests.distill.test_precision import CLOSE, relative
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def on_device(signal: SparseTargets) -> SparseTargets:
+    moved = {n: v.cuda() for n, v in vars(signal).items() if isinstance(v, Tensor)}
+    return dataclasses.replace(signal, **moved)
+
+
+@pytest.mark.parametrize("vocab", [100, 4096, 4097, 9001, 151_643])
+def test_rows_by_kernels(vocab: int) -> None:
+    torch.manual_seed(0)
+    logits = 20 * torch.randn(9, vocab)
+    logits[2], logits[3, 50:], logits[4, :-1] = -torch.inf, -torch.inf, -torch.inf
+    logits[5] = logits[5] * 1e4
+    # Rows that are further apart than they are long, as in the head's buffers.
+    buffer = torch.zeros(9, vocab + 64, device="cuda")[:, :vocab].copy_(logits)
+    share = torch.rand(9)
+    softmax = RowSoftmax(buffer)
+    want = RowSoftmax(logits.double())
+    torch.testing.assert_close(softmax.log_sum.cpu().double(), want.log_sum, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        softmax.weigh(share.cuda()).cpu().double(), want.weigh(share.double()), rtol=1e-5, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize(("rest", "temperature"), combinations(), ids=str)
+def test_every_defined_loss_matches_the_dense_reference(rest: Rest, temperature: AnyTemperature) -> None:
+    hidden, weight, teacher, targets = case()
+    hidden.requires_grad_(), weight.requires_grad_()
+    for (p, k), loss in itertools.product(((0.9, 12), (1.0, None)), LOSSES):
+        if list(undefined(rest, temperature, loss)) or (k is None and isinstance(rest, Smooth | Tail | Decoupled)):
+            continue
+        kd = KD(teacher=TEACHER, rest=rest, temperature=temperature, loss=loss)
+        mask = support(teacher, p, k)
+        want = reference(hidden, weight, teacher, targets, mask, kd)
+        want_grads = torch.autograd.grad(want, (hidden, weight))
+        signal = on_device(signal_of(teacher, mask, targets.clamp(min=0), TAUS, torch.float32))
+        h, w = (x.detach().float().cuda().requires_grad_() for x in (hidden, weight))
+        got, _ = fused_loss(h, w, targets.cuda(), signal, kd, ALPHA, DIVISOR, VOCAB, chunk_rows=5)
+        assert got.item() == pytest.approx(want.item(), rel=2e-6), loss
+        for mine, theirs in zip(torch.autograd.grad(got, (h, w)), want_grads):
+            assert (mine.cpu().double() - theirs).norm() < 2e-6 * theirs.norm(), loss
+
+
+def test_bfloat16_keeps_its_products_on_the_device() -> None:
+    half, whole = torch.zeros(2, 8, device="cuda", dtype=torch.bfloat16), torch.zeros(2, 8, device="cuda")
+    assert choose_products(half, half) is HalfProducts
+    assert choose_products(whole, whole) is Products
+    assert choose_products(half, whole) is Products
+
+
+@pytest.mark.parametrize("distance", [1.0, 0.1, 0.01])
+@pytest.mark.parametrize("name", CLOSE)
+def test_bfloat16_gradients_of_a_student_close_to_its_teacher(name: str, distance: float) -> None:
+    """As on the CPU (`test_precision`), where it says what can be asked of a gradient in bfloat16.
+
+    Rounding is most of its error, and what comes beside, 2.5e-4 by float16, adds in squares: 1.02 allows for 3e-4.
+    """
+    objective = CLOSE[name]
+    rows, width, vocab = 96, 64, 2_503
+    torch.manual_seed(0)
+    h, w = torch.randn(rows, width).bfloat16(), (0.3 * torch.randn(vocab + 5, width)).bfloat16()
+    student = h.double() @ w[:vocab].double().T
+    teacher = student + distance * torch.randn(rows, vocab, dtype=torch.float64)
+    gold = teacher.argmax(1)
+    mask = support(teacher, 1.0, objective.truncation.k)  # type: ignore[union-attr]
+    signal = signal_of(teacher, mask, gold, (), torch.float32)
+    exact = [x.double().requires_grad_() for x in (h, w)]
+    loss = kd_rows(exact[0] @ exact[1][:vocab].T, teacher, mask, gold, objective).sum() / rows
+    want = torch.autograd.grad(loss, exact)
+    mine = [x.cuda().requires_grad_() for x in (h, w)]
+    got, _ = fused_loss(*mine, gold.cuda(), on_device(signal), objective, 1.0, rows, vocab, chunk_rows=40)
+    assert got.item() == pytest.approx(loss.item(), rel=1e-4)
+    for gradient, exactly in zip(torch.autograd.grad(got, mine), want):
+        assert gradient.dtype == torch.bfloat16
+        found = gradient.cpu()
+        assert relative(found, exactly) < 1.02 * relative(exactly.bfloat16(), exactly)
+
+
+def test_chunks_change_nothing_but_rounding() -> None:
+    torch.manual_seed(0)
+    h, w = torch.randn(300, 64, device="cuda").bfloat16(), torch.randn(1_001, 64, device="cuda").bfloat16()
+    targets = torch.randint(1_001, (300,), device="cuda")
+    targets[::7] = -100
+    ids = torch.rand(300, 1_001, device="cuda").topk(12, dim=1).indices
+    log_probs = torch.log_softmax(torch.randn(300, 12, device="cuda"), 1) - 0.1
+    signal = SparseTargets(ids, log_probs, *torch.rand(5, 300, device="cuda"))
+    results = []
+    for rows in (None, 64, 7):
+        leaves = [x.clone().requires_grad_() for x in (h, w)]
+        loss, _ = fused_loss(*leaves, targets, signal, KD(teacher=TEACHER), 0.9, 257.0, 1_001, chunk_rows=rows)
+        results.append((loss.detach(), *torch.autograd.grad(loss, leaves)))
+    for other in results[1:]:
+        for a, b in zip(results[0], other):
+            torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-6)
