@@ -45,9 +45,13 @@ class Products:
         self.scale = 1.0
         self.of_hidden = torch.empty_like(hidden, dtype=dtype) if wanted[0] else None
         self.of_weight = torch.zeros_like(weight, dtype=dtype) if wanted[1] else None
-        self._hidden, self._vocab = hidden, vocab
-        self._table = weight[:vocab].to(dtype)
-        self._buffer = torch.empty(min(size, len(hidden)), vocab, dtype=dtype, device=hidden.device)
+        self._hidden, self._vocab, self._dtype = hidden, vocab, dtype
+        self._prepare(weight[:vocab], min(size, len(hidden)), divisor)
+
+    def _prepare(self, table: Tensor, rows: int, divisor: float) -> None:
+        """Operands and buffers, from the rows of the weight that are no padding."""
+        self._table = table.to(self._dtype)
+        self._buffer = table.new_empty(rows, len(table), dtype=self._dtype)
 
     def logits(self, part: slice) -> Tensor:
         """[C, vocab], in a buffer that the next chunk's overwrite."""
@@ -67,29 +71,17 @@ class HalfProducts(Products):
 
     A product of two bfloat16 numbers is exact in float32, so logits are what they would be. Gradients of logits go in
     as float16, in which the operands are exact, too, if neither huge nor tiny: rounded to bfloat16 they would, near
-    p = q, add as much error as a bfloat16 gradient of the weight has anyway; this adds an eighth. They are taken to a
+    p = q, add as much error as a bfloat16 gradient of the weight has anyway; this adds a seventh. They are taken to a
     size that float16 holds by `scale`, a power of two. One beyond it becomes infinite, and so does the gradient's norm.
     """
 
-    def __init__(
-        self,
-        hidden: Tensor,
-        weight: Tensor,
-        vocab: int,
-        size: int,
-        dtype: torch.dtype,
-        wanted: tuple[bool, bool],
-        divisor: float,
-    ) -> None:
+    def _prepare(self, table: Tensor, rows: int, divisor: float) -> None:
         self.scale = UNIT * 2.0 ** math.frexp(divisor)[1]
-        self.of_hidden = torch.empty_like(hidden, dtype=dtype) if wanted[0] else None
-        self.of_weight = torch.zeros_like(weight, dtype=dtype) if wanted[1] else None
-        self._hidden, self._vocab = hidden, vocab
-        self._table = weight[:vocab]
-        self._narrow_table = self._table.half() if wanted[0] else None
-        rows, columns = min(size, len(hidden)), -(-vocab // ALIGNED) * ALIGNED
-        self._buffer = hidden.new_empty(rows, columns, dtype=dtype)[:, :vocab]
-        self._narrow = hidden.new_empty(rows, columns, dtype=torch.float16)[:, :vocab]
+        self._table = table
+        self._narrow_table = None if self.of_hidden is None else table.half()
+        columns = -(-len(table) // ALIGNED) * ALIGNED
+        self._buffer = table.new_empty(rows, columns, dtype=self._dtype)[:, : len(table)]
+        self._narrow = table.new_empty(rows, columns, dtype=torch.float16)[:, : len(table)]
 
     def logits(self, part: slice) -> Tensor:
         states = self._hidden[part]

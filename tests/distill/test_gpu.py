@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import pytest
 import torch
@@ -13,20 +12,10 @@ from pdstudy.distill.head import fused_loss
 from pdstudy.distill.products import HalfProducts, Products, choose_products
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.softmax import RowSoftmax
-from pdstudy.losses import AnyTemperature, Decoupled, Rest, Smooth, Tail, undefined
+from pdstudy.losses import AnyTemperature, Rest
 from pdstudy.objective import KD
 from tests.distill.dense import kd_rows, signal_of, support
-from tests.distill.test_objectives import (
-    ALPHA,
-    DIVISOR,
-    LOSSES,
-    TAUS,
-    TEACHER,
-    VOCAB,
-    case,
-    combinations,
-    reference,
-)  # fmt: skip
+from tests.distill.test_objectives import ALPHA, DIVISOR, TAUS, TEACHER, VOCAB, case, combinations, expected
 from tests.distill.test_precision import CLOSE, relative
 
 pytestmark = [
@@ -60,20 +49,13 @@ def test_rows_by_kernels(vocab: int) -> None:
 @pytest.mark.parametrize(("rest", "temperature"), combinations(), ids=str)
 def test_every_defined_loss_matches_the_dense_reference(rest: Rest, temperature: AnyTemperature) -> None:
     hidden, weight, teacher, targets = case()
-    hidden.requires_grad_(), weight.requires_grad_()
-    for (p, k), loss in itertools.product(((0.9, 12), (1.0, None)), LOSSES):
-        if list(undefined(rest, temperature, loss)) or (k is None and isinstance(rest, Smooth | Tail | Decoupled)):
-            continue
-        kd = KD(teacher=TEACHER, rest=rest, temperature=temperature, loss=loss)
-        mask = support(teacher, p, k)
-        want = reference(hidden, weight, teacher, targets, mask, kd)
-        want_grads = torch.autograd.grad(want, (hidden, weight))
+    for kd, mask, want, want_grads in expected(rest, temperature):
         signal = on_device(signal_of(teacher, mask, targets.clamp(min=0), TAUS, torch.float32))
-        h, w = (x.detach().float().cuda().requires_grad_() for x in (hidden, weight))
+        h, w = (x.float().cuda().requires_grad_() for x in (hidden, weight))
         got, _ = fused_loss(h, w, targets.cuda(), signal, kd, ALPHA, DIVISOR, VOCAB, chunk_rows=5)
-        assert got.item() == pytest.approx(want.item(), rel=2e-6), loss
+        assert got.item() == pytest.approx(want.item(), rel=2e-6), kd.loss
         for mine, theirs in zip(torch.autograd.grad(got, (h, w)), want_grads):
-            assert (mine.cpu().double() - theirs).norm() < 2e-6 * theirs.norm(), loss
+            assert (mine.cpu().double() - theirs).norm() < 2e-6 * theirs.norm(), kd.loss
 
 
 def test_bfloat16_keeps_its_products_on_the_device() -> None:

@@ -91,8 +91,8 @@ def combinations() -> Iterator[tuple[Rest, AnyTemperature]]:
             yield rest, temperature
 
 
-@pytest.mark.parametrize(("rest", "temperature"), combinations(), ids=str)
-def test_every_defined_loss_matches_the_dense_reference(rest: Rest, temperature: AnyTemperature) -> None:
+def expected(rest: Rest, temperature: AnyTemperature) -> Iterator[tuple[KD, Tensor, Tensor, tuple[Tensor, ...]]]:
+    """Every defined loss over two supports: the objective, the kept ids, and value and gradients for `case()`."""
     hidden, weight, teacher, targets = case()
     hidden.requires_grad_(), weight.requires_grad_()
     for (p, k), loss in itertools.product(((0.9, 12), (1.0, None)), LOSSES):
@@ -101,14 +101,20 @@ def test_every_defined_loss_matches_the_dense_reference(rest: Rest, temperature:
         kd = KD(teacher=TEACHER, rest=rest, temperature=temperature, loss=loss)
         mask = support(teacher, p, k)
         want = reference(hidden, weight, teacher, targets, mask, kd)
-        want_grads = torch.autograd.grad(want, (hidden, weight))
+        yield kd, mask, want, torch.autograd.grad(want, (hidden, weight))
+
+
+@pytest.mark.parametrize(("rest", "temperature"), combinations(), ids=str)
+def test_every_defined_loss_matches_the_dense_reference(rest: Rest, temperature: AnyTemperature) -> None:
+    hidden, weight, teacher, targets = case()
+    for kd, mask, want, want_grads in expected(rest, temperature):
         for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-6)):
             signal = signal_of(teacher, mask, targets.clamp(min=0), TAUS, dtype)
-            h, w = (x.detach().to(dtype).requires_grad_() for x in (hidden, weight))
+            h, w = (x.to(dtype).requires_grad_() for x in (hidden.clone(), weight.clone()))
             got, _ = fused_loss(h, w, targets, signal, kd, ALPHA, DIVISOR, VOCAB, chunk_rows=5)
-            assert got.item() == pytest.approx(want.item(), rel=tolerance), loss
+            assert got.item() == pytest.approx(want.item(), rel=tolerance), kd.loss
             for mine, theirs in zip(torch.autograd.grad(got, (h, w)), want_grads):
-                assert (mine.double() - theirs).norm() < tolerance * theirs.norm(), (loss, dtype)
+                assert (mine.double() - theirs).norm() < tolerance * theirs.norm(), (kd.loss, dtype)
 
 
 @pytest.mark.parametrize("rest", [Tail(), Decoupled()])
