@@ -256,8 +256,9 @@ class Placement:
     `threads` are torch's intra-op threads on a CPU; `save_minutes` is the time between checkpoints for resuming;
     `activation_checkpointing` recomputes each block in the backward pass (less memory, a third more computation);
     `compile` compiles each block; `attention` "auto" is flash attention where it is installed and fits, else torch's
-    own; `read_ahead` is how many steps a thread reads ahead (None: 2 where a CUDA device would wait for it, else 0);
-    `replicas` copies of the model are each sharded over the ranks of one copy (1: sharded over all ranks).
+    own; `read_ahead` is how many steps a thread reads ahead (None: 2 for a CUDA device, unless a step is large as a
+    whole, else 0; a step that was read is kept in memory until it is used); `replicas` copies of the model are each
+    sharded over the ranks of one copy (1: sharded over all ranks).
     """
 
     micro_batch_tokens: int | None = None

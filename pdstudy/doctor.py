@@ -27,6 +27,7 @@ PACKAGES = (
     ("datasets", "Hugging Face data sets: pip install 'pdstudy[hub]'", False),
     ("lm_eval", "downstream evaluation: pip install 'pdstudy[eval]'", False),
     ("gguf", "teachers in GGUF files: pip install 'pdstudy[gguf]'", False),
+    ("triton", "kernels of the fused head on CUDA; comes with torch there", False),
     ("flash_attn", "flash attention (CUDA and a compiler): pip install 'pdstudy[flash]'; SDPA is used without", False),
 )
 

@@ -15,7 +15,7 @@ from pdstudy.corpus import TokenCorpus, TokenStream
 from pdstudy.corpus.batches import read
 from pdstudy.coverage import Coverage, StoreSpec
 from pdstudy.data import View
-from pdstudy.distill.chunks import TEACHER_BYTES
+from pdstudy.distill.chunks import TEACHER_BYTES, of
 from pdstudy.distill.codec import COLUMNS, Block
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store import StoreWriter
@@ -84,7 +84,7 @@ def shards_of(sequences: range, context: int) -> Iterator[range]:
 def _blocks(
     model: PreTrainedModel, stream: TokenStream, view: View, part: range, coverage: Coverage, vocab: int
 ) -> Iterator[Block]:
-    batch = max(1, TEACHER_BYTES[model.device.type] // (view.context * model.config.vocab_size * model.dtype.itemsize))
+    batch = max(1, of(TEACHER_BYTES, model.device) // (view.context * model.config.vocab_size * model.dtype.itemsize))
     for start in range(part.start, part.stop, batch):
         wanted = np.arange(start, min(start + batch, part.stop))
         text = read(stream, view, wanted)
@@ -93,7 +93,7 @@ def _blocks(
             targets = torch.from_numpy(text.targets).to(model.device)
             logits = model(input_ids=inputs, use_cache=False).logits
             for i, sequence in enumerate(wanted.tolist()):
-                # Draws depend on the sequence alone, so that a store is the same however it was captured.
+                # Draws depend on the sequence alone, so that they are the same however a store is captured.
                 yield block_of(summarise(logits[i], targets[i], coverage, vocab, seed=sequence))
 
 

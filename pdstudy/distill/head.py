@@ -21,7 +21,8 @@ from pdstudy.distill.linear import LinearRows, is_linear
 from pdstudy.distill.mixing import token_share
 from pdstudy.distill.products import choose_products
 from pdstudy.distill.signal import Signal, SparseTargets
-from pdstudy.objective import KD, LM
+from pdstudy.losses import WTTM, NormKD
+from pdstudy.objective import KD, LM, Sampled
 
 
 class Rows(Protocol):
@@ -101,6 +102,16 @@ class _Work:
         return values.sum(1, dtype=torch.float64)
 
 
+def _is_bounded(objective: LM | KD) -> bool:
+    """Whether the gradient of a token's loss is of the size of the loss's own weights: neither a factor nor a draw's
+    weight can be thousands."""
+    if isinstance(objective, LM):
+        return True
+    temperature, truncation = objective.temperature, objective.truncation
+    weighted = isinstance(temperature, NormKD) or (isinstance(temperature, WTTM) and temperature.weighted)
+    return not weighted and not (isinstance(truncation, Sampled) and truncation.exponent != 1)
+
+
 class _FusedHead(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -120,9 +131,10 @@ class _FusedHead(torch.autograd.Function):
         else:
             rows = EventRows(objective)
         kept = 0 if work.signal is None else work.signal.width
-        size = chunk_rows or rows_of_chunk(vocab, dtype, hidden.device, rows.beside(vocab, kept, dtype))
-        wanted = (of_hidden, of_weight)
-        products = choose_products(hidden, weight)(hidden, weight, vocab, size, dtype, wanted, work.divisor)
+        chosen, wanted = choose_products(hidden, weight), (of_hidden, of_weight)
+        beside = rows.beside(vocab, kept, dtype) + chosen.BESIDE * vocab
+        size = chunk_rows or rows_of_chunk(vocab, dtype, hidden.device, beside)
+        products = chosen(hidden, weight, vocab, size, dtype, wanted, work.divisor, _is_bounded(objective))
         sums = torch.zeros(3, dtype=torch.float64, device=hidden.device)
         for start in range(0, len(hidden), size):
             part = slice(start, min(start + size, len(hidden)))

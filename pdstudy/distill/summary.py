@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pdstudy.coverage import Coverage
-from pdstudy.distill.chunks import BYTES
+from pdstudy.distill.chunks import SUMMARISED, of
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.truncation import kept, rank
 from pdstudy.objective import TopPK
@@ -64,7 +64,7 @@ def uniforms(seed: int, tokens: int, coverage: Coverage) -> Tensor:
 def _in_chunks(
     logits: Callable[[slice], Tensor], targets: Tensor, coverage: Coverage, vocab: int, uniform: Tensor
 ) -> SparseTargets:
-    rows = max(1, BYTES[targets.device.type] // (4 * vocab))
+    rows = max(1, of(SUMMARISED, targets.device) // (4 * vocab))
     parts = [slice(at, at + rows) for at in range(0, len(targets), rows)]
     return SparseTargets.concatenate([_summarise(logits(p), targets[p], coverage, uniform[p]) for p in parts])
 

@@ -43,4 +43,4 @@ def narrow(values, out, scale, stride, out_stride, WIDTH: tl.constexpr, BLOCK: t
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(values + row * stride + at, mask=at < WIDTH, other=0.0)
-    tl.store(out + row * out_stride + at, (x * scale).to(tl.float16), mask=at < WIDTH)
+    tl.store(out + row * out_stride + at, (x * scale).to(out.dtype.element_ty), mask=at < WIDTH)

@@ -68,7 +68,8 @@ class TeacherScores:
         logits = _logits(self._model, batch)
         context = len(batch.targets) // len(batch.sequences)
         table = weight[: self._vocab].float()
-        size = rows_of_chunk(self._vocab, torch.float32, hidden.device)
+        # Ten tensors like the logits live at a time.
+        size = rows_of_chunk(self._vocab, torch.float32, hidden.device, beside=40 * self._vocab)
         for row, sequence in enumerate(batch.sequences.tolist()):
             teacher = logits[row]
             for start in range(0, context, size):

@@ -78,7 +78,7 @@ def submit_study(
         details = {"user": getpass.getuser(), "code": cluster.code.name}
         outcome = submit(units, facts, ledger, cluster, plan.study.name, report=report, among=among,
                          details=details, request=dataclasses.asdict(request),
-                         held=held([*(u.key for u in units), f"report/{plan.study.name}"], ledger, queue),
+                         held=held(_sent_of(plan, ledger), ledger, queue, getpass.getuser()),
                          beyond=_beyond(ledger, units, plan.study.name) if request.only else ())  # fmt: skip
     return plan, outcome
 
@@ -233,10 +233,11 @@ def cancel_study(plan: Plan, workspace: Workspace) -> tuple[list[str], list[str]
             ours = item_keys(plan)
             left = [key for key in kept["units"] if item_of(key) not in ours]
             ledger.append("kept", study=study, units=left, reason=kept["reason"], request=kept["request"])
-        if live:
-            elements = {str(fact.element) for fact in live.values()}
+        elements = {str(fact.element) for fact in live.values()} | set(held(_sent_of(plan, ledger), ledger, queue))
+        if elements:
             # Noted first: whoever watches must not take them for dropped, nor send them again.
-            ledger.append("cancelled", study=study, units=list(live))
+            if live:
+                ledger.append("cancelled", study=study, units=list(live))
             slurm.cancel(_compact(elements, queue))
         others = [k for k, f in live.items() if f.last and ledger.arrays[f.last.array].row["study"] != study]
     return list(live), others
@@ -264,6 +265,11 @@ def units_known(plan: Plan, ledger: Ledger, *, done: bool = False) -> list[str]:
     """
     keys = {f"{i.kind}/{i.key}" for i in plan.items if i.done} if done else item_keys(plan)
     return [unit for unit in ledger.sendings if item_of(unit) in keys]
+
+
+def _sent_of(plan: Plan, ledger: Ledger) -> list[str]:
+    """All units of a plan that were ever sent, whatever slices they were sent in."""
+    return [*units_known(plan, ledger), *units_known(plan, ledger, done=True)]
 
 
 def item_keys(plan: Plan) -> set[str]:

@@ -108,12 +108,14 @@ def gather(
     }
 
 
-def held(units: Iterable[str], ledger: Ledger, queue: Queue) -> list[str]:
-    """The jobs of units that SLURM holds, also where all that they were sent for is made: the report waits for them."""
+def held(units: Iterable[str], ledger: Ledger, queue: Queue, user: str | None = None) -> list[str]:
+    """The jobs of units that SLURM holds, of all users or of one; also where all that they were sent for is made: the
+    report waits for them."""
     found = {element for element, job in queue.jobs.items() if job.held}
     if not found:
         return []
-    return list(dict.fromkeys(str(s.element) for unit in units for s in ledger.sent(unit) if s.element in found))
+    sent = (s for unit in units for s in ledger.sent(unit) if s.element in found)
+    return list(dict.fromkeys(str(s.element) for s in sent if user in (None, ledger.arrays[s.array].row.get("user"))))
 
 
 def _final(job: Job) -> str:

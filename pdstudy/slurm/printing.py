@@ -47,6 +47,11 @@ def print_preview(plan: Plan, units: Sequence[Unit], arrays: Sequence[tuple[Arra
         print("nothing to send")
 
 
+def some(elements: Sequence[str]) -> str:
+    """A list that stays short."""
+    return ", ".join(elements[:SHOWN]) + (", ..." if len(elements) > SHOWN else "")
+
+
 def print_outcome(plan: Plan, outcome: Outcome, call: str) -> None:
     """What a submit came to; `call` is how the study was named on the command line."""
     labels = {f"{i.kind}/{i.key}": f"{i.kind} {i.label}" for i in plan.items}
@@ -59,8 +64,10 @@ def print_outcome(plan: Plan, outcome: Outcome, call: str) -> None:
         print(f"sent report: job {outcome.report}, after all of these")
     if decision.live:
         print(f"{len(decision.live)} already queued or running")
-    for element in outcome.released:
-        print(f"released job {element}, which SLURM held after a node could not start it")
+    if outcome.released:
+        print(
+            f"released {some(outcome.released)}, which SLURM held: a node could not start it, or it started too often"
+        )
     for key, reason in list(outcome.refused.items())[:SHOWN]:
         print(f"refused: {labels.get(key, key)}: {reason}")
     for cause, count in Counter(decision.stay.values()).items():

@@ -146,8 +146,10 @@ def cancel(elements: Collection[str]) -> None:
 def release(elements: Collection[str]) -> None:
     """Let jobs run that SLURM requeued and held because a node could not start them."""
     # One that is not held any more makes scontrol fail, and one that still is the next submit releases.
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        _ask("scontrol", "release", ",".join(elements))
+    names = sorted(elements)
+    for at in range(0, len(names), 1000):  # the names are one argument, which has a limit
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            _ask("scontrol", "release", ",".join(names[at : at + 1000]))
 
 
 def require_slurm() -> None:

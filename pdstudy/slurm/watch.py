@@ -13,7 +13,7 @@ from pdstudy.rundir import Workspace
 from pdstudy.show import print_json, print_status, states
 from pdstudy.slurm import seeing
 from pdstudy.slurm.commands import top_up
-from pdstudy.slurm.printing import SHOWN, print_outcome
+from pdstudy.slurm.printing import print_outcome, some
 
 EVERY_SECONDS = 15.0
 FOLLOW_SECONDS = 0.5
@@ -30,8 +30,8 @@ def show(plan: Plan, workspace: Workspace, *, as_json: bool) -> seeing.Sight | N
     if sight is not None and sight.kept:
         print(f"{len(sight.kept)} kept back: {sight.reason}")
     if sight is not None and sight.held:
-        print(f"SLURM holds {', '.join(sight.held[:SHOWN])}{', ...' if len(sight.held) > SHOWN else ''} after a node "
-              "could not start it: `pdstudy submit` releases what is held")  # fmt: skip
+        print(f"SLURM holds {some(sight.held)}: a node could not start it, or it started too often; "
+              "`pdstudy submit`, by whoever sent it, releases it")  # fmt: skip
     if sight is not None and not sight.answered:
         print("the scheduler does not answer: what was sent is shown as the files have it")
     return sight

@@ -22,7 +22,7 @@ from pdstudy.distill.live import LiveTeacher
 from pdstudy.distill.signal import Signal, SparseTargets
 from pdstudy.distill.store import StoreReader
 from pdstudy.normal import ConfigError
-from pdstudy.objective import KD
+from pdstudy.objective import KD, TopPK
 from pdstudy.train.world import World
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 
-READ_AHEAD = {"cpu": 0, "cuda": 2}
-"""Steps, where a placement does not say: on a CPU reading and training would share its cores."""
+READ_AHEAD = 2
+"""Steps that are read ahead for a GPU, where the placement does not say."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Feed:
                 f"tokens"
             )
         self._ahead: dict[int, Future[tuple[int, Iterable[MicroBatch]]]] = {}
-        self._reach = READ_AHEAD[world.device.type] if placement.read_ahead is None else placement.read_ahead
+        self._reach = _reach(run, packed, world) if placement.read_ahead is None else placement.read_ahead
         # One thread: reading is quick beside a step, and the store's reader is not made for two.
         self._thread = ThreadPoolExecutor(1) if self._reach else None
         self._packed = packed
@@ -156,6 +156,18 @@ class Feed:
             assert isinstance(self._run.objective, KD)
             signal = self._store.signal(batch.sequences[rows], self._run.objective.truncation)
         return micro_batch(batch, rows, signal, packed=self._packed)
+
+
+def _reach(run: Run, packed: bool, world: World) -> int:
+    """How many steps are read ahead where it is left to us.
+
+    None on a CPU, whose cores reading and training would share; nor where a step as a whole is large: a mask of
+    context x context for each sequence, or distributions that nothing was cut from.
+    """
+    masked = run.view.documents == "respect" and not packed
+    cut = run.objective.truncation if isinstance(run.objective, KD) and not run.is_live else None
+    whole = isinstance(cut, TopPK) and cut.k is None
+    return READ_AHEAD if world.device.type == "cuda" and not masked and not whole else 0
 
 
 def micro_batch(

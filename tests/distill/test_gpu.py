@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from pdstudy.distill import kernels
 from pdstudy.distill.head import fused_loss
 from pdstudy.distill.products import HalfProducts, Products, choose_products
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.softmax import RowSoftmax
-from pdstudy.losses import AnyTemperature, Rest
+from pdstudy.losses import NLL, WTTM, AnyTemperature, NormKD, Rest, Temperature, Weighted
 from pdstudy.objective import KD
 from tests.distill.dense import kd_rows, signal_of, support
 from tests.distill.test_objectives import ALPHA, DIVISOR, TAUS, TEACHER, VOCAB, case, combinations, expected
@@ -38,6 +39,7 @@ def test_rows_by_kernels(vocab: int) -> None:
     # Rows that are further apart than they are long, as in the head's buffers.
     buffer = torch.zeros(9, vocab + 64, device="cuda")[:, :vocab].copy_(logits)
     share = torch.rand(9)
+    assert kernels.fit(buffer)
     softmax = RowSoftmax(buffer)
     want = RowSoftmax(logits.double())
     torch.testing.assert_close(softmax.log_sum.cpu().double(), want.log_sum, rtol=1e-6, atol=1e-6)
@@ -93,7 +95,7 @@ def test_bfloat16_gradients_of_a_student_close_to_its_teacher(name: str, distanc
         assert relative(found, exactly) < 1.02 * relative(exactly.bfloat16(), exactly)
 
 
-def test_chunks_change_nothing_but_rounding() -> None:
+def small_case() -> tuple[Tensor, Tensor, Tensor, SparseTargets]:
     torch.manual_seed(0)
     h, w = torch.randn(300, 64, device="cuda").bfloat16(), torch.randn(1_001, 64, device="cuda").bfloat16()
     targets = torch.randint(1_001, (300,), device="cuda")
@@ -101,6 +103,43 @@ def test_chunks_change_nothing_but_rounding() -> None:
     ids = torch.rand(300, 1_001, device="cuda").topk(12, dim=1).indices
     log_probs = torch.log_softmax(torch.randn(300, 12, device="cuda"), 1) - 0.1
     signal = SparseTargets(ids, log_probs, *torch.rand(5, 300, device="cuda"))
+    return h, w, targets, signal
+
+
+@pytest.mark.parametrize("temperature", [Temperature(), NormKD(), WTTM(tau=2.0)], ids=str)
+def test_whatever_is_asked_for_has_the_gradients_of_float32(temperature: AnyTemperature) -> None:
+    """Both leaves, one of them, none; gradients that are bounded go in as float16, the others as bfloat16."""
+    h, w, targets, signal = small_case()
+    kd = KD(teacher=TEACHER, temperature=temperature)
+
+    def loss(hidden: Tensor, weight: Tensor) -> Tensor:
+        return 4 * fused_loss(hidden, weight, targets, signal, kd, 0.9, 257.0, 1_001)[0]
+
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        a, b = (x.to(dtype).requires_grad_() for x in (h.clone(), w.clone()))
+        with torch.no_grad():
+            value = loss(a, b)
+        results.append((
+            value,
+            *torch.autograd.grad(loss(a, b), (a, b)),
+            *torch.autograd.grad(loss(a, b.detach()), a),
+            *torch.autograd.grad(loss(a.detach(), b), b),
+        ))  # fmt: skip
+    for half, whole in zip(*results):
+        assert relative(half, whole) < 4e-3
+
+
+def test_a_gradient_beyond_float16_is_loud() -> None:
+    h, w, targets, signal = small_case()
+    a, b = h.requires_grad_(), w.requires_grad_()
+    kd = KD(teacher=TEACHER, loss=Weighted(terms=((1e4, NLL()),)))
+    found = torch.autograd.grad(fused_loss(a, b, targets, signal, kd, 1.0, 257.0, 1_001)[0], b)[0]
+    assert not found.isfinite().all()
+
+
+def test_chunks_change_nothing_but_rounding() -> None:
+    h, w, targets, signal = small_case()
     results = []
     for rows in (None, 64, 7):
         leaves = [x.clone().requires_grad_() for x in (h, w)]

@@ -189,7 +189,8 @@ class World:
         return True
 
     def _start(self, element: Element) -> None:
-        if self.rng.random() < 0.02 * self.trouble:
+        again = element.restart > 0  # what SLURM itself starts again, it launches in haste
+        if self.rng.random() < (0.2 if again else 0.02) * self.trouble:
             element.reason = "launch failed requeued held"
             return
         if self.rng.random() < 0.03 * self.trouble:

@@ -21,7 +21,7 @@ from pdstudy.slurm.attempt import attempts_file
 from pdstudy.slurm.cluster import Cluster, array_folder
 from pdstudy.slurm.commands import Request, cancel_study, preview, submit_study, top_up, without_shared
 from pdstudy.slurm.ledger import Ledger, append_row
-from pdstudy.slurm.printing import print_preview
+from pdstudy.slurm.printing import print_outcome, print_preview
 from pdstudy.slurm.submit import Refused
 from tests.slurm.lab import Lab
 
@@ -33,6 +33,7 @@ class Slurm:
 
     def __init__(self) -> None:
         self.states: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
         self.sent: dict[str, tuple[str, Array, str]] = {}
         self.room = 1_000
         self.broken: set[str] = set()
@@ -53,9 +54,15 @@ class Slurm:
         if words[0] == "scancel":
             for name in words[1:]:
                 self.states.update({e: "CANCELLED" for e in self.states if name in (e, e.partition("_")[0])})
+        if words[:2] == ("scontrol", "release"):
+            for name in words[2].split(","):
+                del self.reasons[name]
         if words[0] != "squeue":
             return "MaxArraySize = 1001\n"
-        rows = [f"{e}|{s}||None|pdstudy {self.sent[e.partition('_')[0]][0]}" for e, s in self.states.items()]
+        rows = [
+            f"{e}|{s}||{self.reasons.get(e, 'None')}|pdstudy {self.sent[e.partition('_')[0]][0]}"
+            for e, s in self.states.items()
+        ]
         return "\n".join([*rows, "999|PENDING||None|a comment of somebody's", "on two lines", ""])
 
     def stages(self) -> list[str]:
@@ -103,6 +110,54 @@ def fail(workspace: Workspace, slurm: Slurm, stage: str, cause: str, at: float =
     append_row(file, {"event": "start", "job": element, "token": element, "time": at})
     append_row(file, {"event": "end", "token": element, "cause": cause, "error": cause, "time": at, **more})
     return unit
+
+
+HELD = "launch failed requeued held"
+
+
+def with_teacher_made(workspace: Workspace) -> Callable[[], Plan]:
+    def plan() -> Plan:
+        made = planned(workspace)()
+        return dataclasses.replace(
+            made, items=tuple(dataclasses.replace(i, done=i.kind in ("corpus", "teacher")) for i in made.items)
+        )
+
+    return plan
+
+
+def test_a_held_job_whose_work_is_done_is_shown_and_released(
+    workspace: Workspace, slurm: Slurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SLURM started it again, did not hear that all was made, and could not launch it: the report waits for it."""
+    submit_study(planned(workspace), workspace, Request())
+    job = slurm.job("teacher")
+    slurm.reasons = {job: HELD, slurm.job("report"): "JobHeldUser"}
+    made = with_teacher_made(workspace)
+    sight = seeing.look(made(), workspace)
+    assert sight is not None
+    assert sight.held == (job,)
+    _, outcome = submit_study(made, workspace, Request())
+    assert outcome.released == (job,)
+    assert list(slurm.reasons) == [slurm.job("report")]  # what a person held stays held
+    print_outcome(made(), outcome, "grid.py")
+    assert f"released {job}, which SLURM held" in capsys.readouterr().out
+    assert submit_study(made, workspace, Request())[1].released == ()
+
+
+def test_a_held_job_of_another_user_is_theirs_to_release(
+    workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit_study(planned(workspace), workspace, Request())
+    slurm.reasons = {slurm.job("teacher"): HELD}
+    monkeypatch.setattr(commands.getpass, "getuser", lambda: "somebody")
+    assert submit_study(with_teacher_made(workspace), workspace, Request())[1].released == ()
+
+
+def test_a_held_job_whose_work_is_done_is_cancelled_too(workspace: Workspace, slurm: Slurm) -> None:
+    submit_study(planned(workspace), workspace, Request())
+    slurm.reasons = {slurm.job("teacher"): HELD}
+    cancel_study(with_teacher_made(workspace)(), workspace)
+    assert slurm.states[slurm.job("teacher")] == "CANCELLED"
 
 
 def test_what_ran_out_of_memory_holds_nothing_else_back(workspace: Workspace, slurm: Slurm) -> None:

@@ -128,7 +128,8 @@ def test_no_tensor_of_tokens_times_vocabulary(
 ) -> None:  # fmt: skip
     rows = 16
     for device in ("cpu", "cuda"):
-        monkeypatch.setitem(chunks.BYTES, device, rows * 4 * corpus.vocab)
+        for table in (chunks.BYTES, chunks.SUMMARISED):
+            monkeypatch.setitem(table, device, rows * 4 * corpus.vocab)
         monkeypatch.setitem(chunks.ROWS, device, rows)
         monkeypatch.setitem(chunks.TILE, device, 1)
     run = student(small_run, teacher, truncation=truncation, stored="live")
