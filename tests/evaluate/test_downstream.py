@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,6 @@ from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile,
 from pdstudy.evaluate.downstream import _gold, _item, evaluate_downstream
 from pdstudy.evaluate.task_files import _of_file
 from pdstudy.normal import ConfigError, decode, encode, fingerprint, problems
-
-HAS_LM_EVAL = importlib.util.find_spec("lm_eval") is not None
 
 
 def test_the_result_is_known_by_the_questions_alone(tmp_path: Path) -> None:
@@ -93,8 +91,8 @@ def test_too_few_examples_are_counted(tmp_path: Path) -> None:
     assert any("fewshot_split: train" in line for line in _of_file(dataclasses.replace(task, shots=1), task.items))  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(HAS_LM_EVAL, reason="lm-eval is installed")
-def test_without_lm_eval_the_extra_is_named(tmp_path: Path) -> None:
+def test_without_lm_eval_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval", None)  # what Python does for a module that is not there
     with pytest.raises(ConfigError, match=r"pip install 'pdstudy\[eval\]'"):
         evaluate_downstream(tmp_path, Downstream(tasks=OFFLINE_SUITE), tmp_path / "out")
     assert not (tmp_path / "out").exists()
