@@ -1,7 +1,7 @@
 """`analyse fit | isoflop | allocate | compare`: the functions of this package on a CSV file.
 
-The caller adds the parser with `add_parser(subparsers)` and calls `run(args)`; `python -m analysis.cli` works too.
-"""
+The caller adds the parser with `add_parser(subparsers)` and calls `run(args)`; `python -m pdstudy.analysis.cli` works
+too."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import describe
-from analysis.allocate import allocate
-from analysis.bootstrap import Bootstrap, bootstrap
-from analysis.compare import compare
-from analysis.errors import AnalysisError, DataError, TooFewRuns, of_system
-from analysis.fit import DELTA, Fit, fit
-from analysis.holdout import hold_out
-from analysis.isoflop import Method, isoflop
-from analysis.laws import ALL, Law, power_law
-from analysis.points import Points, points
-from analysis.tables import fit_table
+from pdstudy.analysis.compare.seeds import compare
+from pdstudy.analysis.data.points import Points, points
+from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns, of_system
+from pdstudy.analysis.fit import summary as describe
+from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap
+from pdstudy.analysis.fit.fit import DELTA, Fit, fit
+from pdstudy.analysis.fit.holdout import hold_out
+from pdstudy.analysis.laws import ALL, Law, power_law
+from pdstudy.analysis.scaling.allocation import allocate
+from pdstudy.analysis.scaling.isoflop import Method, isoflop
+from pdstudy.analysis.tables.builders import fit_table
 
 LAWS = {law.name: law for law in ALL}
 
@@ -208,7 +208,7 @@ def _fit(args: argparse.Namespace) -> None:
     if predictions:
         result["predictions"] = predictions
     if args.figures and fitted.ok:
-        from analysis.figures.diagnostics import residual_panels
+        from pdstudy.analysis.figures.diagnostics import residual_panels
 
         fitted.plot().save(args.figures / "predicted")
         residual_panels({fitted.law.name: fitted}).save(args.figures / "residuals")
@@ -278,7 +278,7 @@ def _show(args: argparse.Namespace, result: dict[str, object], text: str) -> Non
 
 
 def main() -> int:
-    """`python -m analysis.cli fit ...`"""
+    """`python -m pdstudy.analysis.cli fit ...`"""
     parser = argparse.ArgumentParser(prog="analyse", description=__doc__)
     _commands(parser)
     return run(parser.parse_args())

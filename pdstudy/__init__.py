@@ -1,201 +1,154 @@
-"""pdstudy: declare, price, run and analyse studies of pre-training distillation.
+"""Studies of pre-training distillation: declared in Python, priced, run here or on SLURM, analysed, reported.
 
-What a study file needs is here; importing it imports neither torch nor transformers.
+A study file defines `study(scale) -> Study` with the names below, each a small frozen class whose docstring has its
+formula, its units and its source. The map, by topic:
+
+    a study         Study, Grid, axis, arm: a base run, a grid of changes to it, seeds, a baseline
+    a run           Run: student, corpus, slice, view, objective, optimiser, schedule, budget, seed
+    models          Shape, TransformersConfig (students); Run, Pretrained, Online (teachers); Start (initial weights)
+    text            Corpus of LocalFiles, Packaged, HubDataset, StandardLibrary, ENGLISH; BPE, PretrainedTokenizer;
+                    Slice, View; Instructions of LocalExamples, Definitions
+    the objective   LM, KD: L = (1 - alpha) L_lm + alpha L_kd
+      truncation    TopPK, Sampled; the mass left over: Renormalise, RenormaliseBoth, Tail, OntoGold, Plain, Smooth,
+                    Decoupled
+      temperature   Temperature, NormKD, WTTM, Adaptive
+      divergence    NLL, KLD, ReverseKL, JensenShannon, SkewKL, TotalVariation, MSE, ZLoss, Weighted
+      alpha         over training: LinearMix, CosineMix, PeriodicMix, WSDMix, OnData, Until, Steady;
+                    over tokens: ByEntropy, ByConfidence, Routed
+    optimisation    AdamW; Cosine, WSD
+    evaluation      Heldout, Probe, HeldoutResponses; Downstream of Task, PackagedItems, ItemFile (OFFLINE_SUITE,
+                    PAPER_SUITE); Finetuning
+    stores          Capture, Coverage, Kept
+    a machine       Placement, Execution, Machine (CPU_CORE, H100)
+    a report        Compare, Curves, Sweep, SizeLaw, LossByTokens, Cost, BesidePaper, PaperTable, GainAndKept,
+    GainBySize
+
+`results(study)` is a table of runs. `pdstudy.search` declares searches; `pdstudy.analysis` fits laws and draws figures
+from any table. Importing pdstudy imports neither torch nor pandas. pdstudy/README.md is the map of the packages.
 """
+
+# ruff: noqa: I001 (by topic, not by module)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+# A study
+from pdstudy.study.study import Study as Study
+from pdstudy.study.grid import Grid as Grid, arm as arm, axis as axis
 
-from pdstudy.captures import Capture
-from pdstudy.config import WSD, AdamW, Cosine, Heldout, Online, Placement, Pretrained, Run, Start
-from pdstudy.coverage import Coverage
-from pdstudy.data import (
-    BPE,
-    ENGLISH,
-    Corpus,
-    HubDataset,
-    LocalFiles,
-    Packaged,
-    PretrainedTokenizer,
-    Slice,
-    Source,
-    StandardLibrary,
-    View,
+# A run
+from pdstudy.config.run import (
+    KD as KD,
+    LM as LM,
+    Online as Online,
+    Pretrained as Pretrained,
+    Run as Run,
+    Start as Start,
 )
-from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, PackagedItems, Task
-from pdstudy.evaluations import HeldoutResponses, Probe
-from pdstudy.execution import Execution
-from pdstudy.finetuning import Finetuning
-from pdstudy.grid import Grid, arm, axis
-from pdstudy.instructions import Definitions, Instructions, LocalExamples
-from pdstudy.losses import (
-    KLD,
-    MSE,
-    NLL,
-    WTTM,
-    Adaptive,
-    Decoupled,
-    JensenShannon,
-    NormKD,
-    OntoGold,
-    Plain,
-    Renormalise,
-    RenormaliseBoth,
-    ReverseKL,
-    SkewKL,
-    Smooth,
-    Tail,
-    Temperature,
-    TotalVariation,
-    Weighted,
-    ZLoss,
-)
-from pdstudy.machines import CPU_CORE, H100, Machine
-from pdstudy.mixing import (
-    ByConfidence,
-    ByEntropy,
-    CosineMix,
-    LinearMix,
-    OnData,
-    PeriodicMix,
-    Routed,
-    Steady,
-    Until,
-    WSDMix,
-)
-from pdstudy.normal import ConfigError, Problem
-from pdstudy.objective import KD, LM, Sampled, TopPK
-from pdstudy.outputs import (
-    BesidePaper,
-    Compare,
-    Cost,
-    Curves,
-    GainAndKept,
-    GainBySize,
-    LossByTokens,
-    PaperTable,
-    SizeLaw,
-    Sweep,
-)
-from pdstudy.scale import Scale
-from pdstudy.shapes import Shape, TransformersConfig
-from pdstudy.storage import Kept
-from pdstudy.study import Study
+from pdstudy.config.model import Shape as Shape, TransformersConfig as TransformersConfig
 
-if TYPE_CHECKING:
-    from pathlib import Path
+# Text
+from pdstudy.config.data import (
+    BPE as BPE,
+    ENGLISH as ENGLISH,
+    Corpus as Corpus,
+    HubDataset as HubDataset,
+    LocalFiles as LocalFiles,
+    Packaged as Packaged,
+    PretrainedTokenizer as PretrainedTokenizer,
+    Slice as Slice,
+    Source as Source,
+    StandardLibrary as StandardLibrary,
+    View as View,
+)
+from pdstudy.config.instructions import (
+    Definitions as Definitions,
+    Instructions as Instructions,
+    LocalExamples as LocalExamples,
+)
 
-    import pandas as pd
+# The objective: truncation and what is left over, temperature, divergence
+from pdstudy.config.truncation import Sampled as Sampled, TopPK as TopPK
+from pdstudy.config.losses import (
+    Decoupled as Decoupled,
+    OntoGold as OntoGold,
+    Plain as Plain,
+    Renormalise as Renormalise,
+    RenormaliseBoth as RenormaliseBoth,
+    Smooth as Smooth,
+    Tail as Tail,
+)
+from pdstudy.config.losses import Adaptive as Adaptive, NormKD as NormKD, Temperature as Temperature, WTTM as WTTM
+from pdstudy.config.losses import (
+    KLD as KLD,
+    MSE as MSE,
+    NLL as NLL,
+    JensenShannon as JensenShannon,
+    ReverseKL as ReverseKL,
+    SkewKL as SkewKL,
+    TotalVariation as TotalVariation,
+    Weighted as Weighted,
+    ZLoss as ZLoss,
+)
 
+# Alpha over training, and over tokens
+from pdstudy.config.alpha import (
+    CosineMix as CosineMix,
+    LinearMix as LinearMix,
+    OnData as OnData,
+    PeriodicMix as PeriodicMix,
+    Steady as Steady,
+    Until as Until,
+    WSDMix as WSDMix,
+)
+from pdstudy.config.alpha import ByConfidence as ByConfidence, ByEntropy as ByEntropy, Routed as Routed
+
+# Optimisation
+from pdstudy.config.optimizer import WSD as WSD, AdamW as AdamW, Cosine as Cosine
+
+# Evaluation
+from pdstudy.config.evaluation import Heldout as Heldout, HeldoutResponses as HeldoutResponses, Probe as Probe
+from pdstudy.config.downstream import (
+    OFFLINE_SUITE as OFFLINE_SUITE,
+    PAPER_SUITE as PAPER_SUITE,
+    Downstream as Downstream,
+    ItemFile as ItemFile,
+    PackagedItems as PackagedItems,
+    Task as Task,
+)
+from pdstudy.config.finetuning import Finetuning as Finetuning
+
+# Stores of logits
+from pdstudy.config.logits import Capture as Capture, Coverage as Coverage, Kept as Kept
+
+# A machine
+from pdstudy.config.placement import (
+    CPU_CORE as CPU_CORE,
+    H100 as H100,
+    Execution as Execution,
+    Machine as Machine,
+    Placement as Placement,
+)
+
+# A report
+from pdstudy.config.outputs import (
+    BesidePaper as BesidePaper,
+    Compare as Compare,
+    Cost as Cost,
+    Curves as Curves,
+    GainAndKept as GainAndKept,
+    GainBySize as GainBySize,
+    LossByTokens as LossByTokens,
+    PaperTable as PaperTable,
+    SizeLaw as SizeLaw,
+    Sweep as Sweep,
+)
+from pdstudy.results import results as results
+
+# What is raised
+from pdstudy.core.errors import ConfigError as ConfigError
+from pdstudy.core.validation import Problem as Problem
+
+# `from pdstudy import *` gives the names above, not the packages that importing them has brought in.
 __all__ = [
-    "BPE",
-    "CPU_CORE",
-    "ENGLISH",
-    "H100",
-    "KD",
-    "KLD",
-    "LM",
-    "MSE",
-    "NLL",
-    "OFFLINE_SUITE",
-    "PAPER_SUITE",
-    "WSD",
-    "WTTM",
-    "AdamW",
-    "Adaptive",
-    "BesidePaper",
-    "ByConfidence",
-    "ByEntropy",
-    "Capture",
-    "Compare",
-    "ConfigError",
-    "Corpus",
-    "Cosine",
-    "CosineMix",
-    "Cost",
-    "Coverage",
-    "Curves",
-    "Decoupled",
-    "Definitions",
-    "Downstream",
-    "Execution",
-    "Finetuning",
-    "GainAndKept",
-    "GainBySize",
-    "Grid",
-    "Heldout",
-    "HeldoutResponses",
-    "HubDataset",
-    "Instructions",
-    "ItemFile",
-    "JensenShannon",
-    "Kept",
-    "LinearMix",
-    "LocalExamples",
-    "LocalFiles",
-    "LossByTokens",
-    "Machine",
-    "NormKD",
-    "OnData",
-    "Online",
-    "OntoGold",
-    "Packaged",
-    "PackagedItems",
-    "PaperTable",
-    "PeriodicMix",
-    "Placement",
-    "Plain",
-    "Pretrained",
-    "PretrainedTokenizer",
-    "Probe",
-    "Problem",
-    "Renormalise",
-    "RenormaliseBoth",
-    "ReverseKL",
-    "Routed",
-    "Run",
-    "Sampled",
-    "Scale",
-    "Shape",
-    "SizeLaw",
-    "SkewKL",
-    "Slice",
-    "Smooth",
-    "Source",
-    "StandardLibrary",
-    "Start",
-    "Steady",
-    "Study",
-    "Sweep",
-    "Tail",
-    "Task",
-    "Temperature",
-    "TopPK",
-    "TotalVariation",
-    "TransformersConfig",
-    "Until",
-    "View",
-    "WSDMix",
-    "Weighted",
-    "ZLoss",
-    "arm",
-    "axis",
-    "results",
-]  # fmt: skip
-
-
-def results(study: str, scale: str | None = None, workspace: Path | str | None = None) -> pd.DataFrame:
-    """One row per cell of a study, whatever its state; `analysis.load.load_runs` has the columns.
-
-    Raises `ConfigError` where the study file has problems.
-    """
-    from pathlib import Path
-
-    from analysis.load import load_runs
-    from pdstudy.loading import checked_plan
-    from pdstudy.record import make_record
-    from pdstudy.rundir import Workspace
-
-    where = Workspace.default() if workspace is None else Workspace(Path(workspace).resolve())
-    return load_runs(where.root, make_record(checked_plan(study, scale, where)))
+    name for name, value in globals().items() if name[0] != "_" and type(value).__name__ not in ("module", "_Feature")
+]

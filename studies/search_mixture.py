@@ -8,10 +8,14 @@ Temperature, truncation, the course of alpha and the learning rate are searched 
 a trial that is promoted goes on from its own stable part, where nothing else about its course depends on its length.
 """
 
-from paper.scales import SCALES
+import sys
+from pathlib import Path
 
 from pdstudy import KLD, LM, JensenShannon, LinearMix, ReverseKL, Slice, Steady, Tail, Temperature, TopPK
 from pdstudy.search import TPE, Choice, Final, Halving, Log, Search, Simplex
+
+sys.path.append(str(Path(__file__).parent / "paper"))
+from scales import SCALES
 
 MIXTURE = Simplex({"LM": LM(), "KL": KLD(), "reverse KL": ReverseKL(), "JSD": JensenShannon()})
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import Bootstrap
-from analysis.fit import Fit
-from analysis.plot import Plot
-from analysis.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
+from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
+from pdstudy.analysis.fit.bootstrap import Bootstrap
+from pdstudy.analysis.fit.fit import Fit
 
 
 def loss_and_law(

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from analysis.errors import AnalysisError
-from analysis.plot import Plot
-from analysis.style import COLUMN, PAGE, counts_axis, look, panels, plain, styled
+from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.style import COLUMN, PAGE, counts_axis, look, panels, plain, styled
 
 
 def line_grid(

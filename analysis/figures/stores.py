@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from analysis.plot import Plot
-from analysis.style import COLUMN, counts_axis, look, panels, si, styled
+from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.style import COLUMN, counts_axis, look, panels, styled
+from pdstudy.analysis.format import si
 
 
 def kept_against_p(cuts: pd.DataFrame, tokens: int) -> Plot:

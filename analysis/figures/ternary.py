@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.errors import AnalysisError
-from analysis.figures.search import COLOURS, colour_bar, scale
-from analysis.plot import Plot
-from analysis.searched import Searched, Simplex
-from analysis.style import COLUMN, PAGE, look, panels, plain, styled
+from pdstudy.analysis.data.trials_table import Searched, Simplex
+from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.search_trials import COLOURS, colour_bar, scale
+from pdstudy.analysis.figures.style import COLUMN, PAGE, look, panels, plain, styled
 
 HEIGHT = 3**0.5 / 2
 PANELS = 4

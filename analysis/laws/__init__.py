@@ -1,15 +1,15 @@
 """Scaling laws as small objects."""
 
-from analysis.laws.base import Array, Columns, Law, Parameter, check_gradient, coefficient, exponent
-from analysis.laws.distillation import (
+from pdstudy.analysis.laws.base import Array, Columns, Law, Parameter, check_gradient, coefficient, exponent
+from pdstudy.analysis.laws.distillation import (
     DISTILLATION_PUBLISHED,
     GAMMA_PUBLISHED,
     DistillationFull,
     DistillationLimit,
     stable,
 )
-from analysis.laws.joint import Gamma, Kaplan
-from analysis.laws.powers import (
+from pdstudy.analysis.laws.joint import Gamma, Kaplan
+from pdstudy.analysis.laws.powers import (
     HOFFMANN,
     OVERTRAINING,
     TIED,
@@ -19,7 +19,7 @@ from analysis.laws.powers import (
     Term,
     power_law,
 )
-from analysis.laws.repeats import Repeats, token_worth
+from pdstudy.analysis.laws.repeats import Repeats, token_worth
 
 GAMMA = Gamma()
 KAPLAN = Kaplan()

@@ -18,9 +18,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from analysis.laws.base import Array, Columns, Law, Parameter, coefficient, exponent
-from analysis.laws.joint import log_sum
-from analysis.laws.project import grid
+from pdstudy.analysis.laws.base import Array, Columns, Law, Parameter, coefficient, exponent
+from pdstudy.analysis.laws.joint import log_sum
+from pdstudy.analysis.laws.project import grid
 
 _SHARED = (
     coefficient("A", "A'"),

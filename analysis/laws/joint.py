@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from analysis.laws.base import Array, Columns, Law, coefficient, exponent
-from analysis.laws.project import coefficients, grid
+from pdstudy.analysis.laws.base import Array, Columns, Law, coefficient, exponent
+from pdstudy.analysis.laws.project import coefficients, grid
 
 
 def log_sum(a: Array, b: Array) -> tuple[Array, Array]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.laws.base import Array, Columns, Law, Parameter, coefficient, exponent
-from analysis.laws.project import coefficients, grid
+from pdstudy.analysis.laws.base import Array, Columns, Law, Parameter, coefficient, exponent
+from pdstudy.analysis.laws.project import coefficients, grid
 
 # Values per exponent in the grid of starts, by number of distinct exponents: 361 points for two, as fits.md measured.
 _VALUES = {1: 60, 2: 19, 3: 9, 4: 6}

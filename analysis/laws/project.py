@@ -6,7 +6,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from analysis.laws.base import Array
+from pdstudy.analysis.laws.base import Array
 
 
 def grid(*axes: Array) -> Array:

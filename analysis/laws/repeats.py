@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from analysis.laws.base import Array, Columns, Law, Parameter, coefficient, exponent
-from analysis.laws.powers import HOFFMANN
+from pdstudy.analysis.laws.base import Array, Columns, Law, Parameter, coefficient, exponent
+from pdstudy.analysis.laws.powers import HOFFMANN
 
 
 def _decay(name: str, latex: str) -> Parameter:

@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pdstudy.config.data import BPE, Corpus, Source, Split
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import file_sha256, write_json
+from pdstudy.core.identity import encode, fingerprint
+from pdstudy.core.validation import problems
 from pdstudy.corpus.sources import documents
 from pdstudy.corpus.spool import SPLITS, Index, Spool
-from pdstudy.corpus.store import FORMAT, MANIFEST, TOKEN_BYTES, TOKENIZER, open_corpus
 from pdstudy.corpus.stream import StreamWriter
+from pdstudy.corpus.token_corpus import FORMAT, MANIFEST, TOKEN_BYTES, TOKENIZER, open_corpus
 from pdstudy.corpus.tokenizer import Encoder, copy_pretrained, train_bpe
-from pdstudy.data import BPE, Corpus, Source, Split
-from pdstudy.files import file_sha256, write_json
-from pdstudy.normal import ConfigError, encode, fingerprint, problems
 
 _BATCH_BYTES = 1_000_000
 _BATCH_DOCUMENTS = 4096

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pdstudy.corpus import packages
-from pdstudy.corpus.batches import IGNORED, Batch
-from pdstudy.corpus.order import order
-from pdstudy.corpus.store import TokenCorpus
-from pdstudy.data import View
-from pdstudy.files import expand
-from pdstudy.instructions import Definitions, Instructions, LocalExamples
-from pdstudy.normal import ConfigError
+from pdstudy.config.data import View
+from pdstudy.config.instructions import Definitions, Instructions, LocalExamples
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import expand
+from pdstudy.corpus import pinned_sources as packages
+from pdstudy.corpus.batch import IGNORED, Batch
+from pdstudy.corpus.permutation import order
+from pdstudy.corpus.token_corpus import TokenCorpus
 
 Messages = list[dict[str, str]]
 Example = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pdstudy.corpus import packages
-from pdstudy.data import TEXT_FILES, HubDataset, LocalFiles, Packaged, Source, StandardLibrary, running_python
-from pdstudy.files import expand
-from pdstudy.normal import ConfigError
+from pdstudy.config.data import TEXT_FILES, HubDataset, LocalFiles, Packaged, Source, StandardLibrary, running_python
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import expand
+from pdstudy.corpus import pinned_sources as packages
 
 Document = tuple[str, str]
 """(where it comes from, its text)."""

@@ -18,8 +18,8 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from pdstudy.corpus.order import mix
-from pdstudy.data import Split
+from pdstudy.config.data import Split
+from pdstudy.corpus.permutation import mix
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pdstudy.data import Split
-from pdstudy.normal import ConfigError
+from pdstudy.config.data import Split
+from pdstudy.core.errors import ConfigError
 
 SHARD_TOKENS = 2**27
 """Tokens of a full shard: 256 MiB at two bytes each."""

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pdstudy.data import TOKENIZER_FILES
-from pdstudy.files import read_json
-from pdstudy.normal import ConfigError
+from pdstudy.config.data import TOKENIZER_FILES
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_json
 
 EOS = "<|endoftext|>"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pdstudy.normal import ConfigError
+from pdstudy.core.errors import ConfigError
 
 
 class Signal(Protocol):

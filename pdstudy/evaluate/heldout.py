@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,13 +15,19 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pdstudy.corpus.batches import IGNORED
-from pdstudy.distill.angles import angle_and_ratio
-from pdstudy.evaluate.probes import GRADIENT_TOKENS, TeacherScores
-from pdstudy.evaluate.scores import Scores
-from pdstudy.evaluate.texts import HeldOut
-from pdstudy.train.feed import MicroBatch, micro_batch
-from pdstudy.train.world import World
+from pdstudy.config.evaluation import Evaluation
+from pdstudy.config.run import Run
+from pdstudy.core.files import write_json
+from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus.batch import IGNORED
+from pdstudy.distill.micro_batch import MicroBatch, micro_batch
+from pdstudy.evaluate.gradient_angles import angle_and_ratio
+from pdstudy.evaluate.heldout_data import HeldOut, held_out
+from pdstudy.evaluate.metrics import Scores
+from pdstudy.evaluate.probes import GRADIENT_TOKENS, TeacherScores, compared
+from pdstudy.models.build_model import load_exported
+from pdstudy.models.distributed import World, own_device
+from pdstudy.workspace.run_dir import RunDir
 
 BATCH_TOKENS = 8192
 """Tokens of one forward pass where the placement sets no bound."""
@@ -111,3 +120,30 @@ def _count(
     scores.add(hidden, weight, batch.targets, half, vocab)
     if teacher is not None:
         teacher.add(batch, hidden, weight)
+
+
+def evaluate_export(
+    run: Run,
+    directory: RunDir,
+    *,
+    corpus: TokenCorpus,
+    evaluations: tuple[Evaluation, ...],
+    teachers: Mapping[str, Path] = MappingProxyType({}),
+    progress: Callable[[str, float], None],
+) -> None:
+    """Score the exported model on `evaluations` and add the rows to evals.jsonl and, atomically, to result.json.
+
+    `teachers`: see `pdstudy.evaluate.probes.compared`.
+    """
+    world = World(own_device())
+    model = load_exported(directory.model).to(world.device)
+    result = directory.result()
+    assert result is not None
+    for number, heldout in enumerate(evaluations):
+        progress("evaluate", number / len(evaluations))
+        text = held_out(heldout, run.view, corpus)
+        scored = evaluate(model, text, teacher=compared(heldout, run, teachers, corpus), world=world)
+        row = {"step": run.num_steps, "tokens": run.num_tokens, **scored, "final": True}
+        directory.append_eval(row)
+        result["evals"].append(row)
+        write_json(directory.path / "result.json", result)

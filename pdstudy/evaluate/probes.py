@@ -11,23 +11,23 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pdstudy.config import Pretrained, Run
+from pdstudy.config.alpha import Everywhere
+from pdstudy.config.evaluation import Evaluation, probe_teacher
+from pdstudy.config.logits import needed
+from pdstudy.config.losses import KLD
+from pdstudy.config.run import KD, Pretrained, Run
+from pdstudy.config.truncation import Sampled, TopPK
+from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import IGNORED
-from pdstudy.coverage import needed
-from pdstudy.distill.angles import trunk_gradient
-from pdstudy.distill.chunks import rows_of_chunk
+from pdstudy.corpus.batch import IGNORED
+from pdstudy.distill.loss.chunk_size import rows_of_chunk
+from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.summary import summarise, whole_signal
-from pdstudy.distill.teacher import load_teacher
-from pdstudy.distill.truncation import cut
-from pdstudy.evaluate.scores import BINS, calibration_error, confidence_bins
-from pdstudy.evaluations import Evaluation, probe_teacher
-from pdstudy.losses import KLD
-from pdstudy.mixing import Everywhere
-from pdstudy.normal import fingerprint
-from pdstudy.objective import KD, Sampled, TopPK
-from pdstudy.train.feed import MicroBatch
+from pdstudy.distill.teacher.load import load_teacher
+from pdstudy.distill.teacher.statistics import summarise, whole_signal
+from pdstudy.distill.truncate import cut
+from pdstudy.evaluate.gradient_angles import trunk_gradient
+from pdstudy.evaluate.metrics import BINS, calibration_error, confidence_bins
 
 
 def compared(
@@ -47,7 +47,7 @@ GRADIENT_TOKENS = 2048
 
 
 class TeacherScores:
-    """Sums over tokens of what `pdstudy.evaluations.Probe` lists, for one model and the teacher in `folder`."""
+    """Sums over tokens of what `pdstudy.config.evaluation.Probe` lists, for one model and the teacher in `folder`."""
 
     def __init__(self, run: Run, teacher: Run | Pretrained, folder: Path, corpus: TokenCorpus) -> None:
         dtype = getattr(torch, teacher.dtype) if isinstance(teacher, Pretrained) else torch.float32

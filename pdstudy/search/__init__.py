@@ -5,8 +5,8 @@ What a file that declares a search needs is here; importing it does not import o
 
 from __future__ import annotations
 
-from pdstudy.search.declare import GP, TPE, Final, Halving, Random, Search
-from pdstudy.search.quantities import AtMost, Calibration, Compute, Loss, SecondsPerToken
+from pdstudy.search.objectives import AtMost, Calibration, Compute, Loss, SecondsPerToken
+from pdstudy.search.search import GP, TPE, Final, Halving, Random, Search
 from pdstudy.search.space import Choice, Integer, Level, Log, Simplex, Uniform
 
 __all__ = [

@@ -6,16 +6,16 @@ import dataclasses
 
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from pdstudy.grid import Arm, Change
-from pdstudy.items import Plan
-from pdstudy.normal import ConfigError
-from pdstudy.outputs import Compare, Cost, Curves, Output
-from pdstudy.plan import make_plan
-from pdstudy.rundir import Workspace
-from pdstudy.search.declare import Search
+from pdstudy.config.outputs import Compare, Cost, Curves, Output
+from pdstudy.core.errors import ConfigError
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.plan import Plan
+from pdstudy.search.search import Search
 from pdstudy.search.space import suggest
 from pdstudy.search.storage import read_trials
-from pdstudy.study import Study
+from pdstudy.study.grid import Arm, Change
+from pdstudy.study.study import Study
+from pdstudy.workspace.layout import Workspace
 
 
 def best_trials(trials: list[FrozenTrial], count: int) -> list[FrozenTrial]:

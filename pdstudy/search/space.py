@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pdstudy.losses import Weighted, terms
-from pdstudy.objective import KD, LM
+from pdstudy.config.losses import Weighted, terms
+from pdstudy.config.run import KD, LM
 
 Changes = list[tuple[str, Any]]
 """Fields and their values, in the order in which they are set."""

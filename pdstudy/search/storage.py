@@ -20,9 +20,9 @@ from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
-from pdstudy.normal import ConfigError
-from pdstudy.rundir import Workspace
-from pdstudy.search.declare import GP, TPE, Sampler, Search
+from pdstudy.core.errors import ConfigError
+from pdstudy.search.search import GP, TPE, Sampler, Search
+from pdstudy.workspace.layout import Workspace
 
 
 def folder(search: Search, workspace: Workspace) -> Path:

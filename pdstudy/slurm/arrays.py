@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pdstudy.execution import Execution
-from pdstudy.slurm.queue import Limits
+from pdstudy.config.placement import Execution
+from pdstudy.slurm.job import Unit
 from pdstudy.slurm.reconcile import Group
-from pdstudy.slurm.units import Unit
+from pdstudy.slurm.scheduler import Limits
 
 
 @dataclass(frozen=True)

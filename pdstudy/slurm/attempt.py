@@ -12,14 +12,21 @@ import contextlib
 import fcntl
 import os
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pdstudy.files import Claim, Claimed, read_json, write_json
-from pdstudy.rundir import RunDir, Workspace
+from pdstudy.core.claim import Claim, Claimed
+from pdstudy.core.files import read_json, write_json
+from pdstudy.slurm import scheduler as slurm
+from pdstudy.slurm.job import file_name
 from pdstudy.slurm.ledger import Row, append_row, read_rows, slurm_folder
-from pdstudy.slurm.units import file_name
+from pdstudy.workspace.layout import Workspace
+from pdstudy.workspace.run_dir import RunDir
 
 FENCED = 76
 """Exit code of a process that found a newer attempt in its place."""
@@ -102,7 +109,7 @@ class Attempt:
             self.guard()
 
     def end(self, cause: str, error: str = "", **more: Any) -> None:
-        """Note how the attempt ended (`pdstudy.slurm.facts` lists the causes)."""
+        """Note how the attempt ended (`pdstudy.slurm.outcomes` lists the causes)."""
         self._append({"event": "end", "token": self.token, "cause": cause, "error": error, "time": time.time(), **more})
 
     def ends(self, cause: str, since: float) -> int:
@@ -124,3 +131,53 @@ def _lost(run: RunDir | None) -> Row:
     config = run.path / "provenance.json"
     since = max(saved, default=config.stat().st_mtime if config.exists() else status["time"])
     return {"lost_seconds": round(max(0.0, status["time"] - since), 1)}
+
+
+SLACK_SECONDS = 60
+"""SLURM looks at time limits every half a minute, so its warning may come this much early."""
+
+
+TRIES = 10
+
+
+PAUSE_SECONDS = 3.0
+
+
+def cause_of_stop(details: Mapping[str, str], warning_seconds: float, now: float) -> str:
+    """preempted, time, cancelled, or signal (somebody sent one), from `scontrol show job`."""
+    if details.get("PreemptTime", "None") not in ("None", "Unknown"):
+        return "preempted"
+    end = details.get("EndTime", "Unknown")
+    state = details.get("JobState", "")
+    # A job that is taken down at its limit, whose warning came before it could hear one, is COMPLETING for that reason.
+    if state == "TIMEOUT" or details.get("Reason") == "TimeLimit":
+        return "time"
+    if state in ("RUNNING", "") or not state:
+        if end not in ("Unknown", "None") and _seconds(end) - now <= warning_seconds + SLACK_SECONDS:
+            return "time"
+        return "signal"
+    if state == "PREEMPTED":
+        return "preempted"
+    # SLURM is taking the job down: it was cancelled, or a node of it failed and SLURM requeues it.
+    return "cancelled"
+
+
+def _seconds(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()
+
+
+def why(raw_job: str, warning_seconds: float) -> str:
+    return cause_of_stop(slurm.job_details(raw_job), warning_seconds, time.time())
+
+
+def requeue(element: str) -> bool:
+    """Put this process's own job back into the queue. False where SLURM will not."""
+    for _ in range(TRIES):
+        done = subprocess.run(["scontrol", "requeue", element], capture_output=True, text=True)
+        if done.returncode == 0:
+            return True
+        print(f"scontrol requeue {element}: {done.stderr.strip()}", file=sys.stderr, flush=True)
+        if "Unable to contact" not in done.stderr and "timed out" not in done.stderr:
+            return False
+        time.sleep(PAUSE_SECONDS)
+    return False

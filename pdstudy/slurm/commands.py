@@ -10,24 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdstudy.execution import Execution
-from pdstudy.files import Claim
-from pdstudy.items import Plan
-from pdstudy.normal import ConfigError, decode
-from pdstudy.record import write_record
-from pdstudy.rundir import Workspace
-from pdstudy.slurm import queue as slurm
+from pdstudy.config.placement import Execution
+from pdstudy.core.claim import Claim
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import decode
+from pdstudy.plan.plan import Plan
+from pdstudy.plan.record import write_record
+from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.attempt import read_attempts
-from pdstudy.slurm.cluster import Cluster, finish_submission, last_words, sbatch_text
-from pdstudy.slurm.facts import NOTHING, Facts, gather, held
+from pdstudy.slurm.job import Unit, report_unit, task_of, units_of
 from pdstudy.slurm.ledger import Ledger, Sent, slurm_folder
+from pdstudy.slurm.outcomes import NOTHING, Facts, gather, held
 from pdstudy.slurm.profiles import load_profile
-from pdstudy.slurm.queue import Limits, Queue, Unanswered
 from pdstudy.slurm.reconcile import decide, mends
+from pdstudy.slurm.sbatch import Cluster, finish_submission, last_words, sbatch_text
+from pdstudy.slurm.scheduler import Limits, Queue, Unanswered
 from pdstudy.slurm.submit import Outcome, adopt, submit
-from pdstudy.slurm.units import Unit, report_unit, task_of, units_of
+from pdstudy.workspace.layout import Workspace
 
 MORE_MEMORY = 2.0
 """How much more a unit that ran out of memory asks for when it is tried again."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pdstudy.rundir import Workspace
+from pdstudy.workspace.layout import Workspace
 
 Row = dict[str, Any]
 

@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pdstudy.execution import NAMES, SELECTORS, SETTINGS, STAGES, Execution
-from pdstudy.normal import ConfigError, Problem, nearest, problems
+from pdstudy.config.placement import NAMES, SELECTORS, SETTINGS, STAGES, Execution
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.validation import Problem, nearest, problems
 
 
 def profile_files() -> tuple[Path, Path]:

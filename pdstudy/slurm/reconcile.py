@@ -13,9 +13,9 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
-from pdstudy.execution import Execution
-from pdstudy.slurm.facts import NOTHING, Facts
-from pdstudy.slurm.units import Unit
+from pdstudy.config.placement import Execution
+from pdstudy.slurm.job import Unit
+from pdstudy.slurm.outcomes import NOTHING, Facts
 
 BUDGETS: Mapping[str, int | None] = {
     "preempted": None, "node": None, "signal": None, "cancelled": None, "dependency": None, "claimed": None,

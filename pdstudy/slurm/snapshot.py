@@ -8,23 +8,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pdstudy import provenance
-from pdstudy.files import write_json
-from pdstudy.rundir import Workspace
+from pdstudy.core import provenance
+from pdstudy.core.files import write_json
 from pdstudy.slurm.ledger import slurm_folder
-
-PACKAGES = ("pdstudy", "analysis")
+from pdstudy.workspace.layout import Workspace
 
 
 def take(workspace: Workspace) -> Path:
     """A folder to put on PYTHONPATH, named by its content; made once per state of the code."""
     root = Path(__file__).resolve().parents[2]
-    files = sorted(
-        path
-        for package in PACKAGES
-        for path in (root / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    )
+    # In a checkout `pdstudy/analysis` is a link: what it leads to is copied.
+    folders = [(Path(folder), names) for folder, _, names in os.walk(root / "pdstudy", followlinks=True)]
+    files = sorted(folder / name for folder, names in folders if folder.name != "__pycache__" for name in names)
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())

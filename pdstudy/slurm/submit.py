@@ -1,6 +1,6 @@
 """Carrying a decision out: the ledger's intent, sbatch, the answer; and what a refusal leaves for the next time.
 
-`Scheduler` is what this needs of a cluster. `pdstudy.slurm.cluster` is the real one; tests have one in memory.
+`Scheduler` is what this needs of a cluster. `pdstudy.slurm.sbatch` is the real one; tests have one in memory.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pdstudy.normal import encode
+from pdstudy.core.identity import encode
 from pdstudy.slurm.arrays import Array, arrays_of, arrays_of_each, dependency
-from pdstudy.slurm.facts import NOTHING, Facts
+from pdstudy.slurm.job import Unit
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.queue import Limits, Queue
+from pdstudy.slurm.outcomes import NOTHING, Facts
 from pdstudy.slurm.reconcile import Decision, decide
-from pdstudy.slurm.units import Unit
+from pdstudy.slurm.scheduler import Limits, Queue
 
 
 class Refused(Exception):

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config import Placement, Run
-from pdstudy.evaluations import Evaluation
-from pdstudy.files import read_json, write_json
-from pdstudy.normal import ConfigError, decode, encode
+from pdstudy.config.evaluation import Evaluation
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import Run
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_json, write_json
+from pdstudy.core.identity import decode, encode
 
 STOPPED = 75
 """Exit code of a run that was told to stop and is saved (EX_TEMPFAIL: try again)."""
@@ -49,9 +51,9 @@ class Assignment:
 def main(path: Path) -> int:
     """Train what is assigned, on as many ranks as were started; the exit code. Signals stop it with all saved."""
     from pdstudy.corpus import open_corpus
-    from pdstudy.rundir import RunDir
     from pdstudy.train.loop import train
-    from pdstudy.train.signals import StopSignals
+    from pdstudy.train.stop_signals import StopSignals
+    from pdstudy.workspace.run_dir import RunDir
 
     with StopSignals() as signals:
         try:

@@ -8,6 +8,7 @@ that belongs to one rank.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import warnings
@@ -22,13 +23,17 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from transformers import PreTrainedModel
 
-from pdstudy.files import read_json, write_json
-from pdstudy.normal import ConfigError
-from pdstudy.rundir import unguarded
-from pdstudy.train.world import World
+from pdstudy.config.normal_form import normal_form
+from pdstudy.config.run import Run
+from pdstudy.config.trajectory import lasting_steps, shared_steps
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_json, write_json
+from pdstudy.models.distributed import World
+from pdstudy.workspace.run_dir import RunDir, unguarded
 
 KEPT = 2
 """How many checkpoints of a running run are kept besides lasting ones: one to go on from, one in case it is damaged."""
+
 
 # One process without a process group is meant here.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
@@ -187,3 +192,25 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, CheckpointException) and error.failures:
         error = next(iter(error.failures.values()))[0]
     return f"{type(error).__name__}: {error}"
+
+
+def starting_point(run: Run, relatives: Iterable[RunDir], limit: float = math.inf) -> tuple[RunDir, Path] | None:
+    """The latest checkpoint among `relatives` that lies on the way of `run`, and stays where it is.
+
+    `limit`: steps after which the run has something of its own to write. Among `relatives` may be the run itself,
+    held by this process: all its checkpoints stay.
+    """
+    found: list[tuple[int, RunDir, Path]] = []
+    for relative in relatives:
+        theirs = relative.config()
+        shared = shared_steps(run, theirs)
+        stays = {*lasting_steps(theirs), theirs.num_steps if relative.result() else 0}
+        found += [
+            (step_of(path), relative, path)
+            for path in whole(relative.checkpoints)
+            if (step_of(path) in stays or theirs == normal_form(run)) and step_of(path) <= min(shared, limit)
+        ]
+    if not found:
+        return None
+    _, relative, path = max(found, key=lambda item: item[0])
+    return relative, path

@@ -1,4 +1,4 @@
-"""The training loop: a step from batch to update, on one screen. What surrounds it is `pdstudy.train.session`."""
+"""The training loop: a step from batch to update, on one screen. What surrounds it is `pdstudy.train.trainer`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from types import MappingProxyType
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pdstudy.config import Placement, Run
+from pdstudy.config.evaluation import Evaluation
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import Objective, Run
+from pdstudy.config.trajectory import alpha_at, learning_rate
+from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.course import alpha_at, learning_rate
-from pdstudy.evaluations import Evaluation
-from pdstudy.normal import ConfigError
-from pdstudy.objective import Objective
-from pdstudy.rundir import RunDir
-from pdstudy.train.feed import Feed
-from pdstudy.train.metrics import Diverged
-from pdstudy.train.model import Observer
-from pdstudy.train.optim import clip, set_learning_rate
-from pdstudy.train.parallel import announce_backward
-from pdstudy.train.records import Record, Records, check_passed
-from pdstudy.train.session import Session
-from pdstudy.train.world import World, open_world
+from pdstudy.models.build_model import Observer
+from pdstudy.models.distributed import World, open_world
+from pdstudy.models.parallelize import announce_backward
+from pdstudy.train.loader import Feed
+from pdstudy.train.online_logits import Record, Records, check_passed
+from pdstudy.train.recorder import Diverged
+from pdstudy.train.trainer import Session
+from pdstudy.train.weight_update import clip, set_learning_rate
+from pdstudy.workspace.run_dir import RunDir
 
 
 def quiet(what: str, share: float) -> None:

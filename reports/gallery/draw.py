@@ -15,23 +15,26 @@ import pandas as pd
 import published
 from scipy import stats
 
-from analysis.allocate import allocate
-from analysis.bootstrap import bootstrap
-from analysis.compare import compare
-from analysis.diagnose import profile
-from analysis.figures import diagnostics, distillation, fits, isoflop, runs
-from analysis.fit import Fit, fit
-from analysis.holdout import hold_out, select
-from analysis.isoflop import isoflop as isoflops
-from analysis.isoflop import methods_disagree
-from analysis.laws import GAMMA, HOFFMANN, KAPLAN, REPEATS, TIED, power_law
-from analysis.page import Block, Listing, Page, Section, Text
-from analysis.plot import Plot
-from analysis.points import points
-from analysis.scenarios import World, compare_scenarios
-from analysis.style import si
-from analysis.table import Cell, Table
-from analysis.tables import comparison_table, design_table, fit_table, number
+from pdstudy.analysis.compare.seeds import compare
+from pdstudy.analysis.data.points import points
+from pdstudy.analysis.figures import diagnostics, fits
+from pdstudy.analysis.figures import distillation_maps as distillation
+from pdstudy.analysis.figures import isoflop_curves as isoflop
+from pdstudy.analysis.figures import run_comparisons as runs
+from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.fit.bootstrap import bootstrap
+from pdstudy.analysis.fit.fit import Fit, fit
+from pdstudy.analysis.fit.holdout import hold_out, select
+from pdstudy.analysis.fit.identifiability import profile
+from pdstudy.analysis.format import si
+from pdstudy.analysis.laws import GAMMA, HOFFMANN, KAPLAN, REPEATS, TIED, power_law
+from pdstudy.analysis.report.page import Block, Listing, Page, Section, Text
+from pdstudy.analysis.scaling.allocation import allocate
+from pdstudy.analysis.scaling.isoflop import isoflop as isoflops
+from pdstudy.analysis.scaling.isoflop import methods_disagree
+from pdstudy.analysis.scaling.scenarios import World, compare_scenarios
+from pdstudy.analysis.tables.builders import comparison_table, design_table, fit_table, number
+from pdstudy.analysis.tables.table import Cell, Table
 
 EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 HOFFMANN_PRINTED = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}

@@ -9,6 +9,8 @@ studies/paper --scale YOURS` shows what it comes to.
 import dataclasses
 from typing import Literal
 
+from scale import Scale
+
 from pdstudy import (
     BPE,
     H100,
@@ -35,7 +37,6 @@ from pdstudy import (
     PretrainedTokenizer,
     Probe,
     Run,
-    Scale,
     Shape,
     Slice,
     TopPK,

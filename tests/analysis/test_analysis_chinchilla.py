@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.allocate import allocate, hoffmann_optimum
-from analysis.bootstrap import Bootstrap, bootstrap, interval
-from analysis.fit import Fit, fit
-from analysis.holdout import hold_out, select
-from analysis.laws import GAMMA, HOFFMANN, KAPLAN, TIED
-from analysis.points import points
-from analysis.problem import Sample
-from analysis.solve import minimise
+from pdstudy.analysis.data.points import points
+from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap, interval
+from pdstudy.analysis.fit.fit import Fit, fit
+from pdstudy.analysis.fit.holdout import hold_out, select
+from pdstudy.analysis.fit.minimise import minimise
+from pdstudy.analysis.fit.objective import Sample
+from pdstudy.analysis.laws import GAMMA, HOFFMANN, KAPLAN, TIED
+from pdstudy.analysis.scaling.allocation import allocate, hoffmann_optimum
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

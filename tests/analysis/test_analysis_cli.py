@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.cli import _mask, main
-from analysis.errors import DataError
-from analysis.laws import HOFFMANN, REPEATS
+from pdstudy.analysis.cli import _mask, main
+from pdstudy.analysis.errors import DataError
+from pdstudy.analysis.laws import HOFFMANN, REPEATS
 
 TRUE = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 
@@ -166,7 +166,7 @@ def test_runs_as_a_module(data: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "analysis.cli",
+        "pdstudy.analysis.cli",
         "fit",
         str(data),
         "--law",

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.compare import Verdict, bootstrap_seeds, compare
-from analysis.errors import DataError, TooFewRuns
+from pdstudy.analysis.compare.seeds import Verdict, bootstrap_seeds, compare
+from pdstudy.analysis.errors import DataError, TooFewRuns
 
 
 def runs(**arms: list[float]) -> pd.DataFrame:

@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.bootstrap import bootstrap
-from analysis.diagnose import influence, profile
-from analysis.errors import AnalysisError, DataError, TooFewRuns
-from analysis.fit import fit
-from analysis.holdout import hold_out, leave_one, select
-from analysis.laws import GAMMA, HOFFMANN, KAPLAN, TIED, Law, Parameter, power_law
-from analysis.laws.base import Array, Columns
-from analysis.multiplier import multiplier
-from analysis.points import Points, points
+from pdstudy.analysis.data.points import Points, points
+from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
+from pdstudy.analysis.fit.bootstrap import bootstrap
+from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.fit.holdout import hold_out, leave_one, select
+from pdstudy.analysis.fit.identifiability import influence, profile
+from pdstudy.analysis.laws import GAMMA, HOFFMANN, KAPLAN, TIED, Law, Parameter, power_law
+from pdstudy.analysis.laws.base import Array, Columns
+from pdstudy.analysis.scaling.multiplier import multiplier
 
 TRUE = {"E": 1.8172181, "A": 477.8259, "B": 2143.4174, "alpha": 0.3473105, "beta": 0.3671724}
 

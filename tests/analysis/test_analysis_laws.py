@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.errors import AnalysisError
-from analysis.fit import fit
-from analysis.laws import (
+from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.laws import (
     ALL,
     DISTILLATION,
     DISTILLATION_FULL,

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import style
-from analysis.compare import compare
-from analysis.figures.runs import bars, effects, gain_and_kept, gain_by_size, learning_curves
-from analysis.fit import fit
-from analysis.laws import power_law
-from analysis.page import Listing, Page, Section, Text
-from analysis.plot import Plot
-from analysis.table import Cell, Table
-from analysis.tables import design_table, fit_table, number, two_baselines
+from pdstudy.analysis.compare.seeds import compare
+from pdstudy.analysis.figures import style
+from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.run_comparisons import bars, effects, gain_and_kept, gain_by_size, learning_curves
+from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.laws import power_law
+from pdstudy.analysis.report.page import Listing, Page, Section, Text
+from pdstudy.analysis.tables.builders import design_table, fit_table, number, two_baselines
+from pdstudy.analysis.tables.table import Cell, Table
 
 EVIL = 'a<script>$x_1$ & "b"'
 
@@ -223,7 +223,7 @@ def test_page_is_self_contained_escaped_and_deterministic(curves: pd.DataFrame, 
 
 def test_panels_that_share_an_axis_show_all_their_points() -> None:
     """Sharing after drawing cut every panel to the range of the first."""
-    from analysis.figures.diagnostics import small_multiples
+    from pdstudy.analysis.figures.diagnostics import small_multiples
 
     rows = [
         {"axis": a, "x": x, "value": v, "low": v - 1, "high": v + 1}

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.allocate import TrueFlops, allocate, hoffmann_optimum
-from analysis.bootstrap import bootstrap
-from analysis.errors import AnalysisError, NoMinimum
-from analysis.fit import fit
-from analysis.isoflop import Method, isoflop, methods_disagree, parabola_bias
-from analysis.laws import HOFFMANN, power_law
-from analysis.scenarios import Scenario, World, best_distilled, best_supervised, distil_or_train
+from pdstudy.analysis.errors import AnalysisError, NoMinimum
+from pdstudy.analysis.fit.bootstrap import bootstrap
+from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.laws import HOFFMANN, power_law
+from pdstudy.analysis.scaling.allocation import TrueFlops, allocate, hoffmann_optimum
+from pdstudy.analysis.scaling.isoflop import Method, isoflop, methods_disagree, parabola_bias
+from pdstudy.analysis.scaling.scenarios import Scenario, World, best_distilled, best_supervised, distil_or_train
 
 CHINCHILLA = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 ASYMMETRIC = {**CHINCHILLA, "alpha": 0.465, "beta": 0.155}

@@ -7,11 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.describe import warnings
-from analysis.fit import fit
-from analysis.frontier import exponents, frontier
-from analysis.isoflop import Method, isoflop
-from analysis.laws import (
+from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.fit.summary import warnings
+from pdstudy.analysis.laws import (
     DISTILLATION,
     DISTILLATION_FULL,
     DISTILLATION_PUBLISHED,
@@ -25,6 +23,8 @@ from analysis.laws import (
     WIDTH_DEPTH_SIZE,
     stable,
 )
+from pdstudy.analysis.scaling.frontier import exponents, frontier
+from pdstudy.analysis.scaling.isoflop import Method, isoflop
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -9,16 +9,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.outputs import Outputs
-from analysis.report import build, build_index
-from pdstudy.collection import Collection
-from pdstudy.config import Heldout
-from pdstudy.loading import load_study
-from pdstudy.normal import fingerprint
-from pdstudy.plan import make_plan
-from pdstudy.record import make_record
-from pdstudy.rundir import Workspace
-from pdstudy.study import Cell
+from pdstudy.analysis.report.study_outputs import Outputs
+from pdstudy.analysis.report.study_page import build, build_index
+from pdstudy.config.evaluation import Heldout
+from pdstudy.core.identity import fingerprint
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.record import make_record
+from pdstudy.study.collection import Collection
+from pdstudy.study.study import Cell
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 
 FOLDER = str(Path(__file__).parents[2] / "studies" / "paper")
 

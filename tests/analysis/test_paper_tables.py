@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.errors import AnalysisError
-from analysis.paper import beside, paper_gain, paper_table, published, tasks_beside
-from analysis.table import Cell, Table
-from pdstudy.collection import Collection
-from pdstudy.loading import load_study
-from pdstudy.outputs import BesidePaper, PaperTable
+from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.tables.paper import beside, paper_gain, paper_table, published, tasks_beside
+from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.config.outputs import BesidePaper, PaperTable
+from pdstudy.study.collection import Collection
+from pdstudy.study.study_file import load_study
 
 FOLDER = str(Path(__file__).parents[2] / "studies" / "paper")
 

@@ -10,23 +10,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.errors import AnalysisError
-from analysis.figures import search as figures
-from analysis.figures.ternary import ternary
-from analysis.search_report import build_search, cost_table
-from analysis.searched import Searched
-from analysis.table import Cell
 from pdstudy import KD, Tail
-from pdstudy.config import Run
-from pdstudy.files import write_json
-from pdstudy.pricing import training_flops
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer
-from pdstudy.search.declare import Halving, Random, Search
-from pdstudy.search.driver import Trials
-from pdstudy.search.quantities import AtMost, Compute, Loss
-from pdstudy.search.record import search_record
+from pdstudy.analysis.data.trials_table import Searched
+from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.figures import search_trials as figures
+from pdstudy.analysis.figures.ternary import ternary
+from pdstudy.analysis.report.search_page import build_search, cost_table
+from pdstudy.analysis.tables.table import Cell
+from pdstudy.config.run import Run
+from pdstudy.core.files import write_json
+from pdstudy.plan.cost import training_flops
+from pdstudy.search.objectives import AtMost, Compute, Loss
+from pdstudy.search.search import Halving, Random, Search
+from pdstudy.search.search_record import search_record
 from pdstudy.search.space import Choice, Integer, Log
+from pdstudy.search.trials import Answer, Trials
+from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
 from tests.search.synthetic import SIMPLEX, make_search, regret
 

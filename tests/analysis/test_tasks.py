@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.answers import Items
-from analysis.load import answer_summary, load_runs, summary
-from analysis.paired import accuracy_effect, bits_effect, mean_effect, sign_flip
-from analysis.report import build
-from analysis.tasks import ACCURACY, BITS, Suite, task_blocks
+from pdstudy.analysis.compare.items import accuracy_effect, bits_effect, mean_effect, sign_flip
+from pdstudy.analysis.data.runs import answer_summary, load_runs, summary
+from pdstudy.analysis.data.task_answers import Items
+from pdstudy.analysis.report.downstream_section import ACCURACY, BITS, Suite, task_blocks
+from pdstudy.analysis.report.study_page import build
 from tests.core.test_report import make_workspace
 
 ITEMS = 40
@@ -147,7 +147,7 @@ def test_noise_over_items_is_marked(tmp_path: Path) -> None:
 
 
 def load(root: Path, record: dict[str, Any]) -> pd.DataFrame:
-    from analysis.answers import load_answers
+    from pdstudy.analysis.data.task_answers import load_answers
 
     return load_answers(root, record, suite=0)
 

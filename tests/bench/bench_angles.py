@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from pdstudy.config import Pretrained
-from pdstudy.distill.angles import angles
-from pdstudy.objective import KD, LM, Sampled, TopPK
-from pdstudy.shapes import Shape
-from pdstudy.train.feed import MicroBatch
-from pdstudy.train.model import build_model
+from pdstudy.config.model import Shape
+from pdstudy.config.run import KD, LM, Pretrained
+from pdstudy.config.truncation import Sampled, TopPK
+from pdstudy.distill.micro_batch import MicroBatch
+from pdstudy.evaluate.gradient_angles import angles
+from pdstudy.models.build_model import build_model
 
 TEACHER = Pretrained(path="SmolLM2-135M-Instruct")
 DRAWS = (20, 50)

@@ -28,9 +28,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from analysis.bootstrap import bootstrap
-from analysis.fit import Fit, fit
-from analysis.laws import HOFFMANN
+from pdstudy.analysis.fit.bootstrap import bootstrap
+from pdstudy.analysis.fit.fit import Fit, fit
+from pdstudy.analysis.laws import HOFFMANN
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "chinchilla_epoch" / "svg_extracted_data.csv"
 TARGET, GATE = 80.0, 50.0

@@ -19,11 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pdstudy.config import Pretrained
-from pdstudy.distill.head import fused_loss
+from pdstudy.config.losses import KLD, JensenShannon, Tail, Temperature
+from pdstudy.config.run import KD, LM, Pretrained
+from pdstudy.distill.loss.fused import fused_loss
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.losses import KLD, JensenShannon, Tail, Temperature
-from pdstudy.objective import KD, LM
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pdstudy.config import Pretrained
-from pdstudy.distill.head import fused_loss
+from pdstudy.config.losses import KLD, JensenShannon, Tail
+from pdstudy.config.run import KD, LM, Pretrained
+from pdstudy.distill.loss.fused import fused_loss
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.losses import KLD, JensenShannon, Tail
-from pdstudy.objective import KD, LM
 
 SHAPES = ((2_048, 576, 49_152), (8_192, 2_048, 128_256), (8_192, 4_096, 128_256), (16_384, 1_024, 151_936))
 """Tokens, width, vocabulary."""

@@ -22,8 +22,8 @@ import smollm
 import torch
 from formats import DistillKit, Format, Megatron, Plain
 
-from pdstudy.distill.codec import COLUMNS, TAIL, Block, Codec, Encoded, Exact
-from pdstudy.distill.planes import Planes, added_kl
+from pdstudy.distill.store.codec import COLUMNS, TAIL, Block, Codec, Encoded, Exact
+from pdstudy.distill.store.quantised import Planes, added_kl
 
 T = TypeVar("T")
 

@@ -20,22 +20,24 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from pdstudy.config import AdamW, Cosine, Placement, Pretrained, Run
+from pdstudy.config.data import BPE, Corpus, LocalFiles, Slice, View
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import AdamW, Cosine
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import KD, LM, Pretrained, Run
+from pdstudy.config.truncation import TopPK
 from pdstudy.corpus import TokenCorpus, build, open_corpus
-from pdstudy.corpus.batches import read, step_sequences
-from pdstudy.coverage import Coverage, StoreSpec
-from pdstudy.data import BPE, Corpus, LocalFiles, Slice, View
-from pdstudy.distill.capture import capture
-from pdstudy.distill.store import StoreReader, open_store
-from pdstudy.objective import KD, LM, TopPK
-from pdstudy.rundir import RunDir
-from pdstudy.shapes import Shape
-from pdstudy.train.feed import Feed
+from pdstudy.corpus.batch import read, step_sequences
+from pdstudy.distill.store.store import StoreReader, open_store
+from pdstudy.distill.teacher.capture import capture
+from pdstudy.models.build_model import build_model, transformers_config
+from pdstudy.models.distributed import World, open_world
+from pdstudy.models.parallelize import lay_out
+from pdstudy.train.loader import Feed
 from pdstudy.train.loop import gradients, train
-from pdstudy.train.model import build_model, transformers_config
-from pdstudy.train.optim import adamw, clip
-from pdstudy.train.parallel import lay_out
-from pdstudy.train.world import World, open_world
+from pdstudy.train.weight_update import adamw, clip
+from pdstudy.workspace.run_dir import RunDir
 
 VOCAB, CONTEXT, STEP = 2048, 128, 2048
 SEQUENCES = 400

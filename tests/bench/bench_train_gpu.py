@@ -21,23 +21,25 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from pdstudy.config import AdamW, Cosine, Placement, Pretrained, Run
+from pdstudy.config.data import BPE, Corpus, LocalFiles, Slice, View
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.losses import KLD, Tail
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import AdamW, Cosine
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import KD, LM, Pretrained, Run
+from pdstudy.config.truncation import TopPK
 from pdstudy.corpus import TokenCorpus, build, open_corpus
-from pdstudy.coverage import Coverage, StoreSpec
-from pdstudy.data import BPE, Corpus, LocalFiles, Slice, View
-from pdstudy.distill.capture import capture
-from pdstudy.distill.live import LiveTeacher
-from pdstudy.distill.store import open_store
-from pdstudy.losses import KLD, Tail
-from pdstudy.objective import KD, LM, TopPK
-from pdstudy.shapes import Shape
-from pdstudy.train.feed import Feed
+from pdstudy.distill.store.store import open_store
+from pdstudy.distill.teacher.capture import capture
+from pdstudy.distill.teacher.live import LiveTeacher
+from pdstudy.models.build_model import build_model, forward_flops, transformers_config
+from pdstudy.models.distributed import World, open_world
+from pdstudy.models.parallelize import lay_out
+from pdstudy.train.loader import Feed
 from pdstudy.train.loop import gradients
-from pdstudy.train.metrics import peak_flops
-from pdstudy.train.model import build_model, forward_flops, transformers_config
-from pdstudy.train.optim import adamw, clip
-from pdstudy.train.parallel import lay_out
-from pdstudy.train.world import World, open_world
+from pdstudy.train.recorder import peak_flops
+from pdstudy.train.weight_update import adamw, clip
 
 CONTEXT, STEP, SEQUENCES = 2_048, 131_072, 512
 STUDENT = Shape(width=1_024, layers=16, heads=16, query_groups=8, ffn=2_816, vocab=32_768)

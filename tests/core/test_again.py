@@ -9,20 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.captures import holds
-from pdstudy.config import WSD, Cosine, Online, Run, Start
-from pdstudy.data import Slice
-from pdstudy.files import read_jsonl
-from pdstudy.grid import axis
-from pdstudy.instructions import Instructions, LocalExamples
-from pdstudy.items import Item, Plan
-from pdstudy.loading import load_study
-from pdstudy.objective import KD, LM
-from pdstudy.plan import make_plan
-from pdstudy.pricing import training_flops
-from pdstudy.rundir import Workspace
-from pdstudy.stages import make_task, perform
-from pdstudy.study import Study
+from pdstudy.config.data import Slice
+from pdstudy.config.instructions import Instructions, LocalExamples
+from pdstudy.config.optimizer import WSD, Cosine
+from pdstudy.config.run import KD, LM, Online, Run, Start
+from pdstudy.core.files import read_jsonl
+from pdstudy.launch.stages import perform
+from pdstudy.launch.task import make_task
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.cost import training_flops
+from pdstudy.plan.plan import Item, Plan
+from pdstudy.study.grid import axis
+from pdstudy.study.study import Study
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
+from pdstudy.workspace.store_index import holds
 from tests.core.tiny import write_tiny
 
 STEP = 256

@@ -9,21 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdstudy.captures import Capture, StoreNeed
-from pdstudy.config import WSD, AdamW, Cosine, Online, Pretrained, Run, Shape, Start
-from pdstudy.course import alpha_at, learning_rate, shared_steps
-from pdstudy.data import BPE, Corpus, Packaged, Slice, View
-from pdstudy.downstream import OFFLINE_SUITE, Downstream
-from pdstudy.grid import Grid, axis
-from pdstudy.items import Item, Plan
-from pdstudy.loading import load_study
-from pdstudy.mixing import LinearMix, Steady, WSDMix
-from pdstudy.objective import KD, LM, TopPK
-from pdstudy.plan import make_plan
-from pdstudy.record import make_record
-from pdstudy.rundir import Workspace
-from pdstudy.stages import make_task, perform
-from pdstudy.study import Study
+from pdstudy.config.alpha import LinearMix, Steady, WSDMix
+from pdstudy.config.data import BPE, Corpus, Packaged, Slice, View
+from pdstudy.config.downstream import OFFLINE_SUITE, Downstream
+from pdstudy.config.logits import Capture, StoreNeed
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import WSD, AdamW, Cosine
+from pdstudy.config.run import KD, LM, Online, Pretrained, Run, Start
+from pdstudy.config.trajectory import alpha_at, learning_rate, shared_steps
+from pdstudy.config.truncation import TopPK
+from pdstudy.launch.stages import perform
+from pdstudy.launch.task import make_task
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.record import make_record
+from pdstudy.study.grid import Grid, axis
+from pdstudy.study.study import Study
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
 
 STEP = 256

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.cli import main
-from pdstudy.files import read_jsonl
-from pdstudy.normal import ConfigError
+from pdstudy.cli.main import main
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_jsonl
 from tests.core.cli import call, results
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.files import (
-    Claim,
-    Claimed,
+from pdstudy.core.claim import Claim, Claimed
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import (
     append_jsonl,
     content_hash,
     read_json,
@@ -21,7 +21,6 @@ from pdstudy.files import (
     write_bytes,
     write_json,
 )
-from pdstudy.normal import ConfigError
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
@@ -56,7 +55,9 @@ def test_a_claim_excludes_others_and_names_the_holder(tmp_path: Path) -> None:
 
 def test_the_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "claim"
-    code = f"from pathlib import Path; from pdstudy.files import Claim; Claim(Path({str(path)!r}), 'it').__enter__()"
+    code = (
+        f"from pathlib import Path; from pdstudy.core.claim import Claim; Claim(Path({str(path)!r}), 'it').__enter__()"
+    )
     subprocess.run([sys.executable, "-c", code + "; import os; os._exit(9)"], check=False)
     assert json.loads(path.read_text())["pid"] != os.getpid()
     assert Claim.holder(path) is None
@@ -74,7 +75,7 @@ def test_a_claim_on_another_host_counts_as_live(tmp_path: Path) -> None:
 def test_of_many_who_take_over_one_dead_claim_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "claim"
     code = (
-        "import sys, time; from pathlib import Path; from pdstudy.files import Claim, Claimed\n"
+        "import sys, time; from pathlib import Path; from pdstudy.core.claim import Claim, Claimed\n"
         f"path = Path({str(path)!r})\n"
         "for _ in range(30):\n"
         "    try:\n"

@@ -11,24 +11,26 @@ from typing import Any
 
 import pytest
 
-from pdstudy.accounting import account, charges, not_priced, runs, spent
-from pdstudy.asking import tokens_read
-from pdstudy.collection import Collection
-from pdstudy.config import AdamW, Cosine, Run, normal_form
-from pdstudy.data import Slice
-from pdstudy.downstream import OFFLINE_SUITE, Downstream
-from pdstudy.evaluations import HeldoutResponses
-from pdstudy.execution import Execution, resolve
-from pdstudy.finetuning import Finetuning
-from pdstudy.grid import axis
-from pdstudy.instructions import Instructions, LocalExamples
-from pdstudy.items import Item, Plan
-from pdstudy.loading import load_study
-from pdstudy.plan import make_plan
-from pdstudy.pricing import sizes, training_flops
-from pdstudy.rundir import Workspace
-from pdstudy.stages import make_task, perform
-from pdstudy.study import Study
+from pdstudy.config.data import Slice
+from pdstudy.config.downstream import OFFLINE_SUITE, Downstream
+from pdstudy.config.evaluation import HeldoutResponses
+from pdstudy.config.finetuning import Finetuning
+from pdstudy.config.instructions import Instructions, LocalExamples
+from pdstudy.config.normal_form import normal_form
+from pdstudy.config.optimizer import AdamW, Cosine
+from pdstudy.config.placement import Execution, resolve
+from pdstudy.config.run import Run
+from pdstudy.launch.stages import perform
+from pdstudy.launch.task import make_task
+from pdstudy.plan.account import account, charges, not_priced, runs, spent
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.cost import sizes, tokens_read, training_flops
+from pdstudy.plan.plan import Item, Plan
+from pdstudy.study.collection import Collection
+from pdstudy.study.grid import axis
+from pdstudy.study.study import Study
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
 
 STEP = 256

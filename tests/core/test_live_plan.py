@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from pdstudy.config import Run
-from pdstudy.data import Slice
-from pdstudy.evaluations import Probe
-from pdstudy.grid import axis
-from pdstudy.loading import load_study
-from pdstudy.objective import LM
-from pdstudy.plan import make_plan
-from pdstudy.pricing import sizes
-from pdstudy.rundir import Workspace
-from pdstudy.stages import make_task, perform
+from pdstudy.config.data import Slice
+from pdstudy.config.evaluation import Probe
+from pdstudy.config.run import LM, Run
+from pdstudy.launch.stages import perform
+from pdstudy.launch.task import make_task
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.cost import sizes
+from pdstudy.study.grid import axis
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
 
 

@@ -27,9 +27,11 @@ from pdstudy import (
     Until,
     View,
 )
-from pdstudy.config import normal_form
-from pdstudy.normal import _CLASSES as CLASSES
-from pdstudy.normal import ConfigError, canonical, declared, decode, differences, encode, fingerprint, neutral, problems
+from pdstudy.config.normal_form import normal_form
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import _CLASSES as CLASSES
+from pdstudy.core.identity import canonical, declared, decode, differences, encode, fingerprint, neutral
+from pdstudy.core.validation import problems
 
 
 def make_run(**changes: object) -> Run:

@@ -10,20 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.accounting import charges, not_priced, reading, runs, spent
-from pdstudy.cli import main
-from pdstudy.collection import Collection
-from pdstudy.config import Run
-from pdstudy.items import Plan
-from pdstudy.loading import load_study
-from pdstudy.normal import ConfigError
-from pdstudy.plan import make_plan, parts
-from pdstudy.pricing import si, sizes
-from pdstudy.rundir import Workspace
-from pdstudy.shapes import Shape
-from pdstudy.storage import stored
-from pdstudy.study import Grid
-from pdstudy.tallies import passes, tallies
+from pdstudy.cli.main import main
+from pdstudy.config.model import Shape
+from pdstudy.config.run import Run
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.format import si
+from pdstudy.plan.account import charges, not_priced, passes, reading, runs, spent, stored, tallies
+from pdstudy.plan.builder import make_plan, parts
+from pdstudy.plan.cost import sizes
+from pdstudy.plan.plan import Plan
+from pdstudy.study.collection import Collection
+from pdstudy.study.grid import Grid
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 
 FOLDER = str(Path(__file__).parents[2] / "studies" / "paper")
 STEP = 2048 * 4096

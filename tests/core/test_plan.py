@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 
 from pdstudy import BPE, KD, LM, AdamW, Corpus, LocalFiles, Shape, Slice, TopPK, axis
-from pdstudy.captures import holds
-from pdstudy.config import Pretrained, Run, normal_form
-from pdstudy.coverage import Coverage, join
-from pdstudy.normal import encode
-from pdstudy.plan import make_plan
-from pdstudy.pricing import folder_flops, si
-from pdstudy.rundir import Workspace
+from pdstudy.config.logits import Coverage, join
+from pdstudy.config.normal_form import normal_form
+from pdstudy.config.run import Pretrained, Run
+from pdstudy.core.format import si
+from pdstudy.core.identity import encode
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.cost import folder_flops
+from pdstudy.workspace.layout import Workspace
+from pdstudy.workspace.store_index import holds
 from tests.core.test_normal import make_run, make_teacher
 from tests.core.test_study import make_study
 
@@ -65,8 +67,8 @@ def test_runs_that_repeat_their_text_are_told_in_one_line(tmp_path: Path) -> Non
 
 
 def test_a_finished_run_is_found_and_the_nearest_is_explained(tmp_path: Path) -> None:
-    from pdstudy.explain import explain
-    from pdstudy.normal import fingerprint
+    from pdstudy.core.identity import fingerprint
+    from pdstudy.plan.explain import explain
 
     workspace = Workspace(tmp_path)
     study = make_study(grid=axis("loss", {"LM": LM()}, field="objective"), seeds=(0, 1))
@@ -128,7 +130,7 @@ def test_every_cell_is_held_against_a_corpus_that_is_there(tmp_path: Path) -> No
 
 
 def test_a_run_of_text_that_was_moved_is_known_and_hinders_no_explanation(tmp_path: Path) -> None:
-    from pdstudy.explain import explain
+    from pdstudy.plan.explain import explain
 
     def made(folder: str) -> Run:
         texts = tmp_path / folder
@@ -186,7 +188,7 @@ def test_ten_thousand_cells_within_five_seconds(tmp_path: Path) -> None:
 
 def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys; from pdstudy.cli import main\n"
+        "import sys; from pdstudy.cli.main import main\n"
         "try: main(['plan', 'studies/quickstart.py', '--scale', 'offline', '--explain'])\n"
         "except SystemExit as e: assert e.code == 0\n"
         "heavy = {'torch', 'transformers', 'numpy', 'pandas', 'optuna', 'tokenizers', 'matplotlib'}\n"
@@ -198,7 +200,7 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_identity_of_a_folder_teacher_is_its_content(tmp_path: Path) -> None:
-    from pdstudy.normal import fingerprint
+    from pdstudy.core.identity import fingerprint
 
     keys = []
     for name in ("a", "b"):

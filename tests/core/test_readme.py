@@ -9,9 +9,9 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, create_trial
 
-from pdstudy.loading import load_search
 from pdstudy.search import Search
 from pdstudy.search.final import final_study
+from pdstudy.search.search_file import load_search
 from tests.core.cli import call
 
 ROOT = Path(__file__).parents[2]

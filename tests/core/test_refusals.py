@@ -8,20 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.captures import Capture
-from pdstudy.config import WSD, Online, Run, Start
-from pdstudy.data import LocalFiles, PretrainedTokenizer, Slice
-from pdstudy.evaluations import HeldoutResponses
-from pdstudy.finetuning import Finetuning
-from pdstudy.grid import axis
-from pdstudy.instructions import DEFAULT_TEMPLATE, Instructions, LocalExamples
-from pdstudy.loading import load_study
-from pdstudy.normal import problems
-from pdstudy.objective import KD, Sampled, TopPK
-from pdstudy.plan import make_plan
-from pdstudy.rundir import Workspace
-from pdstudy.study import Study
-from pdstudy.trial import shortened
+from pdstudy.config.data import LocalFiles, PretrainedTokenizer, Slice
+from pdstudy.config.evaluation import HeldoutResponses
+from pdstudy.config.finetuning import Finetuning
+from pdstudy.config.instructions import DEFAULT_TEMPLATE, Instructions, LocalExamples
+from pdstudy.config.logits import Capture
+from pdstudy.config.optimizer import WSD
+from pdstudy.config.run import KD, Online, Run, Start
+from pdstudy.config.truncation import Sampled, TopPK
+from pdstudy.core.validation import problems
+from pdstudy.launch.smoke_test import shortened
+from pdstudy.plan.builder import make_plan
+from pdstudy.study.grid import axis
+from pdstudy.study.study import Study
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.captions import tau_convention
-from analysis.load import load_evaluations, load_runs, summary
-from analysis.outputs import Outputs
-from analysis.report import _teacher_lines, build
-from analysis.tables import fixed
 from pdstudy import BesidePaper, Compare, Cost, Curves, GainBySize, LossByTokens, SizeLaw, Sweep
-from pdstudy.normal import encode
+from pdstudy.analysis.data.runs import load_evaluations, load_runs, summary
+from pdstudy.analysis.report.captions import tau_convention
+from pdstudy.analysis.report.study_outputs import Outputs
+from pdstudy.analysis.report.study_page import _teacher_lines, build
+from pdstudy.analysis.tables.builders import fixed
+from pdstudy.core.identity import encode
 
 
 def make_workspace(root: Path, losses: dict[tuple[str, ...], float], axes: dict[str, list[str]]) -> dict[str, Any]:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.config import Online, Run, Start
-from pdstudy.data import Slice
-from pdstudy.evaluations import Probe
-from pdstudy.files import write_json
-from pdstudy.grid import axis
-from pdstudy.loading import load_study
-from pdstudy.normal import ConfigError, fingerprint
-from pdstudy.objective import KD, LM
-from pdstudy.plan import make_plan
-from pdstudy.record import make_record
-from pdstudy.rundir import Workspace
-from pdstudy.stages import make_task
-from pdstudy.study import Study
+from pdstudy.config.data import Slice
+from pdstudy.config.evaluation import Probe
+from pdstudy.config.run import KD, LM, Online, Run, Start
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import write_json
+from pdstudy.core.identity import fingerprint
+from pdstudy.launch.task import make_task
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.record import make_record
+from pdstudy.study.grid import axis
+from pdstudy.study.study import Study
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
 
 STEP = 256

@@ -91,8 +91,8 @@ def test_the_export_gives_the_recorded_test_loss(finished: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from pdstudy.corpus import open_corpus
-    from pdstudy.loading import load_study
-    from pdstudy.rundir import Workspace
+    from pdstudy.study.study_file import load_study
+    from pdstudy.workspace.layout import Workspace
 
     workspace = Workspace(finished / "workspace")
     study = load_study(str(finished / "tiny.py"))

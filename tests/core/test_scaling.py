@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.accounting import DECODED_ENTRIES_PER_CORE, reading
-from pdstudy.config import Pretrained, Run
-from pdstudy.loading import load_study
-from pdstudy.machines import H100
-from pdstudy.mixing import Steady
-from pdstudy.objective import KD, Sampled
-from pdstudy.plan import make_plan
-from pdstudy.pricing import sizes
-from pdstudy.rundir import Workspace
-from pdstudy.study import Cell, Study
-from pdstudy.tallies import tallies
+from pdstudy.config.alpha import Steady
+from pdstudy.config.placement import H100
+from pdstudy.config.run import KD, Pretrained, Run
+from pdstudy.config.truncation import Sampled
+from pdstudy.plan.account import DECODED_ENTRIES_PER_CORE, reading, tallies
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.cost import sizes
+from pdstudy.study.study import Cell, Study
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 
 FOLDER = Path(__file__).parents[2] / "studies" / "scaling"
 NAMED = {"198M": 198e6, "546M": 546e6, "975M": 975e6, "1.82B": 1.82e9, "7.75B": 7.75e9}

@@ -27,10 +27,12 @@ from pdstudy import (
     arm,
     axis,
 )
-from pdstudy.loading import checked_plan, load_search, load_study
-from pdstudy.normal import ConfigError, problems
-from pdstudy.plan import make_plan
-from pdstudy.rundir import Workspace
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.validation import problems
+from pdstudy.plan.builder import checked_plan, make_plan
+from pdstudy.search.search_file import load_search
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
 
 TOKENS = make_run().num_tokens

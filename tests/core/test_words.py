@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pdstudy
-from pdstudy.cli import _parser
+from pdstudy.cli.main import _parser
 
 PACKAGE = Path(pdstudy.__file__).parent
 TYPED = re.compile(r"(?:`|python -m )pdstudy ([a-z]+)")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from pdstudy.config.data import BPE, Corpus, LocalFiles, StandardLibrary
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.sources import documents
-from pdstudy.data import BPE, Corpus, LocalFiles, StandardLibrary
 
 # A deadline would test how busy the machine is.
 settings.register_profile("corpus", deadline=None, max_examples=60)

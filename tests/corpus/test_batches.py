@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdstudy.config import WSD, AdamW, Run
+from pdstudy.config.data import Corpus, Slice, StandardLibrary, View
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import WSD, AdamW
+from pdstudy.config.run import Run
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import IGNORED, order, read, step_sequences
-from pdstudy.data import Corpus, Slice, StandardLibrary, View
-from pdstudy.shapes import Shape
+from pdstudy.corpus.batch import IGNORED, read, step_sequences
+from pdstudy.corpus.permutation import order
 
 RUN = Run(
     student=Shape(width=32, layers=1, heads=2, query_groups=1, ffn=64, vocab=640),

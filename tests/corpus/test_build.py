@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pdstudy.config.data import BPE, Corpus, LocalFiles, StandardLibrary
+from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.sources import documents
 from pdstudy.corpus.stream import StreamWriter, TokenStream
 from pdstudy.corpus.tokenizer import Encoder
-from pdstudy.data import BPE, Corpus, LocalFiles, StandardLibrary
-from pdstudy.normal import ConfigError
 
 Messages = Any
 """A queue of the spawn context."""
@@ -218,7 +218,7 @@ def test_a_write_that_fails_leaves_nothing(size: int, where: str, tmp_path: Path
 
 def test_opening_needs_no_torch(standard: TokenCorpus) -> None:
     program = (
-        "import sys; from pathlib import Path; from pdstudy.corpus import open_corpus; import pdstudy.corpus.batches;"
+        "import sys; from pathlib import Path; from pdstudy.corpus import open_corpus; import pdstudy.corpus.batch;"
         f"open_corpus(Path({str(standard.directory)!r})).stream('train').tokens(0, 9);"
         "assert not {'torch', 'transformers', 'pyarrow', 'datasets'} & set(sys.modules)"
     )

@@ -11,13 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from pdstudy import pins
-from pdstudy.corpus import build, packages
+from pdstudy.config.data import ENGLISH, Corpus, HubDataset, LocalFiles, Packaged, StandardLibrary
+from pdstudy.config.instructions import Instructions, LocalExamples
+from pdstudy.core import pinned_packages as pins
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import decode, encode, fingerprint
+from pdstudy.core.validation import problems
+from pdstudy.corpus import build
+from pdstudy.corpus import pinned_sources as packages
 from pdstudy.corpus.examples import read_examples
 from pdstudy.corpus.sources import documents
-from pdstudy.data import ENGLISH, Corpus, HubDataset, LocalFiles, Packaged, StandardLibrary
-from pdstudy.instructions import Instructions, LocalExamples
-from pdstudy.normal import ConfigError, decode, encode, fingerprint, problems
 
 TEXTS = ["One sentence.\n", "Zwei Sätze. Oder drei?", "", "  \n", "four\u2028lines"]
 

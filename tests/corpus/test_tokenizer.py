@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
+from pdstudy.config.data import Corpus, PretrainedTokenizer
+from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.tokenizer import EOS, Encoder, train_bpe
-from pdstudy.data import Corpus, PretrainedTokenizer
-from pdstudy.normal import ConfigError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

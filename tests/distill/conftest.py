@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdstudy.config import Pretrained
+from pdstudy.config.data import BPE, Corpus, LocalFiles, View
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.run import Pretrained
 from pdstudy.corpus import TokenCorpus, build, open_corpus
-from pdstudy.coverage import Coverage, StoreSpec
-from pdstudy.data import BPE, Corpus, LocalFiles, View
-from pdstudy.distill.capture import capture
+from pdstudy.distill.teacher.capture import capture
 from tests.distill.teachers import make_teacher
 
 CONTEXT = 32
@@ -49,7 +49,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory, corpus: TokenCorpus) -> Pa
 
 @pytest.fixture(scope="session")
 def spec(corpus: TokenCorpus, teacher: Path) -> StoreSpec:
-    from pdstudy.normal import decode
+    from pdstudy.core.identity import decode
 
     return StoreSpec(
         corpus=decode(corpus.manifest["corpus"]),

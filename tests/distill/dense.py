@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdstudy.distill.signal import SparseTargets
-from pdstudy.losses import (
+from pdstudy.config.losses import (  # fmt: skip
     KLD,
     MSE,
     NLL,
@@ -30,8 +29,9 @@ from pdstudy.losses import (
     TotalVariation,
     ZLoss,
     terms,
-)  # fmt: skip
-from pdstudy.objective import KD
+)
+from pdstudy.config.run import KD
+from pdstudy.distill.signal import SparseTargets
 from tests.distill.reference import kept_ids
 
 

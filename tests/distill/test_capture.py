@@ -12,16 +12,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from pdstudy.config import Pretrained
+from pdstudy.config.data import View
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.run import Pretrained
+from pdstudy.config.truncation import TopPK
+from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import read
-from pdstudy.coverage import Coverage, StoreSpec
-from pdstudy.data import View
-from pdstudy.distill import capture as capture_module
-from pdstudy.distill.capture import capture
-from pdstudy.distill.store import open_store
-from pdstudy.normal import ConfigError
-from pdstudy.objective import TopPK
+from pdstudy.corpus.batch import read
+from pdstudy.distill.store.store import open_store
+from pdstudy.distill.teacher import capture as capture_module
+from pdstudy.distill.teacher.capture import capture
 from tests.distill.conftest import CONTEXT, SEQUENCES
 from tests.distill.reference import kept_ids
 from tests.distill.teachers import make_teacher

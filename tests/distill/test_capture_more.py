@@ -9,20 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from pdstudy.config import Pretrained
+from pdstudy.config.alpha import ByConfidence, ByEntropy
+from pdstudy.config.logits import Coverage, StoreSpec, needed
+from pdstudy.config.losses import WTTM, Plain, Renormalise
+from pdstudy.config.run import KD, Pretrained
+from pdstudy.config.truncation import Sampled, TopPK
+from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.coverage import Coverage, StoreSpec, needed
-from pdstudy.distill.capture import capture
-from pdstudy.distill.head import fused_loss
-from pdstudy.distill.mixing import token_share
+from pdstudy.distill.loss.fused import fused_loss
+from pdstudy.distill.loss.token_weights import token_share
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.store import open_store
-from pdstudy.distill.summary import summarise, whole_signal
-from pdstudy.distill.truncation import cut
-from pdstudy.losses import WTTM, Plain, Renormalise
-from pdstudy.mixing import ByConfidence, ByEntropy
-from pdstudy.normal import ConfigError
-from pdstudy.objective import KD, Sampled, TopPK
+from pdstudy.distill.store.store import open_store
+from pdstudy.distill.teacher.capture import capture
+from pdstudy.distill.teacher.statistics import summarise, whole_signal
+from pdstudy.distill.truncate import cut
 from tests.distill.test_capture import dense
 
 SEQUENCES = range(6)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdstudy.distill.codec import COLUMNS, TAIL, Block, Encoded, Exact
-from pdstudy.normal import ConfigError, decode, encode
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import decode, encode
+from pdstudy.distill.store.codec import COLUMNS, TAIL, Block, Encoded, Exact
 
 DRAWS = 4
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdstudy.distill.codec import COLUMNS, Codec, Encoded, Exact
-from pdstudy.distill.planes import Planes
+from pdstudy.distill.store.codec import COLUMNS, Codec, Encoded, Exact
+from pdstudy.distill.store.quantised import Planes
 from tests.distill.test_codec import DRAWS, block_of
 
 VOCAB = 70_000

@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pdstudy.config import Pretrained
-from pdstudy.distill.head import fused_loss
-from pdstudy.losses import (
+from pdstudy.config.losses import (  # fmt: skip
     KLD,
     NLL,
     Decoupled,
@@ -22,8 +20,9 @@ from pdstudy.losses import (
     ReverseKL,
     Smooth,
     Tail,
-)  # fmt: skip
-from pdstudy.objective import KD
+)
+from pdstudy.config.run import KD, Pretrained
+from pdstudy.distill.loss.fused import fused_loss
 from tests.distill.dense import signal_of
 
 # One context whose next token follows p: every id as often as its probability says.

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pdstudy.distill import kernels
-from pdstudy.distill.head import fused_loss
-from pdstudy.distill.products import HalfProducts, Products, choose_products
+from pdstudy.config.losses import NLL, WTTM, AnyTemperature, NormKD, Rest, Temperature, Weighted
+from pdstudy.config.run import KD
+from pdstudy.distill.loss import kernels
+from pdstudy.distill.loss.fused import fused_loss
+from pdstudy.distill.loss.matmul import HalfProducts, Products, choose_products
+from pdstudy.distill.loss.softmax import RowSoftmax
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.softmax import RowSoftmax
-from pdstudy.losses import NLL, WTTM, AnyTemperature, NormKD, Rest, Temperature, Weighted
-from pdstudy.objective import KD
 from tests.distill.dense import kd_rows, signal_of, support
 from tests.distill.test_objectives import ALPHA, DIVISOR, TAUS, TEACHER, VOCAB, case, combinations, expected
 from tests.distill.test_precision import CLOSE, relative

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pdstudy.config import Pretrained
-from pdstudy.distill.head import fused_loss
+from pdstudy.config.losses import Temperature
+from pdstudy.config.run import KD, LM, Pretrained
+from pdstudy.distill.loss.fused import fused_loss
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.objective import KD, LM, Temperature
 from tests.distill.reference import dense_loss, signal_of, teacher_log_probs
 
 TEACHER = Pretrained(path="unread")

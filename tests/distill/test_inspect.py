@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pdstudy import inspect
-from pdstudy.cli import main
+from pdstudy.cli.main import main
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.truncation import TopPK
+from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.coverage import Coverage, StoreSpec
-from pdstudy.distill.capture import capture
-from pdstudy.distill.store import open_store
-from pdstudy.inspect import QUANTILES, examine, figures, report
-from pdstudy.normal import ConfigError
-from pdstudy.objective import TopPK
+from pdstudy.distill.store import inspection as inspect
+from pdstudy.distill.store.inspection import QUANTILES, examine, figures, report
+from pdstudy.distill.store.store import open_store
+from pdstudy.distill.teacher.capture import capture
 from tests.distill.conftest import CONTEXT, SEQUENCES
 
 

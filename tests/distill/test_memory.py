@@ -9,13 +9,8 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from pdstudy.config import Pretrained
-from pdstudy.coverage import needed
-from pdstudy.distill.chunks import rows_of_chunk
-from pdstudy.distill.head import fused_loss
-from pdstudy.distill.live import LiveTargets
-from pdstudy.distill.signal import SparseTargets
-from pdstudy.losses import (
+from pdstudy.config.logits import needed
+from pdstudy.config.losses import (
     KLD,
     Decoupled,
     JensenShannon,
@@ -28,7 +23,12 @@ from pdstudy.losses import (
     Temperature,
     Weighted,
 )
-from pdstudy.objective import KD, LM, Sampled, TopPK, Truncation
+from pdstudy.config.run import KD, LM, Pretrained
+from pdstudy.config.truncation import Sampled, TopPK, Truncation
+from pdstudy.distill.loss.chunk_size import rows_of_chunk
+from pdstudy.distill.loss.fused import fused_loss
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.teacher.live import LiveTargets
 
 TOKENS, WIDTH, VOCAB = 1_536, 16, 2_048
 PLAIN = KD(teacher=Pretrained(path="unread"))

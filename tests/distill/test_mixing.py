@@ -7,11 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from pdstudy.config import Pretrained
-from pdstudy.course import alpha_at
-from pdstudy.distill.head import fused_loss
-from pdstudy.distill.mixing import token_share
-from pdstudy.mixing import (
+from pdstudy.config.alpha import (  # fmt: skip
     ByConfidence,
     ByEntropy,
     CosineMix,
@@ -24,9 +20,12 @@ from pdstudy.mixing import (
     Steady,
     Until,
     WSDMix,
-)  # fmt: skip
-from pdstudy.normal import problems
-from pdstudy.objective import KD, LM
+)
+from pdstudy.config.run import KD, LM, Pretrained
+from pdstudy.config.trajectory import alpha_at
+from pdstudy.core.validation import problems
+from pdstudy.distill.loss.fused import fused_loss
+from pdstudy.distill.loss.token_weights import token_share
 from tests.distill.reference import signal_of, teacher_log_probs
 
 TEACHER = Pretrained(path="unread")

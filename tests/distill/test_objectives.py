@@ -9,9 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pdstudy.config import Pretrained
-from pdstudy.distill.head import fused_loss
-from pdstudy.losses import (
+from pdstudy.config.losses import (  # fmt: skip
     KLD,
     MSE,
     NLL,
@@ -36,9 +34,11 @@ from pdstudy.losses import (
     Weighted,
     ZLoss,
     undefined,
-)  # fmt: skip
-from pdstudy.normal import problems
-from pdstudy.objective import KD, Sampled
+)
+from pdstudy.config.run import KD, Pretrained
+from pdstudy.config.truncation import Sampled
+from pdstudy.core.validation import problems
+from pdstudy.distill.loss.fused import fused_loss
 from tests.distill.dense import kd_rows, signal_of, support
 
 TEACHER = Pretrained(path="unread")

@@ -14,18 +14,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdstudy.config import Pretrained
+from pdstudy.config.logits import Coverage, StoreSpec, join, needed
+from pdstudy.config.run import KD, Pretrained
+from pdstudy.config.truncation import TopPK
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import decode, encode
 from pdstudy.corpus import TokenCorpus
-from pdstudy.coverage import Coverage, StoreSpec, join, needed
-from pdstudy.distill import capture as captures
-from pdstudy.distill.capture import capture
-from pdstudy.distill.codec import COLUMNS, GOLD, TAIL, Block, Encoded, Numbering
-from pdstudy.distill.planes import BOUND, FINE, Planes, added_kl
-from pdstudy.distill.shards import coding_error
-from pdstudy.distill.store import open_store
-from pdstudy.distill.summary import summarise
-from pdstudy.normal import ConfigError, decode, encode
-from pdstudy.objective import KD, TopPK
+from pdstudy.distill.store.codec import COLUMNS, GOLD, TAIL, Block, Encoded, Numbering
+from pdstudy.distill.store.quantised import BOUND, FINE, Planes, added_kl
+from pdstudy.distill.store.shard import coding_error
+from pdstudy.distill.store.store import open_store
+from pdstudy.distill.teacher import capture as captures
+from pdstudy.distill.teacher.capture import capture
+from pdstudy.distill.teacher.statistics import summarise
 from tests.distill.test_codec import block_of, counts
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pdstudy.config import Pretrained
-from pdstudy.distill.head import fused_loss
-from pdstudy.losses import KLD, JensenShannon, RenormaliseBoth, ReverseKL, Tail
-from pdstudy.objective import KD, TopPK
+from pdstudy.config.losses import KLD, JensenShannon, RenormaliseBoth, ReverseKL, Tail
+from pdstudy.config.run import KD, Pretrained
+from pdstudy.config.truncation import TopPK
+from pdstudy.distill.loss.fused import fused_loss
 from tests.distill.dense import kd_rows, signal_of, support
 
 TEACHER = Pretrained(path="unread")

@@ -13,19 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from pdstudy.captures import held
-from pdstudy.config import Pretrained
+from pdstudy.config.data import View
+from pdstudy.config.logits import Coverage, StoreSpec, needed
+from pdstudy.config.losses import WTTM, OntoGold, Tail, Temperature
+from pdstudy.config.run import KD, Pretrained
+from pdstudy.config.truncation import Sampled, TopPK
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import decode, encode
 from pdstudy.corpus import TokenCorpus
-from pdstudy.coverage import Coverage, StoreSpec, needed
-from pdstudy.data import View
-from pdstudy.distill.capture import capture
-from pdstudy.distill.planes import Planes
-from pdstudy.distill.shards import READ, Shard
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.store import StoreReader, open_store
-from pdstudy.losses import WTTM, OntoGold, Tail, Temperature
-from pdstudy.normal import ConfigError, decode, encode
-from pdstudy.objective import KD, Sampled, TopPK
+from pdstudy.distill.store.quantised import Planes
+from pdstudy.distill.store.shard import READ, Shard
+from pdstudy.distill.store.store import StoreReader, open_store
+from pdstudy.distill.teacher.capture import capture
+from pdstudy.workspace.store_index import held
 from tests.distill.conftest import CONTEXT, SEQUENCES
 from tests.distill.teachers import make_teacher
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pdstudy.config.truncation import TopPK
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.truncation import cut, kept, rank
-from pdstudy.objective import TopPK
+from pdstudy.distill.truncate import cut, kept, rank
 from tests.distill.reference import kept_ids, teacher_log_probs
 
 

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pdstudy.downstream import OFFLINE_SUITE, Downstream
-from pdstudy.evaluate.downstream import evaluate_downstream
-from pdstudy.files import cache_root
+from pdstudy.config.downstream import OFFLINE_SUITE, Downstream
+from pdstudy.core.files import cache_root
+from pdstudy.evaluate.lm_eval_run import evaluate_downstream
 from tests.bench.smollm import teacher
 
 TOLERANCE = 2

@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from pdstudy.data import View
-from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, Task
-from pdstudy.evaluate import downstream as module
-from pdstudy.evaluate.downstream import evaluate_downstream
-from pdstudy.evaluate.task_files import official, task_folder
-from pdstudy.loading import load_study
-from pdstudy.normal import ConfigError
-from pdstudy.plan import make_plan
-from pdstudy.rundir import Workspace
-from pdstudy.stages import make_task, perform
+from pdstudy.config.data import View
+from pdstudy.config.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, Task
+from pdstudy.core.errors import ConfigError
+from pdstudy.evaluate import lm_eval_run as module
+from pdstudy.evaluate.lm_eval_run import evaluate_downstream
+from pdstudy.evaluate.lm_eval_tasks import official, task_folder
+from pdstudy.launch.stages import perform
+from pdstudy.launch.task import make_task
+from pdstudy.plan.builder import make_plan
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
 
 pytest.importorskip("lm_eval", reason="the extra [eval] is not installed")
@@ -78,7 +79,7 @@ def rows(directory: Path) -> list[dict[str, Any]]:
 def test_the_papers_local_tasks_are_asked_with_their_shots(
     student: Path, local: tuple[Task, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pdstudy.evaluate.answering import Answering
+    from pdstudy.evaluate.lm_eval_model import Answering
 
     prompts: list[str] = []
     for name in ("loglikelihood", "generate_until"):
@@ -128,7 +129,7 @@ def test_what_was_answered_is_kept_when_a_later_task_has_no_items(
 def test_answers_longer_than_the_context_are_scored_in_pieces(student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lm_eval.models.huggingface import HFLM
 
-    from pdstudy.evaluate.answering import Answering
+    from pdstudy.evaluate.lm_eval_model import Answering
 
     model = Answering(pretrained=str(student), device="cpu", dtype="float32", max_length=8)
     seen: list[tuple[list[int], list[int]]] = []

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, Task
-from pdstudy.evaluate.downstream import _gold, _item, evaluate_downstream
-from pdstudy.evaluate.task_files import _of_file
-from pdstudy.normal import ConfigError, decode, encode, fingerprint, problems
+from pdstudy.config.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, ItemFile, Task
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import decode, encode, fingerprint
+from pdstudy.core.validation import problems
+from pdstudy.evaluate.lm_eval_run import _gold, _item, evaluate_downstream
+from pdstudy.evaluate.lm_eval_tasks import _of_file
 
 
 def test_the_result_is_known_by_the_questions_alone(tmp_path: Path) -> None:

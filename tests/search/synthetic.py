@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy import KD, KLD, LM, Heldout, JensenShannon, ReverseKL, Slice, Tail
-from pdstudy.config import Run
-from pdstudy.losses import terms
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer
-from pdstudy.search.declare import Search
-from pdstudy.search.driver import Trials
+from pdstudy.config.losses import terms
+from pdstudy.config.run import Run
+from pdstudy.search.search import Search
 from pdstudy.search.space import Log, Simplex
+from pdstudy.search.trials import Answer, Trials
+from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
 
 BEST = {"LM": 0.1, "KLD": 0.55, "ReverseKL": 0.25, "JensenShannon": 0.1}

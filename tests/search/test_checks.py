@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from pdstudy import KD, KLD, LM, Heldout, Slice, Tail, ZLoss
-from pdstudy.loading import load_search
-from pdstudy.losses import Weighted
-from pdstudy.normal import ConfigError
-from pdstudy.search.declare import Final, Halving
-from pdstudy.search.quantities import Compute, Loss
+from pdstudy.config.losses import Weighted
+from pdstudy.core.errors import ConfigError
+from pdstudy.search.objectives import Compute, Loss
+from pdstudy.search.search import Final, Halving
+from pdstudy.search.search_file import load_search
 from pdstudy.search.space import Choice, Integer, Level, Log, Simplex, Uniform
 from tests.core.test_normal import make_run, make_teacher
 from tests.core.tiny import write_tiny

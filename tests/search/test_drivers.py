@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from pdstudy.config import Run
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer, Look
-from pdstudy.search.declare import TPE, Halving, Random
-from pdstudy.search.driver import Trials
-from pdstudy.search.quantities import AtMost, Compute
+from pdstudy.config.run import Run
+from pdstudy.search.objectives import AtMost, Compute
+from pdstudy.search.search import TPE, Halving, Random
 from pdstudy.search.storage import Journal, read_trials
+from pdstudy.search.trials import Answer, Look, Trials
+from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search
 
 
@@ -26,9 +25,10 @@ def test_a_driver_that_was_killed_is_continued_and_nothing_is_asked_twice(tmp_pa
     code = """
 import os, signal, sys
 from pathlib import Path
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer
-from pdstudy.search.driver import Trials
+from pdstudy.workspace.layout import Workspace
+from pdstudy.search import Random
+from pdstudy.search.trials import Answer
+from pdstudy.search.trials import Trials
 from tests.search.synthetic import make_search, regret
 seen = 0
 def look(run):
@@ -106,17 +106,18 @@ def test_two_drivers_do_not_run_a_trial_twice(tmp_path: Path) -> None:
     code = """
 import sys, time
 from pathlib import Path
-from pdstudy.normal import fingerprint
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer
-from pdstudy.search.driver import Trials
+from pdstudy.core.identity import fingerprint
+from pdstudy.workspace.layout import Workspace
+from pdstudy.search import Random
+from pdstudy.search.trials import Answer
+from pdstudy.search.trials import Trials
 from tests.search.synthetic import make_search, regret
 def look(run):
     with open(sys.argv[2], "a") as file:
         file.write(fingerprint(run) + "\\n")
     time.sleep(0.02)
     return Answer({"loss": regret(run)})
-Trials(make_search(trials=24, sampler=__import__("pdstudy.search.declare").search.declare.Random()),
+Trials(make_search(trials=24, sampler=Random()),
        Workspace(Path(sys.argv[1])), look).step(2)
 """
     log = tmp_path / "runs.txt"

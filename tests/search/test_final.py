@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from pdstudy import KD, KLD, LM, Heldout, Slice, Tail
-from pdstudy.normal import ConfigError
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer
-from pdstudy.search.declare import Final, Search
-from pdstudy.search.driver import Trials
+from pdstudy.core.errors import ConfigError
 from pdstudy.search.final import best_trials, final_study
+from pdstudy.search.search import Final, Search
 from pdstudy.search.space import Choice
+from pdstudy.search.trials import Answer, Trials
+from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_teacher
 from tests.search.synthetic import answered, make_search, regret
 

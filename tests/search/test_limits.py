@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from pdstudy.config import Heldout, Run, normal_form
-from pdstudy.data import Slice
-from pdstudy.files import write_json
-from pdstudy.normal import fingerprint
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer, look
-from pdstudy.search.budget import device_hours
-from pdstudy.search.declare import GP, TPE, Halving, Random, Sampler, Search
-from pdstudy.search.driver import Trials
-from pdstudy.search.quantities import AtMost, Calibration, Compute, Loss, SecondsPerToken
-from pdstudy.search.show import summary
+from pdstudy.config.data import Slice
+from pdstudy.config.evaluation import Heldout
+from pdstudy.config.normal_form import normal_form
+from pdstudy.config.run import Run
+from pdstudy.core.files import write_json
+from pdstudy.core.identity import fingerprint
+from pdstudy.search.cost import device_hours
+from pdstudy.search.objectives import AtMost, Calibration, Compute, Loss, SecondsPerToken
+from pdstudy.search.progress import summary
+from pdstudy.search.search import GP, TPE, Halving, Random, Sampler, Search
+from pdstudy.search.trials import Answer, Trials, look
+from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search, mixture, regret
 
 

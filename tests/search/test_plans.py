@@ -10,23 +10,25 @@ from pathlib import Path
 import pytest
 
 from pdstudy import KD, AdamW, Run, Tail, TopPK
-from pdstudy.captures import StoreNeed
-from pdstudy.items import Plan
-from pdstudy.loading import load_search, load_study, seen_plan
-from pdstudy.normal import ConfigError
-from pdstudy.plan import make_plan
-from pdstudy.record import write_record
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer
-from pdstudy.search.declare import Halving, Random, Search
-from pdstudy.search.driver import Trials
+from pdstudy.cli.search_tables import print_price
+from pdstudy.cli.target import seen_plan
+from pdstudy.config.logits import StoreNeed
+from pdstudy.core.errors import ConfigError
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.plan import Plan
+from pdstudy.plan.record import write_record
+from pdstudy.search.cost import priced
 from pdstudy.search.final import final_plan
-from pdstudy.search.local import run_search
-from pdstudy.search.plans import asked_plan, trials_plan
-from pdstudy.search.price import priced, print_price
-from pdstudy.search.record import weights
-from pdstudy.search.reuse import trial_of
+from pdstudy.search.local_driver import run_search
+from pdstudy.search.search import Halving, Random, Search
+from pdstudy.search.search_file import load_search
+from pdstudy.search.search_record import weights
 from pdstudy.search.space import Changes, Choice, Uniform
+from pdstudy.search.trial_plans import asked_plan, trials_plan
+from pdstudy.search.trials import Answer, Trials
+from pdstudy.search.warm_start import trial_of
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
 from tests.core.tiny import write_tiny
 from tests.search.synthetic import answered, make_search

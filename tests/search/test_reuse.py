@@ -26,15 +26,15 @@ from pdstudy import (
     TopPK,
     Weighted,
 )
-from pdstudy.config import Run, normal_form
-from pdstudy.files import write_json
-from pdstudy.normal import fingerprint
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer
-from pdstudy.search.declare import Halving, Search
-from pdstudy.search.driver import Trials
-from pdstudy.search.reuse import trial_of
+from pdstudy.config.normal_form import normal_form
+from pdstudy.config.run import Run
+from pdstudy.core.files import write_json
+from pdstudy.core.identity import fingerprint
+from pdstudy.search.search import Halving, Search
 from pdstudy.search.space import Choice, Integer, Level, Log, Uniform, sticks_of, suggest, weights_of
+from pdstudy.search.trials import Answer, Trials
+from pdstudy.search.warm_start import trial_of
+from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
 from tests.search.synthetic import SIMPLEX, make_search
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.config import Run
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer
-from pdstudy.search.declare import Halving, Random
-from pdstudy.search.driver import Trials
-from pdstudy.search.show import Teller, line, summary
+from pdstudy.config.run import Run
+from pdstudy.search.progress import Teller, line, summary
+from pdstudy.search.search import Halving, Random
+from pdstudy.search.trials import Answer, Trials
+from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search, mixture
 
 

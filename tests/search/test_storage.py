@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from pdstudy.config import Run
-from pdstudy.files import read_json, write_json
-from pdstudy.normal import ConfigError
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import Answer
-from pdstudy.search.declare import Search
-from pdstudy.search.driver import Trials
+from pdstudy.config.run import Run
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_json, write_json
+from pdstudy.search.search import Search
 from pdstudy.search.storage import open_study, read_trials, storage_needed
+from pdstudy.search.trials import Answer, Trials
+from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search
 
 

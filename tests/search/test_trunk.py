@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
-from pdstudy.config import WSD, Run
-from pdstudy.loading import load_study
-from pdstudy.objective import KD
-from pdstudy.plan import make_plan
-from pdstudy.rundir import Workspace
-from pdstudy.search.answers import look
-from pdstudy.search.declare import Halving, Search
-from pdstudy.search.driver import Trials
-from pdstudy.search.plans import trials_plan
+from pdstudy.config.optimizer import WSD
+from pdstudy.config.run import KD, Run
+from pdstudy.launch.stages import perform
+from pdstudy.launch.task import make_task
+from pdstudy.plan.builder import make_plan
+from pdstudy.search.search import Halving, Search
 from pdstudy.search.space import Log, Uniform
-from pdstudy.stages import make_task, perform
+from pdstudy.search.trial_plans import trials_plan
+from pdstudy.search.trials import Trials, look
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
 
 STEP = 256

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from pdstudy.execution import Execution, resolve
-from pdstudy.slurm.units import Unit
+from pdstudy.config.placement import Execution, resolve
+from pdstudy.slurm.job import Unit
 
 
 def make_study(rng: random.Random, cells: int) -> list[Unit]:

@@ -20,7 +20,7 @@ from tests.slurm.site import Site, wait_until
 
 STUDY = """
 from pdstudy import *
-from pdstudy.execution import Execution
+from pdstudy.config.placement import Execution
 
 STEP = 256
 

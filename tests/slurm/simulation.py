@@ -15,12 +15,12 @@ import random
 import time
 from collections import Counter
 
-from pdstudy.slurm.facts import gather, held
+from pdstudy.slurm.job import Unit, report_unit
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.queue import Limits
+from pdstudy.slurm.outcomes import gather, held
 from pdstudy.slurm.reconcile import decide
+from pdstudy.slurm.scheduler import Limits
 from pdstudy.slurm.submit import Outcome, adopt, submit
-from pdstudy.slurm.units import Unit, report_unit
 from tests.slurm.invented import make_study
 from tests.slurm.world import Crash, World
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from pdstudy.execution import Execution, resolve
+from pdstudy.config.placement import Execution, resolve
 from pdstudy.slurm.arrays import Array, arrays_of, dependency, split
-from pdstudy.slurm.cluster import passes
-from pdstudy.slurm.facts import Facts
+from pdstudy.slurm.cost import longest_chain_hours
+from pdstudy.slurm.job import Unit
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.price import longest_chain_hours
-from pdstudy.slurm.queue import Limits
+from pdstudy.slurm.outcomes import Facts
 from pdstudy.slurm.reconcile import Group
+from pdstudy.slurm.sbatch import passes
+from pdstudy.slurm.scheduler import Limits
 from pdstudy.slurm.submit import Outcome, Refused, submit
-from pdstudy.slurm.units import Unit
 
 PLAIN = resolve((), "student", 0)
 

@@ -9,20 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.cli import main
-from pdstudy.files import Claim, Claimed
-from pdstudy.items import Plan
-from pdstudy.loading import checked_plan
-from pdstudy.normal import ConfigError
-from pdstudy.rundir import Workspace
-from pdstudy.slurm import cleaning, commands, queue, seeing
+from pdstudy.cli.main import main
+from pdstudy.cli.slurm_tables import print_outcome, print_preview
+from pdstudy.core.claim import Claim, Claimed
+from pdstudy.core.errors import ConfigError
+from pdstudy.plan.builder import checked_plan
+from pdstudy.plan.plan import Plan
+from pdstudy.slurm import cluster_status as seeing
+from pdstudy.slurm import commands
+from pdstudy.slurm import gc as cleaning
+from pdstudy.slurm import scheduler as queue
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.attempt import attempts_file
-from pdstudy.slurm.cluster import Cluster, array_folder
 from pdstudy.slurm.commands import Request, cancel_study, preview, submit_study, top_up, without_shared
 from pdstudy.slurm.ledger import Ledger, append_row
-from pdstudy.slurm.printing import print_outcome, print_preview
+from pdstudy.slurm.sbatch import Cluster, array_folder
 from pdstudy.slurm.submit import Refused
+from pdstudy.workspace.layout import Workspace
 from tests.slurm.lab import Lab
 
 KD = "*loss=KD*"

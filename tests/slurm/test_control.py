@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from pdstudy.execution import resolve
-from pdstudy.slurm import queue
+from pdstudy.config.placement import resolve
+from pdstudy.slurm import scheduler as queue
 from pdstudy.slurm.arrays import dependency
-from pdstudy.slurm.facts import Facts, gather
+from pdstudy.slurm.attempt import cause_of_stop
+from pdstudy.slurm.job import Unit
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.queue import Job, Queue
+from pdstudy.slurm.outcomes import Facts, gather
 from pdstudy.slurm.reconcile import Decision, decide
-from pdstudy.slurm.requeue import cause_of_stop
-from pdstudy.slurm.units import Unit
+from pdstudy.slurm.scheduler import Job, Queue
 from tests.slurm.simulation import simulate
 
 PLAIN = resolve((), "student", 0)

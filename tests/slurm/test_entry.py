@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.config import Start
-from pdstudy.execution import Execution
-from pdstudy.items import Plan
-from pdstudy.loading import load_study
-from pdstudy.plan import make_plan
-from pdstudy.rundir import Workspace
+from pdstudy.config.placement import Execution
+from pdstudy.config.run import Start
+from pdstudy.launch.stages import perform
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.plan import Plan
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.attempt import FENCED, Attempt, read_attempts
-from pdstudy.slurm.entry import GOES_ON, STAYS, Assigned, _stopped, _unit, missing_input
-from pdstudy.slurm.units import Unit, task_of, units_of
-from pdstudy.stages import perform
-from pdstudy.train.signals import StopSignals
+from pdstudy.slurm.job import Unit, task_of, units_of
+from pdstudy.slurm.job_main import GOES_ON, STAYS, Assigned, _stopped, _unit, missing_input
+from pdstudy.study.study_file import load_study
+from pdstudy.train.stop_signals import StopSignals
+from pdstudy.workspace.layout import Workspace
 from tests.slurm.lab import Lab, write_texts
 
 
@@ -36,8 +36,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def planned(study: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, slice_tokens: int) -> Plan:
     """The study's plan, with shards so short that its small capture has several."""
-    from pdstudy.distill import capture
-    from pdstudy.slurm import units
+    from pdstudy.distill.teacher import capture
+    from pdstudy.slurm import job as units
 
     monkeypatch.setattr(capture, "SHARD_TOKENS", slice_tokens)
     monkeypatch.setattr(units, "SLICE_TOKENS", slice_tokens)
@@ -59,8 +59,8 @@ def shards(workspace: Workspace) -> dict[str, str]:
 def test_shards_of_slices_are_those_of_one_capture(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pdstudy.distill import capture
-    from pdstudy.slurm import units as module
+    from pdstudy.distill.teacher import capture
+    from pdstudy.slurm import job as module
 
     assert module.SLICE_TOKENS == capture.SHARD_TOKENS
     whole, sliced = Workspace(tmp_path / "whole"), Workspace(tmp_path / "sliced")
@@ -115,7 +115,7 @@ def test_a_unit_says_which_input_it_lacks(study: Path, tmp_path: Path) -> None:
 ATTEMPT = """
 import os, sys
 from pathlib import Path
-from pdstudy.rundir import Workspace
+from pdstudy.workspace.layout import Workspace
 from pdstudy.slurm.attempt import Attempt
 with Attempt(Workspace(Path(sys.argv[1])), "student/x", Path(sys.argv[1]) / "claims" / "student-x", None) as attempt:
     attempt.guard()
@@ -181,14 +181,14 @@ def test_a_job_goes_on_as_often_as_its_time_limits_allow(
     cause: str, codes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setattr("pdstudy.slurm.entry.why", lambda job, warning: cause)
+    monkeypatch.setattr("pdstudy.slurm.job_main.why", lambda job, warning: cause)
     assigned = Assigned({"warning_seconds": 60, "time_limits": 2, "sent": 0.0}, [])
     made = [Attempt(Workspace(tmp_path), "student/x", tmp_path / "claim", None) for _ in codes]
     assert [_stopped(assigned, attempt) for attempt in made] == codes
 
 
 def test_a_local_run_keeps_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pdstudy.files import Claim, Claimed
+    from pdstudy.core.claim import Claim, Claimed
 
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     path = tmp_path / "claims" / "student-x"
@@ -202,8 +202,9 @@ def test_a_snapshot_is_the_code_as_it_was(tmp_path: Path) -> None:
     folder = snapshot.take(Workspace(tmp_path))
     assert snapshot.take(Workspace(tmp_path)) == folder
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
+    code = "import pdstudy, pdstudy.core.provenance as p; print(pdstudy.__file__); print(p.code())"
     told = subprocess.run(
-        [sys.executable, "-c", "import pdstudy, pdstudy.provenance as p; print(pdstudy.__file__); print(p.code())"],
+        [sys.executable, "-c", code],
         env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     assert told[0].startswith(str(folder))
@@ -212,9 +213,7 @@ def test_a_snapshot_is_the_code_as_it_was(tmp_path: Path) -> None:
 
 def test_a_log_is_followed_from_before_it_exists(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    script = (
-        "import sys; from pathlib import Path; from pdstudy.slurm.watch import follow; follow(Path(sys.argv[1]), 0)"
-    )
+    script = "import sys; from pathlib import Path; from pdstudy.cli.watch import follow; follow(Path(sys.argv[1]), 0)"
     process = subprocess.Popen([sys.executable, "-c", script, str(log)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -228,7 +227,7 @@ def test_a_log_is_followed_from_before_it_exists(tmp_path: Path) -> None:
 
 
 def test_commands_import_nothing_heavy() -> None:
-    modules = "pdstudy.cli, pdstudy.slurm.commands, pdstudy.slurm.watch, pdstudy.slurm.printing, pdstudy.slurm.cleaning"
+    modules = "pdstudy.cli.main, pdstudy.slurm.commands, pdstudy.cli.watch, pdstudy.cli.slurm_tables, pdstudy.slurm.gc"
     script = (
         f"import sys, {modules}; "
         "print([m for m in ('torch', 'transformers', 'numpy', 'pandas', 'submitit') if m in sys.modules])"

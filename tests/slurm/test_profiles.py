@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.execution import Execution, misfit, resolve, too_early
-from pdstudy.normal import ConfigError
+from pdstudy.config.placement import Execution, misfit, resolve, too_early
+from pdstudy.core.errors import ConfigError
 from pdstudy.slurm.profiles import load_profile
 
 

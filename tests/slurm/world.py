@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pdstudy.slurm.arrays import Array
-from pdstudy.slurm.queue import Job, Limits, Queue
+from pdstudy.slurm.job import Unit
+from pdstudy.slurm.scheduler import Job, Limits, Queue
 from pdstudy.slurm.submit import Refused
-from pdstudy.slurm.units import Unit
 
 
 class Crash(Exception):

@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdstudy.config import AdamW, Pretrained, Run
+from pdstudy.config.data import Slice
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import AdamW
+from pdstudy.config.run import KD, Pretrained, Run
+from pdstudy.config.truncation import Sampled, TopPK
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import read
-from pdstudy.data import Slice
-from pdstudy.distill.angles import angles
-from pdstudy.objective import KD, Sampled, TopPK
-from pdstudy.rundir import RunDir
-from pdstudy.shapes import Shape
-from pdstudy.train.feed import MicroBatch, micro_batch
+from pdstudy.corpus.batch import read
+from pdstudy.distill.micro_batch import MicroBatch, micro_batch
+from pdstudy.evaluate.gradient_angles import angles
+from pdstudy.models.build_model import load_exported
 from pdstudy.train.loop import train
-from pdstudy.train.model import load_exported
+from pdstudy.workspace.run_dir import RunDir
 
 SEQUENCES, AT_ONCE = 96, 48
 TEACHER = Shape(width=64, layers=2, heads=4, query_groups=2, ffn=128, vocab=512)

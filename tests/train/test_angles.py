@@ -12,15 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdstudy.config import Pretrained
-from pdstudy.corpus.batches import read
-from pdstudy.distill.angles import angle_and_ratio, trunk_gradient
-from pdstudy.distill.summary import whole_signal
-from pdstudy.objective import KD, TopPK
-from pdstudy.train.feed import MicroBatch, micro_batch
-from pdstudy.train.model import build_model
-from pdstudy.train.parallel import lay_out
-from pdstudy.train.world import World, open_world
+from pdstudy.config.run import KD, Pretrained
+from pdstudy.config.truncation import TopPK
+from pdstudy.corpus.batch import read
+from pdstudy.distill.micro_batch import MicroBatch, micro_batch
+from pdstudy.distill.teacher.statistics import whole_signal
+from pdstudy.evaluate.gradient_angles import angle_and_ratio, trunk_gradient
+from pdstudy.models.build_model import build_model
+from pdstudy.models.distributed import World, open_world
+from pdstudy.models.parallelize import lay_out
 from tests.train import ranks
 from tests.train.test_ranks import CONTEXT, SEQUENCES, VOCAB, Case, Signals, Text
 

@@ -10,13 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pdstudy.config import WSD, AdamW, Heldout, Run
+from pdstudy.config.evaluation import Heldout
+from pdstudy.config.optimizer import WSD, AdamW
+from pdstudy.config.run import Run
+from pdstudy.config.trajectory import lasting_steps, shared_steps
+from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
-from pdstudy.course import lasting_steps, shared_steps
-from pdstudy.files import read_jsonl
-from pdstudy.rundir import RunDir
 from pdstudy.train.checkpoint import step_of, whole
 from pdstudy.train.loop import train
+from pdstudy.workspace.run_dir import RunDir
 
 
 @pytest.fixture(scope="module")

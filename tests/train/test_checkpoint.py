@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdstudy.config import AdamW, Placement, Run
+from pdstudy.config.optimizer import AdamW
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import Run
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
-from pdstudy.files import read_jsonl
-from pdstudy.normal import ConfigError
-from pdstudy.rundir import RunDir
+from pdstudy.models.build_model import build_model
+from pdstudy.models.distributed import World
 from pdstudy.train.checkpoint import Checkpoints, step_of, whole
 from pdstudy.train.loop import train
-from pdstudy.train.model import build_model
-from pdstudy.train.optim import adamw
-from pdstudy.train.world import World
+from pdstudy.train.weight_update import adamw
+from pdstudy.workspace.run_dir import RunDir
 
 ALONE = World(torch.device("cpu"))
 OFTEN = Placement(save_minutes=1e-9)

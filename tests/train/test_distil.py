@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.config import AdamW, Heldout, Placement, Run
+from pdstudy.config.data import Slice
+from pdstudy.config.evaluation import Heldout
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.losses import Tail, Temperature
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import AdamW
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import KD, Run
+from pdstudy.config.truncation import TopPK
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
-from pdstudy.coverage import Coverage, StoreSpec
-from pdstudy.data import Slice
-from pdstudy.distill.capture import capture
-from pdstudy.files import read_jsonl
-from pdstudy.losses import Tail, Temperature
-from pdstudy.normal import ConfigError
-from pdstudy.objective import KD, TopPK
-from pdstudy.rundir import RunDir
-from pdstudy.shapes import Shape
+from pdstudy.distill.teacher.capture import capture
 from pdstudy.train.loop import train
+from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
 
 TEACHER = Shape(width=64, layers=2, heads=4, query_groups=2, ffn=128, vocab=512)

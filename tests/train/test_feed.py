@@ -11,19 +11,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
-from pdstudy.config import Placement, Run
+from pdstudy.config.data import View
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import LM, Run
+from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import IGNORED, read
-from pdstudy.data import View
-from pdstudy.normal import ConfigError
-from pdstudy.objective import LM
-from pdstudy.rundir import RunDir
-from pdstudy.train import attention
-from pdstudy.train.feed import Feed, MicroBatch, micro_batch, positions_within
+from pdstudy.corpus.batch import IGNORED, read
+from pdstudy.distill.micro_batch import MicroBatch, micro_batch, positions_within
+from pdstudy.models import attention
+from pdstudy.models.build_model import build_model
+from pdstudy.models.distributed import World
+from pdstudy.train.loader import Feed
 from pdstudy.train.loop import gradients, train
-from pdstudy.train.model import build_model
-from pdstudy.train.optim import adamw, clip
-from pdstudy.train.world import World
+from pdstudy.train.weight_update import adamw, clip
+from pdstudy.workspace.run_dir import RunDir
 
 ALONE = World(torch.device("cpu"))
 RESPECT = View(context=64, documents="respect")

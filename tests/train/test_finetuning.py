@@ -11,16 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pdstudy.config import Run, Start
+from pdstudy.config.data import View
+from pdstudy.config.instructions import Instructions, LocalExamples
+from pdstudy.config.run import Run, Start
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
-from pdstudy.data import View
-from pdstudy.files import read_jsonl
-from pdstudy.instructions import Instructions, LocalExamples
-from pdstudy.normal import ConfigError
-from pdstudy.rundir import RunDir, Workspace
-from pdstudy.stages import start_folder
+from pdstudy.launch.stages import start_folder
+from pdstudy.models.build_model import build_model, start_from
 from pdstudy.train.loop import train
-from pdstudy.train.model import build_model, start_from
+from pdstudy.workspace.layout import Workspace
+from pdstudy.workspace.run_dir import RunDir
 
 STEPS = 6
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdstudy.config import Heldout, Placement, Run
+from pdstudy.config.data import View
+from pdstudy.config.evaluation import Heldout
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import Run
+from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
-from pdstudy.data import View
-from pdstudy.files import read_jsonl
-from pdstudy.rundir import RunDir
 from pdstudy.train.loop import train
+from pdstudy.workspace.run_dir import RunDir
 
 pytestmark = [
     pytest.mark.gpu,

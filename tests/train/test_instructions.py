@@ -13,19 +13,20 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer
 
-from pdstudy.config import Placement, Run
+from pdstudy.config.data import View
+from pdstudy.config.instructions import Instructions, LocalExamples
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import LM, Run
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import IGNORED, step_sequences
+from pdstudy.corpus.batch import IGNORED, step_sequences
+from pdstudy.corpus.example_cache import packed
 from pdstudy.corpus.examples import pack
-from pdstudy.corpus.packed import packed
-from pdstudy.data import View
-from pdstudy.instructions import Instructions, LocalExamples
-from pdstudy.normal import ConfigError, fingerprint
-from pdstudy.objective import LM
-from pdstudy.train.feed import Feed
+from pdstudy.models.build_model import build_model
+from pdstudy.models.distributed import World
+from pdstudy.train.loader import Feed
 from pdstudy.train.loop import gradients
-from pdstudy.train.model import build_model
-from pdstudy.train.world import World
 
 ALONE = World(torch.device("cpu"))
 
@@ -121,9 +122,9 @@ def test_many_examples_are_packed_once_and_read_from_the_corpus(
     view = View(context=64)
     made = packed(instructions, corpus, view)
     assert not (corpus.directory / "examples").exists(), "few are not kept"
-    monkeypatch.setattr("pdstudy.corpus.packed.FEW", 1)
+    monkeypatch.setattr("pdstudy.corpus.example_cache.FEW", 1)
     packed(instructions, corpus, view)
-    monkeypatch.delattr("pdstudy.corpus.packed.pack")
+    monkeypatch.delattr("pdstudy.corpus.example_cache.pack")
     for share in (1.0, 0.5):
         again = packed(dataclasses.replace(instructions, share=share), corpus, view)
         assert isinstance(again.inputs, np.memmap)

@@ -13,24 +13,27 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from pdstudy.config import AdamW, Placement, Pretrained, Run
+from pdstudy.config.alpha import ByConfidence, Routed
+from pdstudy.config.data import Slice
+from pdstudy.config.logits import StoreSpec, needed
+from pdstudy.config.losses import KLD, MSE, Decoupled, ReverseKL, Tail, Temperature
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import AdamW
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import KD, Pretrained, Run
+from pdstudy.config.truncation import Sampled, TopPK
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_jsonl
+from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import read
-from pdstudy.coverage import StoreSpec, needed
-from pdstudy.data import Slice
-from pdstudy.distill import chunks
-from pdstudy.distill.capture import capture
-from pdstudy.distill.live import LiveTeacher
-from pdstudy.distill.planes import BOUND
-from pdstudy.files import read_jsonl
-from pdstudy.losses import KLD, MSE, Decoupled, ReverseKL, Tail, Temperature
-from pdstudy.mixing import ByConfidence, Routed
-from pdstudy.normal import ConfigError, problems
-from pdstudy.objective import KD, Sampled, TopPK
-from pdstudy.rundir import RunDir
-from pdstudy.shapes import Shape
-from pdstudy.train.feed import micro_batch
+from pdstudy.corpus.batch import read
+from pdstudy.distill.loss import chunk_size as chunks
+from pdstudy.distill.micro_batch import micro_batch
+from pdstudy.distill.store.quantised import BOUND
+from pdstudy.distill.teacher.capture import capture
+from pdstudy.distill.teacher.live import LiveTeacher
 from pdstudy.train.loop import train
+from pdstudy.workspace.run_dir import RunDir
 from tests.distill.teachers import make_teacher
 from tests.train import ranks
 

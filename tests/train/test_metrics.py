@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdstudy.files import read_jsonl
-from pdstudy.rundir import RunDir
-from pdstudy.train.metrics import Clock, Recorder, peak_flops
-from pdstudy.train.world import World
+from pdstudy.core.files import read_jsonl
+from pdstudy.models.distributed import World
+from pdstudy.train.recorder import Clock, Recorder, peak_flops
+from pdstudy.workspace.run_dir import RunDir
 
 
 def test_only_known_devices_have_a_peak() -> None:

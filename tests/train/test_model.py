@@ -8,9 +8,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from pdstudy.normal import ConfigError
-from pdstudy.shapes import Shape, TransformersConfig
-from pdstudy.train.model import build_model, count, parameter_counts, transformers_config
+from pdstudy.config.model import Shape, TransformersConfig
+from pdstudy.core.errors import ConfigError
+from pdstudy.models.build_model import build_model, count, parameter_counts, transformers_config
 
 BASE = {"width": 32, "layers": 2, "heads": 4, "query_groups": 2, "ffn": 48, "vocab": 96}
 SHAPES = [

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from pdstudy.config import WSD, AdamW, Cosine, Run, Schedule
+from pdstudy.config.optimizer import WSD, AdamW, Cosine, Schedule
+from pdstudy.config.run import Run
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import step_sequences
-from pdstudy.rundir import RunDir
+from pdstudy.corpus.batch import step_sequences
+from pdstudy.models.build_model import build_model
 from pdstudy.train.loop import train
-from pdstudy.train.model import build_model
+from pdstudy.workspace.run_dir import RunDir
 
 STEPS, WARMUP, DECAY = 6, 1024, 1536
 

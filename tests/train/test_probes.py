@@ -10,16 +10,19 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from pdstudy.config import AdamW, Placement, Pretrained, Run
+from pdstudy.config.data import Slice
+from pdstudy.config.evaluation import Evaluation, Probe
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import AdamW
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import KD, LM, Pretrained, Run
+from pdstudy.config.truncation import Sampled, TopPK
+from pdstudy.core.identity import fingerprint
+from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus
-from pdstudy.data import Slice
-from pdstudy.evaluate.late import evaluate_export
-from pdstudy.evaluations import Evaluation, Probe
-from pdstudy.normal import fingerprint, problems
-from pdstudy.objective import KD, LM, Sampled, TopPK
-from pdstudy.rundir import RunDir
-from pdstudy.shapes import Shape
+from pdstudy.evaluate.heldout import evaluate_export
 from pdstudy.train.loop import train
+from pdstudy.workspace.run_dir import RunDir
 from tests.distill.reference import kept_ids
 from tests.train import ranks
 

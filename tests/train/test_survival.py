@@ -15,14 +15,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pdstudy.config import AdamW, Cosine, Heldout, Placement, Run
+from pdstudy.config.data import Slice
+from pdstudy.config.evaluation import Heldout
+from pdstudy.config.optimizer import AdamW, Cosine
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import Run
+from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus, open_corpus
-from pdstudy.data import Slice
-from pdstudy.files import read_jsonl
-from pdstudy.rundir import RunDir
 from pdstudy.train.checkpoint import step_of, whole
 from pdstudy.train.loop import train
-from pdstudy.train.signals import StopSignals
+from pdstudy.train.stop_signals import StopSignals
+from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
 
 TIMINGS = ("tokens_per_second", "memory_bytes", "seconds")

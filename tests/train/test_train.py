@@ -15,17 +15,21 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pdstudy.config import WSD, AdamW, Cosine, Heldout, Placement, Run
+from pdstudy.config.alpha import WSDMix
+from pdstudy.config.data import Slice
+from pdstudy.config.evaluation import Heldout
+from pdstudy.config.model import Shape
+from pdstudy.config.optimizer import WSD, AdamW, Cosine
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import Run
+from pdstudy.config.trajectory import learning_rate
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_jsonl
+from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
-from pdstudy.course import learning_rate
-from pdstudy.data import Slice
-from pdstudy.evaluate.late import evaluate_export
-from pdstudy.files import read_jsonl
-from pdstudy.mixing import WSDMix
-from pdstudy.normal import ConfigError, fingerprint
-from pdstudy.rundir import RunDir
-from pdstudy.shapes import Shape
+from pdstudy.evaluate.heldout import evaluate_export
 from pdstudy.train.loop import train
+from pdstudy.workspace.run_dir import RunDir
 
 SMALL_VOCAB = Shape(width=32, layers=1, heads=4, query_groups=2, ffn=64, vocab=300)
 TIMINGS = ("tokens_per_second", "memory_bytes", "seconds")
@@ -129,7 +133,7 @@ def test_a_stopped_run_ends_bit_identical(
 def test_rows_of_several_steps_survive_a_stop_in_between(
     small_run: Run, corpus: TokenCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pdstudy.train.metrics.ROWS", 5)
+    monkeypatch.setattr("pdstudy.train.recorder.ROWS", 5)
     whole, stopped = RunDir(tmp_path / "whole"), RunDir(tmp_path / "stopped")
     train(small_run, whole, corpus=corpus, store=None, evaluations=())
     for steps in (7, 4, 99):

@@ -1,0 +1,298 @@
+"""Comparisons of arms: paired by seed, one pooled spread, a verdict that can't claim more than the seeds carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pdstudy.analysis.data.points import column
+from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
+
+if TYPE_CHECKING:
+    from pdstudy.analysis.figures.plot import Plot
+    from pdstudy.analysis.tables.table import Table
+
+
+Key = TypeVar("Key")
+
+
+class Verdict(StrEnum):
+    """What can be said of one arm against its baseline."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"
+    """Shown to lie within the stated margin (the 90 % interval does)."""
+    WITHIN_NOISE = "within noise"
+    """Neither a difference nor equivalence is shown."""
+    SAME = "same computation"
+    """Every paired difference is exactly zero: the arms did the same, which no experiment on noise can say."""
+    NO_SPREAD = "no interval"
+    """One seed, and no other arm to take a spread from; or seeds that agree to the last digit."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One arm against its baseline within one stratum.
+
+    `difference` is arm minus baseline in the metric's unit (in per cent of the baseline when `relative`); `low` and
+    `high` bound it at the comparison's level; `p` is adjusted for the number of arms compared (Holm). NaN bounds mean
+    that no interval can be given.
+    """
+
+    arm: str
+    baseline: str
+    stratum: tuple[object, ...]
+    seeds: int
+    value: float
+    baseline_value: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    dof: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All effects of one table, with how they were computed."""
+
+    effects: tuple[Effect, ...]
+    metric: str
+    within: tuple[str, ...]
+    level: float
+    lower_is_better: bool
+    relative: bool
+    margin: float | None
+    unpaired: tuple[str, ...]
+    """Runs without a partner of equal seed, left out and named."""
+    warnings: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per effect: stratum columns, arm, baseline, seeds, value, difference, low, high, p, dof, verdict."""
+        rows = []
+        for e in self.effects:
+            row: dict[str, object] = dict(zip(self.within, e.stratum))
+            row |= {"arm": e.arm, "baseline": e.baseline, "seeds": e.seeds, "value": e.value}
+            row |= {"baseline_value": e.baseline_value, "difference": e.difference, "low": e.low, "high": e.high}
+            rows.append(row | {"p": e.p, "dof": e.dof, "verdict": e.verdict.value})
+        return pd.DataFrame(rows)
+
+    def caption(self) -> str:
+        """How the numbers were made, for a caption."""
+        seeds = sorted({e.seeds for e in self.effects})
+        n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        unit = " in per cent of the baseline" if self.relative else ""
+        text = (
+            f"Difference of {self.metric} to the baseline{unit}, paired by seed (n = {n} "
+            f"seed{'s' if seeds[-1] > 1 else ''}); {self.level:.0%} t intervals from the pooled spread of the paired "
+            "differences; verdicts adjusted for the number of arms (Holm)"
+        )
+        text += f"; equivalence margin {self.margin:g}" if self.margin is not None else ""
+        return ". ".join([text, *(w[:1].upper() + w[1:] for w in self.warnings)]) + "."
+
+    def summary(self) -> str:
+        """One line per effect."""
+        lines = [self.caption()]
+        for e in self.effects:
+            where = " ".join(f"{c}={v}" for c, v in zip(self.within, e.stratum))
+            bounds = "no interval" if np.isnan(e.low) else f"[{e.low:+.4g}, {e.high:+.4g}], p {e.p:.2g}, dof {e.dof}"
+            lines.append(
+                f"{where + ' ' if where else ''}{e.arm} - {e.baseline}: {e.difference:+.4g} {bounds}: {e.verdict.value}"
+            )
+        return "\n".join(lines)
+
+    def plot(self) -> Plot:
+        """Dots with intervals."""
+        from pdstudy.analysis.figures.run_comparisons import effects
+
+        return effects(self)
+
+    def table(self, caption: str = "") -> Table:
+        """As a table for a paper."""
+        from pdstudy.analysis.tables.builders import comparison_table
+
+        return comparison_table(self, caption)
+
+
+def compare(
+    table: pd.DataFrame,
+    *,
+    metric: str,
+    baseline: str | Mapping[str, str],
+    arm: str = "arm",
+    seed: str = "seed",
+    within: Sequence[str] = (),
+    lower_is_better: bool = True,
+    relative: bool = False,
+    margin: float | None = None,
+    level: float = 0.95,
+) -> Comparison:
+    """Compare arms with their baseline, paired by seed.
+
+    Each arm's differences to its baseline at equal seeds have mean d and variance s^2. The variances of all arms of a
+    stratum are pooled (three seeds alone give an interval with 2 degrees of freedom); the interval is
+    d +- t(level, dof) s_pooled / sqrt(seeds). Arms that are the same computation have no spread and aren't pooled.
+    An arm with one seed borrows the pooled spread of the others; without any, it has no interval. Strata and arms come
+    in the order in which the table first has them.
+
+    Args:
+        table: one row per run: the columns `arm`, `seed`, `metric` and those of `within` (student size, say).
+        baseline: the arm that all others are compared with, or each arm's own matched control by name. For a second
+            column against another baseline (the paper's own), call again.
+        relative: differences in per cent of the baseline's mean. margin: half-width of the equivalence region, in the
+            unit of the difference.
+
+    Raises:
+        DataError: a missing column, NaN metric, two runs of one arm and seed, or no baseline.
+    """
+    for name, meaning in ((arm, "arms"), (seed, "seeds"), *((w, "strata") for w in within)):
+        if name not in table.columns:
+            column(table, name, meaning)
+    values = table.assign(**{metric: column(table, metric, "the metric")})
+    keys = [*within, arm, seed]
+    twice = values.duplicated(subset=keys, keep=False)
+    if twice.any():
+        first = values.loc[twice, keys].iloc[0].to_dict()
+        raise DataError(f"more than one run for {first}; keep one per arm and seed")
+    if margin is not None and not margin > 0:
+        raise AnalysisError(f"the equivalence margin is {margin}; it must be positive, in the unit of the difference")
+    effects: list[Effect] = []
+    unpaired: list[str] = []
+    warnings: list[str] = []
+    strata: Iterable[tuple[tuple[object, ...], pd.DataFrame]] = (
+        ((k, g) for k, g in values.groupby(list(within), sort=False)) if within else [((), values)]
+    )
+    for stratum, rows in strata:
+        wide = rows.pivot(index=seed, columns=arm, values=metric)[list(dict.fromkeys(rows[arm]))]
+        pairs = _pairs(wide, baseline, stratum)
+        effects += _effects(pairs, stratum, lower_is_better, relative, margin, level)
+        unpaired += [f"{a} seed {s}" for a, b in pairs for s in wide.index[wide[a].notna() & wide[b].isna()]]
+        warnings += _unequal(pairs, stratum, relative)
+    if unpaired:
+        warnings.append(f"left out for want of a baseline of equal seed: {', '.join(unpaired)}")
+    return Comparison(
+        tuple(effects),
+        metric,
+        tuple(within),
+        level,
+        lower_is_better,
+        relative,
+        margin,
+        tuple(unpaired),
+        tuple(warnings),
+    )
+
+
+def bootstrap_seeds(
+    differences: Sequence[float], level: float = 0.95, n: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of a mean paired difference by resampling seeds.
+
+    Raises:
+        TooFewRuns: fewer than 8 seeds; resampling so few gives intervals that are far too narrow.
+    """
+    found = np.asarray(differences, dtype=np.float64)
+    if len(found) < 8:
+        raise TooFewRuns(
+            f"{len(found)} seeds; a bootstrap over seeds needs 8 or more. Use the t intervals of `compare`"
+        )
+    means = np.random.default_rng(seed).choice(found, size=(n, len(found))).mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+_Pairs = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
+
+
+def _pairs(wide: pd.DataFrame, baseline: str | Mapping[str, str], stratum: tuple[object, ...]) -> _Pairs:
+    """(arm, baseline) to the values of both at the seeds that both have."""
+    wanted = baseline if isinstance(baseline, Mapping) else {a: baseline for a in wide.columns if a != baseline}
+    pairs: _Pairs = {}
+    for a, b in wanted.items():
+        where = f" at {', '.join(map(str, stratum))}" if stratum else ""
+        for name in (a, b):
+            if name not in wide.columns:
+                raise DataError(f"no runs of arm {name!r}{where}; there are {', '.join(map(str, wide.columns))}")
+        both = wide[[a, b]].dropna()
+        if not len(both):
+            raise DataError(f"arms {a!r} and {b!r} share no seed{where}; a paired comparison needs runs of equal seeds")
+        pairs[str(a), str(b)] = both[a].to_numpy(), both[b].to_numpy()
+    if not pairs:
+        raise DataError(f"nothing to compare: the only arm is {', '.join(map(str, wide.columns))}")
+    return pairs
+
+
+def _scaled(ours: np.ndarray, theirs: np.ndarray, relative: bool) -> np.ndarray:
+    return (ours - theirs) * (100.0 / abs(theirs.mean()) if relative else 1.0)
+
+
+def _effects(
+    pairs: _Pairs, stratum: tuple[object, ...], lower: bool, relative: bool, margin: float | None, level: float
+) -> list[Effect]:
+    same = {key: bool((a == b).all()) for key, (a, b) in pairs.items()}
+    found = {key: _scaled(a, b, relative) for key, (a, b) in pairs.items()}
+    spread = [d for key, d in found.items() if not same[key] and len(d) > 1]
+    dof = sum(len(d) - 1 for d in spread)
+    # Coarse numbers (shares of a few items) that agree, but for rounding, say nothing of their spread.
+    if all(np.ptp(d) <= 1e-9 * np.abs(d).max() for d in spread):
+        dof = 0
+    pooled = float(np.sqrt(sum(((d - d.mean()) ** 2).sum() for d in spread) / dof)) if dof else float("nan")
+    raw = {}
+    for key, d in found.items():
+        if dof and not same[key]:
+            error = pooled / np.sqrt(len(d))
+            raw[key] = float(2 * stats.t.sf(abs(d.mean()) / error, dof))
+    adjusted = holm(raw)
+    effects = []
+    for key, d in found.items():
+        a, b = pairs[key]
+        mean, p = float(d.mean()), adjusted.get(key, float("nan"))
+        half = pooled / np.sqrt(len(d)) if dof and not same[key] else float("nan")
+        reach = half * float(stats.t.ppf((1 + level) / 2, dof)) if dof else float("nan")
+        inside = margin is not None and dof and abs(mean) + half * float(stats.t.ppf(level, dof)) < margin
+        if same[key]:
+            verdict = Verdict.SAME
+        elif not dof:
+            verdict = Verdict.NO_SPREAD
+        elif p < 1 - level:
+            verdict = Verdict.BETTER if (mean < 0) == lower else Verdict.WORSE
+        else:
+            verdict = Verdict.EQUIVALENT if inside else Verdict.WITHIN_NOISE
+        effects.append(
+            Effect(
+                *key, stratum, len(d), float(a.mean()), float(b.mean()), mean, mean - reach, mean + reach, p,
+                0 if same[key] else dof, verdict,
+            )
+        )  # fmt: skip
+    return effects
+
+
+def holm(raw: Mapping[Key, float]) -> dict[Key, float]:
+    """Holm's adjustment: valid whatever the dependence, and the arms of one baseline do depend on each other."""
+    adjusted: dict[Key, float] = {}
+    highest = 0.0
+    for i, (key, p) in enumerate(sorted(raw.items(), key=lambda item: item[1])):
+        highest = max(highest, min(1.0, p * (len(raw) - i)))
+        adjusted[key] = highest
+    return adjusted
+
+
+def _unequal(pairs: _Pairs, stratum: tuple[object, ...], relative: bool) -> list[str]:
+    """Pooling assumes one spread; say where it isn't so (Bartlett, p < 0.01)."""
+    spread = [_scaled(a, b, relative) for a, b in pairs.values() if len(a) > 1 and not (a == b).all()]
+    spread = [d for d in spread if d.std() > 0]
+    if len(spread) < 2 or stats.bartlett(*spread).pvalue >= 0.01:
+        return []
+    where = f" at {', '.join(map(str, stratum))}" if stratum else ""
+    return [
+        f"The arms' spreads differ{where} (Bartlett, p < 0.01): the pooled interval is too wide for some arms and "
+        "too narrow for others"
+    ]

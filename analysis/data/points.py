@@ -1,0 +1,163 @@
+"""From a table of runs to the points of a fit, refusing what can't be fitted with a message that says what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from pdstudy.analysis.errors import DataError
+from pdstudy.analysis.laws.base import Array, Index, Law
+
+CONVENTION = "n_convention"
+"""Column that says how N was counted ('non-embedding', 'total', 'total with head', ...); one value per table."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Runs as arrays: `x` by column name, losses, weights (mean 1), clusters and the table's row labels."""
+
+    x: Mapping[str, Array]
+    loss: Array
+    weights: Array
+    clusters: tuple[object, ...]
+    rows: tuple[object, ...]
+    convention: str = ""
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def log_loss(self) -> Array:
+        """ln of the loss."""
+        return np.log(self.loss)
+
+    def take(self, index: Index) -> Points:
+        """These points, by position."""
+        return replace(
+            self,
+            x={c: v[index] for c, v in self.x.items()},
+            loss=self.loss[index],
+            weights=self.weights[index],
+            clusters=tuple(self.clusters[i] for i in index),
+            rows=tuple(self.rows[i] for i in index),
+        )
+
+
+def column(table: pd.DataFrame, name: str, meaning: str) -> Array:
+    """A column as finite float64 numbers.
+
+    Raises:
+        DataError: no such column (with those there are and the nearest name), texts, NaN or infinities in it.
+    """
+    if name not in table.columns:
+        known = [str(c) for c in table.columns]
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(f"no column {name!r} for {meaning}; the table has {', '.join(known)}.{hint}")
+    try:
+        values = pd.to_numeric(table[name]).to_numpy(dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"column {name!r} for {meaning} holds something that is no number: {error}") from None
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise DataError(
+            f"column {name!r} for {meaning} is NaN or infinite in {_rows(table, bad)}; "
+            "remove these rows and say why (a diverged run is a result, not a point of a fit)"
+        )
+    return values
+
+
+def positive(table: pd.DataFrame, name: str, meaning: str) -> Array:
+    """A column of positive numbers.
+
+    Raises:
+        DataError: as `column`, or a value that isn't above zero.
+    """
+    values = column(table, name, meaning)
+    bad = np.flatnonzero(values <= 0)
+    if len(bad):
+        raise DataError(
+            f"column {name!r} for {meaning} is {values[bad[0]]:g} in {_rows(table, bad)}; laws here are fitted to "
+            "logarithms, so every value must be above zero"
+        )
+    return values
+
+
+def points(
+    table: pd.DataFrame,
+    law: Law,
+    *,
+    loss: str = "loss",
+    columns: Mapping[str, str] | None = None,
+    weights: str | None = None,
+    cluster: str | None = None,
+) -> Points:
+    """The points of a fit from a table.
+
+    Args:
+        table: one row per run (or per checkpoint, then give `cluster`).
+        loss: column with the loss, in nats per token or whatever one convention the table has.
+        columns: which column of the table holds each of the law's columns; those not named are taken by the law's name.
+        weights: column with non-negative weights. cluster: column whose equal values belong together (run, seed).
+
+    Raises:
+        DataError: anything that would make the fit a number without meaning.
+    """
+    columns = dict(columns or {})
+    for name in columns:
+        if name not in law.columns:
+            raise DataError(f"{law.name} has no column {name!r}; it needs {', '.join(law.columns)}")
+    if not len(table):
+        raise DataError("the table has no rows")
+    chosen = {c: columns.get(c, c) for c in law.columns}
+    _distinct([*chosen.values(), loss])
+    x = {c: positive(table, name, f"{c} of {law.name}") for c, name in chosen.items()}
+    losses = positive(table, loss, "the loss")
+    _no_duplicates(table)
+    share = np.ones(len(table))
+    if weights is not None:
+        share = column(table, weights, "weights")
+        if share.min() < 0 or share.sum() <= 0:
+            raise DataError(f"column {weights!r}: weights must not be negative, and some must be positive")
+        share = share * (len(share) / share.sum())
+    if cluster is not None and cluster not in table.columns:
+        column(table, cluster, "clusters")
+    clusters = tuple(table[cluster]) if cluster is not None else tuple(range(len(table)))
+    return Points(x, losses, share, clusters, tuple(table.index), _convention(table))
+
+
+def _rows(table: pd.DataFrame, index: Index) -> str:
+    names = ", ".join(str(table.index[i]) for i in index[:5])
+    more = f" and {len(index) - 5} more" if len(index) > 5 else ""
+    return f"row{'s' if len(index) > 1 else ''} {names}{more}"
+
+
+def _distinct(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"column {name!r} is used for two different quantities; name another for one of them")
+
+
+def _no_duplicates(table: pd.DataFrame) -> None:
+    # Whole rows: different runs may well share a size and a rounded loss.
+    twice = table.duplicated(keep=False).to_numpy()
+    if twice.any():
+        index = np.flatnonzero(twice)
+        raise DataError(
+            f"{_rows(table, index)} are copies of each other: runs counted twice make intervals too narrow; "
+            "drop the copies (or keep one and give it a weight)"
+        )
+
+
+def _convention(table: pd.DataFrame) -> str:
+    if CONVENTION not in table.columns:
+        return ""
+    found = table[CONVENTION].astype(str).value_counts()
+    if len(found) > 1:
+        counts = ", ".join(f"{name!r} in {count} rows" for name, count in found.items())
+        raise DataError(f"column {CONVENTION!r} mixes {counts}; convert N to one convention before fitting")
+    return str(found.index[0])

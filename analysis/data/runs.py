@@ -1,0 +1,212 @@
+"""Run directories to tables: a row per run, and a row per held-out evaluation. Knows files, not the trainer.
+
+A *record* (plain JSON, written by `pdstudy run` under `<workspace>/studies/`) says which runs are a study's cells,
+under which labels. Runs that failed, diverged or have not started have rows too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pdstudy.analysis.data.study_record import Record, axis_column, axis_title, read_json, read_rows
+from pdstudy.analysis.data.task_answers import answer_columns, load_answers, shown_answers, task_columns
+
+_FLOATS = (
+    "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
+    "flops_planned", "seconds_train", "seconds_evaluate", "validation_recalibrated", "test_recalibrated",
+    "validation_accuracy", "test_accuracy", "validation_ece", "test_ece", "kl", "agreement", "kept_entries",
+    "kept_mass", "responses_loss", "responses_accuracy",
+)  # fmt: skip
+
+
+SCORES = ("loss", "bits_per_byte", "recalibrated", "accuracy", "ece")
+"""Columns of a held-out evaluation, each there with the name of its split in front."""
+
+
+PROBED = ("kl", "agreement", "kept_entries", "kept_mass")
+"""Columns of a probe, from the last one made."""
+
+
+OF_RESPONSES = ("loss", "accuracy")
+"""Columns of an evaluation of responses, the last one made, there with "responses_" in front."""
+
+
+def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
+    """One row per cell of a study.
+
+    Columns: `study`, `cell`, one per axis (its label; see `axis_column`), `seed`, `run` (key), `state`,
+    `steps`, `tokens`, `non_embedding`, `total` (parameters), `validation_loss`, `test_loss` (nats per token, the last
+    of the study's evaluations of each split, at the end), `*_bits_per_byte`, `responses_loss`, `responses_accuracy` (of
+    held-out examples, where the study asks), `train_loss`, `flops_student`,
+    `flops_evaluation`, `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`,
+    `attempts`, `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, every field of the configuration
+    as `config.FIELD`, and what models were asked as `tasks.NAME` (see
+    `pdstudy.analysis.data.task_answers.answer_columns`)."""
+    teachers = {t["run"]: outcome(workspace, t["run"], record) for t in record["teachers"]}
+    rows = []
+    for cell in record["cells"]:
+        row: dict[str, Any] = {"study": record["study"], "cell": cell["name"]}
+        came_to = outcome(workspace, cell["run"], record)
+        row |= {axis_column(axis): label for axis, label in cell["labels"].items()}
+        row |= {"seed": cell["seed"], "run": cell["run"]} | came_to
+        row["flops_planned"] = cell["planned"]["flops"]
+        for name in ("non_embedding", "total", "tokens"):
+            row[name] = cell["planned"][name] if row[name] is None else row[name]
+        teacher = teachers.get(cell["teacher"])
+        row["teacher"] = cell["teacher"]
+        row["teacher_total"] = teacher["total"] if teacher else None
+        row["teacher_test_loss"] = teacher["test_loss"] if teacher else None
+        row |= _config(workspace, cell["run"])
+        rows.append(row)
+    if not rows:  # a study of stores alone
+        return pd.DataFrame(columns=["study", "cell", "seed", "run", "state", *_FLOATS])
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(_FLOATS, float))
+    return frame.join(answer_columns(load_answers(workspace, record)), on="cell")
+
+
+def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
+    """One row per held-out evaluation of every cell, in the order made: `cell`, axis labels, `seed`, `run`, `step`,
+    `tokens`, `split`, `nats_per_token`, `bits_per_byte`, `final`."""
+    wanted = heldout(record)
+    rows = []
+    for cell in record["cells"]:
+        for row in _rows_of(workspace, cell, "evals.jsonl"):
+            if row["eval"] in wanted:
+                kept = {k: row[k] for k in ("step", "tokens", "split", "bits_per_byte", "final")}
+                labels = {axis_column(axis): label for axis, label in cell["labels"].items()}
+                made = {"cell": cell["name"], **labels, "seed": cell["seed"], "run": cell["run"], **kept}
+                rows.append(made | {"nats_per_token": row["loss"]})
+    return pd.DataFrame(rows)
+
+
+def load_metrics(workspace: Path, record: Record) -> pd.DataFrame:
+    """One row per logged training step of every cell, with its labels and seed."""
+    rows = []
+    for cell in record["cells"]:
+        for row in _rows_of(workspace, cell, "metrics.jsonl"):
+            rows.append({"cell": cell["name"], "seed": cell["seed"], "run": cell["run"], **row})
+    return pd.DataFrame(rows)
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per arm, seeds averaged: states, test and validation loss with their spread over seeds, and
+    of tasks the mean accuracy in per cent and the mean bits per byte. Empty where there are no runs."""
+    if not len(frame):
+        return pd.DataFrame()
+    seen = list(frame.columns)
+    axes = seen[seen.index("cell") + 1 : seen.index("seed")]
+    rows = []
+    for labels, part in frame.groupby(axes, sort=False) if axes else [((), frame)]:
+        done = part[part["state"] == "done"]
+        row: dict[str, Any] = dict(zip(map(axis_title, axes), labels, strict=True))
+        row |= {"N (non-embedding)": f"{int(part['non_embedding'].iloc[0]):,}", "runs": f"{len(done)}/{len(part)}"}
+        for split in ("validation", "test"):
+            losses = done[f"{split}_loss"].dropna()
+            spread = f" ± {losses.std():.3f}" if len(losses) > 1 else ""
+            row[f"{split} loss"] = f"{losses.mean():.3f}{spread}" if len(losses) else "-"
+        speed = done["tokens_per_second"].astype(float).mean()
+        row["tokens/s"] = f"{speed:,.0f}" if np.isfinite(speed) else "-"
+        means = shown_answers(done, [c for c in task_columns(frame) if ".mean" in c])
+        row |= {_mean_heading(column): value for column, value in means.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _mean_heading(column: str) -> str:
+    """`tasks.mean` as a reader is shown it; "tasks2: ..." of a second suite."""
+    suite, _, measure = column.partition(".mean")
+    named = "mean bits per byte" if measure else "mean accuracy (%)"
+    return named if suite == "tasks" else f"{suite}: {named}"
+
+
+def answer_summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per arm and measure, a column per task, seeds averaged; empty where no model has been asked."""
+    seen = list(frame.columns)
+    axes = seen[seen.index("cell") + 1 : seen.index("seed")]
+    rows = []
+    for labels, part in frame.groupby(axes, sort=False) if axes else [((), frame)]:
+        arm = dict(zip(map(axis_title, axes), labels, strict=True))
+        for suffix, measure in (("", "accuracy (%)"), (".bits_per_byte", "bits per byte")):
+            wanted = [c for c in task_columns(frame) if c.endswith(".bits_per_byte") == bool(suffix)]
+            if wanted:
+                found = shown_answers(part[part["state"] == "done"], wanted)
+                rows.append(
+                    arm | {"": measure} | {c.removesuffix(suffix).removeprefix("tasks."): found[c] for c in wanted}
+                )
+    return pd.DataFrame(rows).fillna("-")
+
+
+def _rows_of(workspace: Path, cell: Record, name: str) -> Iterator[dict[str, Any]]:
+    path = workspace / "runs" / cell["run"] / name
+    return read_rows(path) if path.exists() else iter(())
+
+
+def heldout(record: Record) -> set[str]:
+    """The evaluations whose losses are reported. A probe's few tokens have other columns, and a loss of less weight."""
+    return _asked(record, "Heldout")
+
+
+def _asked(record: Record, kind: str) -> set[str]:
+    return {e["eval"] for e in record["evaluations"] if e["heldout"]["is"] == kind}
+
+
+def final_evaluations(result: Record, wanted: Collection[str]) -> list[dict[str, Any]]:
+    """Of a finished run's evaluations those that a study asked for: another study may have added its own."""
+    return [e for e in result.get("evals", []) if e["eval"] in wanted]
+
+
+def outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
+    """What a run came to, the same columns whatever its state."""
+    directory = workspace / "runs" / key
+    result = read_json(directory / "result.json")
+    status = read_json(directory / "status.json") or {"state": "new"}
+    found: dict[str, Any] = result or {}
+    parameters, flops, seconds = (found.get(k, {}) for k in ("parameters", "flops", "seconds"))
+    ended = status["state"] in ("done", "diverged")  # but its result is not there any more
+    row: dict[str, Any] = {
+        "state": found.get("state", "stopped" if ended else status["state"]),
+        "steps": found.get("steps", status.get("step")),
+        "tokens": found.get("tokens"),
+        "non_embedding": parameters.get("non_embedding"),
+        "total": parameters.get("total"),
+        "train_loss": found.get("train_loss"),
+        "flops_student": flops.get("student"),
+        "flops_evaluation": flops.get("evaluation"),
+        "seconds_train": seconds.get("train"),
+        "seconds_evaluate": seconds.get("evaluate"),
+        "tokens_per_second": found.get("tokens_per_second"),
+        "peak_memory_bytes": found.get("peak_memory_bytes"),
+        "attempts": found.get("attempts"),
+        "error": status.get("error") or found.get("reason"),
+    }
+    made = final_evaluations(found, heldout(record))
+    for split in ("validation", "test"):
+        last: dict[str, Any] = next((e for e in reversed(made) if e["split"] == split), {})
+        for name in SCORES:
+            row[f"{split}_{name}"] = last.get(name)
+    for prefix, names, kind in (("", PROBED, "Probe"), ("responses_", OF_RESPONSES, "HeldoutResponses")):
+        last = next(reversed(final_evaluations(found, _asked(record, kind))), {})
+        row |= {f"{prefix}{name}": last.get(name) for name in names}
+    return row
+
+
+def _config(workspace: Path, key: str) -> dict[str, Any]:
+    """The run's configuration as flat `config.FIELD` columns; the teacher's own is left to its row."""
+    stored = read_json(workspace / "runs" / key / "config.json")
+    return dict(_flat(stored["run"], "config")) if stored else {}
+
+
+def _flat(value: Any, at: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield f"{at}.is", value.get("is")
+        for name, item in value.items():
+            if name not in ("is", "teacher", "corpus"):
+                yield from _flat(item, f"{at}.{name}")
+    else:
+        yield at, json.dumps(value) if isinstance(value, list) else value

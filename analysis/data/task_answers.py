@@ -1,0 +1,135 @@
+"""What models answered to downstream tasks: from a workspace's files to tables. Knows files, not who asked.
+
+A record names, for each cell, the folders below `downstream/` where its model's answers lie, or will: `results.json`
+(per task) and `items.jsonl` (per item). `suite` is the place of a `Downstream` in the study; the same task may be asked
+in two of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pdstudy.analysis.data.study_record import Record, axis_column, read_json, read_rows
+from pdstudy.analysis.errors import DataError
+
+
+@dataclass(frozen=True)
+class Items:
+    """One model's answers to one task, items in the order asked: arrays of one length.
+
+    `names` (part and number of the item), `correct` 0 or 1 in the metric shown, `bits` (NaN where the gold answer is
+    not scored by likelihood) and `bytes` of the gold answer.
+    """
+
+    names: tuple[tuple[str, int], ...]
+    correct: np.ndarray
+    bits: np.ndarray
+    bytes: np.ndarray
+    choices: np.ndarray
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing; 0 for open answers."""
+        return float(np.mean(np.where(self.choices > 1, 1 / self.choices, 0.0)))
+
+    def check_same(self, other: Items, what: str) -> None:
+        """Raises `DataError` where the two were not asked the same."""
+        if self.names != other.names or not np.array_equal(self.bytes, other.bytes, equal_nan=True):
+            raise DataError(f"{what}: the two models were not asked the same items; ask both again")
+
+
+def load_answers(workspace: Path, record: Record, suite: int | None = None) -> pd.DataFrame:
+    """One row per task, model and cell that has been answered: `cell`, axis labels, `seed`, `run`, `suite`, `key`,
+    `step`, `tokens` (that the model had seen), `final`, `task`, `metric`, `items`, `value`, `bits_per_byte`, `cut`
+    (share of prompts longer than the model's context). All suites, or the one named.
+    """
+    axes = [axis_column(axis) for axis in record["axes"]]
+    rows = []
+    for cell in record["cells"]:
+        labels = {axis_column(axis): label for axis, label in cell["labels"].items()}
+        for asked in cell.get("downstream", ()):
+            if suite not in (None, asked["suite"]):
+                continue
+            found = read_json(workspace / "downstream" / asked["key"] / "results.json")
+            for task, part in (found or {}).get("tasks", {}).items():
+                row = {"cell": cell["name"], **labels, "seed": cell["seed"], "run": cell["run"]}
+                row |= {name: asked[name] for name in ("suite", "key", "step", "tokens", "final")}
+                row |= {"task": task, **{name: part[name] for name in ("metric", "items", "value")}}
+                rows.append(row | {"bits_per_byte": part.get("bits_per_byte", np.nan), "cut": part.get("cut", 0.0)})
+    heads = ("cell", *axes, "seed", "run", "suite", "key", "step", "tokens", "final", "task", "metric", "items",
+             "value", "bits_per_byte", "cut")  # fmt: skip
+    return pd.DataFrame(rows, columns=list(heads))
+
+
+def load_items(workspace: Path, key: str) -> dict[str, Items]:
+    """The items of each task of a folder of answers, in the metric shown. Raises `DataError` where there are none."""
+    folder = workspace / "downstream" / key
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in _rows(folder / "items.jsonl"):
+        rows.setdefault(row["task"], []).append(row)
+    shown = {task: part["metric"] for task, part in read_json(folder / "results.json")["tasks"].items()}
+    columns = {task: "correct_norm" if metric == "acc_norm" else "correct" for task, metric in shown.items()}
+    return {task: _items(rows[task], column) for task, column in columns.items()}
+
+
+def _items(rows: list[dict[str, Any]], column: str) -> Items:
+    return Items(
+        names=tuple((row["part"], row["doc"]) for row in rows),
+        correct=np.array([row[column] for row in rows], dtype=np.int64),
+        bits=np.array([row.get("bits", np.nan) for row in rows], dtype=np.float64),
+        bytes=np.array([row.get("bytes", np.nan) for row in rows], dtype=np.float64),
+        choices=np.array([len(row.get("loglikelihoods", [0.0])) for row in rows]),
+    )
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from read_rows(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing, though results.json is beside it; delete that, and run again") from None
+
+
+def answer_columns(answers: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell, index `cell`: what its finished model answered.
+
+    Per suite a share `tasks.NAME` and `tasks.NAME.bits_per_byte` of each task, and their unweighted means over tasks,
+    `tasks.mean` and `tasks.mean.bits_per_byte`; the second suite's begin with `tasks2.`, and so on.
+    """
+    if not len(answers):
+        return pd.DataFrame(index=pd.Index([], name="cell"))
+    final = answers[answers["final"]]
+    columns: dict[str, pd.Series] = {}
+    for suite in sorted(set(final["suite"])):
+        part = final[final["suite"] == suite]
+        prefix = "tasks" if suite == 0 else f"tasks{suite + 1}"
+        for value, suffix in (("value", ""), ("bits_per_byte", ".bits_per_byte")):
+            wide = part.pivot_table(index="cell", columns="task", values=value, sort=False, dropna=False)
+            for task in dict.fromkeys(part["task"]):
+                if wide[task].notna().any():
+                    columns[f"{prefix}.{task}{suffix}"] = wide[task]
+            scored = wide.dropna(axis=1, how="all")
+            if scored.shape[1]:
+                columns[f"{prefix}.mean{suffix}"] = scored.mean(axis=1, skipna=False)
+    return pd.DataFrame(columns)
+
+
+def task_columns(runs: pd.DataFrame) -> list[str]:
+    """Those of `answer_columns` in a table of runs."""
+    return [c for c in runs.columns if re.match(r"tasks\d*\.", str(c))]
+
+
+def shown_answers(runs: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
+    """Some of `task_columns`, as text: means over the runs that have been asked, accuracies in per cent."""
+    found = {}
+    for column in columns:
+        factor, places = (1, 3) if column.endswith(".bits_per_byte") else (100, 1)
+        values = factor * runs[column].dropna()
+        found[column] = f"{values.mean():.{places}f}" if len(values) else "-"
+    return found

@@ -1,0 +1,212 @@
+"""Uncertainty of a fit by resampling runs, with a search in every resample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pdstudy.analysis.errors import AnalysisError, TooFewRuns
+from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.fit.minimise import minimise
+from pdstudy.analysis.fit.objective import Sample
+from pdstudy.analysis.laws.base import Array, Index
+
+if TYPE_CHECKING:
+    from pdstudy.analysis.figures.plot import Plot
+
+
+_BLOCK = 100  # resamples drawn by one generator: the first 1,000 of 4,000 are those of a bootstrap of 1,000
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Resampled parameters of a fit.
+
+    `theta` is (B, k) in fitted form. `failed` resamples didn't converge; they are counted, kept and shown, since
+    dropping them would make intervals too narrow.
+    """
+
+    fit: Fit
+    theta: Array
+    objective: Array
+    failed: int
+    at_bound: int
+    method: str
+    units: int
+    seed: int
+
+    @property
+    def draws(self) -> dict[str, Array]:
+        """Resampled parameters by name, in their own units, each (B,)."""
+        natural = self.fit.law.natural(self.theta)
+        return {name: natural[:, j] for j, name in enumerate(self.fit.law.names)}
+
+    def errors(self) -> dict[str, float]:
+        """Standard error of each parameter in its own units; coefficients also as 'ln A', less heavy-tailed."""
+        found = {name: float(values.std(ddof=1)) for name, values in self.draws.items()}
+        for j, p in enumerate(self.fit.law.parameters):
+            if p.log:
+                found[f"ln {p.name}"] = float(self.theta[:, j].std(ddof=1))
+        return found
+
+    def intervals(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
+        """Percentile interval of each parameter."""
+        return {name: interval(values, level) for name, values in self.draws.items()}
+
+    def covariance(self) -> pd.DataFrame:
+        """Covariance of the parameters in fitted form (logarithms of coefficients)."""
+        names = [f"ln {p.name}" if p.log else p.name for p in self.fit.law.parameters]
+        return pd.DataFrame(np.cov(self.theta, rowvar=False), index=names, columns=names)
+
+    def derived(self, quantity: Callable[[Mapping[str, Array]], Array], level: float = 0.95) -> tuple[float, float]:
+        """Percentile interval of any function of the parameters (by name, each an array)."""
+        return interval(np.asarray(quantity(self.draws)), level)
+
+    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+        """One row per parameter: `parameter`, `value`, `error`, `low`, `high`."""
+        bounds, errors, best = self.intervals(level), self.errors(), self.fit.parameters
+        rows = [(n, best[n], errors[n], *bounds[n]) for n in self.fit.law.names]
+        return pd.DataFrame(rows, columns=["parameter", "value", "error", "low", "high"])
+
+    def summary(self) -> str:
+        """The account of the fit with intervals."""
+        from pdstudy.analysis.fit.summary import summary
+
+        return summary(self.fit, self)
+
+    def plot(self) -> Plot:
+        """Draws and ellipses of pairs of parameters."""
+        from pdstudy.analysis.figures.diagnostics import pair_ellipses
+
+        return pair_ellipses(self)
+
+    def band(self, x: Mapping[str, object], level: float = 0.95, *, prediction: bool = False) -> tuple[Array, Array]:
+        """Lower and upper loss at `x`.
+
+        The confidence band holds the law's curve; the prediction band (`prediction=True`) holds the loss of one more
+        run, so it adds a resampled log residual to each draw.
+        """
+        law = self.fit.law
+        columns = {c: np.atleast_1d(np.asarray(x[c], dtype=np.float64)) for c in law.columns}
+        values = law.log_loss(self.theta, columns)[0]
+        if prediction:
+            residuals = self.fit.residuals
+            rng = np.random.default_rng([self.seed, len(residuals), 1])
+            values = values + rng.choice(residuals, size=values.shape)
+        tail = (1 - level) / 2
+        low, high = np.quantile(np.exp(values), [tail, 1 - tail], axis=0)
+        return low, high
+
+
+def interval(values: Array, level: float) -> tuple[float, float]:
+    """Percentile interval of draws."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bootstrap(
+    fit: Fit, n: int = 4000, seed: int = 0, *, residual: bool = False, indices: Index | None = None
+) -> Bootstrap:
+    """Resample and fit again.
+
+    Pairs by default: runs are drawn with replacement (whole clusters when the points have some), as weights on one
+    design. `residual=True` keeps the design and resamples log residuals: for small fixed designs. Each resample begins
+    from every distinct minimum of the fit, or from a point of the grid where that is better.
+
+    Args:
+        n: number of resamples. seed: equal seeds give equal numbers. indices: (n, runs) resamples drawn by the caller,
+            to repeat someone's published ones.
+
+    Raises:
+        TooFewRuns: fewer than 2k + 2 independent runs (clusters): percentiles would be far too narrow.
+        AnalysisError: the fit failed, or n is below 100.
+    """
+    if n < 100 and indices is None:
+        raise AnalysisError(f"{n} resamples can't give a percentile interval; take 1000 or more (4000 is usual)")
+    labels = pd.factorize(pd.Series(list(fit.points.clusters), dtype=object))[0]
+    units, k = int(labels.max()) + 1, fit.problem.size
+    if units < 2 * k + 2:
+        kind = "runs" if units == len(labels) else f"clusters (of {len(labels)} rows)"
+        raise TooFewRuns(
+            f"no intervals: {units} {kind} for {k} free parameters; at least {2 * k + 2} are needed. "
+            "Add runs, fix or tie parameters, or report the fit without intervals"
+        )
+    free, objective, decrement = [], [], []
+    base = fit.problem.sample
+    count = n if indices is None else len(indices)
+    for first in range(0, count, _BLOCK):
+        many = min(_BLOCK, count - first)
+        drawn: Index
+        if indices is not None:
+            drawn = np.asarray(indices)[first : first + many]
+        else:
+            drawn = np.random.default_rng([seed, first // _BLOCK]).integers(0, units, (_BLOCK, units))[:many]
+        sample = _residual(fit, base, drawn) if residual else _pairs(base, drawn, labels, units)
+        solved = _solve(fit, sample, many)
+        free.append(solved[0])
+        objective.append(solved[1])
+        decrement.append(solved[2])
+    found = np.concatenate(free)
+    constraint = fit.problem.constraint
+    hit = ((found <= constraint.lower) | (found >= constraint.upper)).any(axis=1)
+    method = "residuals" if residual else ("pairs" if units == len(labels) else "clusters")
+    return Bootstrap(
+        fit, constraint.full(found), np.concatenate(objective), int((np.concatenate(decrement) > 1e-5).sum()),
+        int(hit.sum()), method, units, seed,
+    )  # fmt: skip
+
+
+def _pairs(base: Sample, drawn: Index, labels: Index, units: int) -> Sample:
+    """Resampled runs as weights: how often each was drawn."""
+    offset = units * np.arange(len(drawn))[:, None]
+    counts = np.bincount((drawn + offset).ravel(), minlength=units * len(drawn)).reshape(len(drawn), units)
+    return Sample(counts[:, labels] * base.weights, base.target)
+
+
+def _residual(fit: Fit, base: Sample, drawn: Index) -> Sample:
+    """The law's curve plus resampled residuals, blown up by the degrees of freedom that the fit used."""
+    residuals = fit.residuals - fit.residuals.mean()
+    residuals = residuals * np.sqrt(len(residuals) / (len(residuals) - fit.problem.size))
+    return Sample(base.weights, base.target - fit.residuals + residuals[drawn % len(residuals)])
+
+
+def _solve(fit: Fit, sample: Sample, many: int) -> tuple[Array, Array, Array]:
+    """The best minimum of each resample: from each distinct minimum of the fit, and from the grid where it is ahead."""
+    problem = fit.problem
+    minima = _distinct(fit)
+    residuals = problem.residuals(fit.pool)
+    if sample.target.ndim == 1:
+        scores = problem.huber(residuals) @ np.broadcast_to(sample.weights, (many, residuals.shape[1])).T
+    else:
+        moved = sample.target - problem.sample.target
+        scores = np.stack([problem.huber(residuals - shift) @ sample.weights for shift in moved], axis=1)
+    ahead = scores.argmin(axis=0)
+    best: tuple[Array, Array, Array] | None = None
+    for start in minima:
+        begin = np.repeat(start[None, :], many, axis=0)
+        if best is None:
+            # Where a point of the grid is better than every minimum, another basin may have opened: start there.
+            other = scores.min(axis=0) < scores[: fit.polished].min(axis=0)
+            begin[other] = fit.pool[ahead[other]]
+        solution = minimise(problem, begin, sample)
+        if best is None:
+            best = (solution.free, solution.objective, solution.decrement)
+            continue
+        lower = solution.objective < best[1]
+        for old, new in zip(best, (solution.free, solution.objective, solution.decrement)):
+            old[lower] = new[lower]
+    assert best is not None
+    return best
+
+
+def _distinct(fit: Fit) -> list[Array]:
+    """Starting points of a resample: one per distinct minimum, at most four."""
+    found = []
+    for minimum in fit.minima[:4]:
+        found.append(fit.problem.constraint.reduce(fit.law.internal(minimum.parameters)[None, :])[0])
+    return found

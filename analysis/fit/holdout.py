@@ -1,0 +1,142 @@
+"""Prediction of runs that a fit hasn't seen: the check that leads the choice of a law."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pdstudy.analysis.data.points import Points
+from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
+from pdstudy.analysis.fit.bootstrap import bootstrap
+from pdstudy.analysis.fit.fit import DELTA, Fit, fit
+from pdstudy.analysis.laws.base import Array, Law
+
+if TYPE_CHECKING:
+    from pdstudy.analysis.figures.plot import Plot
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """A law fitted to some runs and asked for the others.
+
+    `errors` are ln measured - ln predicted of the held-out runs (relative errors). `coverage` is the share of them in
+    the 95 % prediction band, NaN without a bootstrap.
+    """
+
+    fit: Fit
+    test: Points
+    errors: Array
+    coverage: float
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the log errors."""
+        return float(np.sqrt(np.mean(self.errors**2)))
+
+    @property
+    def mean(self) -> float:
+        """Mean signed log error: below zero the law predicts too high a loss."""
+        return float(np.mean(self.errors))
+
+    @property
+    def worst(self) -> float:
+        """Largest absolute log error."""
+        return float(np.abs(self.errors).max())
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per held-out run: the law's columns, measured and predicted loss, error in per cent."""
+        frame = pd.DataFrame(dict(self.test.x), index=list(self.test.rows))
+        predicted = self.test.loss / np.exp(self.errors)
+        return frame.assign(measured=self.test.loss, predicted=predicted, error=100 * np.expm1(-self.errors))
+
+    def plot(self) -> Plot:
+        """Predicted against measured loss, held-out runs hollow."""
+        from pdstudy.analysis.figures.fits import predicted_and_measured
+
+        return predicted_and_measured(self.fit, pd.DataFrame(dict(self.test.x)).assign(loss=self.test.loss))
+
+    def summary(self) -> str:
+        """One line."""
+        inside = "" if np.isnan(self.coverage) else f", {self.coverage:.0%} in the 95 % prediction band"
+        return (
+            f"{self.fit.law.name}: {len(self.fit.points)} runs fitted, {len(self.errors)} held out: "
+            f"rms {self.rms:.4f}, mean {self.mean:+.4f}, worst {self.worst:.4f} (log errors){inside}"
+        )
+
+
+def hold_out(
+    data: Points, law: Law, test: Array, *, delta: float = DELTA, resamples: int = 0, seed: int = 0
+) -> HoldOut:
+    """Fit the runs where `test` is False and predict the others.
+
+    Args:
+        test: boolean per run. resamples: bootstraps for the coverage of the prediction band (0: none).
+
+    Raises:
+        DataError: nothing on one side. TooFewRuns, AnalysisError: as `fit`.
+    """
+    mask = np.asarray(test, dtype=bool)
+    if not mask.any() or mask.all():
+        raise DataError(f"{int(mask.sum())} of {len(mask)} runs are held out; there must be some on both sides")
+    trained = fit(data.take(np.flatnonzero(~mask)), law, delta=delta)
+    if not trained.ok:
+        raise AnalysisError(f"{law.name} was not fitted without the held-out runs: {trained.reason}")
+    held = data.take(np.flatnonzero(mask))
+    errors = held.log_loss - np.log(trained.predict(held.x))
+    coverage = float("nan")
+    if resamples:
+        low, high = bootstrap(trained, resamples, seed).band(held.x, prediction=True)
+        coverage = float(((held.loss >= low) & (held.loss <= high)).mean())
+    return HoldOut(trained, held, errors, coverage)
+
+
+def leave_one(data: Points, law: Law, groups: Sequence[object], *, delta: float = DELTA) -> pd.DataFrame:
+    """Leave out one group (size, teacher) at a time and predict it.
+
+    Returns:
+        one row per group: `left_out`, `runs`, `rms`, `mean`, `worst` (log errors), and each parameter of the fit
+        without it; a group that can't be left out has NaN and the reason in `failed`.
+    """
+    rows = []
+    for name in dict.fromkeys(groups):
+        mask = np.array([g == name for g in groups])
+        row: dict[str, object] = {"left_out": name, "runs": int(mask.sum()), "failed": ""}
+        try:
+            held = hold_out(data, law, mask, delta=delta)
+            row |= {"rms": held.rms, "mean": held.mean, "worst": held.worst, **held.fit.parameters}
+        except (AnalysisError, TooFewRuns) as error:
+            row["failed"] = str(error)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def akaike(fitted: Fit) -> float:
+    """Akaike's criterion with Laplace residuals whose scale is fitted too; comparable on equal runs only."""
+    n = len(fitted.points)
+    scale = float(np.mean(np.abs(fitted.residuals)))
+    return 2 * n * (np.log(2 * max(scale, 1e-300)) + 1) + 2 * (fitted.problem.size + 1)
+
+
+def select(data: Points, laws: Sequence[Law], tests: dict[str, Array], *, delta: float = DELTA) -> pd.DataFrame:
+    """Compare laws, led by hold-out.
+
+    Args:
+        tests: name of each hold-out to its mask (True: held out).
+
+    Returns:
+        one row per law, best mean hold-out rms first: `law`, `k`, `objective`, `akaike`, `agree`, and `rms NAME` per
+        hold-out. In-sample criteria prefer forms that predict worse; they are shown beside, not used.
+    """
+    rows = []
+    for law in laws:
+        usable = replace(data, x={c: data.x[c] for c in law.columns})
+        fitted = fit(usable, law, delta=delta)
+        row: dict[str, object] = {"law": law.name, "k": fitted.problem.size, "objective": fitted.objective}
+        row |= {"akaike": akaike(fitted), "agree": f"{fitted.agreeing}/{fitted.polished}"}
+        held = {f"rms {name}": hold_out(usable, law, mask, delta=delta).rms for name, mask in tests.items()}
+        rows.append(row | held | {"_order": float(np.mean(list(held.values())) if held else fitted.objective)})
+    return pd.DataFrame(rows).sort_values("_order", kind="stable").drop(columns="_order").reset_index(drop=True)

@@ -1,0 +1,33 @@
+"""What captions of a study's own figures and tables say beside what is shown: conventions that its runs follow."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+
+from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.report.page import Block
+from pdstudy.analysis.tables.table import Table
+
+
+def tau_convention(runs: pd.DataFrame) -> str:
+    """What a static temperature other than 1 does in these runs (frame of `load_runs`), for captions; empty where none
+    has one. Adaptive rules are their arms' names."""
+    at = "config.objective.temperature"
+    if f"{at}.is" not in runs:
+        return ""
+    static = runs[runs[f"{at}.is"] == "Temperature"]
+    said = []
+    for both, part in static[static[f"{at}.tau"] != 1].groupby(f"{at}.both", sort=False) if len(static) else ():
+        whose = "of teacher and student are" if both else "of the teacher alone are"
+        times = {True: ", the loss multiplied by tau squared", False: ""}
+        said += [f"logits {whose} divided by it{times[bool(s)]}" for s in part[f"{at}.squared"].unique()]
+    return f"Temperature (tau): {'; or '.join(said)}." if said else ""
+
+
+def noted(block: Block, note: str) -> Block:
+    """Our figures and tables with one sentence more in their caption; the paper's own stay as they are."""
+    if note and (isinstance(block, Plot) or (isinstance(block, Table) and not block.label.startswith("tab:paper"))):
+        return dataclasses.replace(block, caption=f"{block.caption} {note}")
+    return block

@@ -1,0 +1,240 @@
+"""The report's part on downstream tasks: accuracies and bits per byte by arm, and differences over items and seeds."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pdstudy.analysis.compare.items import ItemEffect, accuracy_effect, bits_effect, mean_effect
+from pdstudy.analysis.compare.seeds import Comparison, compare, holm
+from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
+from pdstudy.analysis.data.task_answers import Items, load_answers, load_items
+from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.figures.grids import line_grid
+from pdstudy.analysis.format import si
+from pdstudy.analysis.report.page import Block, Text
+from pdstudy.analysis.tables.builders import fixed
+from pdstudy.analysis.tables.table import Cell, Table
+
+MEAN = "average"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is told of a task: accuracy in per cent, or bits per byte of the gold answer."""
+
+    column: str
+    name: str
+    short: str
+    factor: float
+    places: int
+    lower_is_better: bool
+    effect: Callable[[Sequence[Items], Sequence[Items]], ItemEffect]
+
+
+ACCURACY = Measure("value", "accuracy (%)", "accuracy (%)", 100, 1, False, accuracy_effect)
+
+
+BITS = Measure("bits_per_byte", "bits per byte of the gold answer", "bits per byte", 1, 3, True, bits_effect)
+
+
+def task_blocks(workspace: Path, record: Record) -> list[Block]:
+    """All that a study's models answered, or how many still have to; empty where they are asked nothing."""
+    blocks: list[Block] = []
+    for number, asked in enumerate(record.get("downstream", ())):
+        answers = load_answers(workspace, record, suite=number)
+        wanted = {a["key"] for cell in record["cells"] for a in cell["downstream"] if a["suite"] == number}
+        found = set(answers["key"])
+        if len(found) < len(wanted):
+            blocks.append(Text(f"{len(found)} of {len(wanted)} models have been asked so far."))
+        if found:
+            blocks += Suite(workspace, record, answers, asked.get("limit")).blocks()
+    return blocks
+
+
+class Suite:
+    """What the models of one study answered to one list of tasks; `answers` is what `load_answers` gives."""
+
+    def __init__(self, workspace: Path, record: Record, answers: pd.DataFrame, limit: int | None) -> None:
+        axes = [axis_column(a) for a in record["axes"]]
+        baseline = {axis_column(a): label for a, label in record["baseline"].items()}
+        self.axes = axes
+        self.within = [a for a in axes if a not in baseline]
+        self.named = "/".join(map(axis_title, baseline))
+        self.reference = "/".join(baseline.values())
+        self.answers = answers.assign(
+            name=_joined(answers, axes, " "),
+            arm=_joined(answers, list(baseline), "/"),
+            stratum=_joined(answers, self.within, " "),
+        )
+        self.final = self.answers[self.answers["final"]]
+        self.tasks = list(dict.fromkeys(answers["task"]))
+        self.limit = limit
+        self._items = functools.cache(functools.partial(load_items, workspace))
+
+    def blocks(self) -> list[Block]:
+        measures = [m for m in (ACCURACY, BITS) if self.answers[m.column].notna().any()]
+        blocks: list[Block] = [self.values(measure) for measure in measures]
+        for measure in measures if self.reference else ():
+            for make in (self.over_items, self.over_seeds):
+                try:
+                    blocks.append(make(measure))
+                except AnalysisError as error:
+                    blocks.append(Text(f"Not shown: {error}."))
+        on_the_way = self.answers["tokens"].nunique() > 1 and not self.answers["final"].all()
+        return [*blocks, self.curves()] if on_the_way else blocks
+
+    def means(self, measure: Measure) -> pd.DataFrame:
+        """Rows by (name of the arm, tokens), columns the tasks and their mean, of all seeds, in the measure's unit."""
+        wide = self.answers.pivot_table(
+            index=["name", "tokens"], columns="task", values=measure.column, sort=False, dropna=False
+        )
+        wide = wide.dropna(how="all")[[t for t in self.tasks if wide[t].notna().any()]] * measure.factor
+        return wide.assign(**{MEAN: wide.mean(axis=1, skipna=False)})
+
+    def values(self, measure: Measure) -> Table:
+        """As the paper has them: a row per arm (and moment of training), a column per task, their mean, its change."""
+        wide = self.means(measure)
+        seeds = self.answers.groupby(["name", "tokens"], sort=False)["seed"].nunique()
+        moments = wide.index.get_level_values("tokens").nunique() > 1
+        best = wide.min() if measure.lower_is_better else wide.max()
+        varies = wide.nunique() > 1
+        rows: list[tuple[Cell | str, ...]] = []
+        for (name, tokens), row in zip(wide.index.to_list(), wide.to_numpy(), strict=True):
+            marked = [bool(value == top and differ) for value, top, differ in zip(row, best, varies, strict=True)]
+            cells = [Cell(fixed(v, measure.places), v, best=b) for v, b in zip(row, marked, strict=True)]
+            count = int(seeds[name, tokens])
+            gain = [_gain(row[-1], self._baseline_mean(wide, name, tokens))] if self.reference else []
+            when = [Cell(si(tokens), int(tokens))] if moments else []
+            rows.append((name, *when, Cell(str(count), count), *cells, *gain))
+        if measure is ACCURACY:
+            chance = [100 * self._chance(task) for task in wide.columns[:-1]]
+            cells = [Cell(fixed(v, 1), v) for v in (*chance, float(np.mean(chance)))]
+            rows.append(("guessing", *([""] if moments else []), "", *cells, *([""] if self.reference else [])))
+        named = " ".join(map(axis_title, self.axes)) or "model"
+        heads = (named, *(["tokens"] if moments else []), "seeds", *wide.columns)
+        heads = (*heads, "Δ (%)") if self.reference else heads
+        return Table(heads, tuple(rows), self._caption(measure), f"tab:tasks-{measure.column.replace('_', '-')}")
+
+    def over_items(self, measure: Measure) -> Table:
+        """Each arm less its baseline by task, with 95 % intervals over items. Raises `AnalysisError` without a pair."""
+        found = {(stratum, arm): self._effects(part, arm, measure) for stratum, arm, part in self._pairs()}
+        if not found:
+            raise AnalysisError("no arm shares a seed with its baseline whose models have both been asked")
+        columns = list(next(iter(found.values())))
+        p = {c: holm({key: e[c].p for key, e in found.items() if not np.isnan(e[c].p)}) for c in columns}
+        rows: list[tuple[Cell | str, ...]] = []
+        for (stratum, arm), by_task in found.items():
+            cells = []
+            for column, e in by_task.items():
+                noise = not e.same and p[column].get((stratum, arm), 1.0) >= 0.05
+                reach = "" if np.isnan(e.low) else f" ± {fixed(measure.factor * (e.high - e.low) / 2, measure.places)}"
+                text = fixed(measure.factor * e.difference, measure.places, signed=True) + reach
+                cells.append(Cell("same answers" if e.same else text, measure.factor * e.difference, noise=noise))
+            rows.append((f"{stratum} {arm}".strip(), *cells))
+        test = "an exact test of turned signs (one seed: McNemar's)" if measure is ACCURACY else "t tests"
+        caption = (
+            f"Difference of {measure.name} to {self.reference}, paired by item, seeds averaged first. ± 95 % over "
+            f"items: what other items might have shown of these models. Marks by {test}, adjusted for the number of "
+            "rows (Holm)."
+        )
+        return Table((f"less {self.reference}", *columns), tuple(rows), caption, f"tab:items-{measure.column}")
+
+    def over_seeds(self, measure: Measure) -> Table:
+        """Each arm's mean over tasks less its baseline's, paired by seed. Raises `AnalysisError` without a pair."""
+        return self.comparison(measure).table(f"Mean over {len(self.tasks)} tasks.")
+
+    def comparison(self, measure: Measure) -> Comparison:
+        """The mean over tasks as `compare` has it. Raises `AnalysisError` where no arm has a pair."""
+        metric = f"average {measure.short}"
+        pairs = [part for _, _, part in self._pairs()]
+        if not pairs:
+            raise AnalysisError("no arm shares a seed with its baseline whose models have both been asked")
+        rows = pd.concat(pairs).drop_duplicates(["cell", "task"]).dropna(subset=[measure.column])
+        within = [a for a in self.within if rows[a].nunique() > 1 or rows[a].iloc[0]]
+        keys = [*within, "arm", "seed"]
+        table = rows.groupby(keys, sort=False)[measure.column].mean().mul(measure.factor).rename(metric).reset_index()
+        return compare(table, metric=metric, baseline=self.reference, within=within,
+                       lower_is_better=measure.lower_is_better)  # fmt: skip
+
+    def curves(self) -> Block:
+        """Mean accuracy against the tokens that a model had seen."""
+        keys = ["name", "stratum", "arm", "seed", "tokens"]
+        mean = self.answers.groupby(keys, sort=False)["value"].mean().mul(100).reset_index()
+        return line_grid(
+            mean,
+            x="tokens",
+            y="value",
+            arm="arm" if self.reference else "name",
+            panel="stratum" if self.reference and mean["stratum"].any() else None,
+            x_label="training tokens",
+            y_label="average accuracy (%)",
+            arm_label=self.named if self.reference else "",
+            logarithmic=False,
+            caption="Accuracy, averaged over tasks, of the models that runs had on the way.",
+        )
+
+    def _pairs(self) -> Iterator[tuple[str, str, pd.DataFrame]]:
+        """Stratum, arm, and the final answers of that arm and of its baseline at the seeds that both have."""
+        for stratum, part in self.final.groupby("stratum", sort=False):
+            base = part[part["arm"] == self.reference]
+            for arm, mine in part.groupby("arm", sort=False):
+                seeds = set(mine["seed"]) & set(base["seed"])
+                if arm != self.reference and seeds:
+                    both = pd.concat([mine, base])
+                    yield str(stratum), str(arm), both[both["seed"].isin(seeds)]
+
+    def _effects(self, both: pd.DataFrame, arm: str, measure: Measure) -> dict[str, ItemEffect]:
+        found: dict[str, ItemEffect] = {}
+        for task, part in both.dropna(subset=[measure.column]).groupby("task", sort=False):
+            keyed = part.set_index(["arm", "seed"])
+            ours, theirs = [], []
+            for seed in sorted(set(part["seed"])):
+                pair = [self._items(keyed.loc[(name, seed), "key"])[str(task)] for name in (arm, self.reference)]
+                pair[0].check_same(pair[1], f"{task} of {arm} and {self.reference}, seed {seed}")
+                ours.append(pair[0])
+                theirs.append(pair[1])
+            found[str(task)] = measure.effect(ours, theirs)
+        return found | {MEAN: mean_effect(list(found.values()))}
+
+    def _baseline_mean(self, wide: pd.DataFrame, name: str, tokens: int) -> float:
+        """The mean over tasks of the arm's baseline after as many tokens; NaN where there is none, or it is its own."""
+        rows = self.answers
+        stratum = rows.loc[rows["name"] == name, "stratum"].iloc[0]
+        base = rows.loc[(rows["stratum"] == stratum) & (rows["arm"] == self.reference), "name"]
+        if not len(base) or base.iloc[0] == name or (base.iloc[0], tokens) not in wide.index:
+            return float("nan")
+        return float(wide.loc[(base.iloc[0], tokens), MEAN])
+
+    def _chance(self, task: str) -> float:
+        row = self.answers[self.answers["task"] == task].iloc[0]
+        return self._items(row["key"])[task].chance
+
+    def _caption(self, measure: Measure) -> str:
+        text = f"{measure.name[0].upper()}{measure.name[1:]}, mean over seeds."
+        text += f" The first {self.limit} items of each task." if self.limit else ""
+        if measure is ACCURACY:
+            shown = self.answers.drop_duplicates("task").set_index("task")["metric"]
+            other = [f"{task}: {metric}" for task, metric in shown.items() if metric != "acc"]
+            text += f" Metric acc, but {', '.join(other)}." if other else " Metric acc."
+            cut = self.answers.groupby("task", sort=False)["cut"].mean()
+            long = [f"{task} {share:.0%}" for task, share in cut.items() if share > 0]
+            text += f" Longer than the context, and so cut at their beginning: {', '.join(long)}." if long else ""
+        if self.reference:
+            text += f" Δ: of the average to that of {self.reference}, without an interval here."
+        return text
+
+
+def _joined(frame: pd.DataFrame, columns: Sequence[str], by: str) -> pd.Series:
+    """The labels of these columns in one; empty text without columns."""
+    return frame[list(columns)].agg(by.join, axis=1) if columns else pd.Series("", index=frame.index)
+
+
+def _gain(value: float, base: float) -> Cell:
+    gain = 100 * (value / base - 1)
+    return Cell(fixed(gain, 1, signed=True), gain)

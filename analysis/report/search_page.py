@@ -1,0 +1,180 @@
+"""A search's report: its figures and tables, the cost, and the last comparison on fresh seeds where that was made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from pdstudy.analysis.data.study_record import Record, axis_column
+from pdstudy.analysis.data.trials_table import Searched
+from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.figures import search_trials as figures
+from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.ternary import ternary
+from pdstudy.analysis.format import si
+from pdstudy.analysis.report.page import Block, Page, Section, Text
+from pdstudy.analysis.report.study_outputs import Outputs
+from pdstudy.analysis.report.study_page import provenance, save_blocks
+from pdstudy.analysis.tables.table import Cell, Table
+
+SHOWN = 15
+
+
+def build_search(workspace: Path, record: Record, final: Record | None, out: Path) -> str:
+    """Write `out`/index.html with figures/, tables/ and data/. Returns the table of the best trials as text.
+
+    `final` is the record of the last comparison, an ordinary study; None where none was asked for or nothing is chosen
+    yet.
+    """
+    searched = Searched(record)
+    best = best_table(searched)
+    sections = [
+        Section("Question", tuple(Text(t) for t in (record["about"], _asked(searched)) if t)),
+        Section("Trials and cost", (cost_table(searched),)),
+        Section("Best trials", (best,)),
+        Section("History", (_or_reason(lambda: figures.history(searched)),)),
+        *(Section("Mixture", (_or_reason(lambda s=s: ternary(searched, s)),)) for s in searched.simplexes),  # type: ignore[misc]
+        Section("Importances", (_or_reason(lambda: figures.importances(searched)),)),
+        Section("Slices", (_or_reason(lambda: figures.slices(searched)),)),
+        Section("Contours", (_or_reason(lambda: figures.contours(searched)),)),
+    ]
+    if searched.rungs:
+        sections.append(Section("Pruning", (_or_reason(lambda: figures.pruning(searched)),)))
+    if len(record["objectives"]) > 1:
+        sections.append(Section("Front", (_or_reason(lambda: figures.front(searched)),)))
+    notes: dict[str, str] = {"search": record["identity"]}
+    if final is not None:
+        report = Outputs(workspace, final)
+        sections.append(Section("Fresh seeds", (Text(final["about"]), _states(report), *_luck(searched, report))))
+        sections += [Section(o["title"], tuple(report.blocks(o))) for o in final["outputs"]]
+        notes |= provenance(report)
+        (out / "data").mkdir(parents=True, exist_ok=True)
+        report.runs.to_csv(out / "data" / "final.csv", index=False, lineterminator="\n")
+    for number, section in enumerate(sections, 1):
+        save_blocks(section, number, out)
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    searched.trials.to_csv(out / "data" / "trials.csv", index=False, lineterminator="\n")
+    Page(record["title"], tuple(sections), _banner(searched), notes).save(out / "index.html")
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Plot):
+                block.close()
+    return pd.DataFrame([[c.text if isinstance(c, Cell) else c for c in row] for row in best.rows],
+                        columns=list(best.columns)).to_string(index=False)  # fmt: skip
+
+
+def _or_reason(make: Callable[[], Plot]) -> Block:
+    try:
+        return make()
+    except AnalysisError as error:
+        return Text(f"Not shown: {error}.")
+
+
+def _asked(searched: Searched) -> str:
+    record = searched.record
+    pruner = record["pruner"]
+    seeds = record["seeds"]
+    text = f"{record['sampler']}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''} per trial, "
+    text += f"{si(record['lengths'][-1])} tokens; objective: {' and '.join(record['objectives'])}."
+    if pruner:
+        rungs = ", ".join(si(t) for t in pruner["rungs"])
+        text += (
+            f" Rungs at {rungs} tokens: the best {pruner['keep']:.0%} go on, and those within {pruner['band']:g} nats."
+        )
+    return text
+
+
+def _banner(searched: Searched) -> str:
+    ended = int((~searched.trials["state"].isin(["reused", "running"])).sum())
+    wanted = searched.record["wanted"]
+    return "" if ended >= wanted else f"The search goes on: {ended} of {wanted} trials have ended."
+
+
+def cost_table(searched: Searched) -> Table:
+    """How trials ended, and what they cost beside the same trials, all trained in full."""
+    trials, record = searched.trials, searched.record
+    asked = trials[trials["state"] != "reused"]
+    states = asked["state"].value_counts()
+    full = float(asked["full_flops"].sum())
+    spent = float(asked["flops"].sum())
+    answered = asked[(asked["state"] == "complete") & (asked["trained"] == 0)]
+    ends = [t["ended"] for t in record["trials"] if t["state"] != "reused" and t["ended"]]
+    starts = [t["started"] for t in record["trials"] if t["state"] != "reused" and t["started"]]
+    rows: list[tuple[str, Cell]] = [("trials asked for", _count(len(asked)))]
+    rows += [(f"  {name}", _count(int(states.get(key, 0)))) for name, key in
+             (("complete", "complete"), ("pruned", "pruned"), ("failed", "fail"), ("running", "running"))]  # fmt: skip
+    beyond = int((asked["value"].notna() & ~asked["within"].astype(bool)).sum())
+    rows += [("beyond a constraint", _count(beyond))] if beyond else []
+    rows += [
+        ("answered from the workspace without training", _count(len(answered))),
+        ("finished runs reused as trials", _count(int((trials["state"] == "reused").sum()))),
+        ("runs trained", _count(int(asked["trained"].sum()))),
+        ("training compute (FLOPs)", Cell(si(spent), spent)),
+        ("the same trials, all in full, as random search has them (FLOPs)", Cell(si(full), full)),
+        ("share of that", Cell(f"{spent / full:.0%}" if full else "-", spent / full if full else 0.0)),
+        ("seconds of its runs", Cell(f"{asked['seconds'].sum():.0f}", float(asked["seconds"].sum()))),
+    ]
+    if ends and starts:
+        wall = max(ends) - min(starts)
+        rows.append(("seconds from the first trial's start to the last one's end", Cell(f"{wall:.0f}", wall)))
+    caption = "Compute is that of the students' training steps: evaluation and what trials share with studies left out."
+    return Table(("", "search"), tuple(rows), caption)
+
+
+def _count(n: int) -> Cell:
+    return Cell(str(n), n)
+
+
+def best_table(searched: Searched) -> Table:
+    """The best trials with all their dimensions."""
+    scored = searched.scored.sort_values(["value", "number"]).head(SHOWN)
+    dimensions = [d for d in searched.dimensions if d.column in scored]
+    rows = []
+    for _, trial in scored.iterrows():
+        name = f"{trial['number']}{' (reused)' if trial['state'] == 'reused' else ''}"
+        cells: list[Cell | str] = [name, Cell(f"{trial['value']:.4f}", trial["value"])]
+        for d in dimensions:
+            value = trial[d.column]
+            digits = ".3f" if d.kind == "weight" else ".3g"
+            cells.append(
+                "-" if pd.isna(value) else str(value) if d.kind == "choice" else Cell(f"{value:{digits}}", value)
+            )
+        rows.append(tuple(cells))
+    loss = searched.objective.partition(" (")[0]
+    columns = ("trial", loss, *(d.label.removeprefix("weight of ") for d in dimensions))
+    caption = (
+        f"The best {len(rows)} of {len(searched.scored)} trials that were trained in full, by {searched.objective}"
+    )
+    caption += "; of losses, their weights." if searched.simplexes else "."
+    return Table(columns, tuple(rows), caption)
+
+
+def _states(report: Outputs) -> Text:
+    counts = ", ".join(f"{n} {state}" for state, n in report.runs["state"].value_counts().items())
+    seeds = ", ".join(map(str, report.record["seeds"]))
+    return Text(f"{len(report.runs)} runs on seeds {seeds}: {counts}.")
+
+
+def _luck(searched: Searched, report: Outputs) -> list[Block]:
+    """What the best trials scored in the search, and on seeds that it had not seen."""
+    rows = []
+    values = {f"trial {number:.0f}": float(value) for number, value in searched.scored[["number", "value"]].to_numpy()}
+    for arm, part in report.done.groupby(axis_column("arm"), sort=False):
+        name = str(arm)
+        found = values.get(name)
+        cells: list[Cell | str] = [name, str(len(part)), "-" if found is None else Cell(f"{found:.4f}", found)]
+        for column in ("validation_loss", "test_loss", "test_recalibrated"):
+            mean, spread = float(part[column].mean()), float(part[column].std())
+            text = f"{mean:.4f} ± {spread:.4f}" if len(part) > 1 else f"{mean:.4f}"
+            cells.append("-" if pd.isna(mean) else Cell(text, mean))
+        rows.append(tuple(cells))
+    if not rows:
+        return [Text("Not shown: no run of it is done yet.")]
+    columns = ("arm", "seeds", "in the search", "validation, fresh seeds", "test, fresh seeds", "test, recalibrated")
+    caption = (
+        "Means over fresh seeds ± standard deviation (nats/token). What a trial scored in the search chose it, and so "
+        "is too good; the columns beside it are not."
+    )
+    return [Table(columns, tuple(rows), caption)]

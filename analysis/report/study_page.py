@@ -1,0 +1,131 @@
+"""A study's report: from its record and run directories to figures, tables and one page. Works on partial data.
+
+`pdstudy.analysis.report.study_outputs` makes of each declared output its figures and tables; what the data cannot carry
+is said in words in its place. Equal results give equal files."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pdstudy.analysis.data.runs import final_evaluations, heldout, summary
+from pdstudy.analysis.data.study_record import Record, read_json
+from pdstudy.analysis.data.task_answers import load_answers
+from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.report.downstream_section import task_blocks
+from pdstudy.analysis.report.kept_entries import kept_blocks
+from pdstudy.analysis.report.page import Link, Page, Section, Text
+from pdstudy.analysis.report.study_outputs import Outputs
+from pdstudy.analysis.tables.finetuned import finetuning_table
+from pdstudy.analysis.tables.table import Table
+
+
+def build(workspace: Path, record: Record, out: Path) -> str:
+    """Write `out`/index.html with figures/, tables/ and data/. Returns the result table as text."""
+    report = Outputs(workspace, record)
+    texts = (record["about"], _runs_line(report) if record["cells"] else "", report.diverged, *_teacher_lines(report))
+    opening = [Text(t) for t in texts if t]
+    sections = [Section("Question", tuple(opening))]
+    shown = [(output["title"], report.blocks(output)) for output in record["outputs"]]
+    answered = task_blocks(workspace, record)
+    finetuned = finetuning_table(workspace, record)
+    shown += [] if finetuned is None else [("Finetuning", [finetuned])]
+    shown += [("Downstream tasks", answered)] if answered else []
+    shown += [(f"Kept of {each['name']}", kept_blocks(workspace, each["store"])) for each in record.get("captures", ())]
+    for number, (title, blocks) in enumerate(shown, 1):
+        section = Section(title, tuple(blocks))
+        save_blocks(section, number, out)
+        sections.append(section)
+    table = summary(report.runs)
+    if len(table):
+        sections.append(Section("All arms", (_table_of(table),)))
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    report.runs.to_csv(out / "data" / "runs.csv", index=False, lineterminator="\n")
+    report.evaluations.to_csv(out / "data" / "evaluations.csv", index=False, lineterminator="\n")
+    if answered:
+        load_answers(workspace, record).to_csv(out / "data" / "answers.csv", index=False, lineterminator="\n")
+    page = Page(record["title"], tuple(sections), _banner(report.runs), provenance(report))
+    page.save(out / "index.html")
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Plot):
+                block.close()
+    return table.to_string(index=False) if len(table) else "no runs: stores alone"
+
+
+def save_blocks(section: Section, number: int, out: Path) -> None:
+    """Write a section's figures and tables as files, named by its number and title."""
+    for i, block in enumerate(section.blocks):
+        stem = f"{number}-{_slug(section.title)}" + (f"-{i}" if i else "")
+        if isinstance(block, Plot):
+            block.save(out / "figures" / stem)
+        elif isinstance(block, Table):
+            block.save(out / "tables" / stem)
+
+
+def _table_of(frame: pd.DataFrame) -> Table:
+    rows = tuple(tuple(str(v) for v in row) for row in frame.itertuples(index=False))
+    return Table(tuple(map(str, frame.columns)), rows, "Mean over seeds ± standard deviation; loss in nats per token.")
+
+
+def _runs_line(report: Outputs) -> str:
+    runs = report.runs.drop_duplicates("run")  # several cells may be one run
+    counts = ", ".join(f"{n} {state}" for state, n in runs["state"].value_counts().items())
+    cells = f" for {len(report.runs)} cells" if len(runs) < len(report.runs) else ""
+    return f"{len(runs)} runs{cells}, {report.runs['seed'].nunique()} seeds: {counts}."
+
+
+def _teacher_lines(report: Outputs) -> list[str]:
+    """One line per teacher that was trained here: its size and losses, which bound what students can learn from it."""
+    lines = []
+    wanted = heldout(report.record)
+    for teacher in report.record["teachers"]:
+        result = read_json(report.workspace / "runs" / teacher["run"] / "result.json") or {}
+        losses = ", ".join(f"{e['split']} loss {e['loss']:.3f}" for e in final_evaluations(result, wanted))
+        said = f"{losses} (nats per token)" if losses else "trained" if result else "not finished"
+        lines.append(f"{teacher['name'][:1].upper()}{teacher['name'][1:]}: {said}.")
+    return lines
+
+
+def _banner(runs: pd.DataFrame) -> str:
+    missing = runs[~runs["state"].isin(["done", "diverged"])]
+    if not len(missing):
+        return ""
+    shown = ", ".join(f"{c} ({s})" for c, s in zip(missing["cell"][:5], missing["state"][:5]))
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    return f"Partial results: {len(missing)} of {len(runs)} runs are not done: {shown}{more}."
+
+
+def provenance(report: Outputs) -> dict[str, str]:
+    """Where the numbers come from: the newest run's date, and every version, commit and machine that occurs."""
+    notes: dict[str, set[str]] = {}
+    for key in sorted(set(report.runs["run"])):
+        stored = read_json(report.workspace / "runs" / key / "provenance.json") or {}
+        for name in ("commit", "dirty", "packages", "python", "processor", "device", "ranks", "threads", "attention"):
+            if stored.get(name) is not None:
+                value = stored[name]
+                if isinstance(value, dict):
+                    value = ", ".join(f"{k} {v}" for k, v in sorted(value.items()))
+                notes.setdefault(name, set()).add(str(value))
+    results = [read_json(report.workspace / "runs" / k / "result.json") for k in set(report.runs["run"])]
+    newest = max((r["finished"] for r in results if r), default=None)
+    lines = {"study": report.record["study"], "runs used": f"{len(report.done)} of {len(report.runs)}"}
+    if newest is not None:
+        lines["newest run"] = f"{datetime.datetime.fromtimestamp(newest, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    lines["corpus"] = ", ".join(f"{c['name']} ({c['key']})" for c in report.record["corpora"])
+    return lines | {name: "; ".join(sorted(values)) for name, values in notes.items()}
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def build_index(title: str, records: Sequence[Record], out: Path) -> Path:
+    """Write `out`/index.html: the studies of a folder, each a link to its page in `out`/STUDY/."""
+    links = tuple(Link(f"{record['study']}/index.html", record["title"], record["about"]) for record in records)
+    opening = Text(f"{len(records)} studies; the runs that they share were made once.")
+    return Page(title, (Section("Studies", (opening, *links)),)).save(out / "index.html")

@@ -1,0 +1,153 @@
+"""How to spend a budget: the size and tokens that a fitted law says are best, with bands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pdstudy.analysis.errors import AnalysisError, NoMinimum
+from pdstudy.analysis.fit.bootstrap import Bootstrap, interval
+from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.laws.base import Array, Law
+
+if TYPE_CHECKING:
+    from pdstudy.analysis.figures.plot import Plot
+
+
+Flops = Callable[[Array], Array]
+"""Training FLOPs per token of a model of N parameters."""
+
+
+def six_n(n: Array) -> Array:
+    """6 N FLOPs per token: forward and backward without attention and embeddings."""
+    return 6.0 * n
+
+
+@dataclass(frozen=True)
+class TrueFlops:
+    """3 F(N) with F(N) = 2 N (1 + s1 n_ctx / N^(1/3) + s2 n_vocab / N^(2/3)): Busbridge et al. 2025, appendix H.
+
+    For models of one aspect ratio `rho = d_model / n_layers`; N without embeddings. `omega` is the number of d_model^2
+    weights per layer (12 for multi-head attention with a feed-forward ratio of 8/3 and three matrices).
+    """
+
+    context: int
+    vocabulary: int
+    rho: float = 128.0
+    omega: float = 12.0
+
+    def forward(self, n: Array) -> Array:
+        """FLOPs of one token's forward pass."""
+        s1 = (1 / (self.rho * self.omega**2)) ** (1 / 3)
+        s2 = (self.rho / self.omega) ** (1 / 3)
+        return 2 * n * (1 + s1 * self.context / n ** (1 / 3) + s2 * self.vocabulary / n ** (2 / 3))
+
+    def __call__(self, n: Array) -> Array:
+        return 3 * self.forward(n)
+
+
+def hoffmann_optimum(values: Mapping[str, float], budget: float, flops_per: float = 6.0) -> tuple[float, float]:
+    """N* and D* of Hoffmann's law in closed form (eq. 4), C = flops_per N D; also the gamma form's."""
+    a, b, alpha, beta = values["A"], values["B"], values["alpha"], values.get("beta", values["alpha"])
+    ln_g = (np.log(alpha * a) - np.log(beta * b)) / (alpha + beta)
+    ln_n = ln_g + beta / (alpha + beta) * np.log(budget / flops_per)
+    return float(np.exp(ln_n)), float(budget / flops_per / np.exp(ln_n))
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """N*, D*, L* per budget, with 95 % intervals (NaN without a bootstrap)."""
+
+    law: Law
+    frame: pd.DataFrame
+    convention: str
+    note: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns `budget`, and `n`, `d`, `loss`, `ratio` (tokens per parameter), each with `_low` and `_high`."""
+        return self.frame
+
+    def summary(self) -> str:
+        """One line per budget."""
+        lines = [
+            f"best allocation under {self.law.name}, {self.note}"
+            + (f", N {self.convention}" if self.convention else "")
+        ]
+        for _, r in self.frame.iterrows():
+            line = f"  C {r.budget:.3g}: "
+            for key, digits in (("n", 4), ("d", 4), ("loss", 5), ("ratio", 4)):
+                label = {"n": "N*", "d": "D*", "loss": "L*", "ratio": "D/N"}[key]
+                bounds = (
+                    ""
+                    if np.isnan(r[f"{key}_low"])
+                    else f" [{r[f'{key}_low']:.{digits}g}, {r[f'{key}_high']:.{digits}g}]"
+                )
+                line += f"{label} {r[key]:.{digits}g}{bounds}  "
+            lines.append(line.rstrip())
+        return "\n".join(lines)
+
+    def plot(self) -> Plot:
+        """N*, D* and D/N against compute."""
+        from pdstudy.analysis.figures.isoflop_curves import allocation_curves
+
+        return allocation_curves(self)
+
+
+def allocate(
+    fit: Fit, budgets: Sequence[float], *, bootstrap: Bootstrap | None = None, flops: Flops = six_n, level: float = 0.95
+) -> Allocation:
+    """Best size and tokens at each budget (FLOPs), found numerically for any law in N and D.
+
+    Raises:
+        AnalysisError: the law isn't one in N and D. NoMinimum: the best size is at the edge of 10^3 to 10^16
+            parameters, so the law has no optimum there.
+    """
+    if set(fit.law.columns) != {"N", "D"}:
+        raise AnalysisError(
+            f"{fit.law.name} is a law in {', '.join(fit.law.columns)}; an allocation needs one in N and D"
+        )
+    rows = []
+    theta = fit.theta[None, :] if bootstrap is None else np.concatenate([fit.theta[None, :], bootstrap.theta])
+    for budget in budgets:
+        ln_n, ln_loss, inside = _search(fit.law, theta, budget, flops)
+        if not inside[0]:
+            raise NoMinimum(f"{fit.law.name} has no best size at C = {budget:g} between 1e3 and 1e16 parameters")
+        n = np.exp(ln_n)
+        found = {"n": n, "d": budget / flops(n), "loss": np.exp(ln_loss)}
+        found["ratio"] = found["d"] / found["n"]
+        row = {"budget": float(budget)}
+        for key, values in found.items():
+            # Draws without an optimum stay in, at the edge: leaving them out would narrow the interval.
+            low, high = interval(values[1:], level) if bootstrap else (float("nan"), float("nan"))
+            row |= {key: float(values[0]), f"{key}_low": low, f"{key}_high": high}
+        rows.append(row)
+    note = "C = 6 N D" if flops is six_n else "true FLOPs per token"
+    return Allocation(fit.law, pd.DataFrame(rows), fit.points.convention, note)
+
+
+def _search(law: Law, theta: Array, budget: float, flops: Flops) -> tuple[Array, Array, Array]:
+    """ln N of the lowest loss for each parameter vector, by a grid and two zooms of it; the loss; inside the range?"""
+    low, high = np.full(len(theta), np.log(1e3)), np.full(len(theta), np.log(1e16))
+    steps = np.linspace(0, 1, 60)
+    edge = np.zeros(len(theta), dtype=bool)
+    for turn in range(6):
+        grid = low[:, None] + (high - low)[:, None] * steps
+        values = _loss(law, theta, grid, budget, flops)
+        best = np.argmin(values, axis=1)
+        if turn == 0:
+            edge = (best == 0) | (best == len(steps) - 1)
+        rows = np.arange(len(theta))
+        low = grid[rows, np.maximum(best - 1, 0)]
+        high = grid[rows, np.minimum(best + 1, len(steps) - 1)]
+    middle = 0.5 * (low + high)
+    return middle, _loss(law, theta, middle[:, None], budget, flops)[:, 0], ~edge
+
+
+def _loss(law: Law, theta: Array, ln_n: Array, budget: float, flops: Flops) -> Array:
+    """ln loss of row s at its own sizes (S, m), at this budget."""
+    n = np.exp(ln_n)
+    return law.log_loss(theta, {"N": n, "D": budget / flops(n)})[0]

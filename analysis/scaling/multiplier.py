@@ -1,0 +1,72 @@
+"""Data and compute multipliers: how much more the baseline needs to match an arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.fit.bootstrap import Bootstrap, interval
+from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.laws.base import Array, Law
+
+
+@dataclass(frozen=True)
+class Multiplier:
+    """`factor` times the arm's own amount brings the baseline to the arm's loss; infinite where its floor is above."""
+
+    factor: float
+    low: float
+    high: float
+
+    def summary(self) -> str:
+        """For a caption."""
+        if np.isinf(self.factor):
+            return "the baseline never matches: its floor is above this loss"
+        return f"x{self.factor:.3g}" + ("" if np.isnan(self.low) else f" [{self.low:.3g}, {self.high:.3g}]")
+
+
+def multiplier(
+    baseline: Fit, column: str, amount: float, loss: float, *,
+    at: Mapping[str, float] | None = None, bootstrap: Bootstrap | None = None, level: float = 0.95,
+) -> Multiplier:  # fmt: skip
+    """How many times `amount` of `column` (tokens D, compute C) the baseline's law needs to reach `loss`.
+
+    Args:
+        at: the law's other columns (N, say). bootstrap: of the same fit, for the interval (upper end infinite where
+            that share of resampled laws never gets there).
+
+    Raises:
+        AnalysisError: the column isn't the law's, or the loss isn't positive.
+    """
+    law = baseline.law
+    if column not in law.columns or set(law.columns) - {column} != set(at or {}):
+        raise AnalysisError(f"{law.name} is a law in {', '.join(law.columns)}: vary one and give all others by `at`")
+    if not (loss > 0 and amount > 0):
+        raise AnalysisError(f"loss {loss} and amount {amount} must be positive")
+    factor = float(_needed(law, baseline.theta[None, :], column, loss, at or {})[0] / amount)
+    if bootstrap is None:
+        return Multiplier(factor, float("nan"), float("nan"))
+    found = _needed(law, bootstrap.theta, column, loss, at or {}) / amount
+    # Order statistics by hand: interpolating between a number and infinity would give NaN.
+    finite = np.where(np.isinf(found), 1e300, found)
+    low, high = interval(finite, level)
+    return Multiplier(factor, low, float("inf") if high > 1e200 else high)
+
+
+def _needed(law: Law, theta: Array, column: str, loss: float, at: Mapping[str, float]) -> Array:
+    """The amount at which each law's loss falls to this one, by bisection in its logarithm; infinite above 1e30."""
+    low, high = np.zeros(len(theta)), np.full(len(theta), np.log(1e30))
+
+    def value(ln: Array) -> Array:
+        x = {column: np.exp(ln[:, None]), **{c: np.full((len(theta), 1), v) for c, v in at.items()}}
+        return law.log_loss(theta, x)[0][:, 0]
+
+    never = value(high) > np.log(loss)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        above = value(middle) > np.log(loss)
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.where(never, np.inf, np.exp(high))

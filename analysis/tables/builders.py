@@ -1,0 +1,202 @@
+"""Tables from results: comparisons, designs over datasets, fits, model selection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from pdstudy.analysis.compare.seeds import Comparison, Verdict
+from pdstudy.analysis.data.study_record import axis_title
+from pdstudy.analysis.errors import DataError
+from pdstudy.analysis.fit.bootstrap import Bootstrap
+from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.fit.summary import parameter_frame
+from pdstudy.analysis.tables.table import Cell, Table
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: float, digits: int = 4, *, signed: bool = False) -> str:
+    """A number for a table: `digits` significant ones, a true minus sign, an en dash where there is none."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return f"{MINUS}∞" if value < 0 else "∞"
+    if value != 0 and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:{'+' if signed else ''}.{digits - 1}e}".replace("e+", "e").replace("-", MINUS, value < 0)
+    value = float(f"{value:.{digits - 1}e}")  # 124.5 to two digits is 120, not 1.2e+02
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else digits - 1
+    return fixed(value, places, signed=signed)
+
+
+def probability(p: float) -> str:
+    """A p value as papers print it."""
+    return "–" if math.isnan(p) else ("<0.001" if p < 0.001 else f"{p:.2g}")
+
+
+def places_for(error: float) -> int:
+    """Decimal places that an uncertainty carries: two significant digits of it."""
+    return 3 if not error > 0 or math.isinf(error) else max(0, 1 - math.floor(math.log10(error)))
+
+
+def fixed(value: float, places: int, *, signed: bool = False) -> str:
+    """A number with this many decimal places; one that is rounded to 0 has no sign."""
+    value = round(value, places) if math.isfinite(value) else value
+    signed = signed and value != 0
+    value = 0.0 if value == 0 else value
+    return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{places}f}".replace("-", MINUS)
+
+
+def comparison_table(comparison: Comparison, caption: str = "", label: str = "tab:comparison") -> Table:
+    """One row per arm: value, difference with its interval, adjusted p, verdict. Best arm per stratum bold."""
+    columns = (
+        *map(axis_title, comparison.within),
+        "arm",
+        "baseline",
+        "seeds",
+        comparison.metric,
+        "difference",
+        "low",
+        "high",
+        "p",
+        "verdict",
+    )
+    unit = " %" if comparison.relative else ""
+    best: dict[tuple[object, ...], float] = {}
+    for e in comparison.effects:
+        ahead = min if comparison.lower_is_better else max
+        best[e.stratum] = ahead(best.get(e.stratum, e.value), e.value, e.baseline_value)
+    rows: list[tuple[Cell | str, ...]] = []
+    for e in comparison.effects:
+        places = places_for((e.high - e.low) / 2)
+        noise = e.verdict in (Verdict.WITHIN_NOISE, Verdict.EQUIVALENT)
+        rows.append(
+            (
+                *(str(s) for s in e.stratum),
+                e.arm,
+                e.baseline,
+                Cell(str(e.seeds), e.seeds),
+                Cell(number(e.value), e.value, best=e.value == best[e.stratum]),
+                Cell(fixed(e.difference, places, signed=True) + unit, e.difference, noise=noise),
+                Cell(fixed(e.low, places, signed=True), e.low),
+                Cell(fixed(e.high, places, signed=True), e.high),
+                Cell(probability(e.p), e.p),
+                e.verdict.value,
+            )
+        )
+    return Table(columns, tuple(rows), " ".join(filter(None, [caption, comparison.caption()])), label)
+
+
+def design_table(
+    table: pd.DataFrame,
+    *,
+    metrics: Sequence[str],
+    baseline: str,
+    arm: str = "arm",
+    lower_is_better: bool = False,
+    caption: str = "",
+    label: str = "tab:design",
+    percent: bool = True,
+) -> Table:
+    """Rows of arms, columns of datasets and their average, as the paper has them; the average with its gain.
+
+    Args:
+        table: one row per run (seeds are averaged): `arm` and the metrics. percent: the gain is relative, in per cent.
+
+    Raises:
+        DataError: no row of the baseline.
+    """
+    means = table.groupby(arm, sort=False)[list(metrics)].mean()
+    seeds = table.groupby(arm, sort=False).size()
+    if baseline not in means.index:
+        raise DataError(f"no runs of the baseline {baseline!r}; there are {', '.join(map(str, means.index))}")
+    means["average"] = means.mean(axis=1)
+    count = {str(name): int(n) for name, n in seeds.items()}
+    base = float(means.loc[baseline, "average"])  # type: ignore[arg-type]
+    best = means.min() if lower_is_better else means.max()
+    rows: list[tuple[Cell | str, ...]] = []
+    for name, row in means.iterrows():
+        gain = 100 * (row["average"] / base - 1) if percent else row["average"] - base
+        cells: list[Cell | str] = [str(name), Cell(str(count[str(name)]), count[str(name)])]
+        cells += [Cell(number(row[m], 3), float(row[m]), best=bool(row[m] == best[m])) for m in [*metrics, "average"]]
+        shown = "–" if name == baseline else fixed(gain, 2 if percent else 3, signed=True) + (" %" if percent else "")
+        rows.append((*cells, Cell(shown, float(gain))))
+    counts = sorted(set(count.values()))
+    n = (
+        f"n = {counts[0]} seed{'s' if counts[0] > 1 else ''}"
+        if len(counts) == 1
+        else f"n = {counts[0]} to {counts[-1]} seeds"
+    )
+    text = f"{caption} Means over seeds ({n}); Δ: average against {baseline}, without an interval here.".strip()
+    return Table((arm, "seeds", *metrics, "average", "Δ"), tuple(rows), text, label)
+
+
+def fit_table(
+    fit: Fit,
+    bootstrap: Bootstrap | None = None,
+    published: Mapping[str, float] | None = None,
+    caption: str = "",
+    label: str = "tab:fit",
+) -> Table:
+    """Coefficients of one fit with standard errors, intervals and, where given, published values beside them."""
+    frame = parameter_frame(fit)
+    intervals = bootstrap.intervals() if bootstrap else {}
+    errors = bootstrap.errors() if bootstrap else {}
+    columns = [
+        "parameter",
+        "estimate",
+        *(["s.e.", "low", "high"] if bootstrap else []),
+        *(["published"] if published else []),
+    ]
+    rows: list[tuple[Cell | str, ...]] = []
+    for _, row in frame.iterrows():
+        name, value = str(row["parameter"]), float(row["value"])
+        status = str(row["status"])
+        # A number that the data don't tell isn't printed; the CSV has it.
+        shown = number(value) if status in ("", "fixed", "tied") else status
+        cells: list[Cell | str] = [name, Cell(shown, value)]
+        if bootstrap:
+            low, high = intervals[name]
+            cells += [Cell(number(errors[name], 2), errors[name]), Cell(number(low), low), Cell(number(high), high)]
+        if published:
+            cells.append(Cell(number(published.get(name, math.nan)), published.get(name)))
+        rows.append(tuple(cells))
+    text = f"{fit.law.name}, {len(fit.points)} runs, Huber δ = {fit.problem.delta:g} on log residuals"
+    text += (
+        f", {len(bootstrap.theta)} bootstraps over {bootstrap.method}, 95 % percentiles (seed {bootstrap.seed})"
+        if bootstrap
+        else ""
+    )
+    return Table(tuple(columns), tuple(rows), f"{caption} {text}.".strip(), label)
+
+
+def two_baselines(matched: Comparison, other: Comparison, caption: str = "", label: str = "tab:baselines") -> Table:
+    """One row per arm: its difference to the matched control and to a second baseline (the paper's own).
+
+    Raises:
+        DataError: the two comparisons have no arm in common.
+    """
+    second = {(e.arm, e.stratum): e for e in other.effects}
+    rows: list[tuple[Cell | str, ...]] = []
+    for e in matched.effects:
+        if (e.arm, e.stratum) not in second:
+            continue
+        cells: list[Cell | str] = [*(str(s) for s in e.stratum), e.arm]
+        for effect in (e, second[e.arm, e.stratum]):
+            places = places_for((effect.high - effect.low) / 2)
+            noise = effect.verdict in (Verdict.WITHIN_NOISE, Verdict.EQUIVALENT)
+            cells += [
+                effect.baseline,
+                Cell(fixed(effect.difference, places, signed=True), effect.difference, noise=noise),
+                Cell(fixed(effect.low, places, signed=True), effect.low),
+                Cell(fixed(effect.high, places, signed=True), effect.high),
+            ]
+        rows.append(tuple(cells))
+    if not rows:
+        raise DataError("the two comparisons have no arm in common")
+    columns = [*matched.within, "arm"]
+    for kind in ("matched control", "second baseline"):
+        columns += [kind, f"Δ {kind.split()[0]}", "low", "high"]
+    return Table(tuple(columns), tuple(rows), f"{caption} {matched.caption()}".strip(), label)

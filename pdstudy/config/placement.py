@@ -1,0 +1,217 @@
+"""How a stage is carried out on a cluster: what to ask SLURM for. Never part of a run's identity.
+
+An `Execution` says something about some jobs and leaves the rest open (None). Rules are laid over each other, later
+ones winning field by field: pdstudy's defaults, the user's `pdstudy.toml`, the project's, the study's `executions`,
+the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from pdstudy.core.identity import declared
+from pdstudy.core.validation import Problem
+
+Stage = Literal["corpus", "teacher", "logits", "student", "finetune", "evaluate", "report"]
+
+
+STAGES: tuple[str, ...] = get_args(Stage)
+
+
+NAMES = ("partition", "account", "qos", "constraint")
+
+
+TRAINING = ("teacher", "student", "finetune")
+"""The stages that may use several ranks; the others are one process each."""
+
+
+@declared
+class Execution:
+    """What jobs of `stage` (None: all) for models of `parameters` or more (non-embedding) ask for; None: not said.
+
+    partition, account, qos, constraint   as in sbatch
+    nodes, tasks_per_node                 ranks of one run (default: a rank per GPU); training stages only
+    gpus, memory_gb                       per node
+    cpus                                  per task
+    minutes                               of one job; a run that needs longer goes on in the next (`time_limits`)
+    setup                                 shell lines before the job's command (modules, variables)
+    container                             a command that runs what follows it in an image, e.g. "apptainer exec x.sif"
+    parallelism                           jobs of one array that may run at a time
+    pack                                  runs that share one job, at the same time
+    slices                                jobs that share one capture of logits
+    replicas                              copies of the model, each sharded over ranks / replicas (HSDP); 1: one (FSDP)
+    time_limits                           how often a run may go on after its job's time limit
+    warning_seconds                       how long before its time limit a job is told to save
+
+    A rule without a stage gives nodes, tasks_per_node and replicas to training alone, GPUs to training and one to
+    `logits` and `evaluate`. A rule for `student` holds for `finetune`, too, below those of its own.
+    """
+
+    stage: Stage | None = None
+    parameters: float | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    nodes: int | None = None
+    tasks_per_node: int | None = None
+    gpus: int | None = None
+    cpus: int | None = None
+    memory_gb: float | None = None
+    minutes: int | None = None
+    setup: tuple[str, ...] | None = None
+    container: str | None = None
+    parallelism: int | None = None
+    pack: int | None = None
+    slices: int | None = None
+    replicas: int | None = None
+    time_limits: int | None = None
+    warning_seconds: int | None = None
+
+    def check(self) -> Iterator[Problem]:
+        for name in ("nodes", "tasks_per_node", "cpus", "memory_gb", "minutes", "parallelism", "pack", "slices",
+                     "replicas", "warning_seconds"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                yield Problem(name, value, "above 0")
+        for name in ("gpus", "time_limits", "parameters"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                yield Problem(name, value, "0 or more")
+        for name in NAMES:
+            value = getattr(self, name)
+            if value is not None and (not value or any(c.isspace() for c in value)):
+                yield Problem(name, value, "a name without blanks")
+        lines = [("container", self.container), *((f"setup[{i}]", line) for i, line in enumerate(self.setup or ()))]
+        for name, line in lines:
+            if line is not None and "\n" in line:
+                yield Problem(name, line, "one shell line")
+        if self.stage is not None and self.stage not in TRAINING:
+            for name in ("nodes", "tasks_per_node", "replicas"):
+                if (getattr(self, name) or 1) > 1:
+                    yield Problem(name, getattr(self, name), f"1: stage {self.stage!r} is one process")
+
+    @property
+    def ranks(self) -> int:
+        return (self.nodes or 1) * (self.tasks_per_node or 1)
+
+
+DEFAULTS = Execution(
+    nodes=1, gpus=0, cpus=1, minutes=60, setup=(), pack=1, slices=1, replicas=1, time_limits=20, warning_seconds=120
+)
+
+
+SELECTORS = ("stage", "parameters")
+
+
+SETTINGS = tuple(f.name for f in dataclasses.fields(Execution) if f.name not in SELECTORS)
+
+
+def resolve(rules: Iterable[Execution], stage: str, parameters: float) -> Execution:
+    """What the rules together say of one stage, for a model of `parameters`; every field that needs a value has one."""
+    said: dict[str, Any] = {}
+    # Finetuning a student takes what training it took, but for what is said of finetuning itself.
+    stages = (None, "student", "finetune") if stage == "finetune" else (None, stage)
+    for rule in (DEFAULTS, *sorted(rules, key=lambda rule: rule.stage == "finetune")):
+        if rule.stage in stages and parameters >= (rule.parameters or 0):
+            said |= {n: v for n in SETTINGS if (v := _said(rule, n, stage)) is not None}
+    if stage in TRAINING:
+        said.setdefault("tasks_per_node", max(1, said["gpus"]))
+    else:
+        said |= {"nodes": 1, "tasks_per_node": 1, "replicas": 1}
+    if stage != "logits":
+        said["slices"] = 1
+    if stage not in (*TRAINING, "evaluate"):
+        said["pack"] = 1
+    return Execution(**said)
+
+
+def _said(rule: Execution, name: str, stage: str) -> Any:
+    value = getattr(rule, name)
+    if name == "gpus" and rule.stage is None and value and stage not in TRAINING:
+        return 1 if stage in ("logits", "evaluate") else None
+    return value
+
+
+def too_early(execution: Execution) -> Iterator[Problem]:
+    """A settled execution whose jobs would be told to save as they start, again and again."""
+    minutes, warning = execution.minutes or 0, execution.warning_seconds or 0
+    if warning >= 60 * minutes:
+        yield Problem("warning_seconds", warning, f"below the {60 * minutes} seconds of minutes={minutes}")
+
+
+def misfit(execution: Execution, *, sequences_per_step: int) -> Iterator[Problem]:
+    """What of a settled execution cannot carry out a run of so many sequences per step."""
+    ranks = execution.ranks
+    if execution.gpus and execution.gpus < (execution.tasks_per_node or 1):
+        yield Problem("tasks_per_node", execution.tasks_per_node, f"at most gpus, {execution.gpus}: a rank needs a GPU")
+    if sequences_per_step % ranks:
+        fitting = [n for n in range(1, sequences_per_step + 1) if sequences_per_step % n == 0]
+        allowed = f"a divisor of the {sequences_per_step} sequences of a step: {', '.join(map(str, fitting[:12]))}"
+        yield Problem("nodes * tasks_per_node", ranks, allowed)
+    if ranks % (execution.replicas or 1):
+        yield Problem("replicas", execution.replicas, f"a divisor of the {ranks} ranks")
+    if ranks > 1 and (execution.pack or 1) > 1:
+        yield Problem("pack", execution.pack, f"1 where a run has several ranks ({ranks})")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run is priced on: sustained training FLOP/s of one device (peak times MFU), and its hours' name.
+
+    `devices`, `cores` and `read_bytes_per_second` are what one node of it has: what reading a store is held against.
+    """
+
+    name: str
+    flops_per_second: float
+    unit: str = "GPU-hours"
+    devices: int = 1
+    cores: int = 1
+    read_bytes_per_second: float = 1e9
+
+
+CPU_CORE = Machine(name="one CPU core", flops_per_second=2.0e10, unit="core-hours")
+
+
+H100 = Machine(
+    name="H100 (989 TFLOP/s bf16 at MFU 0.35)",
+    flops_per_second=0.35 * 989e12,
+    devices=8,
+    cores=96,
+    read_bytes_per_second=2e9,
+)
+"""Eight to a node; its cores and the 2 GB/s that it reads of a shared file system are assumed, state your own."""
+
+
+@declared
+class Placement:
+    """How a run is carried out on a machine. Never part of its identity.
+
+    `micro_batch_tokens` bounds the tokens of one forward pass per rank (None: all that the rank has of a step);
+    `threads` are torch's intra-op threads on a CPU; `save_minutes` is the time between checkpoints for resuming;
+    `activation_checkpointing` recomputes each block in the backward pass (less memory, a third more computation);
+    `compile` compiles each block; `attention` "auto" is flash attention where it is installed and fits, else torch's
+    own; `read_ahead` is how many steps a thread reads ahead (None: 2 for a CUDA device, unless a step is large as a
+    whole, else 0; a step that was read is kept in memory until it is used); `replicas` copies of the model are each
+    sharded over the ranks of one copy (1: sharded over all ranks).
+    """
+
+    micro_batch_tokens: int | None = None
+    threads: int = 1
+    save_minutes: float = 5.0
+    activation_checkpointing: bool = False
+    compile: bool = False
+    attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
+    read_ahead: int | None = None
+    replicas: int = 1
+
+    def check(self) -> Iterator[Problem]:
+        for name in ("micro_batch_tokens", "threads", "save_minutes", "replicas"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                yield Problem(name, value, "above 0")
+        if self.read_ahead is not None and self.read_ahead < 0:
+            yield Problem("read_ahead", self.read_ahead, "0 or more")

@@ -1,0 +1,295 @@
+"""A run: what is trained, on what, by what, for how long. Everything here is identity; placement is `Placement`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pdstudy.config.alpha import ByConfidence, Everywhere, Mix, Routed, Steady, TokenRule, absent
+from pdstudy.config.data import Corpus, Slice, View
+from pdstudy.config.instructions import Instructions
+from pdstudy.config.losses import NLL, AnyTemperature, Divergence, Plain, Renormalise, Rest, Temperature, undefined
+from pdstudy.config.model import Shape, Student
+from pdstudy.config.optimizer import AdamW, Schedule
+from pdstudy.config.truncation import Sampled, TopPK, Truncation
+from pdstudy.core.files import content_or_name, read_json
+from pdstudy.core.identity import declared, fingerprint, neutral
+from pdstudy.core.validation import Problem
+
+WHOLE = 4096
+"""The largest vocabulary of which a store may keep whole distributions."""
+
+
+@declared
+class LM:
+    """Cross-entropy on the data alone: alpha = 0."""
+
+
+@declared
+class Pretrained:
+    """A causal LM in a local transformers folder. Its identity is the content of that folder, not the path.
+
+    `loss` and `tokens` (what the model was trained on) are not known to pdstudy; studies of scaling laws give them
+    as covariates. `shape` prices it, wherever the folder is (`Study.elsewhere`); it is no part of the identity.
+    """
+
+    path: str
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    shape: Shape | None = neutral(None)
+
+    def content(self) -> dict[str, str | None]:
+        return {"path": content_or_name((self.path,)), "shape": None}
+
+    def check(self) -> Iterator[Problem]:
+        file = Path(self.path).expanduser() / "config.json"
+        if not file.is_file():
+            yield Problem("path", self.path, "a transformers folder, with config.json and weights",
+                          hint=f"from {Path.cwd()}", missing=True)  # fmt: skip
+        elif self.shape is not None:
+            config = read_json(file, "save the model there again") or {}
+            for name, key in (("width", "hidden_size"), ("layers", "num_hidden_layers"), ("vocab", "vocab_size")):
+                said, there = getattr(self.shape, name), config.get(key, getattr(self.shape, name))
+                if said != there:
+                    yield Problem(f"shape.{name}", said, f"the folder's {key}, {there}")
+
+
+@declared
+class Online:
+    """As a teacher: what `run` says of its own training text as it trains, each token before the step that learns it.
+
+    The paper's online logits (Peng et al. 2024, section 3.5): a moving teacher, at no pass of its own. The student's
+    `data` is a window of the teacher's, which must read its text in the stream's order (`order="stream"`), so that a
+    window of its training is a slice.
+    """
+
+    run: Run
+
+
+@declared
+class Start:
+    """Initial weights from another model, as finetuning and continued training have them; the optimiser starts anew.
+
+    `tokens`: those that `model` had after that many tokens of its training; None: at its end.
+    """
+
+    model: Run | Pretrained
+    tokens: int | None = None
+
+    def check(self) -> Iterator[Problem]:
+        if self.tokens is None:
+            return
+        if isinstance(self.model, Pretrained):
+            yield Problem("tokens", self.tokens, "None with a Pretrained model")
+        elif not 0 < self.tokens <= self.model.num_tokens or self.tokens % self.model.tokens_per_step:
+            yield Problem("tokens", self.tokens, f"a multiple of the model's tokens_per_step, "
+                          f"{self.model.tokens_per_step}, up to its {self.model.num_tokens}")  # fmt: skip
+
+    @property
+    def step(self) -> int | None:
+        """The step of `model` whose weights these are; None: its last, or those of a folder."""
+        if self.tokens is None or isinstance(self.model, Pretrained) or self.tokens == self.model.num_tokens:
+            return None
+        return self.tokens // self.model.tokens_per_step
+
+
+@declared
+class KD:
+    """(1 - alpha) L_lm + alpha L_kd with a teacher's truncated distribution.
+
+    `alpha` is the share of distillation; at 0 the run is the LM run, teacher and all else left out of its identity.
+    The paper's best static value is 0.9 (its Table 4); 1 is its "vanilla" distillation. `rest` is what happens to the
+    mass that the truncation drops; `mix` moves alpha over training, `tokens` weighs it from token to token.
+
+    `stored` says whether the store keeps float32 or coded values: a third of the bytes, at an error that it knows, far
+    below that of a truncation, but another number in every target. "live" is no store: the teacher is loaded once and
+    runs, without gradients, on each micro-batch, its head applied to a chunk of positions at a time. Every run then
+    pays for the teacher's forward; truncation TopPK(p=1, k=None), the whole distribution, is for it.
+    """
+
+    teacher: Run | Pretrained | Online
+    truncation: Truncation = TopPK()
+    temperature: AnyTemperature = Temperature()
+    loss: Divergence = NLL()
+    alpha: float = 0.9
+    rest: Rest = neutral(Renormalise())
+    mix: Mix = neutral(Steady())
+    tokens: TokenRule = neutral(Everywhere())
+    stored: Literal["exact", "coded", "live"] = neutral("exact")
+
+    def check(self) -> Iterator[Problem]:
+        if not 0 <= self.alpha <= 1:
+            yield Problem("alpha", self.alpha, "0 to 1")
+        yield from undefined(self.rest, self.temperature, self.loss)
+        if self.stored == "live" and isinstance(self.tokens, Routed):
+            yield Problem("tokens", self.tokens, "no Routed with stored='live'",
+                          hint="its threshold is a quantile of the slice, which only a store knows")  # fmt: skip
+        if isinstance(self.truncation, Sampled):
+            yield from self._check_sampled(self.truncation)
+
+    def _check_sampled(self, truncation: Sampled) -> Iterator[Problem]:
+        hint = "draws estimate p itself: nothing but its cross-entropy is linear in them"
+        if self.temperature != Temperature():
+            yield Problem("temperature", self.temperature, "Temperature(tau=1) with Sampled", hint=hint)
+        if not isinstance(self.loss, NLL):
+            yield Problem("loss", self.loss, "NLL() with Sampled", hint=hint)
+        if not isinstance(self.rest, Renormalise | Plain):
+            yield Problem("rest", self.rest, "Renormalise() or Plain() with Sampled: draws leave no rest")
+        if truncation.exponent != 1 and self.stored == "coded":
+            yield Problem("stored", self.stored, "'exact' or 'live' with draws of another exponent than 1")
+        if isinstance(self.tokens, ByConfidence):
+            yield Problem("tokens", self.tokens, "ByEntropy or Routed with Sampled, which keeps no ranks")
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.alpha > 0 and not absent(self.mix)
+
+
+Objective = LM | KD
+
+
+@declared
+class Run:
+    """One training run. Give `steps`, or `tokens` that `tokens_per_step` divides.
+
+    `data` is the slice that the run reads, in an order that depends on `seed` and the step alone, or in the stream's
+    own (`order`); a budget above the slice goes round it again (epochs). `seed` also sets the initial weights, but for
+    a `start`. With `instructions` a share of each step holds examples of which only the responses are learned.
+    """
+
+    student: Student
+    corpus: Corpus
+    data: Slice
+    view: View
+    objective: Objective = LM()
+    optimiser: AdamW
+    schedule: Schedule
+    tokens_per_step: int
+    steps: int | None = None
+    tokens: int | None = None
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    order: Literal["shuffled", "stream"] = neutral("shuffled")
+    start: Start | None = neutral(None)
+    instructions: Instructions | None = neutral(None)
+
+    @property
+    def num_steps(self) -> int:
+        if self.steps is not None:
+            return self.steps
+        assert self.tokens is not None
+        return self.tokens // self.tokens_per_step
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_steps * self.tokens_per_step
+
+    @property
+    def sequences_per_step(self) -> int:
+        return self.tokens_per_step // self.view.context
+
+    @property
+    def text_sequences_per_step(self) -> int:
+        """Those of a step that are text of `data`; the others hold `instructions`."""
+        taken = 0 if self.instructions is None else self.instructions.rows(self.sequences_per_step)
+        return self.sequences_per_step - taken
+
+    @property
+    def epochs(self) -> float:
+        return self.num_steps * self.text_sequences_per_step * self.view.context / self.data.tokens
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a teacher runs in the step."""
+        return isinstance(self.objective, KD) and self.teacher is not None and self.objective.stored == "live"
+
+    @property
+    def teacher(self) -> Run | Pretrained | Online | None:
+        """The teacher whose signal this run uses; None where alpha is 0 throughout."""
+        return self.objective.teacher if isinstance(self.objective, KD) and self.objective.needs_teacher else None
+
+    def check(self) -> Iterator[Problem]:
+        context = self.view.context
+        yield from self._check_length()
+        for name in ("start", "tokens"):
+            value = getattr(self.data, name)
+            if value % context:
+                near = max(name == "tokens", round(value / context))
+                yield Problem(f"data.{name}", value, f"a multiple of the context, {context}",
+                              hint=f"nearest: {near * context}")  # fmt: skip
+        if self.data.split != "train":
+            yield Problem("data.split", self.data.split, "'train': validation and test are for evaluation")
+        yield from self._check_teacher()
+        if self.view.documents == "respect" and isinstance(self.teacher, Run | Pretrained):
+            yield Problem("view.documents", "respect", "'cross' with a teacher: its own pass attends across documents")
+        if self.start is not None and isinstance(self.start.model, Run):
+            yield from self._check_start(self.start.model)
+        yield from self._check_size_of_store()
+        if self.instructions is not None and self.teacher is not None:
+            yield Problem("instructions", "with a teacher", "None, or an objective LM(): examples have no logits")
+        tokenizer_vocab = self.corpus.tokenizer.vocab
+        if tokenizer_vocab is not None and self.student.vocab < tokenizer_vocab:
+            yield Problem("student.vocab", self.student.vocab, f"at least the tokenizer's {tokenizer_vocab}")
+
+    def _check_length(self) -> Iterator[Problem]:
+        step, context = self.tokens_per_step, self.view.context
+        if (self.steps is None) == (self.tokens is None):
+            yield Problem("steps", self.steps, "exactly one of steps and tokens", hint=f"tokens is {self.tokens}")
+        elif self.steps is not None and self.steps < 1:
+            yield Problem("steps", self.steps, "1 or more")
+        elif step > 0 and self.tokens is not None and (self.tokens < 1 or self.tokens % step):
+            near = max(1, round(self.tokens / step))
+            yield Problem("tokens", self.tokens, f"a multiple of tokens_per_step = {step}",
+                          hint=f"nearest: tokens={near * step}, or steps={near}")  # fmt: skip
+        elif step > 0:
+            yield from self.schedule.misfits(self.num_tokens)
+        if step < 1 or step % context:
+            yield Problem("tokens_per_step", step, f"a multiple of the context, {context}",
+                          hint=f"nearest: {max(1, round(step / context)) * context}")  # fmt: skip
+
+    def _check_start(self, model: Run) -> Iterator[Problem]:
+        if model.student != self.student:
+            yield Problem("start.model.student", model.student, "the student itself: its weights go on")
+        if fingerprint(model.corpus.ids) != fingerprint(self.corpus.ids):
+            yield Problem("start.model.corpus.tokenizer", model.corpus.tokenizer, "one of the same ids",
+                          hint="a BPE is trained on its corpus; for another one use a PretrainedTokenizer")  # fmt: skip
+
+    def _check_size_of_store(self) -> Iterator[Problem]:
+        if not isinstance(self.objective, KD) or self.teacher is None or self.student.vocab <= WHOLE:
+            return
+        if self.objective.truncation == TopPK(p=1, k=None) and self.objective.stored != "live":
+            yield Problem("objective.truncation", self.objective.truncation, "a cut, or stored='live'",
+                          hint=f"a store would keep {self.student.vocab:,} entries per token")  # fmt: skip
+
+    def _check_teacher(self) -> Iterator[Problem]:
+        teacher = self.teacher
+        if teacher is None or isinstance(teacher, Pretrained):
+            return
+        run = teacher.run if isinstance(teacher, Online) else teacher
+        if run.corpus.tokenizer != self.corpus.tokenizer or run.corpus.sources != self.corpus.sources:
+            yield Problem("objective.teacher.corpus", "another corpus", "the student's corpus and tokenizer")
+        elif isinstance(teacher, Online):
+            yield from self._check_window(run)
+        elif run.data.overlaps(self.data):
+            yield Problem("objective.teacher.data", f"[{run.data.start}, {run.data.stop})",
+                          f"a slice disjoint from the student's [{self.data.start}, {self.data.stop})",
+                          hint="a teacher that has seen the student's tokens gives memorised logits")  # fmt: skip
+        if run.student.vocab != self.student.vocab:
+            yield Problem("objective.teacher.student.vocab", run.student.vocab,
+                          f"the student's vocabulary, {self.student.vocab}")  # fmt: skip
+        if run.teacher is not None:
+            yield Problem("objective.teacher.objective", "KD", "LM: a teacher is trained on data alone")
+
+    def _check_window(self, teacher: Run) -> Iterator[Problem]:
+        """The student's text is what the teacher reads, once, in order."""
+        read = teacher.num_steps * teacher.text_sequences_per_step * teacher.view.context
+        first, stop = teacher.data.start, teacher.data.start + min(teacher.data.tokens, read)
+        if teacher.order != "stream":
+            yield Problem("objective.teacher.run.order", teacher.order, "'stream' for online logits")
+        if not first <= self.data.start <= self.data.stop <= stop:
+            yield Problem("data", f"[{self.data.start}, {self.data.stop})",
+                          f"a window of what the teacher reads, [{first}, {stop})")  # fmt: skip
+        if self.is_live:
+            yield Problem("objective.stored", "live", "'exact' or 'coded' with online logits, which are a store")
+        if teacher.view != self.view:
+            yield Problem("objective.teacher.run.view", teacher.view, f"the student's, {self.view}")

@@ -1,0 +1,84 @@
+"""Exclusive claims on making an artifact, held by files."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_json, write_json
+
+
+class Claimed(ConfigError):
+    """Somebody else is making this artifact."""
+
+
+class Claim:
+    """An exclusive claim on making one artifact (`what`, in messages), held by a file.
+
+    A claim whose process is gone is taken over.
+
+    Raises `Claimed`, naming the holder, when a live process holds it.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.path = path
+        self.what = what
+        self.mine: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "born": _birth(os.getpid())}
+
+    def __enter__(self) -> Claim:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Looking, removing a dead claim and writing one's own are one act under a lock, or two could both succeed.
+        with (self.path.parent / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            holder = self.holder(self.path)
+            if holder is not None:
+                elsewhere = (
+                    f" (where it is long gone, delete {self.path})" if holder["host"] != self.mine["host"] else ""
+                )
+                raise Claimed(
+                    f"{self.what} is in the hands of process {holder['pid']} on {holder['host']}; "
+                    f"wait for it, or stop it, then run again{elsewhere}"
+                )
+            write_json(self.path, self.mine)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+    @staticmethod
+    def holder(path: Path) -> dict[str, Any] | None:
+        """The live holder of the claim at `path`, or None.
+
+        A holder on another host counts as live, unless it is a SLURM job that the queue does not have.
+        """
+        holder = read_json(path)
+        if holder is None:
+            return None
+        if holder["host"] == socket.gethostname():
+            return dict(holder) if _birth(holder["pid"]) == holder["born"] else None
+        if "job" in holder:
+            from pdstudy.slurm.scheduler import alive
+
+            return dict(holder) if alive(holder["job"]) else None
+        return dict(holder)
+
+
+def _birth(pid: int) -> str:
+    """Something that tells two processes with one pid apart: the start time where /proc has it, else liveness."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    if Path("/proc/self/stat").exists():
+        return "gone"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return "gone"
+    except PermissionError:
+        pass
+    return "alive"

@@ -1,0 +1,138 @@
+"""Files that are whole or absent: atomic writes, JSON lines that survive a kill, content hashes of user files."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pdstudy.core.errors import ConfigError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write, fsync, rename: a reader sees the old file or the new one, never half of either."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def read_json(path: Path, mend: str = "delete it and run again, which makes it anew") -> Any:
+    """The content of a JSON file, or None where it is absent. Raises `ConfigError` on a damaged one; `mend` is what to
+    do about that."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):  # the latter below a stray file, such as a .DS_Store
+        return None
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: it is not JSON ({error}); {mend}") from error
+
+
+def append_jsonl(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a JSON-lines file; a last line cut short by a kill is left out. Raises `ConfigError` on another one that
+    is damaged."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n"):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise ConfigError(
+                        f"{path}:{number} is damaged: it is not JSON ({error}); delete the line"
+                    ) from error
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_bytes(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def truncate_jsonl(path: Path, keep_up_to_step: int) -> None:
+    """Drop rows of steps that a resumed run will write again."""
+    if path.exists():
+        write_jsonl(path, (row for row in read_jsonl(path) if row["step"] <= keep_up_to_step))
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def cache_root() -> Path:
+    """Where downloads and hashes are kept between workspaces: `PDSTUDY_CACHE`, default `~/.cache/pdstudy`."""
+    return Path(os.environ.get("PDSTUDY_CACHE", Path.home() / ".cache" / "pdstudy"))
+
+
+def content_hash(paths: Iterable[str]) -> str:
+    """sha256 over the content of user files (globs and folders allowed), independent of where they lie.
+
+    Hashes are remembered by path, size and modification time, so that a plan of large files stays quick.
+    Raises `ConfigError` where a path matches nothing.
+    """
+    stamps = []
+    for pattern in paths:
+        found = expand(pattern)
+        if not found:
+            raise ConfigError(f"no file matches {pattern!r} (looked from {Path.cwd()})")
+        for path in found:
+            stat = path.stat()
+            stamps.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256("".join(sorted(_remembered_sha256(*s) for s in stamps)).encode()).hexdigest()
+
+
+def content_or_name(paths: Iterable[str]) -> str:
+    """`content_hash`, or the names where a path matches nothing: what a plan calls files that are not here yet."""
+    paths = tuple(paths)
+    if all(expand(pattern) for pattern in paths):
+        return content_hash(paths)
+    return f"not here: {' '.join(paths)}"
+
+
+def expand(pattern: str) -> list[Path]:
+    """The files that a path, a folder (all below it) or a glob stands for, sorted."""
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        return sorted(p.resolve() for p in path.rglob("*") if p.is_file())
+    if path.is_file():
+        return [path.resolve()]
+    anchor = Path(path.anchor) if path.is_absolute() else Path()
+    relative = path.relative_to(path.anchor) if path.is_absolute() else path
+    return sorted(p.resolve() for p in anchor.glob(str(relative)) if p.is_file())
+
+
+@functools.cache
+def _remembered_sha256(path: str, size: int, mtime_ns: int) -> str:
+    memory = cache_root() / "content" / hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
+    if memory.exists():
+        return memory.read_text()
+    digest = file_sha256(Path(path))
+    with contextlib.suppress(OSError):  # a read-only home only costs hashing again
+        write_bytes(memory, digest.encode())
+    return digest

@@ -1,0 +1,69 @@
+"""Packed examples on disk: a corpus keeps those that were made with its tokenizer, and each run maps them.
+
+Rendering and tokenizing takes a process a second for some 150,000 tokens: hours for the instructions of a large study,
+which every finetuning of it, and every rank, would spend again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from pdstudy.config.data import View
+from pdstudy.config.instructions import Instructions
+from pdstudy.core.files import read_json, write_json
+from pdstudy.core.identity import fingerprint
+from pdstudy.corpus.examples import Packed, pack
+from pdstudy.corpus.token_corpus import TokenCorpus
+
+EDITION = 1
+"""Of how examples become sequences: raised when that changes."""
+
+
+ARRAYS = ("inputs", "targets", "examples")
+
+
+FEW = 1 << 20
+"""Positions: fewer are made again in seconds, and not kept."""
+
+
+def packed(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_out: bool = False) -> Packed:
+    """What `pack` makes, from the corpus's folder where it is there, and left there where it is large.
+
+    Raises `ConfigError` as `pack` does.
+    """
+    # What share of a step they have is no matter here.
+    name = fingerprint(dataclasses.replace(instructions, share=1.0))
+    folder = corpus.directory / "examples" / f"{name}-{view.context}-{'held-out' if held_out else 'train'}-{EDITION}"
+    about = read_json(folder / "about.json")
+    if about is None:
+        made = pack(instructions, corpus, view, held_out=held_out)
+        if made.inputs.size >= FEW:
+            _keep(made, folder)
+        return made
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
+    return Packed(**arrays, left_out=about["left_out"])
+
+
+def _keep(made: Packed, folder: Path) -> None:
+    """Leave them in a folder that is whole or absent. Where it cannot be written, or another was first, nothing is."""
+    partial: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        for name in ARRAYS:
+            with (partial / f"{name}.npy").open("wb") as file:
+                np.save(file, getattr(made, name))
+                file.flush()
+                os.fsync(file.fileno())
+        write_json(partial / "about.json", {"left_out": made.left_out})
+        partial.chmod(0o755)
+        os.replace(partial, folder)
+    except OSError:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)

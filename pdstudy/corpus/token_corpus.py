@@ -1,0 +1,111 @@
+"""A built corpus on disk: its manifest, and opening it with every byte checked."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pdstudy.config.data import Split
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import file_sha256
+from pdstudy.corpus.stream import TokenStream
+
+FORMAT = 1
+
+
+MANIFEST = "manifest.json"
+
+
+TOKENIZER = "tokenizer"
+
+
+TOKEN_BYTES = "token_bytes.npy"
+
+
+@dataclass(frozen=True)
+class TokenCorpus:
+    """Token shards with all that is known of them.
+
+    `manifest` has: corpus (the declaration), fingerprint, vocab, eos, dtype, tokenizer_sha256, splits (per split:
+    tokens, documents, bytes of text, token_bytes, shards), sources (per source: documents, empty, bytes, sha256 of
+    its texts), duplicates, files (name to bytes and sha256), versions.
+    """
+
+    directory: Path
+    manifest: dict[str, Any]
+
+    @property
+    def vocab(self) -> int:
+        """Ids are below this: the tokenizer's real size, which a model's vocabulary may exceed."""
+        return int(self.manifest["vocab"])
+
+    @property
+    def eos(self) -> int:
+        """The token that ends every document."""
+        return int(self.manifest["eos"])
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """sha256 of tokenizer.json."""
+        return str(self.manifest["tokenizer_sha256"])
+
+    @property
+    def tokenizer_dir(self) -> Path:
+        """A folder that `AutoTokenizer.from_pretrained` reads."""
+        return self.directory / TOKENIZER
+
+    @functools.cached_property
+    def token_bytes(self) -> npt.NDArray[np.int32]:
+        """int32 [vocab]: how many bytes of text each id stands for; 0 for special tokens."""
+        array: npt.NDArray[np.int32] = np.load(self.directory / TOKEN_BYTES, allow_pickle=False)
+        return array
+
+    def stream(self, split: Split) -> TokenStream:
+        """The shuffled tokens of one split."""
+        files = self.manifest["splits"][split]["files"]
+        dtype = np.dtype(self.manifest["dtype"]).newbyteorder("<")
+        shards = [np.memmap(self.directory / name, dtype=dtype, mode="r") for name in files[:-1]]
+        return TokenStream(split, shards, np.load(self.directory / files[-1], mmap_mode="r", allow_pickle=False))
+
+
+def open_corpus(directory: Path) -> TokenCorpus:
+    """Open a corpus that `build` made, every file checked by size and sha256 (once per process and file state).
+
+    Raises `ConfigError` with the file and the reason when the corpus is absent, of another format, or damaged.
+    """
+    path = directory / MANIFEST
+    if not path.exists():
+        raise ConfigError(f"no corpus at {directory}: it has no {MANIFEST}; `pdstudy run` builds it")
+    try:
+        manifest = json.loads(path.read_text())
+        found = manifest["format"]
+        files = manifest["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(directory, path, f"it cannot be read ({type(error).__name__}: {error})") from error
+    if found != FORMAT:
+        raise ConfigError(f"{path} has format {found}, this pdstudy reads {FORMAT}; delete {directory} to rebuild")
+    for name, expected in files.items():
+        file = directory / name
+        if not file.is_file():
+            raise _damaged(directory, file, "it is missing")
+        stat = file.stat()
+        if stat.st_size != expected["bytes"]:
+            raise _damaged(directory, file, f"it has {stat.st_size:,} bytes, the manifest says {expected['bytes']:,}")
+        if _sha256(file, stat.st_size, stat.st_mtime_ns) != expected["sha256"]:
+            raise _damaged(directory, file, "its sha256 is not the one in the manifest")
+    return TokenCorpus(directory, manifest)
+
+
+@functools.cache
+def _sha256(file: Path, size: int, mtime_ns: int) -> str:
+    return file_sha256(file)
+
+
+def _damaged(directory: Path, file: Path, reason: str) -> ConfigError:
+    return ConfigError(f"corpus file {file} is damaged: {reason}; delete {directory} and run again to rebuild it")

@@ -1,0 +1,71 @@
+"""Losses of a row from its events: the ids of a target and, last, everything else as one bucket.
+
+Exact for the whole vocabulary where the target says nothing about single ids of the bucket, or gives them all 0.
+Autograd differentiates these; they see [C, J] numbers, never a vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pdstudy.config.losses import KLD, MSE, NLL, JensenShannon, ReverseKL, Single, SkewKL, TotalVariation, ZLoss
+
+
+@dataclass(frozen=True)
+class Events:
+    """C rows of E events. Places where `used` is false count for nothing.
+
+    `t`, `log_t`: the target (0 and -inf where it has no mass). `log_q`: the student's log-probabilities (finite where
+    used). `scored`: which events a mean over entries is of. `logits` and `teacher_logits` [C, J], both divided by their
+    temperatures, are of the ids alone; `normaliser` [C] is the student's log-sum-exp at temperature 1.
+    """
+
+    used: Tensor
+    t: Tensor
+    log_t: Tensor
+    log_q: Tensor
+    scored: Tensor
+    logits: Tensor
+    teacher_logits: Tensor
+    normaliser: Tensor
+
+
+def row_loss(loss: Single, events: Events) -> Tensor:
+    """The loss of each row, [C], by the formula in the class's docstring."""
+    used, t, log_t, log_q = events.used, events.t, events.log_t, events.log_q
+    q = log_q.exp().where(used, 0)
+    if isinstance(loss, NLL):
+        return -(t * log_q).sum(1)
+    if isinstance(loss, KLD):
+        return kl(t, log_t, log_q)
+    if isinstance(loss, ReverseKL):
+        return kl(q, log_q, log_t.where(used, 0))
+    if isinstance(loss, JensenShannon):
+        middle = _mixture(log_t, log_q, loss.beta)
+        ours = (q * (log_q - middle)).where(used, 0).sum(1)
+        return loss.beta * kl(t, log_t, middle) + (1 - loss.beta) * ours
+    if isinstance(loss, SkewKL):
+        return kl(t, log_t, _mixture(log_t, log_q, loss.lam))
+    if isinstance(loss, TotalVariation):
+        return 0.5 * (t - q).abs().sum(1)
+    if isinstance(loss, ZLoss):
+        return events.normaliser**2
+    assert isinstance(loss, MSE)
+    if loss.on == "probabilities":
+        return (t - q).where(events.scored, 0).square().sum(1) / events.scored.sum(1)
+    kept = used[:, : events.logits.shape[1]]
+    return (events.logits - events.teacher_logits).where(kept, 0).square().sum(1) / kept.sum(1)
+
+
+def kl(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
+    """sum p (log p - log q) of each row, with 0 log 0 = 0. All [C, E]; returns [C]."""
+    return (p * (log_p - log_q).where(p > 0, 0)).sum(1)
+
+
+def _mixture(log_t: Tensor, log_q: Tensor, share: float) -> Tensor:
+    """log(share t + (1 - share) q)."""
+    return torch.logaddexp(log_t + math.log(share), log_q + math.log1p(-share))

@@ -1,0 +1,65 @@
+"""Triton kernels for what torch's own would read a chunk of logits several times. Each has its plain form where it is
+used, for CPUs, float64, and machines on which Triton cannot build."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import warnings
+
+import torch
+from torch import Tensor
+
+BLOCK = 4096
+"""Logits of a row that a program has in registers at a time."""
+
+
+def fit(buffer: Tensor) -> bool:
+    """Whether the kernels can work on a buffer of logits."""
+    return buffer.is_cuda and buffer.dtype == torch.float32 and buffer.stride(1) == 1 and _build(buffer.device)
+
+
+@functools.cache
+def _build(device: torch.device) -> bool:
+    """Whether Triton is here, as it is beside torch for CUDA, and has the C compiler and Python headers it asks for."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        row_sums(torch.zeros(1, 1, device=device))
+    except Exception as error:  # whatever its compilers raise: the plain form does
+        warnings.warn(f"no Triton kernels here, so the head is slower: {error}", stacklevel=2)
+        return False
+    return True
+
+
+def row_sums(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest logit of each row and the sum of exponentials of the distances to it, both [C, 1], in one reading.
+
+    `logits` is float32 [C, V]. A row of nothing but -inf has the least float32 and 0.
+    """
+    from pdstudy.distill.loss import triton_kernels as triton_rows
+
+    top, total = (torch.empty(len(logits), 1, dtype=logits.dtype, device=logits.device) for _ in range(2))
+    with torch.cuda.device(logits.device):
+        triton_rows.row_sums[(len(logits),)](logits, top, total, logits.stride(0), logits.shape[1], BLOCK=BLOCK)
+    return top, total
+
+
+def scale_exponentials(logits: Tensor, top: Tensor, factor: Tensor) -> Tensor:
+    """`logits` [C, V] becomes factor * exp(logits - top), with `top` and `factor` [C, 1]."""
+    from pdstudy.distill.loss import triton_kernels as triton_rows
+
+    grid = (len(logits), triton_rows.blocks(logits.shape[1], BLOCK))
+    with torch.cuda.device(logits.device):
+        triton_rows.scale_exponentials[grid](logits, top, factor, logits.stride(0), logits.shape[1], BLOCK=BLOCK)
+    return logits
+
+
+def narrow(values: Tensor, out: Tensor, scale: float) -> Tensor:
+    """`out`, of a half type [C, V], becomes `values` times `scale`."""
+    from pdstudy.distill.loss import triton_kernels as triton_rows
+
+    grid = (len(values), triton_rows.blocks(values.shape[1], BLOCK))
+    with torch.cuda.device(values.device):
+        triton_rows.narrow[grid](values, out, scale, values.stride(0), out.stride(0), values.shape[1], BLOCK=BLOCK)
+    return out

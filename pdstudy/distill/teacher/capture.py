@@ -1,0 +1,108 @@
+"""One pass of a teacher over a stream of tokens, into a logit store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from pdstudy.config.data import View
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.run import Pretrained
+from pdstudy.core.errors import ConfigError
+from pdstudy.corpus import TokenCorpus, TokenStream
+from pdstudy.corpus.batch import read
+from pdstudy.distill.loss.chunk_size import TEACHER_BYTES, of
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.store.codec import COLUMNS, Block
+from pdstudy.distill.store.store import StoreWriter
+from pdstudy.distill.teacher.load import load_teacher, weights_sha256
+from pdstudy.distill.teacher.statistics import summarise
+
+SHARD_TOKENS = 65_536
+"""Positions of a full shard: some tens of megabytes, and what a kill can lose."""
+
+
+Progress = Callable[[str, float], None]
+
+
+def quiet(what: str, share: float) -> None:
+    """No report of progress."""
+
+
+def capture(
+    spec: StoreSpec,
+    coverage: Coverage,
+    sequences: range,
+    *,
+    corpus: TokenCorpus,
+    teacher: Path,
+    directory: Path,
+    progress: Progress = quiet,
+    threads: int = 1,
+) -> None:
+    """Store what the model in the folder `teacher` says about `sequences` (absolute indices of the view's grid).
+
+    Sequences that the store holds are skipped, so that a capture goes on where it was killed, and may be extended.
+    Shards end at multiples of a fixed number of sequences. Raises `ConfigError` where the teacher does not fit the
+    corpus, or the folder holds another store.
+    """
+    if spec.view.documents != "cross":
+        raise ConfigError("view.documents: found 'respect'; allowed for a teacher: 'cross'")
+    torch.set_num_threads(threads)
+    writer = StoreWriter(directory, spec, coverage, corpus, weights_sha256(teacher))
+    parts = [part for missing in writer.missing(sequences) for part in shards_of(missing, spec.view.context)]
+    if not parts:
+        return
+    dtype = getattr(torch, spec.teacher.dtype) if isinstance(spec.teacher, Pretrained) else torch.float32
+    model = load_teacher(teacher, corpus, spec.view.context, dtype)
+    stream = corpus.stream(spec.split)
+    began, done, total = time.perf_counter(), 0, sum(map(len, parts))
+    for part in parts:
+        blocks = []
+        for block in _blocks(model, stream, spec.view, part, coverage, corpus.vocab):
+            blocks.append(block)
+            done += 1
+            rate = done * spec.view.context / (time.perf_counter() - began)
+            progress(f"logits of sequence {part.start + len(blocks):,}, {rate:,.0f} tokens/s", done / total)
+        writer.write(part.start, blocks)
+
+
+def shards_of(sequences: range, context: int) -> Iterator[range]:
+    """`sequences` cut at multiples of a full shard's size."""
+    size = max(1, SHARD_TOKENS // context)
+    at = sequences.start
+    while at < sequences.stop:
+        end = min(sequences.stop, (at // size + 1) * size)
+        yield range(at, end)
+        at = end
+
+
+def _blocks(
+    model: PreTrainedModel, stream: TokenStream, view: View, part: range, coverage: Coverage, vocab: int
+) -> Iterator[Block]:
+    batch = max(1, of(TEACHER_BYTES, model.device) // (view.context * model.config.vocab_size * model.dtype.itemsize))
+    for start in range(part.start, part.stop, batch):
+        wanted = np.arange(start, min(start + batch, part.stop))
+        text = read(stream, view, wanted)
+        with torch.inference_mode():
+            inputs = torch.from_numpy(text.inputs).to(model.device)
+            targets = torch.from_numpy(text.targets).to(model.device)
+            logits = model(input_ids=inputs, use_cache=False).logits
+            for i, sequence in enumerate(wanted.tolist()):
+                # Draws depend on the sequence alone, so that they are the same however a store is captured.
+                yield block_of(summarise(logits[i], targets[i], coverage, vocab, seed=sequence))
+
+
+def block_of(signal: SparseTargets) -> Block:
+    """What a store keeps of the positions of one sequence."""
+    tempered = () if signal.tempered is None else signal.tempered.unbind(1)
+    columns = torch.stack([*(getattr(signal, name) for name in COLUMNS), *tempered])
+    none = signal.ids[:, :0]
+    drawn = none if signal.drawn is None else signal.drawn
+    weights = none.float() if signal.drawn_weights is None else signal.drawn_weights
+    return Block(*(x.cpu().numpy() for x in (signal.ids, signal.log_probs, columns, drawn, weights)))

@@ -1,0 +1,101 @@
+"""A teacher that runs in the step: no store and no pass beforehand, at the price of its forward in every run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pdstudy.config.logits import Coverage, needed
+from pdstudy.config.run import KD, Pretrained, Run
+from pdstudy.config.truncation import Sampled, TopPK, Truncation
+from pdstudy.core.errors import ConfigError
+from pdstudy.corpus import TokenCorpus
+from pdstudy.distill.signal import SparseTargets
+from pdstudy.distill.teacher.load import load_teacher
+from pdstudy.distill.teacher.statistics import summarise_states, uniforms, whole_signal
+from pdstudy.distill.truncate import cut
+
+if TYPE_CHECKING:
+    from pdstudy.distill.micro_batch import MicroBatch
+
+
+WHOLE = TopPK(p=1, k=None)
+"""Nothing is cut, so that nothing needs a rank: sorting a vocabulary takes longer than all else of a step together."""
+
+
+@dataclass(frozen=True)
+class LiveTargets:
+    """What a store would hold of N positions, made when a chunk of them is asked for: never tokens x vocabulary.
+
+    `states` [N, H] are the teacher's last hidden states and `head` [vocab, H] its output head, both in its own type;
+    `targets` int64 [N] (any negative id where nothing counts); `uniform` float64 [N, draws] decides draws.
+    """
+
+    states: Tensor
+    head: Tensor
+    targets: Tensor
+    uniform: Tensor
+    coverage: Coverage
+    truncation: Truncation
+
+    @property
+    def width(self) -> int:
+        """Entries that a row keeps at most."""
+        kept = self.truncation.draws if isinstance(self.truncation, Sampled) else self.truncation.k
+        return len(self.head) if kept is None else min(kept, len(self.head))
+
+    def rows(self, part: slice) -> SparseTargets:
+        """The signal of a range of positions."""
+        targets = self.targets[part].clamp(min=0)
+        if self.truncation == WHOLE:
+            logits = self.states[part] @ self.head.t()
+            return whole_signal(logits, targets, len(self.head), self.coverage.taus)
+        found = summarise_states(self.states[part], self.head, targets, self.coverage, self.uniform[part])
+        return cut(found, self.truncation)
+
+
+class LiveTeacher:
+    """The teacher of a run, without gradients. Raises `ConfigError` where it does not fit the corpus or the view.
+
+    `model` loses nothing when its trunk is sharded afterwards: the head is kept whole, because every chunk needs it.
+    """
+
+    def __init__(self, folder: Path, run: Run, corpus: TokenCorpus) -> None:
+        assert isinstance(run.objective, KD)
+        if run.view.documents != "cross":
+            raise ConfigError("view.documents: found 'respect'; allowed for a teacher: 'cross'")
+        teacher = run.objective.teacher
+        dtype = getattr(torch, teacher.dtype) if isinstance(teacher, Pretrained) else torch.float32
+        self.model = load_teacher(folder, corpus, run.view.context, dtype)
+        self._head = self.model.get_output_embeddings().weight[: corpus.vocab].detach().clone()
+        _refuse_other_logits(self.model, self._head, folder)
+        self._coverage, self._truncation = needed(run.objective), run.objective.truncation
+
+    @torch.no_grad()
+    def signal(self, batch: MicroBatch) -> LiveTargets:
+        """The teacher's signal for a micro-batch that is on the device."""
+        assert batch.sequences is not None
+        states = self.model.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+        # Draws depend on the sequence alone, so that they are those of a capture.
+        context = batch.inputs.shape[1]
+        uniform = torch.cat([uniforms(sequence, context, self._coverage) for sequence in batch.sequences.tolist()])
+        return LiveTargets(states, self._head, batch.targets, uniform, self._coverage, self._truncation)
+
+
+@torch.no_grad()
+def _refuse_other_logits(model: PreTrainedModel, head: Tensor, folder: Path) -> None:
+    probe = torch.arange(8, device=model.device)[None] % len(head)
+    states = model.base_model(input_ids=probe, use_cache=False).last_hidden_state
+    logits = model(input_ids=probe, use_cache=False).logits[..., : len(head)]
+    # A soft cap changes small logits by less than what bfloat16 rounds away, but float32 shows it.
+    near = 1e-4 if head.dtype == torch.float32 else 1e-2
+    if not torch.allclose((states @ head.t()).float(), logits.float(), rtol=near, atol=near / 10):
+        raise ConfigError(
+            f"the teacher {folder} has logits that are not hidden states times head weight (scaled, soft-capped or "
+            f"with a bias); allowed for it: stored='exact' or 'coded'"
+        )

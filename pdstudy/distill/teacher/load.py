@@ -1,0 +1,64 @@
+"""Loading a teacher from a transformers folder, checked against the corpus. No remote code, no pickles."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
+
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import file_sha256
+from pdstudy.corpus import TokenCorpus
+
+
+def weights_sha256(folder: Path) -> str:
+    """sha256 of model.safetensors, or over the hashes of all its parts. Raises `ConfigError` where there are none."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ConfigError(
+            f"{folder} holds no *.safetensors, so it is no teacher; save the model there with save_pretrained"
+        )
+    digests = [file_sha256(file) for file in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def load_teacher(folder: Path, corpus: TokenCorpus, context: int, dtype: torch.dtype) -> PreTrainedModel:
+    """The causal LM in `folder`, in evaluation mode, on the first GPU where there is one.
+
+    Raises `ConfigError` where its tokenizer or vocabulary cannot be the corpus's, or its context is too short.
+    """
+    _check_tokenizer(folder, corpus)
+    logging.disable_progress_bar()  # the capture reports its own progress
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    rows = model.get_output_embeddings().weight.shape[0]
+    if rows < corpus.vocab:
+        raise ConfigError(
+            f"the teacher {folder} has a vocabulary of {rows}, the corpus's tokenizer {corpus.vocab}; use a corpus "
+            f"tokenized with the teacher's tokenizer: PretrainedTokenizer(path={str(folder)!r})"
+        )
+    longest = getattr(model.config, "max_position_embeddings", None) or context
+    if longest < context:
+        raise ConfigError(f"the teacher {folder} reads {longest} tokens at most, the view has {context}; shorten it")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _check_tokenizer(folder: Path, corpus: TokenCorpus) -> None:
+    mine, theirs = corpus.tokenizer_dir / "tokenizer.json", folder / "tokenizer.json"
+    if theirs.exists() and file_sha256(theirs) != corpus.tokenizer_hash and _content(mine) != _content(theirs):
+        raise ConfigError(
+            f"the teacher {folder} has another tokenizer than the corpus; tokenize the corpus with the teacher's: "
+            f"PretrainedTokenizer(path={str(folder)!r})"
+        )
+
+
+def _content(path: Path) -> str:
+    """What a tokenizer does, as text: independent of how the file is laid out and of padding and truncation."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return str(tokenizer.to_str())

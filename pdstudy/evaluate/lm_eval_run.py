@@ -1,0 +1,184 @@
+"""Downstream tasks of one model folder by lm-eval, its results in files that are whole or absent.
+
+results.json   per task: items, the shown `metric` and its `value`, all of lm-eval's metrics, bits per byte of the gold
+               answer (where it is scored by likelihood), the share `cut` of prompts that were longer than the model's
+               context (absent: none), and what was asked of which versions
+items.jsonl    per item: task, doc, correct, loglikelihoods of the choices, gold, and the bits and bytes of the gold
+
+lm-eval does the prompts, the scoring and the metrics; this module tells it where items lie, and keeps what paired
+tests need.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config.downstream import Downstream, Task
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_json, write_json, write_jsonl
+from pdstudy.core.identity import encode, fingerprint
+from pdstudy.core.validation import problems
+from pdstudy.evaluate.lm_eval_tasks import task_folder
+
+Progress = Callable[[str, float], None]
+
+
+SEED = 0
+"""Of lm-eval's draws of examples, which are then the same for every model."""
+
+
+def evaluate_downstream(
+    model: Path,
+    downstream: Downstream,
+    directory: Path,
+    *,
+    progress: Progress = lambda what, share: None,
+    batch_size: int = 16,
+    dtype: str | None = None,
+) -> dict[str, Any]:
+    """Ask a transformers folder all tasks and write results.json (last) and items.jsonl; what results.json says.
+
+    `dtype` is what it computes in: by default float32 on a CPU, where not every one has instructions for the bfloat16
+    that most folders name, and what the folder names elsewhere.
+
+    Does nothing where results.json is there. Raises `ConfigError` where that answers other questions, where lm-eval is
+    not installed, where a file of items is missing or not as `ItemFile` says, and where an official task's data set
+    cannot be reached; what was asked before is kept, and not asked again.
+    """
+    found: dict[str, Any] | None = read_json(directory / "results.json")
+    if found is not None:
+        asked = fingerprint(downstream.questions)
+        if found.get("questions", asked) != asked:  # results of the first version do not say
+            raise ConfigError(f"{directory} has the answers to other questions; name another folder for these")
+        return found
+    _require()
+    faults = [str(problem) for problem in problems(downstream)]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    import torch
+
+    from pdstudy.evaluate.lm_eval_model import Answering
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = dtype or ("float32" if device == "cpu" else "auto")
+    language_model = Answering(pretrained=str(model), device=device, dtype=dtype, batch_size=batch_size)
+    summary: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for number, task in enumerate(downstream.tasks):
+        progress(f"ask {task.name}", number / len(downstream.tasks))
+        questions = fingerprint(Downstream(tasks=(task,), limit=downstream.limit))
+        kept = directory / "parts" / f"{task.name}-{questions}.json"
+        part = read_json(kept)
+        if part is None:
+            part = _ask(language_model, task, downstream.limit)
+            write_json(kept, part)
+        summary[task.name] = part["summary"]
+        rows += part["items"]
+    write_jsonl(directory / "items.jsonl", rows)
+    results = {
+        "questions": fingerprint(downstream.questions),
+        "downstream": encode(downstream.questions),
+        "tasks": summary,
+        "mean": sum(part["value"] for part in summary.values()) / len(summary),
+        "computed": f"{language_model.model.dtype} on {device}".removeprefix("torch."),
+        "versions": {name: version(name) for name in ("lm_eval", "transformers", "torch")},
+    }
+    write_json(directory / "results.json", results)
+    shutil.rmtree(directory / "parts")
+    return results
+
+
+def _ask(model: Any, task: Task, limit: int | None) -> dict[str, Any]:
+    """`summary` and `items` of one task. Raises `ConfigError` where its items are not to be had."""
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    model.asked = model.cut = 0
+    with tempfile.TemporaryDirectory() as folder:
+        manager = TaskManager(include_path=str(task_folder(task, Path(folder))), include_defaults=False)
+        try:
+            done = simple_evaluate(
+                model=model,
+                tasks=[task.name],
+                num_fewshot=task.shots,
+                limit=limit,
+                task_manager=manager,
+                bootstrap_iters=0,
+                log_samples=True,
+                fewshot_random_seed=SEED,
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigError(_unreachable(task, error)) from error
+    items = [_item(name, sample) for name, samples in done["samples"].items() for sample in samples]
+    rows = [{"task": task.name, **item} for item in _first_filter(items)]
+    summary = _summary(task, done["results"], rows)
+    return {"summary": summary | ({"cut": model.cut / model.asked} if model.cut else {}), "items": rows}
+
+
+def _require() -> None:
+    try:
+        import lm_eval  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("downstream tasks need the package lm-eval: pip install 'pdstudy[eval]'") from error
+
+
+def _unreachable(task: Task, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    return (
+        f"task {task.name!r}: its items cannot be read ({type(error).__name__}: {reason}); an official task reads a "
+        "hub or its cache: fetch it once where there is network (HF_HOME says where to), or give "
+        "items=ItemFile(path=...)"
+    )
+
+
+def _item(name: str, sample: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of one sample of lm-eval."""
+    correct = next(float(sample[key]) for key in ("acc", "exact_match") if key in sample)
+    out: dict[str, Any] = {"part": name, "doc": sample["doc_id"], "filter": sample["filter"], "correct": correct}
+    if "acc_norm" in sample:
+        out["correct_norm"] = float(sample["acc_norm"])
+    responses = sample["filtered_resps"]
+    if not isinstance(responses[0], str):
+        likelihoods = [float(response[0]) for response in responses]
+        out["loglikelihoods"] = likelihoods
+        gold = _gold(sample, len(likelihoods))
+        if gold is not None:
+            answer = sample["arguments"][gold][1]
+            out |= {"gold": gold, "bits": -likelihoods[gold] / math.log(2), "bytes": len(answer.encode())}
+    return out
+
+
+def _gold(sample: dict[str, Any], choices: int) -> int | None:
+    """Index of the gold choice; None where the sample doesn't say (several right answers)."""
+    if choices == 1:
+        return 0
+    target = sample["target"]
+    if isinstance(target, str) and not target.strip().isdigit() and "answer" in sample["doc"]:
+        # WinoGrande: one ending after several beginnings; the target is the ending, its index counts from 1.
+        return int(sample["doc"]["answer"]) - 1
+    return int(target) if isinstance(target, int) or str(target).strip().isdigit() else None
+
+
+def _first_filter(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tasks with several answer filters (GSM8k) list every item once per filter; the first counts."""
+    first: dict[str, str] = {}
+    for item in items:
+        first.setdefault(item["part"], item["filter"])
+    return [{k: v for k, v in item.items() if k != "filter"} for item in items if item["filter"] == first[item["part"]]]
+
+
+def _summary(task: Task, results: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    column = "correct_norm" if task.metric == "acc_norm" else "correct"
+    scored = [row for row in rows if "bits" in row]
+    metrics = {key: value for key, value in results[task.name].items() if isinstance(value, int | float)}
+    out: dict[str, Any] = {"items": len(rows), "metric": task.metric,
+                           "value": sum(row[column] for row in rows) / len(rows), "metrics": metrics}  # fmt: skip
+    if scored:
+        out["bits_per_byte"] = sum(row["bits"] for row in scored) / sum(row["bytes"] for row in scored)
+    return out

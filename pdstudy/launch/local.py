@@ -1,0 +1,273 @@
+"""Running a plan on this machine: a bounded number of persistent worker processes, one item each at a time.
+
+The driver imports no torch. An item starts when all that it needs is there. A worker that dies (killed, out of
+memory) is replaced and its item tried again, from its newest checkpoint, up to `RETRIES` times; an item that raises is
+not retried, and what needs it is reported as blocked. Nothing is lost when the driver itself dies: workers stop at
+their next step boundary when their input closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pdstudy.config.placement import TRAINING
+from pdstudy.core.claim import Claim
+from pdstudy.launch.task import make_task
+from pdstudy.plan.plan import Item, Plan
+from pdstudy.workspace.layout import Workspace
+from pdstudy.workspace.run_dir import RunDir
+
+RETRIES = 2
+
+
+CLAIM_WAIT_SECONDS = 3.0
+
+
+@dataclass
+class Outcome:
+    """What a `run` came to: item keys by end state, and the message of each failure."""
+
+    done: list[str] = field(default_factory=list)
+    diverged: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: list[str] = field(default_factory=list)
+    stopped: bool = False
+
+
+More = Callable[[Outcome], Plan]
+"""The plan of all that is wanted, after what has come out so far."""
+
+
+class View(Protocol):
+    """Shows progress; `pdstudy.launch.progress` has one for terminals and one for plain output."""
+
+    def start(self, plan: Plan) -> None: ...
+    def begin(self, slot: int, item: Item) -> None: ...
+    def progress(self, slot: int, item: Item, what: str, share: float) -> None: ...
+    def end(self, slot: int, item: Item, state: str, message: str = "") -> None: ...
+    def note(self, text: str) -> None: ...
+    def finish(self, outcome: Outcome) -> None: ...
+
+
+class _Slot:
+    """One worker process and the item it is on."""
+
+    def __init__(self, number: int, events: queue.Queue[tuple[_Slot, dict[str, Any]]], threads: int) -> None:
+        self.number = number
+        self.item: Item | None = None
+        self._events = events
+        self._threads = threads
+        self.process: subprocess.Popen[str] | None = None
+
+    def give(self, item: Item, task: dict[str, Any]) -> None:
+        self.item = item
+        if self.process is None or self.process.poll() is not None:
+            self._start()
+        assert self.process is not None
+        assert self.process.stdin is not None
+        # A worker that dies before it reads this reports it by its end, like any that dies at work.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(task) + "\n")
+            self.process.stdin.flush()
+
+    def _start(self) -> None:
+        # One thread per slot: two busy threads on two busy cores stall each other (reports/NOTES.md).
+        threads = {name: str(self._threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pdstudy.launch.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **threads},
+            start_new_session=True,
+        )
+        threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._events.put((self, json.loads(line)))
+        code = process.wait()
+        if process is self.process:  # else a new worker has long taken its place
+            self._events.put((self, {"event": "died", "code": code}))
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            assert self.process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.write('{"stop": true}\n')
+                self.process.stdin.flush()
+
+    def close(self, *, kill: bool = False) -> None:
+        if self.process is None:
+            return
+        assert self.process.stdin is not None
+        if kill:
+            self.process.kill()
+        else:
+            with contextlib.suppress(BrokenPipeError):  # it is gone, and a task that it never read still in the pipe
+                self.process.stdin.close()
+        self.process.wait()
+
+
+def processor_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_plan(plan: Plan, workspace: Workspace, *, slots: int, view: View) -> Outcome:
+    """Make everything that a plan lacks. Raises `Claimed` where another process is running this study, `ConfigError`
+    where texts or models that it names are not here."""
+    plan.check_here()
+    with Claim(workspace.root / "studies" / f"{plan.study.name}.claim", f"study {plan.study.name}"):
+        return drive(plan, workspace, slots=slots, view=view)
+
+
+def drive(plan: Plan, workspace: Workspace, *, slots: int, view: View, more: More | None = None) -> Outcome:
+    """`run_plan` for one who needs no claim on the study. `more` is asked, where a slot has nothing to do, for the plan
+    of all that is wanted by then."""
+    return _Driver(plan, workspace, slots, view, more).run()
+
+
+class _Driver:
+    def __init__(self, plan: Plan, workspace: Workspace, slots: int, view: View, more: More | None) -> None:
+        self.plan = plan
+        self.more = more
+        self.workspace = workspace
+        self.view = view
+        self.outcome = Outcome()
+        self.events: queue.Queue[tuple[_Slot, dict[str, Any]]] = queue.Queue()
+        self.slots = [_Slot(i, self.events, plan.study.placement.threads) for i in range(slots)]
+        self.waiting = {i.key: i for i in plan.items if not i.done}
+        self.finished = {i.key for i in plan.items if i.done}
+        self.attempts: dict[str, int] = {}
+        self.not_before: dict[str, float] = {}
+
+    def run(self) -> Outcome:
+        self.view.start(self.plan)
+        try:
+            self._loop()
+        except KeyboardInterrupt:
+            self._stop()
+        finally:
+            for slot in self.slots:
+                slot.close(kill=self.outcome.stopped)
+            self.outcome.blocked += list(self.waiting) if not self.outcome.stopped else []
+            self.view.finish(self.outcome)
+        return self.outcome
+
+    def _loop(self) -> None:
+        while True:
+            if self.more is not None and self._next() is None and not all(s.item for s in self.slots):
+                self._extend(self.more(self.outcome))
+            for slot in self.slots:
+                item = self._next() if slot.item is None else None
+                if item is not None:
+                    del self.waiting[item.key]
+                    self.view.begin(slot.number, item)
+                    slot.give(item, make_task(self.plan, item, self.workspace).to_json())
+            if not any(s.item for s in self.slots) and not self._later():
+                return
+            try:
+                slot, event = self.events.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            self._handle(slot, event)
+
+    def _extend(self, plan: Plan) -> None:
+        """Go on with a plan that has taken the place of the one before."""
+        known = {s.item.key for s in self.slots if s.item is not None} | self.outcome.failed.keys()
+        self.plan = plan
+        self.finished |= {i.key for i in plan.items if i.done}
+        self.waiting = {i.key: i for i in plan.items if not i.done and i.key not in known}
+
+    def _next(self) -> Item | None:
+        """The largest item that can start: long runs first leave no long tail on one slot."""
+        now = time.monotonic()
+        ready = [i for i in self.waiting.values() if self._ready(i) and self.not_before.get(i.key, 0.0) <= now]
+        return max(ready, key=lambda i: i.flops, default=None)
+
+    def _later(self) -> bool:
+        return any(self._ready(i) for i in self.waiting.values())
+
+    def _ready(self, item: Item) -> bool:
+        """What it needs is there, and none of those that it may go on from can still be made."""
+        return self.finished.issuperset(item.needs) and not any(map(self._may_come, item.after))
+
+    def _may_come(self, key: str) -> bool:
+        if any(slot.item is not None and slot.item.key == key for slot in self.slots):
+            return True
+        return key in self.waiting and all(n in self.finished or self._may_come(n) for n in self.waiting[key].needs)
+
+    def _handle(self, slot: _Slot, event: dict[str, Any]) -> None:
+        item = slot.item
+        kind = event["event"]
+        if item is None or kind == "ready":
+            return
+        if kind == "progress":
+            self.view.progress(slot.number, item, event["what"], event["share"])
+            return
+        slot.item = None
+        if kind == "end":
+            self._ended(slot, item, event["state"])
+        elif kind == "claimed":
+            if item.key not in self.not_before:
+                self.view.note(f"{item.label}: {event['error']}; waiting")
+            self.not_before[item.key] = time.monotonic() + CLAIM_WAIT_SECONDS
+            self.waiting[item.key] = item
+        elif kind == "failed":
+            self.outcome.failed[item.key] = f"{event['error']} (log: {event['log']})"
+            self.view.end(slot.number, item, "failed", event["error"])
+        elif kind == "died":
+            code = event["code"]
+            how = f"killed by signal {-code}" if code < 0 else f"left with exit code {code}"
+            self._died(slot, item, f"its worker was {how}", "signal 9 is often the system out of memory")
+
+    def _ended(self, slot: _Slot, item: Item, state: str) -> None:
+        if state == "done":
+            self.finished.add(item.key)
+            self.outcome.done.append(item.key)
+        elif state == "diverged":
+            self.outcome.diverged.append(item.key)
+        elif not self.outcome.stopped:
+            self._died(slot, item, "its worker was told to stop (signal 15)", "not by pdstudy")
+            return
+        self.view.end(slot.number, item, state)
+
+    def _died(self, slot: _Slot, item: Item, what: str, hint: str) -> None:
+        self.attempts[item.key] = self.attempts.get(item.key, 0) + 1
+        if self.attempts[item.key] <= RETRIES:
+            self.waiting[item.key] = item
+            self.view.note(f"{item.label}: {what}; trying again from the newest checkpoint")
+            return
+        error = f"{what}, {RETRIES + 1} times ({hint})"
+        if item.kind in TRAINING:
+            RunDir(self.workspace.root / "runs" / item.key).set_status("failed", error=error)
+        self.outcome.failed[item.key] = error
+        self.view.end(slot.number, item, "failed", error)
+
+    def _stop(self) -> None:
+        """Ctrl-C: each worker saves at its next step boundary; a second Ctrl-C does not wait for that."""
+        self.outcome.stopped = True
+        self.view.note("stopping: each run saves at its next step (Ctrl-C again: now)")
+        try:
+            for slot in self.slots:
+                slot.stop()
+            deadline = time.monotonic() + 60
+            while any(s.item for s in self.slots) and time.monotonic() < deadline:
+                try:
+                    self._handle(*self.events.get(timeout=0.2))
+                except queue.Empty:
+                    continue
+        except KeyboardInterrupt:
+            return

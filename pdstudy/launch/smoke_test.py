@@ -1,0 +1,82 @@
+"""`pdstudy run STUDY --steps N`: every chosen cell in this process, cut short, to see that it works before it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pdstudy.config.evaluation import Evaluation, Probe
+from pdstudy.config.optimizer import WSD
+from pdstudy.config.run import KD, Online, Run, Start
+from pdstudy.core.errors import ConfigError
+from pdstudy.launch.stages import perform
+from pdstudy.launch.task import make_task
+from pdstudy.launch.worker import output_to
+from pdstudy.plan.builder import make_plan
+from pdstudy.study.grid import Grid, arm
+from pdstudy.study.study import Study
+from pdstudy.workspace.layout import Workspace
+
+
+def shortened(run: Run, steps: int) -> Run:
+    """The run with `steps` steps, teacher and start with as many, its slice cut to what those read.
+
+    A window of online logits moves to the first steps of its teacher.
+    """
+    data = dataclasses.replace(run.data, tokens=min(run.data.tokens, steps * run.tokens_per_step))
+    objective = run.objective
+    if isinstance(objective, KD) and isinstance(objective.teacher, Run):
+        objective = dataclasses.replace(objective, teacher=shortened(objective.teacher, steps))
+    elif isinstance(objective, KD) and isinstance(objective.teacher, Online):
+        teacher = shortened(objective.teacher.run, steps)
+        read = min(teacher.data.tokens, steps * teacher.text_sequences_per_step * teacher.view.context)
+        data = dataclasses.replace(teacher.data, tokens=min(data.tokens, read))
+        objective = dataclasses.replace(objective, teacher=Online(run=teacher))
+    start = run.start
+    if start is not None and isinstance(start.model, Run):
+        start = Start(model=shortened(start.model, steps))
+    half = steps * run.tokens_per_step // 2
+    schedule = dataclasses.replace(run.schedule, warmup_tokens=min(run.schedule.warmup_tokens, half))
+    if isinstance(schedule, WSD):
+        schedule = dataclasses.replace(schedule, decay_tokens=min(schedule.decay_tokens, half))
+    return dataclasses.replace(run, objective=objective, data=data, schedule=schedule, steps=steps, tokens=None,
+                               start=start)  # fmt: skip
+
+
+def _at_the_end(evaluation: Evaluation, steps: int) -> Evaluation:
+    """The evaluation at a run's end alone; a teacher to compare with is shortened, too."""
+    evaluation = dataclasses.replace(evaluation, every_tokens=None)
+    if isinstance(evaluation, Probe) and isinstance(evaluation.teacher, Run):
+        return dataclasses.replace(evaluation, teacher=shortened(evaluation.teacher, steps))
+    return evaluation
+
+
+def try_cells(study: Study, workspace: Workspace, steps: int) -> int:
+    """Run the cells of the first seed for `steps` steps under `<workspace>/try`, and print their losses."""
+    if steps < 1:
+        raise ConfigError(f"--steps: found {steps}; allowed: 1 or more")
+    apart = Workspace(workspace.root / "try")
+    grid = Grid(())
+    seed = study.cells[0].seed
+    for cell in (c for c in study.cells if c.seed == seed):
+        short = shortened(cell.run, steps)
+        fields = {f.name: getattr(short, f.name) for f in dataclasses.fields(short) if f.name != "seed"}
+        grid += arm(cell.name, fields, axis="cell")
+    final = tuple(_at_the_end(e, steps) for e in study.evaluations)
+    trial = Study(name=study.name, base=study.base, grid=grid, seeds=(seed,), evaluations=final,
+                  placement=study.placement, machine=study.machine)  # fmt: skip
+    plan = make_plan(trial, apart)
+    if plan.problems:
+        raise ConfigError("\n".join(str(p) for p in plan.problems))
+    for item in plan.items:  # those done, too: a second try shows what the first one found
+        task = make_task(plan, item, apart)
+        with output_to(task.log):
+            state = perform(task, lambda what, share: None, lambda: False)
+        tail = ""
+        if isinstance(item.subject, Run):
+            result = apart.run(item.subject).result() or {}
+            losses = ", ".join(f"{e['split']} {e['loss']:.3f}" for e in result.get("evals", []))
+            tail = f", {result.get('tokens_per_second', 0):,.0f} tokens/s, loss after {steps} steps: {losses}"
+        name = item.label.removeprefix("cell=").removesuffix(f",seed={seed}")
+        print(f"{item.kind} {name}: {state}{tail}", flush=True)
+    print(f"tried in {apart.root}; nothing of it counts as a result of the study")
+    return 0

@@ -1,0 +1,109 @@
+"""A slot's process: imports torch once, then does one task after another.
+
+Tasks arrive as JSON lines on standard input, events leave as JSON lines on standard output. Everything that a task
+prints goes to its own log. A closed input (the driver is gone) or a `stop` line ends the current task at its next
+step boundary, with all saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config.placement import TRAINING
+from pdstudy.core.claim import Claimed
+from pdstudy.core.errors import ConfigError
+from pdstudy.launch.stages import perform
+from pdstudy.launch.task import Task
+from pdstudy.workspace.run_dir import RunDir
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
+    events = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    tasks: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    stop = threading.Event()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            message = json.loads(line)
+            if message.get("stop"):
+                stop.set()
+            else:
+                stop.clear()
+                tasks.put(message)
+        stop.set()
+        tasks.put(None)
+
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=listen, daemon=True).start()
+
+    def send(event: str, **fields: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            events.write(json.dumps({"event": event, **fields}) + "\n")
+
+    send("ready")
+    while (message := tasks.get()) is not None:
+        task = Task.from_json(message)
+        last = 0.0
+
+        def progress(what: str, share: float) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last > 0.2:
+                last = now
+                send("progress", what=what, share=share)
+
+        with output_to(task.log):
+            try:
+                send("end", state=perform(task, progress, stop.is_set))
+            except Claimed as claimed:
+                send("claimed", error=str(claimed))
+            except Exception as error:
+                text = traceback.format_exc()
+                print(text, file=sys.stderr, flush=True)
+                short = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+                if task.kind in TRAINING:
+                    with contextlib.suppress(OSError):
+                        RunDir(task.log.parent).set_status("failed", error=short)
+                send("failed", error=short, log=str(task.log))
+
+
+class output_to(contextlib.AbstractContextManager[None]):
+    """Sends this process's standard output and error to a log, appended."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        _flush()
+        self._saved = {number: os.dup(number) for number in (1, 2)}
+        with self._path.open("a") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+
+    def __exit__(self, *_: object) -> None:
+        _flush()
+        for number, saved in self._saved.items():
+            os.dup2(saved, number)
+            os.close(saved)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

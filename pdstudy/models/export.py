@@ -1,0 +1,102 @@
+"""The finished model as a transformers folder: weights, configuration, tokenizer and a model card."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+from pdstudy.config.run import KD, Run
+from pdstudy.core.files import write_bytes
+from pdstudy.corpus import TokenCorpus
+
+
+def export(
+    config: PretrainedConfig,
+    weights: dict[str, Tensor],
+    folder: Path,
+    *,
+    run: Run,
+    key: str,
+    corpus: TokenCorpus,
+    steps: int,
+    evals: list[dict[str, Any]],
+) -> None:
+    """Write `folder`, whole or not at all, so that `AutoModelForCausalLM.from_pretrained` gives the trained model.
+
+    `weights` are the full weights on the CPU, after `steps` steps. Padding rows of the vocabulary are cut off:
+    transformers would give them probability, and the model was trained without.
+    """
+    partial = folder.with_name(f".{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    config = copy.deepcopy(config)
+    config.vocab_size = corpus.vocab
+    config.max_position_embeddings = run.view.context
+    config.bos_token_id = config.eos_token_id = corpus.eos
+    config.use_cache = True
+    with torch.device("meta"):
+        exported = AutoModelForCausalLM.from_config(config)
+    tables = {name for name, _ in _vocabulary_tables(exported)}
+    exported.load_state_dict(
+        {name: value[: corpus.vocab] if name in tables else value for name, value in weights.items()}, assign=True
+    )
+    exported.tie_weights()
+    logging.disable_progress_bar()
+    try:
+        exported.save_pretrained(partial)
+    except SafetensorError as error:  # a full disk, in another's words
+        raise OSError(str(error)) from error
+    for file in partial.iterdir():
+        file.chmod(0o644)  # safetensors are written readable by their owner alone
+    shutil.copytree(corpus.tokenizer_dir, partial, dirs_exist_ok=True)
+    write_bytes(partial / "README.md", _card(run, key, steps, exported.num_parameters(), evals).encode())
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+def _vocabulary_tables(model: PreTrainedModel) -> list[tuple[str, Tensor]]:
+    tables = (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+    named = model.named_parameters(remove_duplicate=False)
+    return [(name, value) for name, value in named if any(value is table for table in tables)]
+
+
+def _card(run: Run, key: str, steps: int, parameters: int, evals: list[dict[str, Any]]) -> str:
+    objective = run.objective
+    if isinstance(objective, KD):
+        trained = "distilled from a teacher while it was pre-trained"
+        parts = {"share of distillation": objective.alpha, "loss": objective.loss, "teacher": objective.truncation,
+                 "temperature": objective.temperature}  # fmt: skip
+        how = ", (1 - alpha) L_lm + alpha L_kd; " + ", ".join(f"{name} `{part}`" for name, part in parts.items())
+    else:
+        trained, how = "pre-trained", " with the plain language-modelling loss"
+    rows = "".join(
+        f"| {row['split']} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} | {row['tokens_scored']:,} |\n"
+        for row in evals
+    )
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags:
+- pdstudy
+- {"distillation" if isinstance(objective, KD) else "pre-training"}
+---
+# {parameters:,} parameters, {trained}
+
+A research model made by pdstudy, run `{key}`: {trained}{how}. It read {steps * run.tokens_per_step:,} tokens
+({steps:,} steps of {run.tokens_per_step:,}, context {run.view.context}), peak learning rate
+{run.optimiser.lr:g}, seed {run.seed}.
+
+| held-out split | nats per token | bits per byte | tokens |
+|---|---|---|---|
+{rows}
+It is meant for comparisons with models of the same study. It is not instruction-tuned, and nothing was done about what
+it may say. `config.json` of the run directory has the whole declaration.
+"""

@@ -1,0 +1,45 @@
+"""Teachers that lie in a GGUF file, as the transformers folders that everything here reads."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from pathlib import Path
+
+from pdstudy.core.errors import ConfigError
+
+
+def from_gguf(gguf: Path, folder: Path) -> None:
+    """Write the model in `gguf`, its weights dequantised to bfloat16, and its tokenizer to `folder`, whole or not.
+
+    Does nothing where the folder exists. Needs the extra `[gguf]`; raises `ConfigError` without it. Some minutes and
+    five times the file's size in memory. Then `Pretrained(path=folder)` is the teacher, and
+    `PretrainedTokenizer(path=folder)` the tokenizer of its corpus.
+    """
+    if folder.exists():
+        return
+    try:
+        import gguf as _  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"reading {gguf.name} needs the package gguf: pip install 'pdstudy[gguf]'") from error
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    # transformers refuses to save what it believes to be quantised still: hand the weights to a model of the same
+    # configuration without that mark.
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.device("meta"):
+        plain = AutoModelForCausalLM.from_config(config)
+    plain.load_state_dict(model.state_dict(), assign=True)
+    plain.tie_weights()
+    partial = folder.with_name(f".{folder.name}-{os.getpid()}")
+    try:
+        plain.save_pretrained(partial)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(partial)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

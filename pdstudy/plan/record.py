@@ -1,0 +1,154 @@
+"""A study's record in the workspace: which runs are its cells, under which labels, and what it wants to see.
+
+Written by `run` (and `submit`), read by `status`, `results` and `report`, so that an analysis needs neither the study
+file nor the code that made it. A study is a view: the runs belong to the workspace.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config.downstream import Downstream
+from pdstudy.config.evaluation import split_of
+from pdstudy.config.logits import Capture, StoreNeed
+from pdstudy.config.normal_form import normal_form
+from pdstudy.config.run import Online, Run
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_json, write_json
+from pdstudy.core.identity import encode, fingerprint
+from pdstudy.plan.cost import sizes
+from pdstudy.plan.plan import Plan
+from pdstudy.workspace.layout import Workspace
+
+
+def record_path(workspace: Workspace, name: str) -> Path:
+    return workspace.root / "studies" / f"{name}.json"
+
+
+def make_record(plan: Plan) -> dict[str, Any]:
+    """The record of a plan, plain JSON."""
+    study = plan.study
+    items = {i.key: i for i in plan.items}
+    taught_by = {cell.name: _teacher_key(cell.run) for cell in study.cells}
+    taught = set(taught_by.values())
+    # Those that are no cells, or teach: a run that others start from is one of these, too.
+    runs = [i for i in plan.items if isinstance(i.subject, Run)]
+    teachers = [i for i in runs if i.kind != "finetune" and (not i.cells or i.key in taught)]
+    return {
+        "study": study.name,
+        "title": study.title or study.name,
+        "about": study.about,
+        "seeds": list(study.seeds),
+        "axes": _axes(plan),
+        "baseline": dict(study.baseline),
+        "cells": [
+            {
+                "name": cell.name,
+                "labels": dict(cell.labels),
+                "seed": cell.seed,
+                "run": plan.keys[cell.name],
+                "planned": {"flops": items[plan.keys[cell.name]].flops, **_sizes(cell.run)},
+                "teacher": taught_by[cell.name],
+                "downstream": _asked(study.asked_of(cell), cell.run),
+            }
+            for cell in study.cells
+        ],
+        "teachers": [
+            {
+                "run": i.key,
+                "name": f"{'teacher' if i.key in taught else i.kind}, {i.label}",
+                "planned": {"flops": i.flops},
+            }
+            for i in teachers
+        ],
+        "finetuned": [{"run": i.key, "planned": {"flops": i.flops}} for i in runs if i.kind == "finetune"],
+        "stores": _stores(plan),
+        "captures": [{"name": name, "store": _store_of(plan, each)} for name, each in study.captures.items()],
+        "corpora": [{"key": i.key, "name": i.label} for i in plan.items if i.kind == "corpus"],
+        "evaluations": [
+            {"eval": fingerprint(e), "split": split_of(e), "heldout": encode(e)} for e in study.evaluations
+        ],
+        "downstream": [encode(asked) for asked in study.downstream],
+        "outputs": [encode(o) for o in study.outputs],
+        "machine": vars(study.machine),
+        "rate": plan.rate,
+        "rate_source": plan.rate_source,
+    }
+
+
+def write_record(plan: Plan, workspace: Workspace) -> None:
+    """Store the record. What was planned when the study was first run is kept, for planned against actual."""
+    path = record_path(workspace, plan.study.name)
+    record = make_record(plan)
+    old = read_json(path)
+    record["first_planned"] = (old or {}).get("first_planned") or {
+        "time": time.time(),
+        "rate": plan.rate,
+        "rate_source": plan.rate_source,
+    }
+    write_json(path, record)
+
+
+def read_record(workspace: Workspace, name: str) -> dict[str, Any]:
+    record = read_json(record_path(workspace, name))
+    if record is None:
+        raise ConfigError(f"study {name!r} has not been run in {workspace.root}; `pdstudy run` starts it")
+    return record
+
+
+def _stores(plan: Plan) -> list[dict[str, Any]]:
+    """One row per store that is captured, whose stretches may be several items."""
+    rows: dict[str, dict[str, Any]] = {}
+    for item in plan.stores:
+        row = rows.setdefault(item.key.partition("@")[0], {"flops": 0.0, "bytes": 0.0})
+        row["flops"] += item.flops
+        row["bytes"] += item.bytes
+    return [{"key": key, "planned": planned} for key, planned in rows.items()]
+
+
+def _asked(suites: Sequence[Downstream], run: Run) -> list[dict[str, Any]]:
+    """Where the answers of a cell's models lie, or will: those that it had on the way, and the last."""
+    return [
+        {
+            "suite": number,
+            "key": asked.answers(run, step),
+            "step": run.num_steps if step is None else step,
+            "tokens": run.num_tokens if step is None else step * run.tokens_per_step,
+            "final": step is None,
+        }
+        for number, asked in enumerate(suites)
+        for step in asked.steps(run)
+    ]
+
+
+def _store_of(plan: Plan, wanted: Capture) -> str:
+    """Key of the store that holds a capture."""
+    needs = [(item.key, item.subject) for item in plan.stores if isinstance(item.subject, StoreNeed)]
+    found = (key for key, need in needs if need.spec == wanted.spec and need.coverage.admits(wanted.coverage))
+    return next(found).partition("@")[0]
+
+
+def _axes(plan: Plan) -> dict[str, list[str]]:
+    axes: dict[str, list[str]] = {}
+    for cell in plan.study.cells:
+        for name, label in cell.labels.items():
+            levels = axes.setdefault(name, [])
+            if label not in levels:
+                levels.append(label)
+    return axes
+
+
+def _sizes(run: Run) -> dict[str, Any]:
+    non_embedding, total, _ = sizes(run)
+    return {"non_embedding": non_embedding, "total": total, "tokens": run.num_tokens}
+
+
+def _teacher_key(run: Run) -> str | None:
+    """The key of what teaches a run: its run directory, where it was trained here."""
+    teacher = normal_form(run).teacher
+    if teacher is None:
+        return None
+    return fingerprint(teacher.run if isinstance(teacher, Online) else teacher)

@@ -1,0 +1,47 @@
+"""What is wanted of steps that a run has gone through already: they are trained once more, apart.
+
+Another study may ask a run for the model that it had on its way, or for what it said of its own text, when the steps
+that would have left it are over. The same steps give the same numbers, so those that matter are trained again beside
+the run (`again/` in its folder), from the nearest checkpoint before them, and no further than needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pdstudy.config.run import Run
+from pdstudy.workspace.run_dir import RunDir
+from pdstudy.workspace.store_index import lacking
+
+
+@dataclass(frozen=True)
+class Again:
+    """Steps of a run to train once more: those after `first` (the most that may be left out) up to `until`."""
+
+    exports: tuple[int, ...]
+    first: int
+    until: int
+
+    def start(self, directory: RunDir) -> int:
+        """The step of the nearest checkpoint that the run has left before them."""
+        return max((step for step in directory.saved if step <= self.first), default=0)
+
+
+def again(run: Run, directory: RunDir, exports: Iterable[int], records: Iterable[tuple[Path, range]]) -> Again | None:
+    """What has to be trained again for the models after the steps `exports` and for `records`, each a store's folder
+    and the sequences of the run's text that it is to hold; None where nothing that is over is lacking."""
+    finished = directory.result() is not None
+    # A run that goes on from its newest checkpoint can leave the model of that step; a finished one leaves no more.
+    passed = run.num_steps + 1 if finished else max(directory.saved, default=0)
+    missed = tuple(sorted(step for step in exports if step < passed and not directory.export(step).exists()))
+    firsts, untils = list(missed), list(missed)
+    begin, count = run.view.sequences(run.data).start, run.text_sequences_per_step
+    for folder, sequences in records:
+        for part in lacking(folder, sequences):
+            first, until = (part.start - begin) // count, -(-(part.stop - begin) // count)
+            if first < min(passed, run.num_steps):
+                firsts.append(first)
+                untils.append(min(until, passed, run.num_steps))
+    return Again(missed, min(firsts), max(untils)) if firsts else None

@@ -1,0 +1,62 @@
+"""A search on this machine: its trials are runs of one plan after another, made by the workers that studies use."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+from pdstudy.launch.local import Outcome, drive, run_plan
+from pdstudy.launch.progress import PlainView
+from pdstudy.plan.plan import Item, Plan
+from pdstudy.search.progress import Teller
+from pdstudy.search.search import Search
+from pdstudy.search.storage import storage_needed
+from pdstudy.search.trial_plans import trials_plan
+from pdstudy.search.trials import Trials, look
+from pdstudy.workspace.layout import Workspace
+
+
+def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
+    """Carry out a search until its trials are used up. Raises `ConfigError` where its space is not sound, or texts or
+    models that it names are not here."""
+    # What all trials share is made before the first: one pass of the teacher serves the whole space.
+    shared = trials_plan(search, workspace, [])
+    dataclasses.replace(shared, study=search.envelope()).check_here()
+    if shared.todo:
+        outcome = run_plan(shared, workspace, slots=slots, view=PlainView())
+        if outcome.stopped or outcome.failed or outcome.blocked:
+            return outcome
+    with storage_needed(search):
+        return _carry_out(search, workspace, shared, slots)
+
+
+def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int) -> Outcome:
+    failed: set[str] = set()
+    trials = Trials(search, workspace, lambda run: look(search, workspace, run, failed))
+    tell = Teller(trials)
+
+    def more(outcome: Outcome) -> Plan:
+        failed.update(outcome.failed)
+        active = trials.step(slots)
+        tell()
+        if not active:
+            return dataclasses.replace(shared, items=())
+        return trials_plan(search, workspace, [(a.number, a.changes, a.rung) for a in active])
+
+    try:
+        outcome = drive(dataclasses.replace(shared, items=()), workspace, slots=slots, view=_Lines(), more=more)
+    finally:
+        trials.close()
+    for words in trials.held():
+        print(words, file=sys.stderr)
+    return outcome
+
+
+class _Lines(PlainView):
+    """A line per run that ended; how many there will be is not known."""
+
+    def progress(self, slot: int, item: Item, what: str, share: float) -> None:
+        return
+
+    def end(self, slot: int, item: Item, state: str, message: str = "") -> None:
+        print(f"{item.kind} {item.label}: {state}{': ' if message else ''}{message}", flush=True)

@@ -1,0 +1,37 @@
+"""Importing search files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pdstudy.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pdstudy.search.search import Search
+from pdstudy.plan.builder import _listed
+from pdstudy.study.study_file import _load, find_study
+
+
+def load_search(name: str, scale: str | None = None) -> Search:
+    """Import a file and call its `search(scale)`. Raises `ConfigError` with all that is wrong in it."""
+    from pdstudy.search.search import Search
+
+    path = find_study(name)
+    if not path.is_file():
+        raise ConfigError(f"{path} is a folder; a search is one .py file that defines `search(scale)`")
+    search = _load(path, scale, Search)
+    assert search is not None
+    wrong = search.problems()
+    if wrong:
+        raise ConfigError(_listed(path, wrong))
+    return search
+
+
+def found_search(name: str, scale: str | None = None) -> Search | None:
+    """The search that a file declares; None where it declares none, or is a folder."""
+    from pdstudy.search.search import Search
+
+    path = find_study(name)
+    # Asked for a search first: the file of one may well have taken a `study` over from another file.
+    there = path.suffix == ".py" and _load(path, scale, Search, optional=True) is not None
+    return load_search(name, scale) if there else None

@@ -1,0 +1,123 @@
+"""A search on a SLURM cluster: its trials are runs of arrays that `pdstudy submit` would send.
+
+The driver asks for trials, sends what they lack and looks at the files of their runs. Nothing is in its memory alone:
+killed, it leaves jobs that go on, and the next driver finds them in the ledger and what they made in the workspace.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+
+from pdstudy.core.claim import Claimed
+from pdstudy.core.errors import ConfigError
+from pdstudy.launch.local import Outcome
+from pdstudy.plan.plan import Plan
+from pdstudy.search.progress import Teller
+from pdstudy.search.search import Search
+from pdstudy.search.storage import storage_needed
+from pdstudy.search.trial_plans import trials_plan
+from pdstudy.search.trials import Active, Trials, look
+from pdstudy.slurm.commands import Request, item_of, submit_study
+from pdstudy.slurm.ledger import Ledger
+from pdstudy.slurm.scheduler import Unanswered
+from pdstudy.slurm.submit import Outcome as Submitted
+from pdstudy.workspace.layout import Workspace
+
+POLL_SECONDS = 2.0
+"""How often the files of the runs under way are looked at."""
+
+
+ASK_SECONDS = 30.0
+"""How often SLURM is asked, where no file says that anything has happened: a job may end without a word."""
+
+
+class Cancelled(Exception):
+    """The user has cancelled jobs of this search while it was carried out."""
+
+
+def search_on_cluster(search: Search, workspace: Workspace, request: Request, *, width: int) -> Outcome:
+    """Carry out a search as jobs, `width` trials at a time, until its trials are used up; on Ctrl-C jobs go on.
+
+    Raises `ConfigError` where its space is not sound, where SLURM refuses what is asked of it, and where something
+    that all trials need has failed.
+    """
+    with storage_needed(search):
+        return _Driver(search, workspace, dataclasses.replace(request, report=False)).run(width)
+
+
+class _Driver:
+    def __init__(self, search: Search, workspace: Workspace, request: Request) -> None:
+        self.search, self.workspace, self.request = search, workspace, request
+        self.started = time.time()
+        self.outcome = Outcome()
+        failed = self.outcome.failed
+        self.trials = Trials(search, workspace, lambda run: look(search, workspace, run, failed), claims=False)
+        self.tell = Teller(self.trials)
+        self.hindrance = ""
+
+    def run(self, width: int) -> Outcome:
+        try:
+            self._loop(width)
+        except (KeyboardInterrupt, Cancelled) as reason:
+            self.outcome.stopped = True
+            what = "its jobs were cancelled" if isinstance(reason, Cancelled) else "no more trials are asked for"
+            count = len(self.trials.active)
+            print(
+                f"{what}; {count} trials are under way, and what is queued or running of them goes on", file=sys.stderr
+            )
+        return self.outcome
+
+    def _loop(self, width: int) -> None:
+        sent: list[tuple[int, int]] | None = None
+        asked = -math.inf
+        while active := self.trials.step(width):
+            self.tell()
+            wanted = [(a.number, a.rung) for a in active]
+            if wanted != sent or time.monotonic() - asked > ASK_SECONDS:
+                sent = wanted if self._send(active) else None
+                asked = time.monotonic()
+            time.sleep(POLL_SECONDS)
+        self.tell()
+
+    def _send(self, active: list[Active]) -> bool:
+        """Send what is not done and has no living job; False where that has to wait."""
+        try:
+            plan, submitted = submit_study(lambda: self._plan(active), self.workspace, self.request)
+        except (Claimed, Unanswered) as error:
+            self._hindered(str(error))
+            return False
+        self.request = dataclasses.replace(self.request, retry=())  # it was asked for once
+        for job, array in submitted.sent:
+            print(f"sent {array.stage}: job {job}, {len(array.elements)} in all", flush=True)
+        self._hindered(f"{len(submitted.kept)} kept back: {submitted.reason}" if submitted.kept else "")
+        self._note_failures(plan, submitted)
+        return True
+
+    def _plan(self, active: list[Active]) -> Plan:
+        plan = trials_plan(self.search, self.workspace, [(a.number, a.changes, a.rung) for a in active])
+        wanted = {f"{i.kind}/{i.key}" for i in plan.todo}
+        cancelled = Ledger.of(self.workspace).cancelled
+        if any(at > self.started and item_of(unit) in wanted for unit, at in cancelled.items()):
+            raise Cancelled
+        return plan
+
+    def _note_failures(self, plan: Plan, submitted: Submitted) -> None:
+        labels = {f"{i.kind}/{i.key}": f"{i.kind} {i.label}" for i in plan.items}
+        for unit, reason in submitted.refused.items():
+            raise ConfigError(f"SLURM refuses {labels[item_of(unit)]}: {reason}")
+        trials = {f"{i.kind}/{i.key}" for i in plan.items if i.cells}
+        for unit, cause in submitted.decision.stay.items():
+            if unit not in trials:
+                what = f"{labels[item_of(unit)]}, which trials need, ended by {cause}"
+                raise ConfigError(f"{what}; once that is mended, --retry {cause} sends it again")
+            print(f"{labels[unit]}: {cause}", flush=True)
+            self.outcome.failed[unit.partition("/")[2]] = cause
+
+    def _hindered(self, why: str) -> None:
+        """Say once what keeps jobs from being sent."""
+        if why and why != self.hindrance:
+            print(why, file=sys.stderr)
+        self.hindrance = why

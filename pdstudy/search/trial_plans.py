@@ -1,0 +1,93 @@
+"""What a search wants made, as plans of ordinary studies."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING
+
+from pdstudy.core.errors import ConfigError
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.record import record_path
+from pdstudy.search.search import Search
+from pdstudy.search.space import Changes, suggest
+from pdstudy.study.grid import Arm
+from pdstudy.workspace.layout import Workspace
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+Asked = tuple[int, Changes, int]
+"""A trial: its number, its fields, and the rung that it is on."""
+
+
+def trials_plan(search: Search, workspace: Workspace, trials: Iterable[Asked]) -> Plan:
+    """What some trials need, what all trials of the space share included. Raises `ConfigError` with what is wrong.
+
+    The corners of the space are planned, too, and their own runs left out: so the shared stores serve every trial,
+    whichever asks first. Of a trial all rungs up to its own are in the plan, since each may go on from the one before.
+    """
+    arms = [arm for number, changes, rung in trials for arm in _rungs(search, number, changes, rung)]
+    corners = search.envelope()
+    plan = make_plan(search.study([*arms, *corners.grid.arms]), workspace)
+    if plan.problems:
+        raise ConfigError("\n".join(str(p) for p in plan.problems))
+    theirs = {cell.name for cell in corners.cells}
+    items = []
+    for item in plan.items:
+        cells = tuple(cell for cell in item.cells if cell not in theirs)
+        if item.kind != "student" or cells or not item.cells:
+            items.append(dataclasses.replace(item, cells=cells))
+    return dataclasses.replace(plan, study=search.study(arms), items=tuple(items))
+
+
+def _rungs(search: Search, number: int, changes: Changes, rung: int) -> list[Arm]:
+    """The runs of a trial up to a rung, the last one under the trial's number."""
+    names = [f"{number}@{tokens}" for tokens in search.lengths[:rung]]
+    return [search.arm(name, changes, at) for at, name in enumerate([*names, str(number)])]
+
+
+def asked_plan(search: Search, workspace: Workspace, only: str | None = None) -> Plan:
+    """All that a search has asked for so far, for those who look on, its last comparison included where that was begun;
+    of the runs that match `only`, where given."""
+    from pdstudy.search.final import best_trials, final_plan
+    from pdstudy.search.storage import read_trials
+
+    trials = read_trials(search, workspace)
+    plan = trials_plan(search, workspace, asked(search, trials))
+    begun = search.final is not None and record_path(workspace, f"{search.name}-final").exists()
+    # A record may also be that of another search of this name, before its space was changed.
+    if begun and best_trials(trials, 1):
+        # What the search has may lack an evaluation that the comparison wants.
+        final = {item.key: item for item in final_plan(search, workspace).items}
+        items = [final.get(item.key, item) if item.done else item for item in plan.items]
+        known = {item.key for item in items}
+        plan = dataclasses.replace(plan, items=(*items, *(i for key, i in final.items() if key not in known)))
+    return plan if only is None else dataclasses.replace(plan, items=_matching(plan, only))
+
+
+def asked(search: Search, trials: Sequence[FrozenTrial]) -> Iterator[Asked]:
+    """Trials as the storage has them, on the rungs that they have come to. Left out are runs that were there before,
+    trials of which no run is possible, and those that a driver had not fully asked for when it died."""
+    from optuna.trial import FixedTrial
+
+    for trial in trials:
+        if trial.user_attrs.get("reused"):
+            continue
+        try:
+            changes = suggest(FixedTrial(trial.params), search.space)
+            search.run(changes, search.seeds[0], 0)
+        except (ValueError, ConfigError):
+            continue
+        yield trial.number, changes, trial.user_attrs.get("rung", 0)
+
+
+def _matching(plan: Plan, only: str) -> tuple[Item, ...]:
+    wanted: set[str] = set()
+    for item in reversed(plan.items):
+        if item.key in wanted or any(fnmatch(cell, only) for cell in item.cells):
+            wanted |= {item.key, *item.needs}
+    return tuple(i for i in plan.items if i.key in wanted)

@@ -1,0 +1,226 @@
+"""What is known of each unit: whether a job of it lives, and how its attempts ended. Pure: rows in, facts out.
+
+Causes of an end:
+
+    done, diverged          the unit is made (a diverged student is a result)
+    preempted, node, signal Slurm or a person took the machine away; Slurm requeues, or the next submit sends again
+    time                    the time limit
+    killed                  the process ended without a word, by a signal
+    lost                    the job is gone from the queue and nobody knows why, or srun could not start its process
+    dependency              a job that it waited for failed, so SLURM dropped it
+    cancelled               scancel or `pdstudy cancel`
+    claimed                 another process was making it
+    exception, oom          the work itself failed
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pdstudy.slurm.ledger import Ledger, Sent
+from pdstudy.slurm.scheduler import Job, Queue
+
+Attempts = Callable[[str], list[dict[str, Any]]]
+"""The rows that a unit's jobs wrote (`pdstudy.slurm.attempt`), oldest first."""
+
+
+DEPENDENCY = "DEPENDENCY"
+"""Stands for the state of a job that SLURM dropped because one that it waited for failed."""
+
+
+FINAL_STATES = {
+    DEPENDENCY: "dependency",
+    "OUT_OF_MEMORY": "oom",
+    "TIMEOUT": "time",
+    "DEADLINE": "time",
+    "NODE_FAIL": "node",
+    "BOOT_FAIL": "node",
+    "PREEMPTED": "preempted",
+    "CANCELLED": "cancelled",
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """How one attempt ended. `sent` is when its job was sent, by the clock of the ledger; `device`: what ran out of
+    memory was the accelerator."""
+
+    cause: str
+    error: str
+    sent: float
+    device: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One unit as the cluster sees it."""
+
+    element: str | None = None
+    """The job that may still make it."""
+    job: Job | None = None
+    """That job, or the last one, as the queue shows it."""
+    last: Sent | None = None
+    causes: Mapping[str, int] = field(default_factory=dict)
+    """Ends by cause since the user last asked for a retry."""
+    cause: str | None = None
+    """How the last attempt ended; None where none did."""
+    error: str = ""
+    ends: tuple[End, ...] = ()
+    """Every end so far, oldest first, whatever the user asked for since."""
+    starts: int = 0
+    lost_seconds: float = 0.0
+
+    @property
+    def live(self) -> bool:
+        return self.element is not None
+
+
+NOTHING = Facts()
+
+
+def gather(
+    units: Iterable[str],
+    ledger: Ledger,
+    queue: Queue,
+    attempts: Attempts,
+    ended: Callable[[list[str]], Mapping[str, str]] = lambda jobs: {},
+    log: Callable[[Sent], str] = lambda sent: "",
+) -> dict[str, Facts]:
+    """Facts of the units that were ever sent.
+
+    `ended` answers for elements that left the queue (sacct), in one call; `log` gives the end of what SLURM wrote
+    beside a job.
+    """
+    sent = {unit: list(ledger.sent(unit)) for unit in units if unit in ledger.sendings}
+    gone = [
+        last.element
+        for history in sent.values()
+        if history and (last := history[-1]).element is not None and last.element not in queue.jobs
+    ]
+    states: dict[str, str] = {e: _final(job) for e, job in queue.jobs.items() if not job.live}
+    if gone:
+        states |= ended(gone)
+    return {
+        unit: _facts(unit, history, ledger, queue, attempts(unit), states, log)
+        for unit, history in sent.items()
+        if history
+    }
+
+
+def held(units: Iterable[str], ledger: Ledger, queue: Queue, user: str | None = None) -> list[str]:
+    """The jobs of units that SLURM holds, of all users or of one; also where all that they were sent for is made: the
+    report waits for them."""
+    found = {element for element, job in queue.jobs.items() if job.held}
+    if not found:
+        return []
+    sent = (s for unit in units for s in ledger.sent(unit) if s.element in found)
+    return list(dict.fromkeys(str(s.element) for s in sent if user in (None, ledger.arrays[s.array].row.get("user"))))
+
+
+def _final(job: Job) -> str:
+    return DEPENDENCY if job.reason.startswith("Dependency") else job.state
+
+
+def _facts(
+    unit: str,
+    history: list[Sent],
+    ledger: Ledger,
+    queue: Queue,
+    rows: list[dict[str, Any]],
+    states: Mapping[str, str],
+    log: Callable[[Sent], str],
+) -> Facts:
+    last = history[-1]
+    live = next(
+        (s.element for s in reversed(history) if s.element is not None and (j := queue.jobs.get(s.element)) and j.live),
+        None,
+    )
+    if live is None and not queue.known and not _said_over(last, rows):
+        live = last.element  # the scheduler did not answer: what was sent may be there
+    if ledger.cancelled.get(unit, 0.0) > last.time and states.get(last.element or "") == DEPENDENCY:
+        states = {**states, str(last.element): "CANCELLED"}  # the user's doing, whatever it waited for then
+    ends = tuple(_ends(history, rows, states, log, live is not None))
+    # Of what was sent before the user asked for a retry all has ended, and does not count any more. The clocks of nodes
+    # have no say in that.
+    current = [end for end in ends if end.sent >= ledger.retried.get(unit, 0.0)]
+    job = queue.jobs.get(live or last.element or "")
+    starts = [r for r in rows if r["event"] == "start"]
+    return Facts(
+        element=live,
+        job=job,
+        last=last,
+        causes=Counter(end.cause for end in current),
+        cause=current[-1].cause if current else None,
+        error=current[-1].error if current else "",
+        ends=ends,
+        starts=len(starts),
+        lost_seconds=sum(r.get("lost_seconds", 0.0) for r in starts),
+    )
+
+
+def _said_over(last: Sent, rows: list[dict[str, Any]]) -> bool:
+    """Whether the last job that was sent has itself written that it ended, and does not go on."""
+    tokens = [r["token"] for r in rows if r["event"] == "start" and r["job"] == last.element]
+    return any(r["event"] == "end" and r["token"] == tokens[-1] and not r.get("goes_on") for r in rows if tokens)
+
+
+def _ends(
+    history: list[Sent],
+    rows: list[dict[str, Any]],
+    states: Mapping[str, str],
+    log: Callable[[Sent], str],
+    live: bool,
+) -> Iterable[End]:
+    """Every attempt that is over, in order; the last job also where it never started."""
+    last = history[-1]
+    sent = {s.element: s.time for s in history}
+    ended = {r["token"]: r for r in rows if r["event"] == "end"}
+    starts = [r for r in rows if r["event"] == "start"]
+    for number, start in enumerate(starts):
+        end, at = ended.get(start["token"]), sent.get(start["job"], 0.0)
+        if end is not None:
+            yield End(end["cause"], end.get("error", ""), at, end.get("device", False))
+        elif number < len(starts) - 1:
+            # SLURM (or a later submit) started it again: the machine was taken away without a word.
+            yield End("node" if starts[number + 1]["job"] == start["job"] else "killed", "", at)
+    if live:
+        return
+    mine = [s for s in starts if s["job"] == last.element]
+    if mine and mine[-1]["token"] in ended:
+        return
+    state = states.get(last.element or "")
+    text = "" if state in (None, "CANCELLED", DEPENDENCY) else log(last)
+    cause, words = _unsaid(state, started=bool(mine), text=text)
+    yield End(cause, words, last.time)
+
+
+def _unsaid(state: str | None, *, started: bool, text: str) -> tuple[str, str]:
+    """Cause and words for a job that ended without writing how."""
+    if any(mark in text for mark in ("exceeded memory limit", "oom-kill", "oom_kill", "Out Of Memory")):
+        return "oom", "out of memory: killed by SLURM"
+    if state in ("CANCELLED", DEPENDENCY) and not started:
+        return FINAL_STATES[state], "what it waited for failed" if state == DEPENDENCY else ""
+    if state in FINAL_STATES:
+        return FINAL_STATES[state], f"SLURM says {state}"
+    if state == "FAILED":
+        if started:
+            return "killed", "the process was killed"
+        if _never_launched(text):
+            return "lost", f"SLURM could not start its process: {text.strip().splitlines()[0]}"
+        if "could not find submitted jobs" in text:  # the submitting process died before the pickle had its name
+            return "lost", "its job started and found nothing to do"
+        last_words = text.strip().splitlines()[-1:] or ["it left no word"]
+        return "exception", f"the job failed before its work began: {last_words[0]}"
+    return "lost", "the job is gone from the queue, and how it ended is not recorded" if state is None else state
+
+
+def _never_launched(text: str) -> bool:
+    """Whether what SLURM wrote beside a job is srun's word alone: no process of ours came up, so none can have failed.
+
+    srun gives up where the controller or a node does not answer it in time, which another start mends.
+    """
+    lines = text.strip().splitlines()
+    return bool(lines) and all(line.startswith("srun:") for line in lines) and "Exited with exit code" not in text

@@ -1,0 +1,145 @@
+"""A study's grid: arms made of axes over any field, each change with the line of the call that made it.
+
+Grids combine: `a * b` (product), `a + b` (one after the other), `a.zip(b)` (in step), `a.where(condition)`,
+`a.set(field, value)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config.run import Run
+from pdstudy.core.validation import Problem, nearest
+
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+
+
+def caller() -> tuple[str, int]:
+    """File and line of the user's call: the innermost frame outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<")):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field set to a value, or to what a function of the cell's labels returns; remembers the user's line."""
+
+    path: str
+    value: Any
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One combination of levels: a label per axis, and the changes that make it out of the base run."""
+
+    labels: Mapping[str, str]
+    changes: tuple[Change, ...]
+
+    def __getitem__(self, axis_name: str) -> str:
+        return self.labels[axis_name]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A list of arms. Built by `axis` and `arm`."""
+
+    arms: tuple[Arm, ...]
+
+    def __mul__(self, other: Grid) -> Grid:
+        return Grid(tuple(_merge(a, b) for a in self.arms for b in other.arms))
+
+    def __add__(self, other: Grid) -> Grid:
+        return Grid(self.arms + other.arms)
+
+    def zip(self, other: Grid) -> Grid:
+        """The i-th level of one with the i-th of the other. Raises `ValueError` when their lengths differ."""
+        if len(self.arms) != len(other.arms):
+            raise ValueError(f"zip needs axes of one length; these have {len(self.arms)} and {len(other.arms)} levels")
+        return Grid(tuple(_merge(a, b) for a, b in zip(self.arms, other.arms, strict=True)))
+
+    def where(self, keep: Callable[[Arm], bool]) -> Grid:
+        """Only the arms for which `keep(arm)` holds; `arm["axis"]` is the label on that axis."""
+        return Grid(tuple(a for a in self.arms if keep(a)))
+
+    def set(self, path: str, value: Any) -> Grid:
+        """Set a field in every arm: to a value, or to `value(arm)` where it is a function (a rate per size, say)."""
+        file, line = caller()
+        made = []
+        for a in self.arms:
+            change = Change(path, value(a) if callable(value) else value, file, line)
+            made.append(Arm(a.labels, (*a.changes, change)))
+        return Grid(tuple(made))
+
+
+def _merge(a: Arm, b: Arm) -> Arm:
+    return Arm({**a.labels, **b.labels}, a.changes + b.changes)
+
+
+def axis(name: str, levels: Mapping[str, Any] | Sequence[Any], *, field: str | None = None) -> Grid:
+    """One axis. `levels` maps labels to values of `field`, or is a plain sequence of values (their text is the label).
+
+    Without `field` each level is itself a mapping from dotted fields to values: `{"tuned": {"optimiser.lr": 4e-3}}`.
+    Raises `TypeError` where `levels` are neither.
+    """
+    if isinstance(levels, str) or not isinstance(levels, Mapping | Sequence):
+        raise TypeError(
+            f"levels of axis {name!r}: found {levels!r}; allowed: a mapping from labels, or a list of values"
+        )
+    file, line = caller()
+    named = levels.items() if isinstance(levels, Mapping) else [(v, v) for v in levels]
+    arms = []
+    for label, value in named:
+        updates = value if field is None and isinstance(value, Mapping) else {field or name: value}
+        arms.append(Arm({name: _label(label)}, tuple(Change(p, v, file, line) for p, v in updates.items())))
+    return Grid(tuple(arms))
+
+
+def arm(label: str, changes: Mapping[str, Any], *, axis: str = "arm") -> Grid:
+    """One explicit arm: `arm("PD*", {"objective": kd, "schedule": wsd})`."""
+    file, line = caller()
+    return Grid((Arm({axis: _label(label)}, tuple(Change(p, v, file, line) for p, v in changes.items())),))
+
+
+def _label(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def changed(base: Run, arm: Arm) -> tuple[Run, list[Problem]]:
+    """The run that an arm makes of the base, and what is wrong with its changes, which are then left out."""
+    run, wrong = base, []
+    for change in arm.changes:
+        file, line = change.file, change.line
+        if change.path == "seed":
+            wrong.append(Problem("seed", change.value, "no axis: Study(seeds=...) sets it", file, line))
+        try:
+            run = _replace(run, change.path.split("."), change.value)
+        except _UnknownField as unknown:
+            wrong.append(Problem(change.path, unknown.name, unknown.allowed, file, line, unknown.hint))
+    return run, wrong
+
+
+class _UnknownField(Exception):
+    def __init__(self, name: str, owner: object) -> None:
+        known = [f.name for f in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
+        self.name = name
+        kind = type(owner).__name__
+        self.allowed = f"a field of {kind}: {', '.join(known)}" if known else f"nothing: {kind} has no fields"
+        self.hint = nearest(name, known)
+
+
+def _replace(owner: Any, path: list[str], value: Any) -> Any:
+    name = path[0]
+    if not dataclasses.is_dataclass(owner) or name not in {f.name for f in dataclasses.fields(owner)}:
+        raise _UnknownField(name, owner)
+    new = value if len(path) == 1 else _replace(getattr(owner, name), path[1:], value)
+    return dataclasses.replace(owner, **{name: new})  # type: ignore[type-var]

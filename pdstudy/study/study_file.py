@@ -1,0 +1,145 @@
+"""Finding and importing study files. A study file's own errors become one line that names the place."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import class_named
+from pdstudy.core.validation import nearest
+from pdstudy.study.collection import Collection
+from pdstudy.study.study import Study
+
+if TYPE_CHECKING:
+    pass
+
+
+T = TypeVar("T")
+
+
+def find_study(name: str) -> Path:
+    """The file of a study, or a folder of such, given by path, or by its name in `studies/`."""
+    for path in (Path(name), Path("studies") / f"{name}.py", Path("studies") / name):
+        if path.is_file() or (path.is_dir() and any(path.glob("*.py"))):
+            return path
+    known = sorted(p.stem for p in Path("studies").glob("*.py"))
+    near = nearest(Path(name).stem, known)
+    hint = f"; studies here: {', '.join(known)}" if known else "; `pdstudy new NAME` writes one"
+    raise ConfigError(f"no study file {name!r}{hint}" + (f" ({near})" if near else ""))
+
+
+def load_study(name: str, scale: str | None = None) -> Study:
+    """Import a study file and call its `study(scale)`; of a folder, all files that define one, as a `Collection`.
+
+    Raises `ConfigError` with file and line on any error in them.
+    """
+    path = find_study(name)
+    if path.is_dir():
+        files = sorted(path.glob("*.py"))
+        studies = [made for made in (_load(file, scale, Study, optional=True) for file in files) if made is not None]
+        if not studies:
+            raise ConfigError(f"no file in {path} defines a function `study(scale)`")
+        return Collection.of(f"{path.resolve().name}-{scale}" if scale else path.resolve().name, studies)
+    if path.suffix != ".py":
+        raise ConfigError(f"{path} is no Python file; a study is a .py file that defines `study(scale)`")
+    study = _load(path, scale, Study)
+    assert study is not None
+    return study
+
+
+def _load(path: Path, scale: str | None, wanted: type[T], *, optional: bool = False) -> T | None:
+    """The study or search of one file; None where it defines none and that is `optional`."""
+    name = wanted.__name__.lower()
+    spec = importlib.util.spec_from_file_location(f"pdstudy_study_{path.stem}", path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    # A study may import its neighbours (`from lr import ...`), as a script run from its folder could.
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+        if hasattr(module, name):
+            return _called(getattr(module, name), path, scale, wanted)
+        if optional:
+            return None
+        raise ConfigError(f"{path} defines no function `{name}(scale)`; {_instead(module, name)}")
+    except ConfigError:
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise ConfigError(_explained(error, path)) from error
+    finally:
+        sys.path.remove(folder)
+
+
+def _instead(module: object, name: str) -> str:
+    """What to do with a file that does not declare what was looked for."""
+    if name == "study":
+        declares = "it declares a search: `pdstudy search`" if hasattr(module, "search") else ""
+        return declares or "`pdstudy new NAME` writes an example"
+    declares = "it declares a study: `pdstudy run`" if hasattr(module, "study") else ""
+    return declares or "the README has an example, below `Searching a mixture of losses`"
+
+
+def _called(function: object, path: Path, scale: str | None, wanted: type[T]) -> T:
+    name = wanted.__name__.lower()
+    if not callable(function):
+        raise ConfigError(f"{path}: {name} is {function!r}; allowed: a function `{name}(scale)`")
+    try:
+        inspect.signature(function).bind(*([] if scale is None else [scale]))
+    except TypeError as error:
+        given = "no scale was given (--scale)" if scale is None else f"scale {scale!r} was given"
+        raise ConfigError(f"{path}: {given}, and {name}{inspect.signature(function)} does not take that") from error
+    if scale is None:
+        made = function()
+    else:
+        try:
+            made = function(scale)
+        except KeyError as error:
+            if error.args != (scale,):
+                raise
+            about = inspect.getdoc(function) or ""
+            raise ConfigError(f"{path} has no scale {scale!r}. {about}".rstrip()) from error
+    if not isinstance(made, wanted):
+        raise ConfigError(f"{path}: {name}(scale) returned {type(made).__name__}, not a {wanted.__name__}")
+    return made
+
+
+def _explained(error: BaseException, path: Path) -> str:
+    line = 0
+    for frame in traceback.extract_tb(error.__traceback__):
+        if Path(frame.filename).resolve() == path.resolve():
+            line = frame.lineno or 0
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
+        line = error.lineno or 0
+    text = f"{path}:{line}: {type(error).__name__}: {error}"
+    missed = re.search(r"name '(\w+)' is not defined|cannot import name '(\w+)' from 'pdstudy' ", str(error))
+    if missed:
+        import pdstudy
+
+        near = nearest(missed[1] or missed[2], pdstudy.__all__)
+        text += f" ({near})" if near else ""
+    unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if unknown:
+        cls = _class(path, unknown[1])
+        known = list(inspect.signature(cls).parameters) if cls else []
+        near = nearest(unknown[2], known)
+        text = f"{path}:{line}: {unknown[1]} has no field {unknown[2]!r}; its fields: {', '.join(known)}" + (
+            f" ({near})" if near else ""
+        )
+    return text
+
+
+def _class(path: Path, name: str) -> type | None:
+    """The class that a study file knows by a name, or that pdstudy has of that name."""
+    found = getattr(sys.modules.get(f"pdstudy_study_{path.stem}"), name, None)
+    return found if isinstance(found, type) else Study if name == "Study" else class_named(name)

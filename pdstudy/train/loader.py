@@ -1,0 +1,134 @@
+"""What a step reads: its sequences, cut into micro-batches, with the teacher's signal beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import KD, Run
+from pdstudy.config.truncation import TopPK
+from pdstudy.core.errors import ConfigError
+from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus.batch import Batch, read, step_sequences
+from pdstudy.corpus.example_cache import packed as packed_examples
+from pdstudy.corpus.examples import joined, step_rows
+from pdstudy.distill.store.store import StoreReader
+from pdstudy.distill.teacher.live import LiveTeacher
+from pdstudy.models.distributed import World
+
+if TYPE_CHECKING:
+    pass
+from pdstudy.distill.micro_batch import MicroBatch, _each_tensor, micro_batch
+
+READ_AHEAD = 2
+"""Steps that are read ahead for a GPU, where the placement does not say."""
+
+
+class Feed:
+    """A rank's batches as a pure function of the step: nothing to save, nothing to restore.
+
+    Rank r of R takes the r-th of R equal pieces of each step. Raises `ConfigError` where the sequences of a step
+    cannot be divided so, or `placement.micro_batch_tokens` is below one sequence. `packed`: see `micro_batch`. `live`
+    is a teacher that reads each micro-batch on the device, in the place of a store.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        corpus: TokenCorpus,
+        store: StoreReader | None,
+        placement: Placement,
+        world: World,
+        *,
+        packed: bool = False,
+        live: LiveTeacher | None = None,
+    ) -> None:
+        count = run.sequences_per_step
+        if count % world.size:
+            allowed = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
+            raise ConfigError(
+                f"ranks: found {world.size}; allowed: a divisor of the {count} sequences of a step, {allowed}"
+            )
+        self._rows = np.arange(count).reshape(world.size, -1)[world.rank]
+        self._run = run
+        self._device = world.device
+        self._stream = corpus.stream(run.data.split)
+        self._store = store
+        self._live = live
+        self._examples = None if run.instructions is None else packed_examples(run.instructions, corpus, run.view)
+        if self._examples is not None and self._examples.left_out and world.rank == 0:
+            print(f"instructions: {self._examples.left_out:,} examples are longer than the context, "
+                  f"{run.view.context:,} tokens, or hold nothing to learn, and are left out", flush=True)  # fmt: skip
+        bound = placement.micro_batch_tokens or len(self._rows) * run.view.context
+        if bound < run.view.context:
+            raise ConfigError(
+                f"placement.micro_batch_tokens: found {bound}; allowed: at least one sequence, {run.view.context} "
+                f"tokens"
+            )
+        self._ahead: dict[int, Future[tuple[int, Iterable[MicroBatch]]]] = {}
+        self._reach = _reach(run, packed, world) if placement.read_ahead is None else placement.read_ahead
+        # One thread: reading is quick beside a step, and the store's reader is not made for two.
+        self._thread = ThreadPoolExecutor(1) if self._reach else None
+        self._packed = packed
+        self._parts = np.array_split(self._rows, -(-len(self._rows) // (bound // run.view.context)))
+
+    def step(self, step: int) -> tuple[int, Iterator[tuple[bool, MicroBatch]]]:
+        """The number of valid tokens of all of step `step` (0-based), and the rank's micro-batches of it, as equal
+        as they can be, each with whether it is the last."""
+        valid, parts = self._load(step) if self._thread is None else self._loaded(step, self._thread)
+        last = len(self._parts) - 1
+        return valid, ((number == last, self._ready(part)) for number, part in enumerate(parts))
+
+    def _ready(self, part: MicroBatch) -> MicroBatch:
+        part = part.to(self._device)
+        return part if self._live is None else dataclasses.replace(part, signal=self._live.signal(part))
+
+    def _load(self, step: int) -> tuple[int, Iterable[MicroBatch]]:
+        run = self._run
+        batch = read(self._stream, run.view, step_sequences(run, step))
+        if self._examples is not None:
+            count = run.sequences_per_step - run.text_sequences_per_step
+            examples = self._examples.batch(run.view, step_rows(self._examples, run.seed, step, count))
+            batch = joined(examples, batch)
+        return int((batch.targets >= 0).sum()), (self._micro_batch(batch, part) for part in self._parts)
+
+    def _loaded(self, step: int, thread: ThreadPoolExecutor) -> tuple[int, Iterable[MicroBatch]]:
+        for coming in range(step, min(step + self._reach + 1, self._run.num_steps)):
+            if coming not in self._ahead:
+                self._ahead[coming] = thread.submit(self._whole, coming)
+        return self._ahead.pop(step).result()
+
+    def _whole(self, step: int) -> tuple[int, Iterable[MicroBatch]]:
+        valid, parts = self._load(step)
+        pin = self._device.type == "cuda"  # so that the copy to the device does not wait
+        return valid, [_each_tensor(part, Tensor.pin_memory) if pin else part for part in parts]
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+
+    def _micro_batch(self, batch: Batch, rows: np.ndarray) -> MicroBatch:
+        signal = None
+        if self._store is not None:
+            assert isinstance(self._run.objective, KD)
+            signal = self._store.signal(batch.sequences[rows], self._run.objective.truncation)
+        return micro_batch(batch, rows, signal, packed=self._packed)
+
+
+def _reach(run: Run, packed: bool, world: World) -> int:
+    """How many steps are read ahead where it is left to us.
+
+    None on a CPU, whose cores reading and training would share; nor where a step as a whole is large: a mask of
+    context x context for each sequence, or distributions that nothing was cut from.
+    """
+    masked = run.view.documents == "respect" and not packed
+    cut = run.objective.truncation if isinstance(run.objective, KD) and not run.is_live else None
+    whole = isinstance(cut, TopPK) and cut.k is None
+    return READ_AHEAD if world.device.type == "cuda" and not masked and not whole else 0

@@ -1,0 +1,301 @@
+"""One attempt at a run: what it is made of, and everything it writes. Every rank has one; the main rank's writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+from pdstudy.config.evaluation import Evaluation
+from pdstudy.config.placement import Placement
+from pdstudy.config.run import Run
+from pdstudy.config.trajectory import lasting_steps
+from pdstudy.core import provenance
+from pdstudy.core.files import read_json, read_jsonl, truncate_jsonl, write_json, write_jsonl
+from pdstudy.core.identity import fingerprint
+from pdstudy.corpus import TokenCorpus
+from pdstudy.evaluate.heldout import evaluate
+from pdstudy.evaluate.heldout_data import held_out
+from pdstudy.evaluate.probes import compared
+from pdstudy.models import attention
+from pdstudy.models import build_model as models
+from pdstudy.models.distributed import World
+from pdstudy.models.export import export
+from pdstudy.models.parallelize import lay_out
+from pdstudy.plan.cost import live_flops
+from pdstudy.train import setup as inputs
+from pdstudy.train.checkpoint import Checkpoints, starting_point, step_of
+from pdstudy.train.loader import Feed
+from pdstudy.train.online_logits import Record, Records, check_passed
+from pdstudy.train.recorder import Clock, Diverged, Recorder, peak_flops, peak_memory_bytes
+from pdstudy.train.weight_update import adamw
+from pdstudy.workspace.run_dir import RunDir
+
+STATUS_SECONDS = 3.0
+
+
+AGREE_EVERY = {"cpu": 1, "cuda": 10}
+"""Steps between agreements of the ranks on stopping and saving: hosts of GPUs should run ahead of them."""
+
+
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+class Session:
+    """Model, optimiser, data and files of one attempt. Raises `ConfigError` on what does not fit together."""
+
+    def __init__(
+        self,
+        run: Run,
+        directory: RunDir,
+        corpus: TokenCorpus,
+        store: Path | None,
+        evaluations: tuple[Evaluation, ...],
+        placement: Placement,
+        progress: Callable[[str, float], None],
+        relatives: tuple[RunDir, ...],
+        world: World,
+        exports: tuple[int, ...] = (),
+        records: tuple[Record, ...] = (),
+        teacher: Path | None = None,
+        probed: Mapping[str, Path] = MappingProxyType({}),
+        start: Path | None = None,
+    ) -> None:
+        self.run, self.directory, self.corpus, self.evaluations = run, directory, corpus, evaluations
+        self.placement, self.progress, self.relatives, self.world = placement, progress, relatives, world
+        inputs.check(run, corpus)
+        self.texts = {e: held_out(e, run.view, corpus) for e in evaluations}
+        torch.set_num_threads(placement.threads)
+        self.attention = attention.choose(placement.attention, precision=run.precision, device=world.device)
+        self.packed = self.attention == "flash_attention_2"
+        self.exports = exports
+        self.compared = {e: compared(e, run, probed, corpus) for e in evaluations}
+        self.records = Records(run, records, corpus)
+        stored, live = inputs.store_of(run, store, corpus), inputs.live_teacher(run, teacher, corpus, world)
+        self.feed = Feed(run, corpus, stored, placement, world, packed=self.packed, live=live)
+        self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(world.device)
+        if (begun := inputs.start_of(run, start)) is not None:
+            models.start_from(self.model, begun, corpus.vocab)
+        self.parameters = models.parameter_counts(self.model)
+        lay_out(self.model, placement, world, run.precision)
+        self.optimiser = adamw(self.model, run.optimiser)
+        self.forward_flops = models.forward_flops(run.student, run.view.context)
+        self.clock = Clock()
+        self.recorder = Recorder(
+            directory,
+            self.clock,
+            world,
+            num_steps=run.num_steps,
+            tokens_per_step=run.tokens_per_step,
+            flops_per_token=3 * self.forward_flops,
+            peak=peak_flops(provenance.device_name()),
+        )
+        self.lasting = lasting_steps(run)
+        self._last_save = self._last_status = time.monotonic()
+        self.attempt = world.on_main(self._open_directory)
+        self.checkpoints = Checkpoints(
+            directory.checkpoints, self.model, self.optimiser, world, self.lasting, self.attempt, directory.guard
+        )
+
+    def _open_directory(self) -> int:
+        self.directory.create(self.run)
+        path = self.directory.path / "provenance.json"
+        before = read_json(path)
+        earlier = [*before.pop("earlier"), before] if before else []
+        now = provenance.collect(
+            attempt=len(earlier) + 1,
+            attention=self.attention,
+            device=provenance.device_name(),
+            ranks=self.world.size,
+            threads=torch.get_num_threads(),
+        )
+        write_json(path, {**now, "earlier": earlier})
+        return len(earlier) + 1
+
+    def resume(self) -> int:
+        """Restore the newest checkpoint, or that of a relative, and drop rows that will be written again.
+
+        Returns the steps completed.
+        """
+        step = 0
+        newest = self.checkpoints.newest() or self.world.on_main(self._branch)
+        if newest is not None:
+            trainer = self.checkpoints.load(Path(newest))
+            step = trainer["step"]
+            self.clock.seconds.update(trainer["seconds"])
+            self.recorder.resume(trainer["pending"], step)
+        if step in self.exports and not self.directory.export(step).exists():
+            self._export_step(step)
+        check_passed(self.directory, step, self.exports, self.records)
+        self.world.on_main(lambda: self._drop_rows_after(step))
+        self._status("running", step)
+        self.world.say(f"attempt {self.attempt} begins after step {step:,} of {self.run.num_steps:,}")
+        return step
+
+    def _branch(self) -> str | None:
+        """The checkpoint of a relative to start from, its rows made this run's own."""
+        limit = min([self.records.first_step, *(s for s in self.exports if not self.directory.export(s).exists())])
+        found = starting_point(self.run, self.relatives, limit)
+        if found is None:
+            return None
+        relative, path = found
+        step = step_of(path)
+        wanted = {fingerprint(heldout) for heldout in self.evaluations}
+        write_jsonl(self.directory.metrics_file, (r for r in read_jsonl(relative.metrics_file) if r["step"] <= step))
+        evals = (r for r in read_jsonl(relative.evals_file) if r["step"] <= step and not r["final"])
+        write_jsonl(self.directory.evals_file, (r for r in evals if r["eval"] in wanted))
+        provenance_file = self.directory.path / "provenance.json"
+        branch = {"branched_from": {"run": relative.key, "step": step}}
+        write_json(provenance_file, {**read_json(provenance_file), **branch})
+        return str(path)
+
+    def _drop_rows_after(self, step: int) -> None:
+        truncate_jsonl(self.directory.metrics_file, step)
+        # Rows of the last step come from the final evaluations, which are made again.
+        truncate_jsonl(self.directory.evals_file, min(step, self.run.num_steps - 1))
+
+    def after(self, step: int, stop: bool) -> bool:
+        """What is due at the end of a step: evaluations, a checkpoint, a sign of life. True: saved, and to stop."""
+        if time.monotonic() - self._last_status > STATUS_SECONDS:
+            self._status("running", step)
+        if step == self.run.num_steps:
+            return False
+        if step in self.exports:
+            self._export_step(step)
+        for heldout in self.evaluations:
+            if heldout.every_tokens is not None and self._crosses(heldout.every_tokens, step):
+                self._evaluate(heldout, step)
+        self.checkpoints.publish()
+        due = time.monotonic() - self._last_save > 60 * self.placement.save_minutes
+        if self.world.size == 1 or step % AGREE_EVERY[self.world.device.type] == 0:
+            stop, due = self.world.any(stop, due)
+        else:
+            stop = due = False
+        if stop or due or step in self.lasting:
+            self._save(step, background=not stop)
+        return stop
+
+    def _crosses(self, every: int, step: int) -> bool:
+        per_step = self.run.tokens_per_step
+        return step * per_step // every > (step - 1) * per_step // every
+
+    def _status(self, state: str, step: int) -> None:
+        self._last_status = time.monotonic()
+        if not self.world.main:
+            return
+        left = (self.run.num_steps - step) * self.run.tokens_per_step
+        speed = self.recorder.tokens_per_second
+        self.directory.set_status(
+            state,
+            step=step,
+            steps=self.run.num_steps,
+            tokens_per_second=round(speed, 1),
+            eta_seconds=round(left / speed, 1) if speed else None,
+        )
+        self.progress("train", step / self.run.num_steps)
+
+    def _save(self, step: int, *, background: bool) -> None:
+        """Save a checkpoint, of a state that is known to be finite. Raises `Diverged` where it is not."""
+        self.recorder.drain()
+        with self.clock.charge("save"):
+            self.records.flush()
+            trainer = {"step": step, "pending": self.recorder.pending, "seconds": dict(self.clock.seconds)}
+            self.checkpoints.save(step, trainer, background=background)
+        self._last_save = time.monotonic()
+
+    def _evaluate(self, heldout: Evaluation, step: int, *, final: bool = False) -> dict[str, Any]:
+        self.recorder.drain()
+        with self.clock.charge("evaluate"):
+            bound = self.placement.micro_batch_tokens
+            scored = evaluate(
+                self.model,
+                self.texts[heldout],
+                batch_tokens=bound,
+                packed=self.packed,
+                teacher=self.compared[heldout],
+                world=self.world,
+            )
+            row = {"step": step, "tokens": step * self.run.tokens_per_step, **scored, "final": final}
+            if self.world.main:
+                self.directory.append_eval(row)
+            self.world.say(f"step {step:,}: {row['split']} loss {row['loss']:.4f} over {row['tokens_scored']:,} tokens")
+        return row
+
+    def stopped(self, step: int) -> str:
+        self.world.say(f"stopped after step {step:,}, with all saved")
+        self._status("stopped", step)
+        return "stopped"
+
+    def diverged(self, divergence: Diverged) -> str:
+        """The end of a run whose loss is not a number. No checkpoint, no model; rows up to there stay."""
+        self.checkpoints.finish()
+        self._finish("diverged", divergence.step, evals=[], step=divergence.step, reason=divergence.reason)
+        return "diverged"
+
+    def done(self) -> str:
+        """Final checkpoint, evaluations and export, then result.json."""
+        steps = self.run.num_steps
+        self._save(steps, background=False)
+        evals = [self._evaluate(heldout, steps, final=True) for heldout in self.evaluations]
+        with self.clock.charge("save"):
+            if steps in self.exports:
+                self._export_step(steps)
+            self._export(self.directory.model, steps, evals)
+            self.checkpoints.settle()
+        self._finish("done", steps, evals=evals)
+        return "done"
+
+    def _export_step(self, step: int) -> None:
+        self.recorder.drain()
+        with self.clock.charge("save"):
+            self._export(self.directory.export(step), step, [])
+
+    def _export(self, folder: Path, step: int, evals: list[dict[str, Any]]) -> None:
+        weights: dict[str, Any] = get_model_state_dict(self.model, options=WHOLE)
+
+        def write() -> None:
+            self.directory.guard()
+            config, key = self.model.config, self.directory.key
+            export(config, weights, folder, run=self.run, key=key, corpus=self.corpus, steps=step, evals=evals)
+
+        self.world.on_main(write)
+
+    def _finish(self, state: str, steps: int, *, evals: list[dict[str, Any]], **more: object) -> None:
+        self.world.say(f"{state} after step {steps:,}")
+        if not self.world.main:
+            return
+        rows = list(read_jsonl(self.directory.metrics_file))
+        last = rows[-max(1, len(rows) // 20) :]
+        self.clock.lap()
+        seconds = {purpose: round(spent, 3) for purpose, spent in self.clock.seconds.items()}
+        scored = sum(row["tokens_scored"] for row in read_jsonl(self.directory.evals_file))
+        tokens = steps * self.run.tokens_per_step
+        self.directory.guard()
+        write_json(
+            self.directory.path / "result.json",
+            {
+                "state": state,
+                "steps": steps,
+                "tokens": tokens,
+                "evals": evals,
+                "train_loss": sum(row["loss"] for row in last) / len(last) if last else None,
+                "parameters": {**self.parameters, "total": sum(self.parameters.values())},
+                "flops": {
+                    "student": 3 * self.forward_flops * tokens,
+                    "evaluation": self.forward_flops * scored,
+                    **({"teacher": live_flops(self.run) * tokens} if self.run.is_live else {}),
+                },
+                "seconds": seconds,
+                "tokens_per_second": round(tokens / seconds["train"], 1) if seconds["train"] else None,
+                "peak_memory_bytes": peak_memory_bytes(),
+                "attempts": self.attempt,
+                "finished": time.time(),
+                **more,
+            },
+        )
+        self._status(state, steps)
