@@ -27,7 +27,7 @@ class Dimension:
 
 
 @dataclass(frozen=True)
-class Simplex:
+class SimplexWeights:
     """Columns of weights that sum to 1."""
 
     terms: tuple[str, ...]
@@ -40,7 +40,8 @@ class Searched:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.simplexes = [
-            Simplex(tuple(s["terms"]), tuple(f"{s['name']}/{term}" for term in s["terms"])) for s in record["simplexes"]
+            SimplexWeights(tuple(s["terms"]), tuple(f"{s['name']}/{term}" for term in s["terms"]))
+            for s in record["simplexes"]
         ]
         weights = [
             Dimension(column, f"weight of {term}", "weight")

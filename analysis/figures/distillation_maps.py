@@ -12,11 +12,14 @@ from pdstudy.analysis.figures.isoflop_curves import flops_axis
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
 from pdstudy.analysis.format import si
-from pdstudy.analysis.scaling.scenarios import World, distil_or_train
+from pdstudy.analysis.scaling.scenarios import ComputeModel, distil_or_train
 
 
 def student_and_teacher(
-    world: World, students: Sequence[tuple[float, float]], teacher_losses: np.ndarray, runs: pd.DataFrame | None = None
+    world: ComputeModel,
+    students: Sequence[tuple[float, float]],
+    teacher_losses: np.ndarray,
+    runs: pd.DataFrame | None = None,
 ) -> Plot:
     """Student against teacher loss, one U-curve per student (size, tokens), with the diagonal L_S = L_T.
 
@@ -55,7 +58,7 @@ def student_and_teacher(
 
 
 def u_curves(
-    world: World, student_n: float, tokens: Sequence[float], teacher_sizes: np.ndarray, ratio: float = 20.0
+    world: ComputeModel, student_n: float, tokens: Sequence[float], teacher_sizes: np.ndarray, ratio: float = 20.0
 ) -> Plot:
     """Student loss against teacher size at `ratio` tokens per teacher parameter, one curve per student token count."""
     teacher_loss = world.supervised(teacher_sizes, ratio * teacher_sizes)
@@ -77,7 +80,9 @@ def u_curves(
     return Plot(figure, pd.concat(rows, ignore_index=True), caption)
 
 
-def distil_or_train_map(world: World, sizes: np.ndarray, tokens: np.ndarray, teacher_losses: Sequence[float]) -> Plot:
+def distil_or_train_map(
+    world: ComputeModel, sizes: np.ndarray, tokens: np.ndarray, teacher_losses: Sequence[float]
+) -> Plot:
     """Contours of L_S - L_supervised over student size and tokens, one panel per teacher; zero line black."""
     gaps = [distil_or_train(world, sizes, tokens, t) for t in teacher_losses]
     reach = max(float(np.abs(g).max()) for g in gaps)
@@ -110,7 +115,7 @@ def distil_or_train_map(world: World, sizes: np.ndarray, tokens: np.ndarray, tea
     return Plot(figure, pd.concat(frames, ignore_index=True), caption)
 
 
-def best_teacher_map(world: World, sizes: np.ndarray, tokens: np.ndarray) -> Plot:
+def best_teacher_map(world: ComputeModel, sizes: np.ndarray, tokens: np.ndarray) -> Plot:
     """The teacher loss that gives the best student, over student size and tokens."""
     n, d = np.meshgrid(sizes, tokens, indexing="ij")
     teacher, student = world.best_teacher(n, d)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from pdstudy.analysis.data.trials_table import Searched, Simplex
+from pdstudy.analysis.data.trials_table import Searched, SimplexWeights
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.search_trials import COLOURS, colour_bar, scale
@@ -18,7 +18,7 @@ HEIGHT = 3**0.5 / 2
 PANELS = 4
 
 
-def ternary(searched: Searched, simplex: Simplex) -> Plot:
+def ternary(searched: Searched, simplex: SimplexWeights) -> Plot:
     """Trials by their weights, a triangle per three terms, coloured by value.
 
     Of four terms or more each triangle shows three, in the proportions that they have among themselves; the area of a

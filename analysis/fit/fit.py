@@ -13,7 +13,7 @@ import pandas as pd
 from pdstudy.analysis.data.points import CONVENTION, Points, points
 from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
 from pdstudy.analysis.fit.minimise import Solution, inverse, minimise
-from pdstudy.analysis.fit.objective import Constraint, Problem
+from pdstudy.analysis.fit.objective import Constraint, Objective
 from pdstudy.analysis.laws.base import Array, Law
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ AGREE = 1e-6
 
 
 @dataclass(frozen=True)
-class Minimum:
+class FitMinimum:
     """One distinct minimum that the search found, in the law's own units."""
 
     objective: float
@@ -49,7 +49,7 @@ class Fit:
     `ok` is False when no start converged; then `reason` says so and every number raises `AnalysisError` with it.
     """
 
-    problem: Problem
+    problem: Objective
     solution: Solution
     searched: int
     pool: Array
@@ -130,7 +130,7 @@ class Fit:
         return -self.problem.residuals(self.free[None, :])[0]
 
     @property
-    def minima(self) -> tuple[Minimum, ...]:
+    def minima(self) -> tuple[FitMinimum, ...]:
         """Distinct minima within 0.5 % of the best objective, best first (more than one: the surface is flat there)."""
         self._best()
         scale = np.sqrt(np.einsum("skk->sk", inverse(self.problem.curvature(self.free[None, :], self.problem.sample))))
@@ -153,7 +153,7 @@ class Fit:
         named = []
         for free, value, count in found:
             natural = self.law.natural(self.problem.constraint.full(free[None, :]))[0]
-            named.append(Minimum(value, dict(zip(self.law.names, natural.tolist())), count))
+            named.append(FitMinimum(value, dict(zip(self.law.names, natural.tolist())), count))
         return tuple(named)
 
     def predict(self, x: Mapping[str, object] | pd.DataFrame) -> Array:
@@ -226,12 +226,12 @@ def fit(
         if isinstance(table, Points)
         else points(table, law, loss=loss, columns=columns, weights=weights, cluster=cluster)
     )
-    problem = Problem(law, data, delta, Constraint.of(law, fixed or {}, tied))
+    problem = Objective(law, data, delta, Constraint.of(law, fixed or {}, tied))
     _enough(problem)
     return search(problem)
 
 
-def search(problem: Problem) -> Fit:
+def search(problem: Objective) -> Fit:
     """Evaluate every start, minimise the best and the most different, keep all that was learned."""
     law, data = problem.law, problem.points
     starts = problem.constraint.reduce(law.starts(data.x, data.loss))
@@ -255,7 +255,7 @@ def search(problem: Problem) -> Fit:
     return Fit(problem, solution, len(starts), pool, ok, reason)
 
 
-def _minimise(problem: Problem, starts: Array) -> Solution:
+def _minimise(problem: Objective, starts: Array) -> Solution:
     """From every start; where that doesn't converge, the best few again by way of ten times delta.
 
     With delta far below the residuals the objective is nearly piecewise linear; the smoother one leads close and the
@@ -291,7 +291,7 @@ def _choose(starts: Array, values: Array) -> Array:
     return np.array(chosen if chosen else [0])
 
 
-def _enough(problem: Problem) -> None:
+def _enough(problem: Objective) -> None:
     law, data, needed = problem.law, problem.points, problem.size
     if len(data) < needed + 1:
         raise TooFewRuns(

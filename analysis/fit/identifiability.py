@@ -11,7 +11,7 @@ from scipy import stats
 
 from pdstudy.analysis.fit.fit import Fit
 from pdstudy.analysis.fit.minimise import inverse, minimise
-from pdstudy.analysis.fit.objective import Problem, Sample
+from pdstudy.analysis.fit.objective import Objective, Sample
 from pdstudy.analysis.laws.base import Array
 
 
@@ -146,7 +146,7 @@ def _profile(fit: Fit, j: int, at: Array) -> Array:
             upper=constraint.upper[rest],
             names=tuple(n for n, r in zip(constraint.names, rest) if r),
         )
-        problem = Problem(fit.law, fit.points, fit.problem.delta, held)
+        problem = Objective(fit.law, fit.points, fit.problem.delta, held)
         starts = np.concatenate([[values, values + slope * (at[i] - where)], other])
         solved = minimise(problem, starts, problem.sample, alike=True, rounds=3)
         k = int(np.argmin(solved.objective))

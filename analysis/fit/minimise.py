@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdstudy.analysis.fit.objective import Problem, Sample
+from pdstudy.analysis.fit.objective import Objective, Sample
 from pdstudy.analysis.laws.base import Array
 
 TOLERANCE = 1e-13
@@ -27,7 +27,7 @@ class Solution:
     decrement: Array
 
 
-def minimise(problem: Problem, start: Array, sample: Sample, *, alike: bool = False, rounds: int = 8) -> Solution:
+def minimise(problem: Objective, start: Array, sample: Sample, *, alike: bool = False, rounds: int = 8) -> Solution:
     """Minimise from every row of `start` (S, k_free).
 
     Every round starts BFGS anew with a fresh curvature: with a Huber threshold far below the residuals the objective
@@ -70,7 +70,7 @@ def inverse(curvature: Array) -> Array:
     return np.einsum("sij,sj,skj->sik", scaled, 1.0 / values, scaled)
 
 
-def _damped(problem: Problem, start: Array, sample: Sample, steps: int = 40) -> Array:
+def _damped(problem: Objective, start: Array, sample: Sample, steps: int = 40) -> Array:
     """Gauss-Newton with Marquardt's damping: follows a curved ridge, on which BFGS with its old curvature crawls."""
     low, high = problem.constraint.lower, problem.constraint.upper
     x = start.copy()
@@ -101,7 +101,7 @@ def _damped(problem: Problem, start: Array, sample: Sample, steps: int = 40) -> 
     return x
 
 
-def _bfgs(problem: Problem, start: Array, sample: Sample, steps: int = 120) -> tuple[Array, Array, Array]:
+def _bfgs(problem: Objective, start: Array, sample: Sample, steps: int = 120) -> tuple[Array, Array, Array]:
     """One run of BFGS per row; returns points, objectives and relative Newton decrements."""
     low, high = problem.constraint.lower, problem.constraint.upper
     end = start.copy()
@@ -137,7 +137,7 @@ def _bfgs(problem: Problem, start: Array, sample: Sample, steps: int = 120) -> t
 
 
 def _search(
-    problem: Problem, x: Array, f: Array, d: Array, slope: Array, sample: Sample, going: Array
+    problem: Objective, x: Array, f: Array, d: Array, slope: Array, sample: Sample, going: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Backtracking from a full step until the objective falls enough; rows that can't fall are marked not moved."""
     low, high = problem.constraint.lower, problem.constraint.upper

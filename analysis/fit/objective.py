@@ -87,7 +87,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Problem:
+class Objective:
     """Data, law, Huber threshold and constraint. `delta` is in log-loss units (nats per nat: relative error)."""
 
     law: Law

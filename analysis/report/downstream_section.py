@@ -19,7 +19,7 @@ from pdstudy.analysis.figures.grids import line_grid
 from pdstudy.analysis.format import si
 from pdstudy.analysis.report.page import Block, Text
 from pdstudy.analysis.tables.builders import fixed
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 
 MEAN = "average"
 
@@ -104,17 +104,17 @@ class Suite:
         moments = wide.index.get_level_values("tokens").nunique() > 1
         best = wide.min() if measure.lower_is_better else wide.max()
         varies = wide.nunique() > 1
-        rows: list[tuple[Cell | str, ...]] = []
+        rows: list[tuple[TableCell | str, ...]] = []
         for (name, tokens), row in zip(wide.index.to_list(), wide.to_numpy(), strict=True):
             marked = [bool(value == top and differ) for value, top, differ in zip(row, best, varies, strict=True)]
-            cells = [Cell(fixed(v, measure.places), v, best=b) for v, b in zip(row, marked, strict=True)]
+            cells = [TableCell(fixed(v, measure.places), v, best=b) for v, b in zip(row, marked, strict=True)]
             count = int(seeds[name, tokens])
             gain = [_gain(row[-1], self._baseline_mean(wide, name, tokens))] if self.reference else []
-            when = [Cell(si(tokens), int(tokens))] if moments else []
-            rows.append((name, *when, Cell(str(count), count), *cells, *gain))
+            when = [TableCell(si(tokens), int(tokens))] if moments else []
+            rows.append((name, *when, TableCell(str(count), count), *cells, *gain))
         if measure is ACCURACY:
             chance = [100 * self._chance(task) for task in wide.columns[:-1]]
-            cells = [Cell(fixed(v, 1), v) for v in (*chance, float(np.mean(chance)))]
+            cells = [TableCell(fixed(v, 1), v) for v in (*chance, float(np.mean(chance)))]
             rows.append(("guessing", *([""] if moments else []), "", *cells, *([""] if self.reference else [])))
         named = " ".join(map(axis_title, self.axes)) or "model"
         heads = (named, *(["tokens"] if moments else []), "seeds", *wide.columns)
@@ -128,14 +128,14 @@ class Suite:
             raise AnalysisError("no arm shares a seed with its baseline whose models have both been asked")
         columns = list(next(iter(found.values())))
         p = {c: holm({key: e[c].p for key, e in found.items() if not np.isnan(e[c].p)}) for c in columns}
-        rows: list[tuple[Cell | str, ...]] = []
+        rows: list[tuple[TableCell | str, ...]] = []
         for (stratum, arm), by_task in found.items():
             cells = []
             for column, e in by_task.items():
                 noise = not e.same and p[column].get((stratum, arm), 1.0) >= 0.05
                 reach = "" if np.isnan(e.low) else f" ± {fixed(measure.factor * (e.high - e.low) / 2, measure.places)}"
                 text = fixed(measure.factor * e.difference, measure.places, signed=True) + reach
-                cells.append(Cell("same answers" if e.same else text, measure.factor * e.difference, noise=noise))
+                cells.append(TableCell("same answers" if e.same else text, measure.factor * e.difference, noise=noise))
             rows.append((f"{stratum} {arm}".strip(), *cells))
         test = "an exact test of turned signs (one seed: McNemar's)" if measure is ACCURACY else "t tests"
         caption = (
@@ -235,6 +235,6 @@ def _joined(frame: pd.DataFrame, columns: Sequence[str], by: str) -> pd.Series:
     return frame[list(columns)].agg(by.join, axis=1) if columns else pd.Series("", index=frame.index)
 
 
-def _gain(value: float, base: float) -> Cell:
+def _gain(value: float, base: float) -> TableCell:
     gain = 100 * (value / base - 1)
-    return Cell(fixed(gain, 1, signed=True), gain)
+    return TableCell(fixed(gain, 1, signed=True), gain)

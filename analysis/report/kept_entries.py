@@ -13,7 +13,7 @@ from pdstudy.analysis.format import si
 from pdstudy.analysis.report.page import Block, Text
 from pdstudy.analysis.tables.builders import fixed
 from pdstudy.analysis.tables.paper import published
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 
 
 def kept_blocks(workspace: Path, store: str) -> list[Block]:
@@ -37,7 +37,11 @@ def _beside(cuts: list[dict[str, float]], read: int) -> Table:
     for (p, k), paper in theirs.items():
         if (p, k) in ours:
             entries, mass = ours[p, k]["kept"], ours[p, k]["mass"]
-            cells = (Cell(fixed(entries, 2), entries), Cell(fixed(mass, 3), mass), Cell(f"{paper:g}", paper))
+            cells = (
+                TableCell(fixed(entries, 2), entries),
+                TableCell(fixed(mass, 3), mass),
+                TableCell(f"{paper:g}", paper),
+            )
             rows.append((f"top-{p:g}-{'inf' if np.isinf(k) else f'{k:.0f}'}", *cells))
     caption = (
         f"Mean entries and mass kept of a token, over {si(read)} tokens, beside the paper's, read off its figures 2 "

@@ -17,7 +17,7 @@ from pdstudy.analysis.format import si
 from pdstudy.analysis.report.page import Block, Page, Section, Text
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.study_page import provenance, save_blocks
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 
 SHOWN = 15
 
@@ -61,7 +61,7 @@ def build_search(workspace: Path, record: Record, final: Record | None, out: Pat
         for block in section.blocks:
             if isinstance(block, Plot):
                 block.close()
-    return pd.DataFrame([[c.text if isinstance(c, Cell) else c for c in row] for row in best.rows],
+    return pd.DataFrame([[c.text if isinstance(c, TableCell) else c for c in row] for row in best.rows],
                         columns=list(best.columns)).to_string(index=False)  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def cost_table(searched: Searched) -> Table:
     answered = asked[(asked["state"] == "complete") & (asked["trained"] == 0)]
     ends = [t["ended"] for t in record["trials"] if t["state"] != "reused" and t["ended"]]
     starts = [t["started"] for t in record["trials"] if t["state"] != "reused" and t["started"]]
-    rows: list[tuple[str, Cell]] = [("trials asked for", _count(len(asked)))]
+    rows: list[tuple[str, TableCell]] = [("trials asked for", _count(len(asked)))]
     rows += [(f"  {name}", _count(int(states.get(key, 0)))) for name, key in
              (("complete", "complete"), ("pruned", "pruned"), ("failed", "fail"), ("running", "running"))]  # fmt: skip
     beyond = int((asked["value"].notna() & ~asked["within"].astype(bool)).sum())
@@ -111,20 +111,20 @@ def cost_table(searched: Searched) -> Table:
         ("answered from the workspace without training", _count(len(answered))),
         ("finished runs reused as trials", _count(int((trials["state"] == "reused").sum()))),
         ("runs trained", _count(int(asked["trained"].sum()))),
-        ("training compute (FLOPs)", Cell(si(spent), spent)),
-        ("the same trials, all in full, as random search has them (FLOPs)", Cell(si(full), full)),
-        ("share of that", Cell(f"{spent / full:.0%}" if full else "-", spent / full if full else 0.0)),
-        ("seconds of its runs", Cell(f"{asked['seconds'].sum():.0f}", float(asked["seconds"].sum()))),
+        ("training compute (FLOPs)", TableCell(si(spent), spent)),
+        ("the same trials, all in full, as random search has them (FLOPs)", TableCell(si(full), full)),
+        ("share of that", TableCell(f"{spent / full:.0%}" if full else "-", spent / full if full else 0.0)),
+        ("seconds of its runs", TableCell(f"{asked['seconds'].sum():.0f}", float(asked["seconds"].sum()))),
     ]
     if ends and starts:
         wall = max(ends) - min(starts)
-        rows.append(("seconds from the first trial's start to the last one's end", Cell(f"{wall:.0f}", wall)))
+        rows.append(("seconds from the first trial's start to the last one's end", TableCell(f"{wall:.0f}", wall)))
     caption = "Compute is that of the students' training steps: evaluation and what trials share with studies left out."
     return Table(("", "search"), tuple(rows), caption)
 
 
-def _count(n: int) -> Cell:
-    return Cell(str(n), n)
+def _count(n: int) -> TableCell:
+    return TableCell(str(n), n)
 
 
 def best_table(searched: Searched) -> Table:
@@ -134,12 +134,12 @@ def best_table(searched: Searched) -> Table:
     rows = []
     for _, trial in scored.iterrows():
         name = f"{trial['number']}{' (reused)' if trial['state'] == 'reused' else ''}"
-        cells: list[Cell | str] = [name, Cell(f"{trial['value']:.4f}", trial["value"])]
+        cells: list[TableCell | str] = [name, TableCell(f"{trial['value']:.4f}", trial["value"])]
         for d in dimensions:
             value = trial[d.column]
             digits = ".3f" if d.kind == "weight" else ".3g"
             cells.append(
-                "-" if pd.isna(value) else str(value) if d.kind == "choice" else Cell(f"{value:{digits}}", value)
+                "-" if pd.isna(value) else str(value) if d.kind == "choice" else TableCell(f"{value:{digits}}", value)
             )
         rows.append(tuple(cells))
     loss = searched.objective.partition(" (")[0]
@@ -164,11 +164,15 @@ def _luck(searched: Searched, report: Outputs) -> list[Block]:
     for arm, part in report.done.groupby(axis_column("arm"), sort=False):
         name = str(arm)
         found = values.get(name)
-        cells: list[Cell | str] = [name, str(len(part)), "-" if found is None else Cell(f"{found:.4f}", found)]
+        cells: list[TableCell | str] = [
+            name,
+            str(len(part)),
+            "-" if found is None else TableCell(f"{found:.4f}", found),
+        ]
         for column in ("validation_loss", "test_loss", "test_recalibrated"):
             mean, spread = float(part[column].mean()), float(part[column].std())
             text = f"{mean:.4f} ± {spread:.4f}" if len(part) > 1 else f"{mean:.4f}"
-            cells.append("-" if pd.isna(mean) else Cell(text, mean))
+            cells.append("-" if pd.isna(mean) else TableCell(text, mean))
         rows.append(tuple(cells))
     if not rows:
         return [Text("Not shown: no run of it is done yet.")]

@@ -25,7 +25,7 @@ from pdstudy.analysis.report.captions import noted, tau_convention
 from pdstudy.analysis.report.page import Block, Listing, Text
 from pdstudy.analysis.tables.paper import beside, paper_table, tasks_beside
 from pdstudy.analysis.tables.planned_and_spent import cost_table
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 
 BOOTSTRAPS = 1000
 
@@ -288,14 +288,14 @@ def _numbers(labels: pd.Series) -> pd.Series:
 
 def _best_levels(data: pd.DataFrame, x: str, panel: str | None, lines: str) -> Table:
     """The lowest mean of each line, and whether the sweep brackets it."""
-    rows: list[tuple[Cell | str, ...]] = []
+    rows: list[tuple[TableCell | str, ...]] = []
     for (level, arm), part in data.groupby(["panel", "arm"], sort=False, dropna=False):
         part = part.sort_values(x).reset_index(drop=True)
         at = int(part["mean"].to_numpy().argmin())
         edge = "at the edge of the sweep" if at in (0, len(part) - 1) else "bracketed"
         best, mean = float(part[x][at]), float(part["mean"][at])
         spread = float(part["high"][at] - part["low"][at])
-        shown = (Cell(f"{best:g}", best), Cell(f"{mean:.3f}", mean), Cell(f"{spread:.3f}", spread))
+        shown = (TableCell(f"{best:g}", best), TableCell(f"{mean:.3f}", mean), TableCell(f"{spread:.3f}", spread))
         rows.append((*([] if panel is None else [str(level)]), str(arm), *shown, edge))
     heads = (*([] if panel is None else [panel]), lines, f"best {x}", "loss", "range over seeds", "")
     return Table(heads, tuple(rows), "Lowest mean of each line.")

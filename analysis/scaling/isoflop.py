@@ -32,7 +32,7 @@ class Method(Enum):
 
 
 @dataclass(frozen=True)
-class Minimum:
+class BudgetMinimum:
     """The best size at one budget, or why there is none.
 
     `n` in parameters, `d` in tokens, `loss` as the table's; `spread` is the standard deviation of ln n under noise and
@@ -54,7 +54,7 @@ class IsoFlop:
     """Minima per budget and the frontiers N*(C), D*(C)."""
 
     method: Method
-    minima: tuple[Minimum, ...]
+    minima: tuple[BudgetMinimum, ...]
     points: pd.DataFrame
     size: Frontier
     tokens: Frontier
@@ -209,15 +209,15 @@ def _scatter(frame: pd.DataFrame) -> float:
 
 def _minimum(
     budget: float, x: Array, y: Array, noisy: Array, method: Method, flops_per: float
-) -> tuple[Minimum, Array]:
+) -> tuple[BudgetMinimum, Array]:
     """The minimum of one budget and ln n of each noise draw (invalid draws repeat the estimate)."""
     if len(x) < 3:
-        return Minimum(budget, len(x), refused=f"{len(x)} sizes, at least 3 are needed"), np.empty(0)
+        return BudgetMinimum(budget, len(x), refused=f"{len(x)} sizes, at least 3 are needed"), np.empty(0)
     lowest = int(np.argmin(y))
     if lowest in (0, len(x) - 1):
         side = "smallest" if lowest == 0 else "largest"
         where = f"the lowest loss is at the {side} size ({np.exp(x[lowest]):.3g}): not bracketed, add sizes beyond it"
-        return Minimum(budget, len(x), refused=where), np.empty(0)
+        return BudgetMinimum(budget, len(x), refused=where), np.empty(0)
     values = np.column_stack([y, noisy])
     if method is Method.AKIMA:
         at, level = _akima(x, values)
@@ -229,14 +229,14 @@ def _minimum(
         at, level = _vertex(x[around], values[around])
     inside = np.isfinite(at) & (at > x[0]) & (at < x[-1])
     if not inside[0]:
-        return Minimum(
+        return BudgetMinimum(
             budget, len(x), refused=f"the {method.value} has no minimum inside the range of sizes"
         ), np.empty(0)
     drawn = np.where(inside, at, at[0])[1:]
     spread = float(at[1:][inside[1:]].std()) if inside[1:].sum() > 1 else float("nan")
     n = float(np.exp(at[0]))
     valid = float(inside[1:].mean()) if len(drawn) else float("nan")
-    return Minimum(budget, len(x), n, budget / (flops_per * n), float(level[0]), spread, valid), drawn
+    return BudgetMinimum(budget, len(x), n, budget / (flops_per * n), float(level[0]), spread, valid), drawn
 
 
 def _akima(x: Array, y: Array) -> tuple[Array, Array]:

@@ -39,7 +39,7 @@ def two_n(n: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class World:
+class ComputeModel:
     """A supervised law, a distillation law, and what a forward pass costs.
 
     N without embeddings, D in tokens, losses in nats per token, FLOPs. The default values are Busbridge et al.'s
@@ -122,7 +122,7 @@ class Best:
     student_share: float
 
 
-def best_supervised(world: World, student_n: float, budget: float) -> Best:
+def best_supervised(world: ComputeModel, student_n: float, budget: float) -> Best:
     """All of the budget on the student's own tokens."""
     d = budget / (3 * world.per_token(student_n))
     nan = float("nan")
@@ -130,7 +130,7 @@ def best_supervised(world: World, student_n: float, budget: float) -> Best:
 
 
 def best_distilled(
-    world: World, student_n: float, budget: float, scenario: Scenario, *, max_teacher_tokens: float = 1e14
+    world: ComputeModel, student_n: float, budget: float, scenario: Scenario, *, max_teacher_tokens: float = 1e14
 ) -> Best:
     """The best student tokens, teacher size and teacher tokens for this budget.
 
@@ -176,7 +176,7 @@ def best_distilled(
     return Best(student_n, budget, scenario.label, best[0], tokens, size, seen, level, own)
 
 
-def compare_scenarios(world: World, student_n: float, budgets: Sequence[float]) -> pd.DataFrame:
+def compare_scenarios(world: ComputeModel, student_n: float, budgets: Sequence[float]) -> pd.DataFrame:
     """The best loss of each scenario and of supervised training per budget: one row each, columns as `Best`."""
     rows = []
     for budget in budgets:
@@ -185,7 +185,7 @@ def compare_scenarios(world: World, student_n: float, budgets: Sequence[float]) 
     return pd.DataFrame([vars(r) for r in rows])
 
 
-def distil_or_train(world: World, sizes: Array, tokens: Array, teacher_loss: float) -> Array:
+def distil_or_train(world: ComputeModel, sizes: Array, tokens: Array, teacher_loss: float) -> Array:
     """L_S - L_supervised over students (rows: sizes, columns: tokens); below zero the teacher helps."""
     n, d = np.meshgrid(sizes, tokens, indexing="ij")
     return world.distilled(n, d, teacher_loss) - world.supervised(n, d)

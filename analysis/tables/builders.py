@@ -13,7 +13,7 @@ from pdstudy.analysis.errors import DataError
 from pdstudy.analysis.fit.bootstrap import Bootstrap
 from pdstudy.analysis.fit.fit import Fit
 from pdstudy.analysis.fit.summary import parameter_frame
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -68,7 +68,7 @@ def comparison_table(comparison: Comparison, caption: str = "", label: str = "ta
     for e in comparison.effects:
         ahead = min if comparison.lower_is_better else max
         best[e.stratum] = ahead(best.get(e.stratum, e.value), e.value, e.baseline_value)
-    rows: list[tuple[Cell | str, ...]] = []
+    rows: list[tuple[TableCell | str, ...]] = []
     for e in comparison.effects:
         places = places_for((e.high - e.low) / 2)
         noise = e.verdict in (Verdict.WITHIN_NOISE, Verdict.EQUIVALENT)
@@ -77,12 +77,12 @@ def comparison_table(comparison: Comparison, caption: str = "", label: str = "ta
                 *(str(s) for s in e.stratum),
                 e.arm,
                 e.baseline,
-                Cell(str(e.seeds), e.seeds),
-                Cell(number(e.value), e.value, best=e.value == best[e.stratum]),
-                Cell(fixed(e.difference, places, signed=True) + unit, e.difference, noise=noise),
-                Cell(fixed(e.low, places, signed=True), e.low),
-                Cell(fixed(e.high, places, signed=True), e.high),
-                Cell(probability(e.p), e.p),
+                TableCell(str(e.seeds), e.seeds),
+                TableCell(number(e.value), e.value, best=e.value == best[e.stratum]),
+                TableCell(fixed(e.difference, places, signed=True) + unit, e.difference, noise=noise),
+                TableCell(fixed(e.low, places, signed=True), e.low),
+                TableCell(fixed(e.high, places, signed=True), e.high),
+                TableCell(probability(e.p), e.p),
                 e.verdict.value,
             )
         )
@@ -116,13 +116,15 @@ def design_table(
     count = {str(name): int(n) for name, n in seeds.items()}
     base = float(means.loc[baseline, "average"])  # type: ignore[arg-type]
     best = means.min() if lower_is_better else means.max()
-    rows: list[tuple[Cell | str, ...]] = []
+    rows: list[tuple[TableCell | str, ...]] = []
     for name, row in means.iterrows():
         gain = 100 * (row["average"] / base - 1) if percent else row["average"] - base
-        cells: list[Cell | str] = [str(name), Cell(str(count[str(name)]), count[str(name)])]
-        cells += [Cell(number(row[m], 3), float(row[m]), best=bool(row[m] == best[m])) for m in [*metrics, "average"]]
+        cells: list[TableCell | str] = [str(name), TableCell(str(count[str(name)]), count[str(name)])]
+        cells += [
+            TableCell(number(row[m], 3), float(row[m]), best=bool(row[m] == best[m])) for m in [*metrics, "average"]
+        ]
         shown = "–" if name == baseline else fixed(gain, 2 if percent else 3, signed=True) + (" %" if percent else "")
-        rows.append((*cells, Cell(shown, float(gain))))
+        rows.append((*cells, TableCell(shown, float(gain))))
     counts = sorted(set(count.values()))
     n = (
         f"n = {counts[0]} seed{'s' if counts[0] > 1 else ''}"
@@ -150,18 +152,22 @@ def fit_table(
         *(["s.e.", "low", "high"] if bootstrap else []),
         *(["published"] if published else []),
     ]
-    rows: list[tuple[Cell | str, ...]] = []
+    rows: list[tuple[TableCell | str, ...]] = []
     for _, row in frame.iterrows():
         name, value = str(row["parameter"]), float(row["value"])
         status = str(row["status"])
         # A number that the data don't tell isn't printed; the CSV has it.
         shown = number(value) if status in ("", "fixed", "tied") else status
-        cells: list[Cell | str] = [name, Cell(shown, value)]
+        cells: list[TableCell | str] = [name, TableCell(shown, value)]
         if bootstrap:
             low, high = intervals[name]
-            cells += [Cell(number(errors[name], 2), errors[name]), Cell(number(low), low), Cell(number(high), high)]
+            cells += [
+                TableCell(number(errors[name], 2), errors[name]),
+                TableCell(number(low), low),
+                TableCell(number(high), high),
+            ]
         if published:
-            cells.append(Cell(number(published.get(name, math.nan)), published.get(name)))
+            cells.append(TableCell(number(published.get(name, math.nan)), published.get(name)))
         rows.append(tuple(cells))
     text = f"{fit.law.name}, {len(fit.points)} runs, Huber δ = {fit.problem.delta:g} on log residuals"
     text += (
@@ -179,19 +185,19 @@ def two_baselines(matched: Comparison, other: Comparison, caption: str = "", lab
         DataError: the two comparisons have no arm in common.
     """
     second = {(e.arm, e.stratum): e for e in other.effects}
-    rows: list[tuple[Cell | str, ...]] = []
+    rows: list[tuple[TableCell | str, ...]] = []
     for e in matched.effects:
         if (e.arm, e.stratum) not in second:
             continue
-        cells: list[Cell | str] = [*(str(s) for s in e.stratum), e.arm]
+        cells: list[TableCell | str] = [*(str(s) for s in e.stratum), e.arm]
         for effect in (e, second[e.arm, e.stratum]):
             places = places_for((effect.high - effect.low) / 2)
             noise = effect.verdict in (Verdict.WITHIN_NOISE, Verdict.EQUIVALENT)
             cells += [
                 effect.baseline,
-                Cell(fixed(effect.difference, places, signed=True), effect.difference, noise=noise),
-                Cell(fixed(effect.low, places, signed=True), effect.low),
-                Cell(fixed(effect.high, places, signed=True), effect.high),
+                TableCell(fixed(effect.difference, places, signed=True), effect.difference, noise=noise),
+                TableCell(fixed(effect.low, places, signed=True), effect.low),
+                TableCell(fixed(effect.high, places, signed=True), effect.high),
             ]
         rows.append(tuple(cells))
     if not rows:

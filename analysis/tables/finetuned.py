@@ -9,7 +9,7 @@ import pandas as pd
 from pdstudy.analysis.data.runs import outcome
 from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
 from pdstudy.analysis.tables.builders import fixed
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 
 LOSSES = {"responses_loss": "responses", "test_loss": "test"}
 """What is scored before and after, and its name in a heading."""
@@ -41,10 +41,10 @@ def finetuning_table(workspace: Path, record: Record) -> Table | None:
     if not shown:
         return None
     axes = [axis_column(axis) for axis in record["axes"]]
-    rows: list[tuple[Cell | str, ...]] = []
+    rows: list[tuple[TableCell | str, ...]] = []
     for labels, part in frame.groupby(axes, sort=False) if axes else [(("model",), frame)]:
         cells = [_mean(part[f"{name}_{when}"]) for name in shown for when in ("before", "after")]
-        rows.append((" ".join(map(str, labels)), Cell(str(len(part)), len(part)), *cells))
+        rows.append((" ".join(map(str, labels)), TableCell(str(len(part)), len(part)), *cells))
     heads = [f"{LOSSES[name]}, {when}" for name in shown for when in ("before", "after")]
     caption = (
         "Held-out loss before and after finetuning, nats per token; mean over seeds ± standard deviation. Responses: "
@@ -53,6 +53,6 @@ def finetuning_table(workspace: Path, record: Record) -> Table | None:
     return Table((" ".join(map(axis_title, axes)) or "model", "seeds", *heads), tuple(rows), caption, "tab:finetuning")
 
 
-def _mean(values: pd.Series) -> Cell:
+def _mean(values: pd.Series) -> TableCell:
     spread = f" ± {fixed(values.std(), 3)}" if len(values) > 1 else ""
-    return Cell(fixed(values.mean(), 3) + spread, values.mean())
+    return TableCell(fixed(values.mean(), 3) + spread, values.mean())

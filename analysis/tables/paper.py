@@ -13,7 +13,7 @@ import pandas as pd
 from pdstudy.analysis.data.study_record import axis_column
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.tables.builders import fixed
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 
 TASKS = {
     "hellaswag": "HellaSwag",
@@ -41,12 +41,12 @@ def paper_table(number: str) -> Table:
     """One of the paper's tables as printed. Raises `AnalysisError` for a number that is not kept."""
     known, table = published(), _kept_table(number)
     printed: dict[str, float] = table.get("printed", {})
-    rows = [(row[0], *(Cell(f"{v:.1f}", v) for v in row[1:])) for row in table["rows"]]
+    rows = [(row[0], *(TableCell(f"{v:.1f}", v) for v in row[1:])) for row in table["rows"]]
     caption = f"The paper's table {number}, {table['title']}: accuracy in per cent, one run each"
     if not printed:
         return Table(tuple(known["columns"]), tuple(rows), f"{caption}. {known['source']}.", f"tab:paper-{number}")
     over = table["rows"][0][0]
-    shown = {name: Cell(fixed(gain, 1, signed=True), gain) for name, gain in printed.items()}
+    shown = {name: TableCell(fixed(gain, 1, signed=True), gain) for name, gain in printed.items()}
     wide = tuple((*row, shown.get(row[0], "")) for row in rows)
     caption += f"; Δ over {over}, as printed. {known['source']}."
     return Table((*known["columns"], "Δ (%)"), wide, caption, f"tab:paper-{number}")
@@ -95,7 +95,7 @@ def beside(
                             f"its rows: {', '.join(theirs)}")  # fmt: skip
     if not any(pairs.get(name, name) in theirs for name in ours if name != based[name]):
         raise AnalysisError(f"no arm has a row in the paper's table {number}; its rows: {', '.join(theirs)}")
-    rows: list[tuple[Cell | str, ...]] = []
+    rows: list[tuple[TableCell | str, ...]] = []
     for name, row in ours.items():
         base, named = ours.get(based[name]), pairs.get(name, name)
         gains = [-_percent(row[m], base[m]) if base else np.nan for m in scored[:2]]
@@ -103,12 +103,12 @@ def beside(
         rows.append(
             (
                 name,
-                Cell(fixed(row["test_loss"], 3), row["test_loss"]),
-                Cell(fixed(gains[0], 2, signed=True), gains[0]),
-                Cell(fixed(gains[1], 2, signed=True), gains[1]),
-                Cell(fixed(100 * row["test_accuracy"], 2), 100 * row["test_accuracy"]),
-                Cell(fixed(paper, 1), paper),
-                Cell(fixed(gain, 1, signed=True), gain),
+                TableCell(fixed(row["test_loss"], 3), row["test_loss"]),
+                TableCell(fixed(gains[0], 2, signed=True), gains[0]),
+                TableCell(fixed(gains[1], 2, signed=True), gains[1]),
+                TableCell(fixed(100 * row["test_accuracy"], 2), 100 * row["test_accuracy"]),
+                TableCell(fixed(paper, 1), paper),
+                TableCell(fixed(gain, 1, signed=True), gain),
             )
         )
     heads = (" ".join(axes), "our loss", "gain %", "gain recalibrated %", "our top-1 %", "paper's average",
@@ -154,11 +154,11 @@ def tasks_beside(
             if pairs.get(base, base) in theirs}  # fmt: skip
     for name, (_, both) in found.items():
         over.setdefault(name, {})["ours"] = both["ours"][-1]
-    rows: list[tuple[Cell | str, ...]] = []
+    rows: list[tuple[TableCell | str, ...]] = []
     for name, (base, both) in found.items():
         for whose, values in both.items():
             gain = _percent(values[-1], over[base][whose]) if whose in over.get(base, {}) and base != name else np.nan
-            cells = [*(Cell(fixed(v, 1), v) for v in values), Cell(fixed(gain, 1, signed=True), gain)]
+            cells = [*(TableCell(fixed(v, 1), v) for v in values), TableCell(fixed(gain, 1, signed=True), gain)]
             rows.append((name if whose == "ours" else "", whose, *cells))
     caption = (
         f"Accuracy in per cent of ours (means over seeds) and in the paper's table {number} (one run each); the "

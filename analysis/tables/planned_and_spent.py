@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pdstudy.analysis.data.study_record import Record, axis_column, read_json
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 
 MAX_STAGES = 12
 """Rows of students in the table of costs; axes are left out, the last first, until there are no more."""
@@ -63,11 +63,11 @@ def _spent(result: dict[str, Any] | None) -> float:
     return float(result["seconds"]["train"] + result["seconds"]["evaluate"]) if result else float("nan")
 
 
-def _cost_row(name: str, flops: float, planned: float, actual: float) -> tuple[Cell | str, ...]:
+def _cost_row(name: str, flops: float, planned: float, actual: float) -> tuple[TableCell | str, ...]:
     ratio = actual / planned if planned and actual else float("nan")
 
-    def cell(value: float, text: str) -> Cell:
-        return Cell(text if np.isfinite(value) else "–", value)
+    def cell(value: float, text: str) -> TableCell:
+        return TableCell(text if np.isfinite(value) else "–", value)
 
     return (
         name, cell(flops, f"{flops:.2e}"), cell(planned, _seconds(planned)), cell(actual, _seconds(actual)),

@@ -53,7 +53,7 @@ def _exact(value: float) -> str:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One cell: what is shown, the number behind it (CSV has it in full), and its marks.
 
     `best` is set bold. `noise` adds a dagger: the difference to the reference is within noise.
@@ -67,10 +67,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report: `columns` are headings, `rows` hold one `Cell` or plain string per column."""
+    """A table of a report: `columns` are headings, `rows` hold one `TableCell` or plain string per column."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell | str, ...], ...]
+    rows: tuple[tuple[TableCell | str, ...], ...]
     caption: str
     label: str = "tab:results"
 
@@ -79,8 +79,8 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"a row of {len(row)} cells under {len(self.columns)} columns {self.columns}: {row}")
 
-    def _cells(self) -> list[list[Cell]]:
-        return [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows]
+    def _cells(self) -> list[list[TableCell]]:
+        return [[cell if isinstance(cell, TableCell) else TableCell(cell) for cell in row] for row in self.rows]
 
     def _numeric(self) -> list[bool]:
         """Which columns hold numbers, and so are set to the right."""
@@ -106,7 +106,7 @@ class Table:
     def to_markdown(self) -> str:
         """A pipe table with the caption below it."""
 
-        def shown(cell: Cell) -> str:
+        def shown(cell: TableCell) -> str:
             text = markdown(cell.text)
             text = f"**{text}**" if cell.best else text
             return text + "†" if cell.noise else text
@@ -118,7 +118,7 @@ class Table:
     def to_latex(self) -> str:
         """A `table` environment with booktabs rules; needs `\\usepackage{booktabs}`."""
 
-        def shown(cell: Cell) -> str:
+        def shown(cell: TableCell) -> str:
             text = latex(cell.text)
             text = rf"\textbf{{{text}}}" if cell.best else text
             return text + r"$^\dagger$" if cell.noise else text
@@ -145,7 +145,7 @@ class Table:
     def to_html(self) -> str:
         """A `<table>` with its caption; everything escaped."""
 
-        def shown(cell: Cell) -> str:
+        def shown(cell: TableCell) -> str:
             text = html.escape(cell.text)
             text = f"<b>{text}</b>" if cell.best else text
             text = text + "<sup>†</sup>" if cell.noise else text

@@ -11,7 +11,7 @@ from pdstudy.config.logits import StoreNeed
 from pdstudy.core.errors import ConfigError
 from pdstudy.plan.builder import checked_plan
 from pdstudy.workspace.layout import Workspace
-from pdstudy.workspace.store_index import held
+from pdstudy.workspace.store_index import stored_ranges
 
 
 def add(command: Command, where: Where) -> None:
@@ -54,7 +54,7 @@ def _stores_of(args: argparse.Namespace) -> list[Path]:
     needs = [i.subject for i in plan.stores if isinstance(i.subject, StoreNeed)]
     needs += [need for item in plan.items for need in item.records]
     folders = list(dict.fromkeys(workspace.store(need.spec, need.coverage) for need in needs))
-    there = [folder for folder in folders if held(folder)]
+    there = [folder for folder in folders if stored_ranges(folder)]
     if not there:
         raise ConfigError(
             f"{plan.study.name} has no logit store in {workspace.root} yet, of {len(folders)} that it needs; "

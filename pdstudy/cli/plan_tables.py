@@ -10,7 +10,7 @@ from pdstudy.core.format import duration, hours, si, size
 from pdstudy.plan.account import Stored, Tally, account, charges, not_priced, passes, reading, spent, stored, tallies
 from pdstudy.plan.artifact_state import states
 from pdstudy.plan.explain import explain
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.workspace.layout import Workspace
 
 MAX_ROWS = 60
@@ -107,7 +107,7 @@ def _expected(each: Stored) -> str:
     )
 
 
-def _why(plan: Plan, workspace: Workspace, item: Item) -> str:
+def _why(plan: Plan, workspace: Workspace, item: Artifact) -> str:
     if item.done:
         return f"{item.label}: exists as {item.key}"
     if item.state not in ("new", "queued"):

@@ -12,13 +12,13 @@ from pdstudy.plan.plan import Plan
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.cost import longest_chain_hours, stage_prices, storage_bytes
 from pdstudy.slurm.gc import Waste
-from pdstudy.slurm.job import Unit
-from pdstudy.slurm.submit import Outcome
+from pdstudy.slurm.job import Job
+from pdstudy.slurm.submit import SubmitOutcome
 
 SHOWN = 12
 
 
-def print_preview(plan: Plan, units: Sequence[Unit], arrays: Sequence[tuple[Array, str]]) -> None:
+def print_preview(plan: Plan, units: Sequence[Job], arrays: Sequence[tuple[Array, str]]) -> None:
     """The price of a submission, and each array's text for sbatch."""
     prices = stage_prices(units, plan.rate)
     unit = plan.study.machine.unit
@@ -53,7 +53,7 @@ def some(elements: Sequence[str]) -> str:
     return ", ".join(elements[:SHOWN]) + (", ..." if len(elements) > SHOWN else "")
 
 
-def print_outcome(plan: Plan, outcome: Outcome, call: str) -> None:
+def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
     """What a submit came to; `call` is how the study was named on the command line."""
     labels = {f"{i.kind}/{i.key}": f"{i.kind} {i.label}" for i in plan.items}
     decision = outcome.decision
@@ -89,7 +89,7 @@ def print_outcome(plan: Plan, outcome: Outcome, call: str) -> None:
         print(f"next: pdstudy status {call} --watch")
 
 
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
+def outcome_json(outcome: SubmitOutcome) -> dict[str, Any]:
     decision = outcome.decision
     return {
         "sent": [

@@ -22,7 +22,7 @@ from pdstudy.search.search_file import found_search
 from pdstudy.workspace.layout import Workspace
 
 if TYPE_CHECKING:
-    from pdstudy.launch.local import Outcome
+    from pdstudy.launch.local import RunOutcome
 
 
 def _workspace(args: argparse.Namespace) -> Workspace:
@@ -60,15 +60,15 @@ def _run(args: argparse.Namespace) -> int:
     if not args.json:
         return _carry_out(args)[0]
     from pdstudy.cli.tables import print_json
-    from pdstudy.launch.local import Outcome
+    from pdstudy.launch.local import RunOutcome
 
     with contextlib.redirect_stdout(sys.stderr):
         code, outcome = _carry_out(args)
-    print_json(dataclasses.asdict(outcome or Outcome()))
+    print_json(dataclasses.asdict(outcome or RunOutcome()))
     return code
 
 
-def _carry_out(args: argparse.Namespace) -> tuple[int, Outcome | None]:
+def _carry_out(args: argparse.Namespace) -> tuple[int, RunOutcome | None]:
     """The exit code, and the outcome where anything was to be made."""
     from pdstudy.launch.local import run_plan
     from pdstudy.launch.progress import PlainView, view
@@ -76,9 +76,9 @@ def _carry_out(args: argparse.Namespace) -> tuple[int, Outcome | None]:
 
     plan, workspace = _planned(args, args.only)
     if args.steps is not None:
-        from pdstudy.launch.smoke_test import try_cells
+        from pdstudy.launch.smoke_test import try_runs
 
-        return try_cells(plan.study, workspace, args.steps), None
+        return try_runs(plan.study, workspace, args.steps), None
     todo = plan.todo
     if args.only is None:
         for part in parts(plan, workspace):
@@ -119,7 +119,7 @@ def _status(args: argparse.Namespace) -> int:
 
 def _logs(args: argparse.Namespace) -> int:
     from pdstudy.launch.task import make_task
-    from pdstudy.slurm.cluster_status import beside
+    from pdstudy.slurm.cluster_status import job_stderr
 
     plan, workspace = _seen(args)
     chosen = [
@@ -136,7 +136,7 @@ def _logs(args: argparse.Namespace) -> int:
         text = log.read_bytes() if log.exists() else b""
         lines = text.decode(errors="replace").splitlines() or ["(nothing was logged)"]
         print("\n".join(lines[-args.n :]), flush=True)
-        if (words := beside(item, workspace)) is not None:
+        if (words := job_stderr(item, workspace)) is not None:
             print(f"== beside job {words[0]}\n" + "\n".join(words[1].splitlines()[-args.n :]), flush=True)
         if args.follow:
             from pdstudy.cli.watch import follow

@@ -23,9 +23,9 @@ EVERY_SECONDS = 15.0
 FOLLOW_SECONDS = 0.5
 
 
-def show(plan: Plan, workspace: Workspace, *, as_json: bool) -> seeing.Sight | None:
+def show(plan: Plan, workspace: Workspace, *, as_json: bool) -> seeing.ClusterStatus | None:
     """Print the state of every item; what the cluster said of them."""
-    sight = seeing.look(plan, workspace)
+    sight = seeing.cluster_status(plan, workspace)
     rows = sight.rows if sight is not None else {}
     if as_json:
         print_json(states(plan, workspace, rows))

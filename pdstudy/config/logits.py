@@ -78,7 +78,7 @@ def _of_truncation(cut: Truncation) -> Coverage:
     return Coverage(p=cut.p, k=cut.k)
 
 
-def needed(objective: KD) -> Coverage:
+def required_coverage(objective: KD) -> Coverage:
     """The smallest coverage that serves an objective: its truncation, and the tails that its temperature asks for."""
     cut = _of_truncation(objective.truncation)
     temperature = objective.temperature
@@ -90,7 +90,7 @@ def needed(objective: KD) -> Coverage:
     return Coverage(p=cut.p, k=cut.k, taus=taus, draws=cut.draws, exponent=cut.exponent, encoding=encoding)
 
 
-def clash(wanted: Iterable[Truncation | Coverage]) -> Problem | None:
+def conflict(wanted: Iterable[Truncation | Coverage]) -> Problem | None:
     """Why no one store can serve all of them: a field of `KD` and what was found in it; None where one can."""
     wanted = list(wanted)
     needs = [w if isinstance(w, Coverage) else _of_truncation(w) for w in wanted]
@@ -103,10 +103,10 @@ def clash(wanted: Iterable[Truncation | Coverage]) -> Problem | None:
     return None
 
 
-def join(wanted: Iterable[Truncation | Coverage]) -> Coverage:
+def union(wanted: Iterable[Truncation | Coverage]) -> Coverage:
     """The smallest coverage that admits all of them. Raises `ConfigError` where no one store can."""
     wanted = list(wanted)
-    if (found := clash(wanted)) is not None:
+    if (found := conflict(wanted)) is not None:
         raise ConfigError(f"{found.field}: found {found.found} for one teacher; {found.allowed}")
     needs = [w if isinstance(w, Coverage) else _of_truncation(w) for w in wanted]
     exponents = {n.exponent for n in needs if n.draws}

@@ -136,7 +136,7 @@ def _said(rule: Execution, name: str, stage: str) -> Any:
     return value
 
 
-def too_early(execution: Execution) -> Iterator[Problem]:
+def warning_exceeds_limit(execution: Execution) -> Iterator[Problem]:
     """A settled execution whose jobs would be told to save as they start, again and again."""
     minutes, warning = execution.minutes or 0, execution.warning_seconds or 0
     if warning >= 60 * minutes:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
+from pdstudy.core.slurm_command import alive
 
 
 class Claimed(ConfigError):
@@ -61,8 +62,6 @@ class Claim:
         if holder["host"] == socket.gethostname():
             return dict(holder) if _birth(holder["pid"]) == holder["born"] else None
         if "job" in holder:
-            from pdstudy.slurm.scheduler import alive
-
             return dict(holder) if alive(holder["job"]) else None
         return dict(holder)
 

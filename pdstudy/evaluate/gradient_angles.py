@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from pdstudy.config.logits import join, needed
+from pdstudy.config.logits import required_coverage, union
 from pdstudy.config.run import KD, LM, Pretrained
 from pdstudy.config.truncation import TopPK
 from pdstudy.distill.teacher.statistics import summarise, whole_signal
@@ -89,7 +89,7 @@ def angles(
     over the batches so far, and what they come to is yielded after each: the last is that of all. Draws of batch i are
     those of sequence i.
     """
-    coverage = join(needed(objective) for objective in objectives.values())
+    coverage = union(required_coverage(objective) for objective in objectives.values())
     sums: dict[str, Tensor] = {}
     reference: Tensor | None = None
     for number, (batch, logits) in enumerate(batches):

@@ -26,7 +26,7 @@ from pdstudy.evaluate.heldout_data import HeldOut, held_out
 from pdstudy.evaluate.metrics import Scores
 from pdstudy.evaluate.probes import GRADIENT_TOKENS, TeacherScores, compared
 from pdstudy.models.build_model import load_exported
-from pdstudy.models.distributed import World, own_device
+from pdstudy.models.distributed import Ranks, own_device
 from pdstudy.workspace.run_dir import RunDir
 
 BATCH_TOKENS = 8192
@@ -41,7 +41,7 @@ def evaluate(
     batch_tokens: int | None = None,
     packed: bool = False,
     teacher: TeacherScores | None = None,
-    world: World = World(torch.device("cpu")),  # noqa: B008 (frozen)
+    world: Ranks = Ranks(torch.device("cpu")),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Nats per token and bits per UTF-8 byte of `model` (one that `build_model` made) on what is held out, and
     `Scores.columns`.
@@ -87,7 +87,7 @@ def evaluate(
 
 
 def _gradients(
-    model: PreTrainedModel, text: HeldOut, packed: bool, teacher: TeacherScores, world: World
+    model: PreTrainedModel, text: HeldOut, packed: bool, teacher: TeacherScores, world: Ranks
 ) -> dict[str, float]:
     """Angle (degrees) and norm ratio of the trunk gradient to that of full distillation, over the first sequences."""
     own = full = None
@@ -135,7 +135,7 @@ def evaluate_export(
 
     `teachers`: see `pdstudy.evaluate.probes.compared`.
     """
-    world = World(own_device())
+    world = Ranks(own_device())
     model = load_exported(directory.model).to(world.device)
     result = directory.result()
     assert result is not None

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from pdstudy.config.alpha import Everywhere
 from pdstudy.config.evaluation import Evaluation, probe_teacher
-from pdstudy.config.logits import needed
+from pdstudy.config.logits import required_coverage
 from pdstudy.config.losses import KLD
 from pdstudy.config.run import KD, Pretrained, Run
 from pdstudy.config.truncation import Sampled, TopPK
@@ -103,7 +103,7 @@ class TeacherScores:
     def _kept(self, teacher: Tensor, gold: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Different ids that the run's truncation keeps of each row, and the teacher's probability of them together."""
         assert self._objective is not None
-        full = summarise(teacher, gold, needed(self._objective), self._vocab, seed)
+        full = summarise(teacher, gold, required_coverage(self._objective), self._vocab, seed)
         signal: SparseTargets = cut(full, self._objective.truncation)
         used = signal.log_probs > -torch.inf
         if not isinstance(self._objective.truncation, Sampled):
@@ -118,7 +118,7 @@ class TeacherScores:
             return None
         assert batch.sequences is not None
         logits, targets = _logits(self._model, batch)[0], batch.targets.clamp(min=0)
-        full = summarise(logits, targets, needed(self._objective), self._vocab, seed=int(batch.sequences[0]))
+        full = summarise(logits, targets, required_coverage(self._objective), self._vocab, seed=int(batch.sequences[0]))
         own = dataclasses.replace(self._objective, tokens=Everywhere())
         whole = KD(teacher=own.teacher, truncation=TopPK(p=1, k=None), loss=KLD(), stored="live")
         found = []

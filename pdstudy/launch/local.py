@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from pdstudy.config.placement import TRAINING
 from pdstudy.core.claim import Claim
 from pdstudy.launch.task import make_task
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
 
@@ -34,7 +34,7 @@ CLAIM_WAIT_SECONDS = 3.0
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """What a `run` came to: item keys by end state, and the message of each failure."""
 
     done: list[str] = field(default_factory=list)
@@ -44,19 +44,19 @@ class Outcome:
     stopped: bool = False
 
 
-More = Callable[[Outcome], Plan]
+More = Callable[[RunOutcome], Plan]
 """The plan of all that is wanted, after what has come out so far."""
 
 
-class View(Protocol):
+class ProgressView(Protocol):
     """Shows progress; `pdstudy.launch.progress` has one for terminals and one for plain output."""
 
     def start(self, plan: Plan) -> None: ...
-    def begin(self, slot: int, item: Item) -> None: ...
-    def progress(self, slot: int, item: Item, what: str, share: float) -> None: ...
-    def end(self, slot: int, item: Item, state: str, message: str = "") -> None: ...
+    def begin(self, slot: int, item: Artifact) -> None: ...
+    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None: ...
+    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None: ...
     def note(self, text: str) -> None: ...
-    def finish(self, outcome: Outcome) -> None: ...
+    def finish(self, outcome: RunOutcome) -> None: ...
 
 
 class _Slot:
@@ -64,12 +64,12 @@ class _Slot:
 
     def __init__(self, number: int, events: queue.Queue[tuple[_Slot, dict[str, Any]]], threads: int) -> None:
         self.number = number
-        self.item: Item | None = None
+        self.item: Artifact | None = None
         self._events = events
         self._threads = threads
         self.process: subprocess.Popen[str] | None = None
 
-    def give(self, item: Item, task: dict[str, Any]) -> None:
+    def give(self, item: Artifact, task: dict[str, Any]) -> None:
         self.item = item
         if self.process is None or self.process.poll() is not None:
             self._start()
@@ -125,7 +125,7 @@ def processor_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_plan(plan: Plan, workspace: Workspace, *, slots: int, view: View) -> Outcome:
+def run_plan(plan: Plan, workspace: Workspace, *, slots: int, view: ProgressView) -> RunOutcome:
     """Make everything that a plan lacks. Raises `Claimed` where another process is running this study, `ConfigError`
     where texts or models that it names are not here."""
     plan.check_here()
@@ -133,19 +133,19 @@ def run_plan(plan: Plan, workspace: Workspace, *, slots: int, view: View) -> Out
         return drive(plan, workspace, slots=slots, view=view)
 
 
-def drive(plan: Plan, workspace: Workspace, *, slots: int, view: View, more: More | None = None) -> Outcome:
+def drive(plan: Plan, workspace: Workspace, *, slots: int, view: ProgressView, more: More | None = None) -> RunOutcome:
     """`run_plan` for one who needs no claim on the study. `more` is asked, where a slot has nothing to do, for the plan
     of all that is wanted by then."""
     return _Driver(plan, workspace, slots, view, more).run()
 
 
 class _Driver:
-    def __init__(self, plan: Plan, workspace: Workspace, slots: int, view: View, more: More | None) -> None:
+    def __init__(self, plan: Plan, workspace: Workspace, slots: int, view: ProgressView, more: More | None) -> None:
         self.plan = plan
         self.more = more
         self.workspace = workspace
         self.view = view
-        self.outcome = Outcome()
+        self.outcome = RunOutcome()
         self.events: queue.Queue[tuple[_Slot, dict[str, Any]]] = queue.Queue()
         self.slots = [_Slot(i, self.events, plan.study.placement.threads) for i in range(slots)]
         self.waiting = {i.key: i for i in plan.items if not i.done}
@@ -153,7 +153,7 @@ class _Driver:
         self.attempts: dict[str, int] = {}
         self.not_before: dict[str, float] = {}
 
-    def run(self) -> Outcome:
+    def run(self) -> RunOutcome:
         self.view.start(self.plan)
         try:
             self._loop()
@@ -191,7 +191,7 @@ class _Driver:
         self.finished |= {i.key for i in plan.items if i.done}
         self.waiting = {i.key: i for i in plan.items if not i.done and i.key not in known}
 
-    def _next(self) -> Item | None:
+    def _next(self) -> Artifact | None:
         """The largest item that can start: long runs first leave no long tail on one slot."""
         now = time.monotonic()
         ready = [i for i in self.waiting.values() if self._ready(i) and self.not_before.get(i.key, 0.0) <= now]
@@ -200,7 +200,7 @@ class _Driver:
     def _later(self) -> bool:
         return any(self._ready(i) for i in self.waiting.values())
 
-    def _ready(self, item: Item) -> bool:
+    def _ready(self, item: Artifact) -> bool:
         """What it needs is there, and none of those that it may go on from can still be made."""
         return self.finished.issuperset(item.needs) and not any(map(self._may_come, item.after))
 
@@ -233,7 +233,7 @@ class _Driver:
             how = f"killed by signal {-code}" if code < 0 else f"left with exit code {code}"
             self._died(slot, item, f"its worker was {how}", "signal 9 is often the system out of memory")
 
-    def _ended(self, slot: _Slot, item: Item, state: str) -> None:
+    def _ended(self, slot: _Slot, item: Artifact, state: str) -> None:
         if state == "done":
             self.finished.add(item.key)
             self.outcome.done.append(item.key)
@@ -244,7 +244,7 @@ class _Driver:
             return
         self.view.end(slot.number, item, state)
 
-    def _died(self, slot: _Slot, item: Item, what: str, hint: str) -> None:
+    def _died(self, slot: _Slot, item: Artifact, what: str, hint: str) -> None:
         self.attempts[item.key] = self.attempts.get(item.key, 0) + 1
         if self.attempts[item.key] <= RETRIES:
             self.waiting[item.key] = item

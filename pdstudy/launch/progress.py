@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pdstudy.launch.local import Outcome, View
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.launch.local import ProgressView, RunOutcome
+from pdstudy.plan.plan import Artifact, Plan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +19,7 @@ PLAIN_EVERY_SECONDS = 15.0
 
 @dataclass
 class _Doing:
-    item: Item
+    item: Artifact
     what: str = "starting"
     share: float = 0.0
 
@@ -36,10 +36,10 @@ class Meter:
         self.doing: dict[int, _Doing] = {}
 
     @staticmethod
-    def weight(item: Item) -> float:
+    def weight(item: Artifact) -> float:
         return max(item.flops, 1e9)
 
-    def end(self, slot: int, item: Item) -> None:
+    def end(self, slot: int, item: Artifact) -> None:
         self.doing.pop(slot, None)
         self.ended += 1
         self._ended_weight += self.weight(item)
@@ -71,16 +71,16 @@ class PlainView:
         self.meter = Meter(plan)
         self._last = time.monotonic()
 
-    def begin(self, slot: int, item: Item) -> None:
+    def begin(self, slot: int, item: Artifact) -> None:
         self.meter.doing[slot] = _Doing(item)
 
-    def progress(self, slot: int, item: Item, what: str, share: float) -> None:
+    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None:
         self.meter.doing[slot] = _Doing(item, what, share)
         if time.monotonic() - self._last > PLAIN_EVERY_SECONDS:
             self._last = time.monotonic()
             print(f"  {self.meter.summary()}", flush=True)
 
-    def end(self, slot: int, item: Item, state: str, message: str = "") -> None:
+    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None:
         self.meter.end(slot, item)
         tail = f": {message}" if message else ""
         print(f"[{self.meter.ended}/{self.meter.items}] {item.kind} {item.label}: {state}{tail}", flush=True)
@@ -88,7 +88,7 @@ class PlainView:
     def note(self, text: str) -> None:
         print(f"  {text}", flush=True)
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: RunOutcome) -> None:
         pass
 
 
@@ -115,13 +115,13 @@ class LiveView:
         table.add_row("all", ProgressBar(total=1.0, completed=self.meter.share, width=24), self.meter.summary())
         return table
 
-    def begin(self, slot: int, item: Item) -> None:
+    def begin(self, slot: int, item: Artifact) -> None:
         self.meter.doing[slot] = _Doing(item)
 
-    def progress(self, slot: int, item: Item, what: str, share: float) -> None:
+    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None:
         self.meter.doing[slot] = _Doing(item, what, share)
 
-    def end(self, slot: int, item: Item, state: str, message: str = "") -> None:
+    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None:
         self.meter.end(slot, item)
         tail = f": {message}" if message else ""
         self._console.print(f"{item.kind} {item.label}: {state}{tail}", markup=False)
@@ -129,9 +129,9 @@ class LiveView:
     def note(self, text: str) -> None:
         self._console.print(text, markup=False)
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: RunOutcome) -> None:
         self._live.stop()
 
 
-def view() -> View:
+def view() -> ProgressView:
     return LiveView() if sys.stdout.isatty() else PlainView()

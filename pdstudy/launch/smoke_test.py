@@ -50,7 +50,7 @@ def _at_the_end(evaluation: Evaluation, steps: int) -> Evaluation:
     return evaluation
 
 
-def try_cells(study: Study, workspace: Workspace, steps: int) -> int:
+def try_runs(study: Study, workspace: Workspace, steps: int) -> int:
     """Run the cells of the first seed for `steps` steps under `<workspace>/try`, and print their losses."""
     if steps < 1:
         raise ConfigError(f"--steps: found {steps}; allowed: 1 or more")

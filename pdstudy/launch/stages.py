@@ -21,7 +21,7 @@ from pdstudy.core.claim import Claim
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import fingerprint
 from pdstudy.launch.task import Task
-from pdstudy.plan.replay import again
+from pdstudy.plan.replay import replay_needed
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir, unguarded
 from pdstudy.workspace.store_index import holds
@@ -140,12 +140,12 @@ def start_folder(run: Run, workspace: Workspace) -> Path | None:
 def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop, guard: Callable[[], None]) -> str:
     from pdstudy.corpus import open_corpus
     from pdstudy.train.loop import train
-    from pdstudy.train.online_logits import Record
+    from pdstudy.train.online_logits import StoreToFill
 
     workspace = Workspace(Path(task.workspace))
     directory = RunDir(workspace.run(run).path, guard)
     corpus = open_corpus(workspace.corpus(run.corpus))
-    records = tuple(Record(spec, cov, range(a, b), workspace.store(spec, cov)) for spec, cov, a, b in task.records)
+    records = tuple(StoreToFill(spec, cov, range(a, b), workspace.store(spec, cov)) for spec, cov, a, b in task.records)
     runs = workspace.root / "runs"
     probed = _probed(task, run, workspace)
     work = functools.partial(
@@ -178,7 +178,7 @@ def _train(task: Task, run: Run, progress: Progress, should_stop: ShouldStop, gu
 
 def _make_up(run: Run, directory: RunDir, task: Task, records: Records, work: Callable[..., str]) -> str:
     """Train steps that are over once more, for what was not asked of them then; "done" where nothing is lacking."""
-    lacking = again(run, directory, task.exports, records)
+    lacking = replay_needed(run, directory, task.exports, records)
     if lacking is None:
         return "done"
     apart = RunDir(directory.path / "again", directory.guard, models=directory.path / "models")
@@ -187,7 +187,7 @@ def _make_up(run: Run, directory: RunDir, task: Task, records: Records, work: Ca
         shutil.rmtree(apart.path)
     relatives = (directory,) if (directory.path / "config.json").exists() else ()
     state = work(apart, relatives=relatives, exports=lacking.exports, until=lacking.until, evaluations=())
-    if again(run, directory, task.exports, records) is not None:
+    if replay_needed(run, directory, task.exports, records) is not None:
         return state
     if main:
         shutil.rmtree(apart.path)

@@ -13,7 +13,7 @@ from pdstudy.config.logits import Coverage, StoreNeed, StoreSpec
 from pdstudy.config.placement import Placement
 from pdstudy.config.run import Run
 from pdstudy.core.identity import decode, encode
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
 
@@ -56,7 +56,7 @@ class Task:
         return Path(self.workspace) / "logs" / f"{self.kind}-{self.key.replace('/', '-')}.txt"
 
 
-def make_task(plan: Plan, item: Item, workspace: Workspace) -> Task:
+def make_task(plan: Plan, item: Artifact, workspace: Workspace) -> Task:
     """The task of one item. A student is pointed at the store that the plan found or will have made."""
     study = plan.study
     common: dict[str, Any] = {"kind": item.kind, "key": item.key, "workspace": str(workspace.root)}

@@ -1,36 +1,15 @@
-"""Parameters and FLOPs of a named transformers configuration, counted once on the meta device and remembered.
+"""`python -m pdstudy.models.count STUDENT.json CONTEXT`: parameters and FLOPs of a student, counted on the meta device.
 
-The count needs torch, so it runs in a process of its own: planning stays quick and free of torch.
+A process of its own, started by `pdstudy.plan.model_size`: planning stays quick and free of torch.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
-from pdstudy.config.model import TransformersConfig
-from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import cache_root, read_json, write_json
-from pdstudy.core.identity import decode, encode, fingerprint
-
-
-def counted(student: TransformersConfig, context: int) -> dict[str, float]:
-    """`embedding`, `non_embedding`, `head` parameters and `forward_flops` per token at `context`."""
-    memory = cache_root() / "counts" / f"{fingerprint(student)}-{context}.json"
-    known = read_json(memory)
-    if known is None:
-        command = [sys.executable, "-m", "pdstudy.models.count", json.dumps(encode(student)), str(context)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ConfigError(f"transformers cannot build {student.model_type!r} with {dict(student.settings)}: {last}")
-        known = json.loads(done.stdout)
-        write_json(memory, known)
-    return known
-
+from pdstudy.core.identity import decode
+from pdstudy.models.build_model import count
 
 if __name__ == "__main__":
-    from pdstudy.models.build_model import count
-
     print(json.dumps(count(decode(json.loads(sys.argv[1])), int(sys.argv[2]))))

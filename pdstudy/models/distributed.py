@@ -24,7 +24,7 @@ TIMEOUT = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
-class World:
+class Ranks:
     """This process among the ranks of a run. `mesh` is None where one process trains the bare model.
 
     `saves` is a group of its own for checkpoints written in the background: their exchanges must not mix with those
@@ -86,7 +86,7 @@ class World:
 
 
 @contextlib.contextmanager
-def open_world(*, replicas: int, sharded: bool) -> Iterator[World]:
+def open_ranks(*, replicas: int, sharded: bool) -> Iterator[Ranks]:
     """The world that the environment describes (torchrun's variables, which submitit exports too), or one process.
 
     A process group that exists already is used and left alone. `sharded` asks for a mesh even for one process.
@@ -97,7 +97,7 @@ def open_world(*, replicas: int, sharded: bool) -> Iterator[World]:
     if size % replicas:
         raise ConfigError(f"placement.replicas: found {replicas}; allowed: a divisor of the ranks, {size}")
     if size == 1 and not sharded and not dist.is_initialized():
-        yield World(device)
+        yield Ranks(device)
         return
     owned = not dist.is_initialized()
     if owned:
@@ -111,7 +111,7 @@ def open_world(*, replicas: int, sharded: bool) -> Iterator[World]:
             mesh = init_device_mesh(device.type, (replicas, size // replicas), mesh_dim_names=("replicate", "shard"))
         else:
             mesh = init_device_mesh(device.type, (size,), mesh_dim_names=("shard",))
-        yield World(device, dist.get_rank(), size, mesh, dist.new_group(backend="gloo", timeout=TIMEOUT))
+        yield Ranks(device, dist.get_rank(), size, mesh, dist.new_group(backend="gloo", timeout=TIMEOUT))
     finally:
         if owned:
             dist.destroy_process_group()

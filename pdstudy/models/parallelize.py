@@ -10,7 +10,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from transformers import PreTrainedModel
 
 from pdstudy.config.placement import Placement
-from pdstudy.models.distributed import World
+from pdstudy.models.distributed import Ranks
 
 
 def blocks(model: PreTrainedModel) -> list[nn.Module]:
@@ -19,7 +19,7 @@ def blocks(model: PreTrainedModel) -> list[nn.Module]:
     return [module for module in model.modules() if type(module).__name__ in names]
 
 
-def lay_out(model: PreTrainedModel, placement: Placement, world: World, precision: str) -> None:
+def lay_out(model: PreTrainedModel, placement: Placement, world: Ranks, precision: str) -> None:
     """Activation checkpointing, then compilation, then sharding, in place: each wraps what came before."""
     if placement.activation_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -35,7 +35,7 @@ def _holds_all(mesh: DeviceMesh) -> bool:
     return mesh.size(mesh.ndim - 1) == 1
 
 
-def _shard(model: PreTrainedModel, world: World, dtype: torch.dtype | None) -> None:
+def _shard(model: PreTrainedModel, world: Ranks, dtype: torch.dtype | None) -> None:
     assert world.mesh is not None
     # Inputs are not cast: the teacher's log-probabilities come in with them and stay float32.
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
@@ -56,7 +56,7 @@ def _shard(model: PreTrainedModel, world: World, dtype: torch.dtype | None) -> N
             module.set_force_sum_reduction_for_comms(True)
 
 
-def shard_frozen(model: PreTrainedModel, world: World) -> None:
+def shard_frozen(model: PreTrainedModel, world: Ranks) -> None:
     """Shard the trunk of a model that only runs forward, where there are several ranks. Its head stays as it is."""
     if world.mesh is None or world.size == 1:
         return
@@ -64,7 +64,7 @@ def shard_frozen(model: PreTrainedModel, world: World) -> None:
         fully_shard(part, mesh=world.mesh, reshard_after_forward=True)
 
 
-def announce_backward(model: nn.Module, world: World, *, last: bool) -> None:
+def announce_backward(model: nn.Module, world: Ranks, *, last: bool) -> None:
     """Tell a sharded model whether the step's last backward is next: replicas exchange gradients only then.
 
     Where every rank holds the whole model, its gradients and gathered weights stay until then, too: that takes no

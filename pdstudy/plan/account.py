@@ -21,7 +21,7 @@ from pdstudy.config.placement import Machine
 from pdstudy.config.run import Online, Pretrained, Run
 from pdstudy.core.identity import fingerprint
 from pdstudy.plan.cost import evaluation_flops, live_flops, passed_flops, sizes, tokens_read, training_flops
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.study.collection import Collection
 from pdstudy.study.study import Study
 
@@ -108,8 +108,8 @@ def charges(plan: Plan) -> Charges:
 
 def runs(plan: Plan) -> list[RunAccount]:
     """Every student of a plan by itself, in the plan's order."""
-    tuned: dict[str, list[Item]] = {}
-    asked: dict[str, list[Item]] = {}
+    tuned: dict[str, list[Artifact]] = {}
+    asked: dict[str, list[Artifact]] = {}
     for item in plan.items:
         if item.kind == "finetune" and isinstance(item.subject, Run):
             assert item.subject.start is not None
@@ -120,7 +120,7 @@ def runs(plan: Plan) -> list[RunAccount]:
     return [_account_of(plan, item, tuned.get(item.key, []), asked) for item in students]
 
 
-def _account_of(plan: Plan, item: Item, tuned: list[Item], asked: dict[str, list[Item]]) -> RunAccount:
+def _account_of(plan: Plan, item: Artifact, tuned: list[Artifact], asked: dict[str, list[Artifact]]) -> RunAccount:
     assert isinstance(item.subject, Run)
     run, teacher = item.subject, item.subject.teacher
     finetuned = [i.subject for i in tuned if isinstance(i.subject, Run)]
@@ -158,7 +158,7 @@ def reading(plan: Plan) -> Reading | None:
     return max(found, key=lambda r: r.bytes_per_second, default=None)
 
 
-def _reading(machine: Machine, item: Item, store: Item) -> Reading:
+def _reading(machine: Machine, item: Artifact, store: Artifact) -> Reading:
     assert isinstance(item.subject, Run)
     assert isinstance(store.subject, StoreNeed)
     need = store.subject
@@ -262,14 +262,14 @@ def tallies(plan: Plan) -> list[Tally]:
     """One per group, that of the studies without a name of their group first, whatever exists of it already."""
     groups = _groups(plan.study)
     items = {item.key: item for item in plan.items if item.kind != "evaluate"}
-    of: dict[str, list[Item]] = {group: [] for group in sorted(set(groups.values()))}
+    of: dict[str, list[Artifact]] = {group: [] for group in sorted(set(groups.values()))}
     for item in plan.items:
         if item.kind in ("student", "finetune", "evaluate"):
             of[_group(item, items, groups)].append(item)
     return [_tally(group, members) for group, members in of.items()]
 
 
-def _tally(group: str, items: list[Item]) -> Tally:
+def _tally(group: str, items: list[Artifact]) -> Tally:
     students = [(i, i.subject) for i in items if i.kind == "student" and isinstance(i.subject, Run)]
     branches = [i for i, _ in students if i.saved]
     saved = sum(i.saved for i in branches)
@@ -290,7 +290,7 @@ def _groups(study: Study) -> dict[str, str]:
     return {member.name: member.group for member in members}
 
 
-def _group(item: Item, items: dict[str, Item], groups: dict[str, str]) -> str:
+def _group(item: Artifact, items: dict[str, Artifact], groups: dict[str, str]) -> str:
     """The first group that has a run as a cell; of what is no cell, that of what it needs."""
     if item.cells:
         names = [cell.partition(",")[0].removeprefix("study=") for cell in item.cells]

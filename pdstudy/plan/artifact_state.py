@@ -6,12 +6,12 @@ from typing import Any
 
 from pdstudy.config.placement import TRAINING
 from pdstudy.core.claim import Claim
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
 
 
-def state_of(item: Item, workspace: Workspace, seen: dict[str, Any] | None = None) -> dict[str, Any]:
+def state_of(item: Artifact, workspace: Workspace, seen: dict[str, Any] | None = None) -> dict[str, Any]:
     """An item's state as found on disk now: done, diverged, running, lost (its process is gone), failed, or new.
 
     `seen` is what the cluster says of it (`pdstudy.slurm.cluster_status`), which goes over what the disk says.

@@ -19,22 +19,22 @@ from pdstudy.core.identity import canonical
 from pdstudy.plan.cost import training_flops
 
 if TYPE_CHECKING:
-    from pdstudy.plan.plan import Item
+    from pdstudy.plan.plan import Artifact
     from pdstudy.workspace.layout import Workspace
 
 
-def branched(items: Iterable[Item], workspace: Workspace) -> dict[str, Item]:
+def branched(items: Iterable[Artifact], workspace: Workspace) -> dict[str, Artifact]:
     """Those of `items` (students) that go on from another one of them: told so, and at the price of what is left.
 
     Of those that are done `saved` says what they took over, as they themselves recorded it.
     """
-    families: dict[str, list[tuple[int, Item, Run]]] = {}
+    families: dict[str, list[tuple[int, Artifact, Run]]] = {}
     for item in items:
         run = item.subject
         assert isinstance(run, Run)
         for step in lasting_steps(run):
             families.setdefault(_family(run), []).append((step, item, run))
-    out: dict[str, Item] = {}
+    out: dict[str, Artifact] = {}
     for members in families.values():
         members.sort(key=lambda member: (member[0], member[1].key))
         for _, item, run in members:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pdstudy.config.data import Corpus, Slice
 from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import probe_teacher, text_of
-from pdstudy.config.logits import Capture, Coverage, StoreNeed, StoreSpec, clash, join, needed, spec_of
+from pdstudy.config.logits import Capture, Coverage, StoreNeed, StoreSpec, conflict, required_coverage, spec_of, union
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import KD, Online, Run
 from pdstudy.core.errors import ConfigError
@@ -33,12 +33,12 @@ from pdstudy.plan.cost import (
     training_flops,
     vocabulary,
 )
-from pdstudy.plan.plan import Item, Kind, Plan, ordered
-from pdstudy.plan.replay import again
+from pdstudy.plan.plan import Artifact, Kind, Plan, ordered
+from pdstudy.plan.replay import replay_needed
 from pdstudy.study.collection import Collection
 from pdstudy.study.study import Cell, Study
 from pdstudy.workspace.layout import Workspace
-from pdstudy.workspace.store_index import holds, inside, merged
+from pdstudy.workspace.store_index import holds, inside, merged_ranges
 
 if TYPE_CHECKING:
     pass
@@ -80,14 +80,14 @@ class _Builder:
         self.retrained: list[str] = []
         self.problems: list[Problem] = []
         self.keys: dict[str, str] = {}
-        self._corpora: dict[str, Item] = {}
+        self._corpora: dict[str, Artifact] = {}
         self._lengths: dict[str, dict[str, int]] = {}
         self._too_long: set[tuple[str, Slice]] = set()
-        self._runs: dict[str, Item] = {}
+        self._runs: dict[str, Artifact] = {}
         self._cells: dict[str, list[str]] = {}
         self._uses: dict[StoreSpec, tuple[set[Coverage], set[tuple[int, int]]]] = {}
         self._exports: dict[str, set[int]] = {}
-        self._asked: dict[str, Item] = {}
+        self._asked: dict[str, Artifact] = {}
         runs = workspace.root / "runs"
         self._existing = {p.name for p in runs.iterdir()} if runs.is_dir() else set()
         self.finished_rates: list[float] = []
@@ -125,7 +125,7 @@ class _Builder:
         done = (self.workspace.root / "downstream" / key / "results.json").exists()
         state, label = "done" if done else "new", f"{cell.name}{at}: {tasks}"
         flops = sizes(run)[2] * tokens_read(asked)[0]
-        self._asked.setdefault(key, Item("evaluate", key, label, done, asked, (model,), flops, state=state))
+        self._asked.setdefault(key, Artifact("evaluate", key, label, done, asked, (model,), flops, state=state))
 
     def _run(self, kind: Kind, run: Run, label: str, cell: Cell, at: str = "") -> str:
         """A run, after all that it needs; its key. One that has several parts has the last of `PARTS`.
@@ -177,7 +177,7 @@ class _Builder:
             lines.append(f"{count} through a slice of {tokens:,} tokens up to {epochs:.2f} times: {label}")
         return lines
 
-    def items(self) -> tuple[Item, ...]:
+    def items(self) -> tuple[Artifact, ...]:
         captures, records = self._stores()
         made = {key: self._wanted(item, records) for key, item in self._runs.items()}
         made |= branched([item for item in made.values() if item.kind == "student"], self.workspace)
@@ -186,7 +186,7 @@ class _Builder:
         made_of_text = (*self._corpora.values(), *teachers, *captures.values(), *students)
         return ordered((*made_of_text, *tuned, *self._asked.values()))
 
-    def _with_reads(self, item: Item, captures: dict[StoreNeed, Item], records: list[StoreNeed]) -> Item:
+    def _with_reads(self, item: Artifact, captures: dict[StoreNeed, Artifact], records: list[StoreNeed]) -> Artifact:
         """A run with its cells, and the store that it reads."""
         run = item.subject
         assert isinstance(run, Run)
@@ -200,7 +200,7 @@ class _Builder:
         needs = (*item.needs, captures[store].key) if store in captures else item.needs
         return dataclasses.replace(item, reads=store, needs=needs)
 
-    def _wanted(self, item: Item, records: list[StoreNeed]) -> Item:
+    def _wanted(self, item: Artifact, records: list[StoreNeed]) -> Artifact:
         """A run with what others want of it while it trains: for what is over by then, steps are trained again."""
         run = item.subject
         assert isinstance(run, Run)
@@ -211,7 +211,7 @@ class _Builder:
             return item
         folder = self.workspace.run(run)
         stores = [(self.workspace.store(need.spec, need.coverage), need.sequences) for need in mine]
-        lacking = again(run, folder, exports, stores)
+        lacking = replay_needed(run, folder, exports, stores)
         if lacking is None:
             return item
         start = lacking.start(folder)
@@ -227,7 +227,7 @@ class _Builder:
             folder = self.workspace.corpus(corpus)
             manifest = read_json(folder / "manifest.json", f"delete {folder} and run again to rebuild it")
             label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
-            self._corpora[key] = Item("corpus", key, label, manifest is not None, corpus)
+            self._corpora[key] = Artifact("corpus", key, label, manifest is not None, corpus)
             self._lengths[key] = {} if manifest is None else {s: m["tokens"] for s, m in manifest["splits"].items()}
         wanted = [*read]
         for i, evaluation in enumerate(self.study.evaluations):
@@ -245,7 +245,7 @@ class _Builder:
                 found = f"[{part.start:,}, {part.stop:,})"
                 self.problems.append(Problem(name, found, allowed, cell.file, cell.line))
 
-    def _run_item(self, kind: Kind, key: str, label: str, run: Run) -> Item:
+    def _run_item(self, kind: Kind, key: str, label: str, run: Run) -> Artifact:
         evaluations = self.study.evaluations
         training = training_flops(run)
         flops, state, done = training, "new", False
@@ -265,7 +265,7 @@ class _Builder:
             evaluations = self.study.evaluations
             flops = training
         flops += evaluation_flops(evaluations, run, compared=kind != "teacher")
-        return Item(kind, key, label, done, run, flops=flops, bytes=16.0 * sizes(run)[1], state=state)
+        return Artifact(kind, key, label, done, run, flops=flops, bytes=16.0 * sizes(run)[1], state=state)
 
     def _note_rate(self, result: dict[str, Any]) -> None:
         if result["seconds"]["train"] > 0:
@@ -275,13 +275,13 @@ class _Builder:
         spec = spec_of(run)
         assert spec is not None
         assert isinstance(run.objective, KD)
-        self._use(spec, needed(run.objective), run.view.sequences(run.data), cell, at)
+        self._use(spec, required_coverage(run.objective), run.view.sequences(run.data), cell, at)
 
     def _use(self, spec: StoreSpec, coverage: Coverage, sequences: range, cell: Cell, at: str) -> None:
         """Note what is wanted of a teacher over sequences, or the problem that its one store cannot hold it, too."""
         coverages, ranges = self._uses.setdefault(spec, (set(), set()))
         ranges.add((sequences.start, sequences.stop))
-        found = clash([*coverages, coverage])
+        found = conflict([*coverages, coverage])
         if found is None:
             coverages.add(coverage)
         else:
@@ -289,12 +289,12 @@ class _Builder:
             problem = Problem(f"{at}{found.field}", found.found, allowed, cell.file, cell.line)
             self.problems += [problem] if problem not in self.problems else []  # each seed has it
 
-    def _stores(self) -> tuple[dict[StoreNeed, Item], list[StoreNeed]]:
+    def _stores(self) -> tuple[dict[StoreNeed, Artifact], list[StoreNeed]]:
         """Captures, and stores that a run writes as it trains."""
-        captures: dict[StoreNeed, Item] = {}
+        captures: dict[StoreNeed, Artifact] = {}
         records: list[StoreNeed] = []
         for spec, (wanted, ranges) in self._uses.items():
-            parts = merged(ranges)
+            parts = merged_ranges(ranges)
             for sequences in parts:
                 coverage, done = self._find_store(spec, wanted, sequences)
                 need = StoreNeed(spec, coverage, sequences)
@@ -317,10 +317,10 @@ class _Builder:
                 if holds(path, sequences):
                     return coverage, True
                 short = short or coverage
-        return short or join(wanted), False
+        return short or union(wanted), False
 
 
-def _capture_item(need: StoreNeed, done: bool, *, alone: bool) -> Item:
+def _capture_item(need: StoreNeed, done: bool, *, alone: bool) -> Artifact:
     spec, sequences = need.spec, need.sequences
     assert not isinstance(spec.teacher, Online)
     key = f"{fingerprint(spec)}/{need.coverage.label}"
@@ -328,7 +328,7 @@ def _capture_item(need: StoreNeed, done: bool, *, alone: bool) -> Item:
         key += f"@{sequences.start}-{sequences.stop}"
     tokens = len(sequences) * spec.view.context
     needs = (fingerprint(spec.corpus), *((fingerprint(spec.teacher),) if isinstance(spec.teacher, Run) else ()))
-    return Item(
+    return Artifact(
         "logits",
         key,
         f"{need.coverage.label}, {si(tokens)} tokens",

@@ -64,7 +64,7 @@ def _shape_sizes(student: Any, context: int) -> tuple[int, int, float]:
     if isinstance(student, Shape):
         counts = student.parameters()
         return counts.non_embedding, counts.total, student.forward_flops(context)
-    from pdstudy.models.count import counted
+    from pdstudy.plan.model_size import counted
 
     numbers = counted(student, context)
     total = numbers["embedding"] + numbers["non_embedding"] + numbers["head"]

@@ -19,7 +19,7 @@ Kind = Literal["corpus", "teacher", "logits", "student", "finetune", "evaluate"]
 
 
 @dataclass(frozen=True)
-class Item:
+class Artifact:
     """One artifact of a study.
 
     `needs` are the keys of the items that must be there first; `after` are those whose end it waits for, good or bad,
@@ -48,7 +48,7 @@ class Item:
 @dataclass(frozen=True)
 class Plan:
     study: Study
-    items: tuple[Item, ...]
+    items: tuple[Artifact, ...]
     warnings: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     rate: float = 0.0
@@ -63,14 +63,14 @@ class Plan:
             raise ConfigError(f"study {self.study.name} can be planned here, not run; missing:\n{lacking}")
 
     @property
-    def todo(self) -> tuple[Item, ...]:
+    def todo(self) -> tuple[Artifact, ...]:
         return tuple(i for i in self.items if not i.done)
 
     @functools.cached_property
-    def stores(self) -> tuple[Item, ...]:
+    def stores(self) -> tuple[Artifact, ...]:
         return tuple(i for i in self.items if i.kind == "logits")
 
-    def seconds(self, items: Iterable[Item]) -> float:
+    def seconds(self, items: Iterable[Artifact]) -> float:
         """Device-seconds at the plan's rate."""
         return sum(i.flops for i in items) / self.rate
 
@@ -95,10 +95,10 @@ class Plan:
         return max(finish.values(), default=0.0)
 
 
-def ordered(items: Iterable[Item]) -> tuple[Item, ...]:
+def ordered(items: Iterable[Artifact]) -> tuple[Artifact, ...]:
     """The items as they are given, but each behind all that it needs or waits for. Raises `ConfigError` on a circle."""
     waiting = {item.key: item for item in items}
-    placed: dict[str, Item] = {}
+    placed: dict[str, Artifact] = {}
     for first in list(waiting):
         path = [first]
         while path:

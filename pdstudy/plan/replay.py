@@ -13,11 +13,11 @@ from pathlib import Path
 
 from pdstudy.config.run import Run
 from pdstudy.workspace.run_dir import RunDir
-from pdstudy.workspace.store_index import lacking
+from pdstudy.workspace.store_index import missing_ranges
 
 
 @dataclass(frozen=True)
-class Again:
+class Replay:
     """Steps of a run to train once more: those after `first` (the most that may be left out) up to `until`."""
 
     exports: tuple[int, ...]
@@ -29,7 +29,9 @@ class Again:
         return max((step for step in directory.saved if step <= self.first), default=0)
 
 
-def again(run: Run, directory: RunDir, exports: Iterable[int], records: Iterable[tuple[Path, range]]) -> Again | None:
+def replay_needed(
+    run: Run, directory: RunDir, exports: Iterable[int], records: Iterable[tuple[Path, range]]
+) -> Replay | None:
     """What has to be trained again for the models after the steps `exports` and for `records`, each a store's folder
     and the sequences of the run's text that it is to hold; None where nothing that is over is lacking."""
     finished = directory.result() is not None
@@ -39,9 +41,9 @@ def again(run: Run, directory: RunDir, exports: Iterable[int], records: Iterable
     firsts, untils = list(missed), list(missed)
     begin, count = run.view.sequences(run.data).start, run.text_sequences_per_step
     for folder, sequences in records:
-        for part in lacking(folder, sequences):
+        for part in missing_ranges(folder, sequences):
             first, until = (part.start - begin) // count, -(-(part.stop - begin) // count)
             if first < min(passed, run.num_steps):
                 firsts.append(first)
                 untils.append(min(until, passed, run.num_steps))
-    return Again(missed, min(firsts), max(untils)) if firsts else None
+    return Replay(missed, min(firsts), max(untils)) if firsts else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from pdstudy.launch.local import Outcome, drive, run_plan
+from pdstudy.launch.local import RunOutcome, drive, run_plan
 from pdstudy.launch.progress import PlainView
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.search.progress import Teller
 from pdstudy.search.search import Search
 from pdstudy.search.storage import storage_needed
@@ -16,7 +16,7 @@ from pdstudy.search.trials import Trials, look
 from pdstudy.workspace.layout import Workspace
 
 
-def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
+def run_search(search: Search, workspace: Workspace, *, slots: int) -> RunOutcome:
     """Carry out a search until its trials are used up. Raises `ConfigError` where its space is not sound, or texts or
     models that it names are not here."""
     # What all trials share is made before the first: one pass of the teacher serves the whole space.
@@ -30,12 +30,12 @@ def run_search(search: Search, workspace: Workspace, *, slots: int) -> Outcome:
         return _carry_out(search, workspace, shared, slots)
 
 
-def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int) -> Outcome:
+def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int) -> RunOutcome:
     failed: set[str] = set()
     trials = Trials(search, workspace, lambda run: look(search, workspace, run, failed))
     tell = Teller(trials)
 
-    def more(outcome: Outcome) -> Plan:
+    def more(outcome: RunOutcome) -> Plan:
         failed.update(outcome.failed)
         active = trials.step(slots)
         tell()
@@ -55,8 +55,8 @@ def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int) -
 class _Lines(PlainView):
     """A line per run that ended; how many there will be is not known."""
 
-    def progress(self, slot: int, item: Item, what: str, share: float) -> None:
+    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None:
         return
 
-    def end(self, slot: int, item: Item, state: str, message: str = "") -> None:
+    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None:
         print(f"{item.kind} {item.label}: {state}{': ' if message else ''}{message}", flush=True)

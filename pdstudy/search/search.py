@@ -166,10 +166,10 @@ class Search:
 
     def problems(self) -> list[Problem]:
         """Everything that is wrong, each once."""
-        from pdstudy.search.validation import of_search
+        from pdstudy.search.validation import check_search
 
         file, line = self.where
-        found = [dataclasses.replace(p, file=p.file or file, line=p.line or line) for p in of_search(self)]
+        found = [dataclasses.replace(p, file=p.file or file, line=p.line or line) for p in check_search(self)]
         return list({str(problem): problem for problem in found}.values())
 
     def faults(self, run: Run) -> list[Problem]:

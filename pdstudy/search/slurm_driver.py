@@ -13,7 +13,7 @@ import time
 
 from pdstudy.core.claim import Claimed
 from pdstudy.core.errors import ConfigError
-from pdstudy.launch.local import Outcome
+from pdstudy.launch.local import RunOutcome
 from pdstudy.plan.plan import Plan
 from pdstudy.search.progress import Teller
 from pdstudy.search.search import Search
@@ -23,7 +23,7 @@ from pdstudy.search.trials import Active, Trials, look
 from pdstudy.slurm.commands import Request, item_of, submit_study
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.scheduler import Unanswered
-from pdstudy.slurm.submit import Outcome as Submitted
+from pdstudy.slurm.submit import SubmitOutcome as Submitted
 from pdstudy.workspace.layout import Workspace
 
 POLL_SECONDS = 2.0
@@ -38,7 +38,7 @@ class Cancelled(Exception):
     """The user has cancelled jobs of this search while it was carried out."""
 
 
-def search_on_cluster(search: Search, workspace: Workspace, request: Request, *, width: int) -> Outcome:
+def search_on_cluster(search: Search, workspace: Workspace, request: Request, *, width: int) -> RunOutcome:
     """Carry out a search as jobs, `width` trials at a time, until its trials are used up; on Ctrl-C jobs go on.
 
     Raises `ConfigError` where its space is not sound, where SLURM refuses what is asked of it, and where something
@@ -52,13 +52,13 @@ class _Driver:
     def __init__(self, search: Search, workspace: Workspace, request: Request) -> None:
         self.search, self.workspace, self.request = search, workspace, request
         self.started = time.time()
-        self.outcome = Outcome()
+        self.outcome = RunOutcome()
         failed = self.outcome.failed
         self.trials = Trials(search, workspace, lambda run: look(search, workspace, run, failed), claims=False)
         self.tell = Teller(self.trials)
         self.hindrance = ""
 
-    def run(self, width: int) -> Outcome:
+    def run(self, width: int) -> RunOutcome:
         try:
             self._loop(width)
         except (KeyboardInterrupt, Cancelled) as reason:

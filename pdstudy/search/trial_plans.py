@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pdstudy.core.errors import ConfigError
 from pdstudy.plan.builder import make_plan
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.plan.record import record_path
 from pdstudy.search.search import Search
 from pdstudy.search.space import Changes, suggest
@@ -85,7 +85,7 @@ def asked(search: Search, trials: Sequence[FrozenTrial]) -> Iterator[Asked]:
         yield trial.number, changes, trial.user_attrs.get("rung", 0)
 
 
-def _matching(plan: Plan, only: str) -> tuple[Item, ...]:
+def _matching(plan: Plan, only: str) -> tuple[Artifact, ...]:
     wanted: set[str] = set()
     for item in reversed(plan.items):
         if item.key in wanted or any(fnmatch(cell, only) for cell in item.cells):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pdstudy.config.evaluation import split_of
-from pdstudy.config.logits import Coverage, StoreSpec, join, needed, spec_of
+from pdstudy.config.logits import Coverage, StoreSpec, required_coverage, spec_of, union
 from pdstudy.config.losses import Single
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import KD, LM
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pdstudy.search.search import Final, Halving, Search
 
 
-def of_search(search: Search) -> Iterator[Problem]:
+def check_search(search: Search) -> Iterator[Problem]:
     """Every problem of a search. Fields of a wrong type come alone: with them nothing else can be looked at."""
     wrong = list(_mistyped(search))
     yield from wrong or _of_fields(search)
@@ -156,7 +156,7 @@ def _of_stores(search: Search) -> Iterator[Problem]:
     for spec, need in _store_needs(search, ENDS):
         served.setdefault(spec, []).append(need)
     for spec, need in _store_needs(search, INSIDE):
-        if need.taus and not join(served.get(spec, [need])).admits(need):
+        if need.taus and not union(served.get(spec, [need])).admits(need):
             yield Problem("space: objective.temperature", f"a range, where {need.taus[0]:.3g} is one of its values",
                           "a Choice of temperatures: a store has the mass of what is not kept at those taus alone that "
                           "are asked of it, and each trial would take a teacher's pass of its own")  # fmt: skip
@@ -168,7 +168,7 @@ def _store_needs(search: Search, at: tuple[float, ...]) -> Iterator[tuple[StoreS
         run, _ = changed(search.base, search.arm("", changes))
         spec = spec_of(normal_form(run))
         if spec is not None and isinstance(run.objective, KD):
-            yield spec, needed(run.objective)
+            yield spec, required_coverage(run.objective)
 
 
 def _of_space(space: Mapping[str, Dimension]) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pdstudy.config.placement import Execution
-from pdstudy.slurm.job import Unit
+from pdstudy.slurm.job import Job
 from pdstudy.slurm.reconcile import Group
 from pdstudy.slurm.scheduler import Limits
 
@@ -18,7 +18,7 @@ class Array:
 
     stage: str
     execution: Execution
-    elements: tuple[tuple[Unit, ...], ...]
+    elements: tuple[tuple[Job, ...], ...]
     waits: frozenset[str]
     after: frozenset[str] = frozenset()
     parallelism: int | None = None
@@ -45,7 +45,7 @@ def arrays_of(group: Group, limits: Limits) -> Iterator[Array]:
 def arrays_of_each(group: Group, elements: Mapping[str, str]) -> Iterator[Array]:
     """The arrays of a group whose units wait for a need of their own each, which `elements` says the job of. SLURM ties
     two arrays together by index: where the needs are no array's first elements, each unit is sent alone."""
-    by_job: dict[str, list[tuple[Unit, str]]] = {}
+    by_job: dict[str, list[tuple[Job, str]]] = {}
     for unit, need in zip(group.units, group.each, strict=True):
         by_job.setdefault(elements.get(need, "").partition("_")[0], []).append((unit, need))
     shares = iter(split(group.execution.parallelism, len(by_job)))

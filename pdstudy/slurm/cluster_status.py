@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm.attempt import read_attempts
 from pdstudy.slurm.commands import gather_facts, item_of, read_queue, units_known
 from pdstudy.slurm.ledger import Ledger, slurm_folder
-from pdstudy.slurm.outcomes import Facts, held
+from pdstudy.slurm.outcomes import JobHistory, held_jobs
 from pdstudy.slurm.sbatch import last_words
 from pdstudy.slurm.scheduler import Queue
 from pdstudy.workspace.layout import Workspace
@@ -32,7 +32,7 @@ ENDED = {
 
 
 @dataclass(frozen=True)
-class Sight:
+class ClusterStatus:
     """A study's items as the cluster has them: fields of a status row by item (`kind/key`), and what is kept back."""
 
     rows: dict[str, dict[str, Any]]
@@ -47,7 +47,7 @@ class Sight:
         return sum(bool(row.get("jobs")) for row in self.rows.values())
 
 
-def look(plan: Plan, workspace: Workspace) -> Sight | None:
+def cluster_status(plan: Plan, workspace: Workspace) -> ClusterStatus | None:
     """None for a workspace from which nothing was ever sent. Changes nothing."""
     if not (slurm_folder(workspace) / "ledger.jsonl").exists():
         return None
@@ -55,7 +55,7 @@ def look(plan: Plan, workspace: Workspace) -> Sight | None:
     known = units_known(plan, ledger)
     queue = read_queue(ledger) if known and slurm.available() else Queue(known=False)
     facts = gather_facts(known, ledger, queue, workspace)
-    by_item: dict[str, list[Facts]] = {}
+    by_item: dict[str, list[JobHistory]] = {}
     for unit in known:
         if unit in facts:
             by_item.setdefault(item_of(unit), []).append(facts[unit])
@@ -72,11 +72,11 @@ def look(plan: Plan, workspace: Workspace) -> Sight | None:
         row = rows.setdefault(item_of(unit), {})
         if not row.get("jobs"):
             row |= {"state": "kept back", "reason": kept["reason"]}
-    waiting = tuple(held([*known, *done], ledger, queue))
-    return Sight(rows, tuple(kept["units"]), kept["reason"], queue.known or not known, waiting)
+    waiting = tuple(held_jobs([*known, *done], ledger, queue))
+    return ClusterStatus(rows, tuple(kept["units"]), kept["reason"], queue.known or not known, waiting)
 
 
-def beside(item: Item, workspace: Workspace) -> tuple[str, str] | None:
+def job_stderr(item: Artifact, workspace: Workspace) -> tuple[str, str] | None:
     """The last job that was sent for an item that is not done, and the end of what SLURM wrote beside it; None where it
     wrote nothing."""
     if item.done:
@@ -89,7 +89,7 @@ def beside(item: Item, workspace: Workspace) -> tuple[str, str] | None:
     return (sent[-1].element, words) if words else None
 
 
-def _row(parts: list[Facts]) -> dict[str, Any]:
+def _row(parts: list[JobHistory]) -> dict[str, Any]:
     """The state of an item out of its units (slices): what runs first, then what waits, then what failed."""
     starts = sum(p.starts for p in parts)
     row: dict[str, Any] = {"attempts": starts, "lost_seconds": round(sum(p.lost_seconds for p in parts), 1)}

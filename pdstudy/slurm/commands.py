@@ -20,14 +20,14 @@ from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.attempt import read_attempts
-from pdstudy.slurm.job import Unit, report_unit, task_of, units_of
+from pdstudy.slurm.job import Job, jobs_of, report_job, task_of
 from pdstudy.slurm.ledger import Ledger, Sent, slurm_folder
-from pdstudy.slurm.outcomes import NOTHING, Facts, gather, held
+from pdstudy.slurm.outcomes import NOTHING, JobHistory, gather, held_jobs
 from pdstudy.slurm.profiles import load_profile
-from pdstudy.slurm.reconcile import decide, mends
+from pdstudy.slurm.reconcile import decide, should_retry
 from pdstudy.slurm.sbatch import Cluster, finish_submission, last_words, sbatch_text
 from pdstudy.slurm.scheduler import Limits, Queue, Unanswered
-from pdstudy.slurm.submit import Outcome, adopt, submit
+from pdstudy.slurm.submit import SubmitOutcome, adopt, submit
 from pdstudy.workspace.layout import Workspace
 
 MORE_MEMORY = 2.0
@@ -54,7 +54,7 @@ class Request:
 
 def submit_study(
     planned: Callable[[], Plan], workspace: Workspace, request: Request, *, among: Collection[str] | None = None
-) -> tuple[Plan, Outcome]:
+) -> tuple[Plan, SubmitOutcome]:
     """Send all of a study that is neither done nor live; `among`: only these units. Returns at once."""
     slurm.require_slurm()
     profile = load_profile(request.profile, request.settings)
@@ -67,8 +67,8 @@ def submit_study(
         plan = planned()
         plan.check_here()
         rules = profile.rules(plan.study.executions)
-        units = units_of(plan, rules, workspace)
-        report = report_unit(plan.study.name, rules) if request.whole else None
+        units = jobs_of(plan, rules, workspace)
+        report = report_job(plan.study.name, rules) if request.whole else None
         cluster = _cluster(plan, workspace)
         adopt(ledger, queue, functools.partial(finish_submission, workspace))
         wanted = [u.key for u in units if not u.done] + [f"report/{plan.study.name}"]
@@ -79,7 +79,7 @@ def submit_study(
         details = {"user": getpass.getuser(), "code": cluster.code.name}
         outcome = submit(units, facts, ledger, cluster, plan.study.name, report=report, among=among,
                          details=details, request=dataclasses.asdict(request),
-                         held=held(_sent_of(plan, ledger), ledger, queue, getpass.getuser()),
+                         held=held_jobs(_sent_of(plan, ledger), ledger, queue, getpass.getuser()),
                          beyond=_beyond(ledger, units, plan.study.name) if request.only else ())  # fmt: skip
     return plan, outcome
 
@@ -93,7 +93,7 @@ def users_of(ledger: Ledger) -> list[str]:
     return sorted({str(a.row["user"]) for a in ledger.arrays.values()})
 
 
-def gather_facts(units: Sequence[str], ledger: Ledger, queue: Queue, workspace: Workspace) -> dict[str, Facts]:
+def gather_facts(units: Sequence[str], ledger: Ledger, queue: Queue, workspace: Workspace) -> dict[str, JobHistory]:
     """Facts from the real places: attempts on disk, accounting where there is some, logs beside the jobs."""
 
     def log(sent: Sent) -> str:
@@ -102,13 +102,13 @@ def gather_facts(units: Sequence[str], ledger: Ledger, queue: Queue, workspace: 
     return gather(units, ledger, queue, lambda unit: read_attempts(workspace, unit), slurm.ended_jobs, log)
 
 
-def _beyond(ledger: Ledger, units: Sequence[Unit], study: str) -> list[str]:
+def _beyond(ledger: Ledger, units: Sequence[Job], study: str) -> list[str]:
     """What is kept back of a study beside these units: `submit --only` leaves it as it is."""
     keys = {unit.key for unit in units}
     return [key for key in ledger.kept.get(study, {}).get("units", ()) if key not in keys]
 
 
-def top_up(planned: Callable[[], Plan], workspace: Workspace, study: str) -> Outcome | None:
+def top_up(planned: Callable[[], Plan], workspace: Workspace, study: str) -> SubmitOutcome | None:
     """Send what the last submit kept back, as it was asked for then; None where nothing is kept."""
     kept = Ledger.of(workspace).kept.get(study)
     if kept is None or not kept["units"]:
@@ -122,7 +122,7 @@ def _cluster(plan: Plan, workspace: Workspace) -> Cluster:
     items = {i.key: i for i in plan.items}
     out = str((Path("reports") / plan.study.name).resolve())
 
-    def describe(unit: Unit) -> dict[str, Any]:
+    def describe(unit: Job) -> dict[str, Any]:
         if unit.stage == "report":
             return {"unit": unit.key, "report": {"study": plan.study.name, "out": out}}
         return {"unit": unit.key, "task": task_of(plan, unit, items[unit.item], workspace).to_json()}
@@ -133,15 +133,15 @@ def _cluster(plan: Plan, workspace: Workspace) -> Cluster:
 
 
 def _retried(
-    units: Sequence[Unit],
-    facts: dict[str, Facts],
+    units: Sequence[Job],
+    facts: dict[str, JobHistory],
     ledger: Ledger,
     study: str,
     causes: Sequence[str],
     wanted: Sequence[str],
     queue: Queue,
     workspace: Workspace,
-) -> tuple[list[Unit], dict[str, Facts]]:
+) -> tuple[list[Job], dict[str, JobHistory]]:
     """Units and facts after the user's `--retry`: earlier ends of the units concerned do not count any more, and what
     ran out of memory asks for more."""
     stay = decide(units, facts).stay
@@ -152,11 +152,11 @@ def _retried(
     return [_with_more_memory(unit, facts.get(unit.key, NOTHING), ledger) for unit in units], facts
 
 
-def _with_more_memory(unit: Unit, fact: Facts, ledger: Ledger) -> Unit:
+def _with_more_memory(unit: Job, fact: JobHistory, ledger: Ledger) -> Job:
     """A unit that ran out of memory asks for more than it had then, and for no less ever after. A device's memory is
     none that SLURM could give more of."""
     ends = [end.cause == "oom" and not end.device for end in fact.ends]
-    if unit.done or fact.live or fact.last is None or not any(ends) or not mends(fact, unit.execution):
+    if unit.done or fact.live or fact.last is None or not any(ends) or not should_retry(fact, unit.execution):
         return unit
     before = decode(ledger.arrays[fact.last.array].row["execution"])
     assert isinstance(before, Execution)
@@ -170,10 +170,10 @@ def _with_more_memory(unit: Unit, fact: Facts, ledger: Ledger) -> Unit:
     return dataclasses.replace(unit, execution=dataclasses.replace(unit.execution, memory_gb=memory))
 
 
-def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Unit], list[tuple[Array, str]]]:
+def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Job], list[tuple[Array, str]]]:
     """The units of a study, and what a submit would give to sbatch now; sends and writes nothing."""
     rules = load_profile(request.profile, request.settings).rules(plan.study.executions)
-    units = units_of(plan, rules, workspace)
+    units = jobs_of(plan, rules, workspace)
     ledger = Ledger.of(workspace).copy()
     there = slurm.available()
     queue = read_queue(ledger) if there else Queue(known=False)
@@ -181,7 +181,7 @@ def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Un
     facts = gather_facts(wanted, ledger, queue, workspace)
     units, facts = _retried(units, facts, ledger, plan.study.name, request.retry, wanted, queue, workspace)
     paper = _Paper(plan, workspace, slurm.read_limits() if there and queue.known else Limits())
-    report = report_unit(plan.study.name, rules) if request.whole else None
+    report = report_job(plan.study.name, rules) if request.whole else None
     submit(units, facts, ledger, paper, plan.study.name, report=report)
     return units, paper.sent
 
@@ -234,7 +234,7 @@ def cancel_study(plan: Plan, workspace: Workspace) -> tuple[list[str], list[str]
             ours = item_keys(plan)
             left = [key for key in kept["units"] if item_of(key) not in ours]
             ledger.append("kept", study=study, units=left, reason=kept["reason"], request=kept["request"])
-        elements = {str(fact.element) for fact in live.values()} | set(held(_sent_of(plan, ledger), ledger, queue))
+        elements = {str(fact.element) for fact in live.values()} | set(held_jobs(_sent_of(plan, ledger), ledger, queue))
         if elements:
             # Noted first: whoever watches must not take them for dropped, nor send them again.
             if live:

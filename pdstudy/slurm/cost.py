@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pdstudy.plan.plan import Plan
-from pdstudy.slurm.job import Unit
+from pdstudy.slurm.job import Job
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class StagePrice:
     """Those that need more jobs than `time_limits` lets them have."""
 
 
-def stage_prices(units: Sequence[Unit], rate: float) -> list[StagePrice]:
+def stage_prices(units: Sequence[Job], rate: float) -> list[StagePrice]:
     """Prices of what is not done, at `rate` FLOP/s per device."""
-    stages: dict[str, list[Unit]] = {}
+    stages: dict[str, list[Job]] = {}
     for unit in units:
         if not unit.done:
             stages.setdefault(unit.stage, []).append(unit)
@@ -44,15 +44,15 @@ def stage_prices(units: Sequence[Unit], rate: float) -> list[StagePrice]:
     ]
 
 
-def wall_hours(unit: Unit, rate: float) -> float:
+def wall_hours(unit: Job, rate: float) -> float:
     return unit.flops / rate / unit.execution.ranks / 3600
 
 
-def jobs_needed(unit: Unit, rate: float) -> float:
+def jobs_needed(unit: Job, rate: float) -> float:
     return wall_hours(unit, rate) * 60 / (unit.execution.minutes or 1)
 
 
-def longest_chain_hours(units: Sequence[Unit], rate: float) -> float:
+def longest_chain_hours(units: Sequence[Job], rate: float) -> float:
     """Hours that no number of nodes can shorten, waiting in the queue not counted."""
     finish: dict[str, float] = {}
     for unit in units:

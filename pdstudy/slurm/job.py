@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdstudy.config.logits import StoreNeed, StoreSpec
-from pdstudy.config.placement import Execution, misfit, resolve, too_early
+from pdstudy.config.placement import Execution, misfit, resolve, warning_exceeds_limit
 from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.validation import Problem
 from pdstudy.launch.task import Task, make_task
 from pdstudy.plan.cost import sizes
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import holds
 
@@ -25,7 +25,7 @@ making a store write the same shards."""
 
 
 @dataclass(frozen=True)
-class Unit:
+class Job:
     """One thing to make in one job. `needs` are keys of units that must be done, `after` of those whose end it waits
     for, whatever it is; done ones may be left out."""
 
@@ -47,23 +47,23 @@ def file_name(key: str) -> str:
     return key.replace("/", "~")
 
 
-def units_of(plan: Plan, rules: Sequence[Execution], workspace: Workspace) -> list[Unit]:
+def jobs_of(plan: Plan, rules: Sequence[Execution], workspace: Workspace) -> list[Job]:
     """The units of a plan, in an order in which they can be made. Raises `ConfigError` with every misfit at once."""
-    units: list[Unit] = []
+    units: list[Job] = []
     parts: dict[str, tuple[str, ...]] = {}
     wrong: dict[str, Problem] = {}
     for item in plan.items:
         execution = resolve(rules, _stage(item), _parameters(item))
         needs = tuple(part for need in item.needs for part in parts[need])
-        made: list[Unit]
+        made: list[Job]
         if isinstance(item.subject, StoreNeed):
             made = _slices(item, item.subject, execution, needs, workspace)
         else:
             key = f"{item.kind}/{item.key}"
             after = tuple(f"{item.kind}/{key}" for key in item.after)
-            made = [Unit(key, _stage(item), execution, needs, after, item.done, item.flops, item.label, item.key)]
+            made = [Job(key, _stage(item), execution, needs, after, item.done, item.flops, item.label, item.key)]
         if not item.done:
-            found = list(too_early(execution))
+            found = list(warning_exceeds_limit(execution))
             if isinstance(item.subject, Run):
                 found += misfit(execution, sequences_per_step=item.subject.sequences_per_step)
             for problem in found:
@@ -76,11 +76,11 @@ def units_of(plan: Plan, rules: Sequence[Execution], workspace: Workspace) -> li
     return units
 
 
-def _stage(item: Item) -> str:
+def _stage(item: Artifact) -> str:
     return "evaluate" if item.state == "evaluate" else item.kind
 
 
-def _parameters(item: Item) -> float:
+def _parameters(item: Artifact) -> float:
     subject = item.subject
     if isinstance(subject, StoreNeed):
         subject = subject.spec.teacher if isinstance(subject.spec.teacher, Run) else subject.spec.corpus
@@ -88,8 +88,8 @@ def _parameters(item: Item) -> float:
 
 
 def _slices(
-    item: Item, need: StoreNeed, execution: Execution, needs: tuple[str, ...], workspace: Workspace
-) -> list[Unit]:
+    item: Artifact, need: StoreNeed, execution: Execution, needs: tuple[str, ...], workspace: Workspace
+) -> list[Job]:
     """A capture in `execution.slices` parts (fewer where there are fewer shards)."""
     shard = max(1, SLICE_TOKENS // need.spec.view.context)
     first, stop = need.sequences.start, need.sequences.stop
@@ -104,15 +104,15 @@ def _slices(
         label = item.label if count == 1 else f"{item.label}, sequences {a} to {b - 1}"
         done = item.done or (count > 1 and holds(folder, range(a, b)))
         key = f"logits/{item.key}" if count == 1 else f"logits/{item.key}/{a}-{b}"
-        made.append(Unit(key, "logits", execution, needs, (), done, share, label, item.key, (a, b)))
+        made.append(Job(key, "logits", execution, needs, (), done, share, label, item.key, (a, b)))
     return made
 
 
-def report_unit(study: str, rules: Sequence[Execution]) -> Unit:
-    return Unit(f"report/{study}", "report", resolve(rules, "report", 0.0), label=study)
+def report_job(study: str, rules: Sequence[Execution]) -> Job:
+    return Job(f"report/{study}", "report", resolve(rules, "report", 0.0), label=study)
 
 
-def task_of(plan: Plan, unit: Unit, item: Item, workspace: Workspace) -> Task:
+def task_of(plan: Plan, unit: Job, item: Artifact, workspace: Workspace) -> Task:
     """What a job is told to make: the item's task, cut to the unit's slice, on the unit's ranks."""
     task = make_task(plan, item, workspace)
     changes: dict[str, Any] = {"placement": dataclasses.replace(task.placement, replicas=unit.execution.replicas or 1)}

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pdstudy.slurm.ledger import Ledger, Sent
-from pdstudy.slurm.scheduler import Job, Queue
+from pdstudy.slurm.scheduler import Queue, QueuedJob
 
 Attempts = Callable[[str], list[dict[str, Any]]]
 """The rows that a unit's jobs wrote (`pdstudy.slurm.attempt`), oldest first."""
@@ -44,7 +44,7 @@ FINAL_STATES = {
 
 
 @dataclass(frozen=True)
-class End:
+class Ending:
     """How one attempt ended. `sent` is when its job was sent, by the clock of the ledger; `device`: what ran out of
     memory was the accelerator."""
 
@@ -55,12 +55,12 @@ class End:
 
 
 @dataclass(frozen=True)
-class Facts:
+class JobHistory:
     """One unit as the cluster sees it."""
 
     element: str | None = None
     """The job that may still make it."""
-    job: Job | None = None
+    job: QueuedJob | None = None
     """That job, or the last one, as the queue shows it."""
     last: Sent | None = None
     causes: Mapping[str, int] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Facts:
     cause: str | None = None
     """How the last attempt ended; None where none did."""
     error: str = ""
-    ends: tuple[End, ...] = ()
+    ends: tuple[Ending, ...] = ()
     """Every end so far, oldest first, whatever the user asked for since."""
     starts: int = 0
     lost_seconds: float = 0.0
@@ -78,7 +78,7 @@ class Facts:
         return self.element is not None
 
 
-NOTHING = Facts()
+NOTHING = JobHistory()
 
 
 def gather(
@@ -88,7 +88,7 @@ def gather(
     attempts: Attempts,
     ended: Callable[[list[str]], Mapping[str, str]] = lambda jobs: {},
     log: Callable[[Sent], str] = lambda sent: "",
-) -> dict[str, Facts]:
+) -> dict[str, JobHistory]:
     """Facts of the units that were ever sent.
 
     `ended` answers for elements that left the queue (sacct), in one call; `log` gives the end of what SLURM wrote
@@ -110,7 +110,7 @@ def gather(
     }
 
 
-def held(units: Iterable[str], ledger: Ledger, queue: Queue, user: str | None = None) -> list[str]:
+def held_jobs(units: Iterable[str], ledger: Ledger, queue: Queue, user: str | None = None) -> list[str]:
     """The jobs of units that SLURM holds, of all users or of one; also where all that they were sent for is made: the
     report waits for them."""
     found = {element for element, job in queue.jobs.items() if job.held}
@@ -120,7 +120,7 @@ def held(units: Iterable[str], ledger: Ledger, queue: Queue, user: str | None = 
     return list(dict.fromkeys(str(s.element) for s in sent if user in (None, ledger.arrays[s.array].row.get("user"))))
 
 
-def _final(job: Job) -> str:
+def _final(job: QueuedJob) -> str:
     return DEPENDENCY if job.reason.startswith("Dependency") else job.state
 
 
@@ -132,7 +132,7 @@ def _facts(
     rows: list[dict[str, Any]],
     states: Mapping[str, str],
     log: Callable[[Sent], str],
-) -> Facts:
+) -> JobHistory:
     last = history[-1]
     live = next(
         (s.element for s in reversed(history) if s.element is not None and (j := queue.jobs.get(s.element)) and j.live),
@@ -148,7 +148,7 @@ def _facts(
     current = [end for end in ends if end.sent >= ledger.retried.get(unit, 0.0)]
     job = queue.jobs.get(live or last.element or "")
     starts = [r for r in rows if r["event"] == "start"]
-    return Facts(
+    return JobHistory(
         element=live,
         job=job,
         last=last,
@@ -173,7 +173,7 @@ def _ends(
     states: Mapping[str, str],
     log: Callable[[Sent], str],
     live: bool,
-) -> Iterable[End]:
+) -> Iterable[Ending]:
     """Every attempt that is over, in order; the last job also where it never started."""
     last = history[-1]
     sent = {s.element: s.time for s in history}
@@ -182,10 +182,10 @@ def _ends(
     for number, start in enumerate(starts):
         end, at = ended.get(start["token"]), sent.get(start["job"], 0.0)
         if end is not None:
-            yield End(end["cause"], end.get("error", ""), at, end.get("device", False))
+            yield Ending(end["cause"], end.get("error", ""), at, end.get("device", False))
         elif number < len(starts) - 1:
             # SLURM (or a later submit) started it again: the machine was taken away without a word.
-            yield End("node" if starts[number + 1]["job"] == start["job"] else "killed", "", at)
+            yield Ending("node" if starts[number + 1]["job"] == start["job"] else "killed", "", at)
     if live:
         return
     mine = [s for s in starts if s["job"] == last.element]
@@ -194,7 +194,7 @@ def _ends(
     state = states.get(last.element or "")
     text = "" if state in (None, "CANCELLED", DEPENDENCY) else log(last)
     cause, words = _unsaid(state, started=bool(mine), text=text)
-    yield End(cause, words, last.time)
+    yield Ending(cause, words, last.time)
 
 
 def _unsaid(state: str | None, *, started: bool, text: str) -> tuple[str, str]:

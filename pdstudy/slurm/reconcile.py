@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
 from pdstudy.config.placement import Execution
-from pdstudy.slurm.job import Unit
-from pdstudy.slurm.outcomes import NOTHING, Facts
+from pdstudy.slurm.job import Job
+from pdstudy.slurm.outcomes import NOTHING, JobHistory
 
 BUDGETS: Mapping[str, int | None] = {
     "preempted": None, "node": None, "signal": None, "cancelled": None, "dependency": None, "claimed": None,
@@ -30,7 +30,7 @@ class Group:
 
     stage: str
     execution: Execution
-    units: tuple[Unit, ...]
+    units: tuple[Job, ...]
     waits: frozenset[str]
     """Keys of units that must be done first, each of which is live or sent by an earlier group."""
     after: frozenset[str] = frozenset()
@@ -50,7 +50,7 @@ class Decision:
     """Unit key to the key of a need that is neither done nor on its way."""
 
 
-def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[str] | None = None) -> Decision:
+def decide(units: Sequence[Job], facts: Mapping[str, JobHistory], among: Collection[str] | None = None) -> Decision:
     """`units` in an order in which they can be made; a need that is not among them counts as done.
 
     `among`: send nothing but these.
@@ -59,7 +59,7 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
     live: dict[str, str] = {}
     stay: dict[str, str] = {}
     blocked: dict[str, str] = {}
-    groups: dict[tuple[str, Execution, frozenset[str], int], list[Unit]] = {}
+    groups: dict[tuple[str, Execution, frozenset[str], int], list[Job]] = {}
     # How many units wait for each other, one after the other, before this one. Those of one level wait for none of
     # each other, and so can be one array.
     level: dict[str, int] = {}
@@ -70,7 +70,7 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
         if fact.element is not None:
             live[unit.key] = fact.element
             continue
-        if not mends(fact, unit.execution):
+        if not should_retry(fact, unit.execution):
             stay[unit.key] = str(fact.cause)
             continue
         if among is not None and unit.key not in among:
@@ -106,7 +106,7 @@ def decide(units: Sequence[Unit], facts: Mapping[str, Facts], among: Collection[
     )
 
 
-def mends(fact: Facts, execution: Execution) -> bool:
+def should_retry(fact: JobHistory, execution: Execution) -> bool:
     """Whether sending a unit again is in order after how its attempts ended."""
     if fact.cause is None:
         return True
@@ -168,7 +168,7 @@ def _sendable(groups: Sequence[Group]) -> Iterator[Group]:
         sorter.done(first)
 
 
-def _direct(needs: Iterable[str], pending: Mapping[str, Unit]) -> frozenset[str]:
+def _direct(needs: Iterable[str], pending: Mapping[str, Job]) -> frozenset[str]:
     """The needs that are not done, without those that another of them waits for anyway."""
     open_ones = {n for n in needs if n in pending}
     implied = {n for need in open_ones for n in pending[need].needs}

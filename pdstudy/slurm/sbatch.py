@@ -22,7 +22,7 @@ from typing import Any
 from pdstudy.core.files import write_bytes
 from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm.arrays import Array
-from pdstudy.slurm.job import Unit
+from pdstudy.slurm.job import Job
 from pdstudy.slurm.ledger import Ledger, slurm_folder
 from pdstudy.slurm.scheduler import COMMENT, Limits
 from pdstudy.slurm.submit import Refused
@@ -44,7 +44,7 @@ SHIELD = """/bin/sh -c 'trap "" USR2 TERM; exec "$@"' sh"""
 """A signal that comes while Python starts would end it, and with it the job, as failed. Ignored, SLURM requeues."""
 
 
-Describe = Callable[[Unit], dict[str, Any]]
+Describe = Callable[[Job], dict[str, Any]]
 """What a job must know to make a unit, as JSON."""
 
 

@@ -7,30 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import os
 import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pdstudy.core import slurm_command
 from pdstudy.core.errors import ConfigError
-
-LIVE = frozenset({
-    "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING", "RESIZING",
-    "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "REVOKED",
-})  # fmt: skip
-"""States of a job that may still run. All others are final until somebody requeues it."""
-
 
 HELD = frozenset({"launch failed requeued held", "JobHoldMaxRequeue"})
 """Reasons for which SLURM holds a job that could run: a node could not start it, or it was requeued very often."""
 
 
-TIMEOUT_SECONDS = 60
-
-
 @dataclass(frozen=True)
-class Job:
+class QueuedJob:
     """One job element as the queue shows it."""
 
     state: str
@@ -39,7 +29,7 @@ class Job:
 
     @property
     def live(self) -> bool:
-        return self.state in LIVE and self.reason != "DependencyNeverSatisfied"
+        return self.state in slurm_command.LIVE and self.reason != "DependencyNeverSatisfied"
 
     @property
     def held(self) -> bool:
@@ -51,7 +41,7 @@ class Job:
 class Queue:
     """A snapshot: job elements ("12_3") by id, and job ids by the array that they were sent for."""
 
-    jobs: Mapping[str, Job] = field(default_factory=dict)
+    jobs: Mapping[str, QueuedJob] = field(default_factory=dict)
     sent_for: Mapping[str, str] = field(default_factory=dict)
     known: bool = True
     """False where the scheduler did not answer: then nothing may be concluded from a job that is not listed."""
@@ -80,7 +70,7 @@ def read_queue(users: Collection[str] = ()) -> Queue:
     """All jobs of the users (and oneself) that the controller knows, recently ended ones included. One call."""
     names = sorted({*users, getpass.getuser()})
     try:
-        text = _ask("squeue", "-h", "-r", "-t", "all", "-u", ",".join(names), "-o", "%i|%T|%N|%r|%k")
+        text = slurm_command.ask("squeue", "-h", "-r", "-t", "all", "-u", ",".join(names), "-o", "%i|%T|%N|%r|%k")
     except (OSError, subprocess.SubprocessError):
         return Queue(known=False)
     jobs, sent_for = {}, {}
@@ -89,7 +79,7 @@ def read_queue(users: Collection[str] = ()) -> Queue:
         if len(fields) < 5:
             continue  # the comment of another job of the user's goes on over several lines
         element, state, node, reason, comment = fields
-        jobs[element] = Job(state, "" if reason == "None" else reason, node)
+        jobs[element] = QueuedJob(state, "" if reason == "None" else reason, node)
         if comment.startswith(COMMENT):
             sent_for[comment.removeprefix(COMMENT)] = element.partition("_")[0]
     return Queue(jobs, sent_for)
@@ -103,25 +93,16 @@ def ended_jobs(jobs: Iterable[str]) -> dict[str, str]:
     # Whole arrays: the elements of ten thousand cells, each by its name, are longer than an argument may be.
     arrays = sorted({element.partition("_")[0] for element in wanted})
     try:
-        text = _ask("sacct", "-n", "-X", "-P", "-o", "JobID,State", "-j", ",".join(arrays))
+        text = slurm_command.ask("sacct", "-n", "-X", "-P", "-o", "JobID,State", "-j", ",".join(arrays))
     except (OSError, subprocess.SubprocessError):
         return {}
     states = {}
     for line in text.splitlines():
         element, _, state = line.partition("|")
         states[element] = state.split(" ")[0].rstrip("+")  # "CANCELLED by 0"
-    return {element: state for element, state in states.items() if element in wanted and state not in LIVE}
-
-
-def alive(element: str) -> bool:
-    """Whether a job may still run; True where the scheduler does not answer."""
-    try:
-        states = _ask("squeue", "-h", "-t", "all", "-j", element, "-o", "%T")
-    except subprocess.CalledProcessError as error:
-        return "Invalid job id" not in (error.stderr or "")
-    except (OSError, subprocess.SubprocessError):
-        return True
-    return any(state in LIVE for state in states.split())
+    return {
+        element: state for element, state in states.items() if element in wanted and state not in slurm_command.LIVE
+    }
 
 
 def read_limits() -> Limits:
@@ -136,7 +117,7 @@ def read_limits() -> Limits:
 def job_details(job: str) -> dict[str, str]:
     """The fields of `scontrol show job`; empty where the controller does not answer or does not know the job."""
     try:
-        text = _ask("scontrol", "show", "job", "-o", job)
+        text = slurm_command.ask("scontrol", "show", "job", "-o", job)
     except (OSError, subprocess.SubprocessError):
         return {}
     return dict(word.split("=", 1) for word in text.split() if "=" in word)
@@ -153,7 +134,7 @@ def release(elements: Collection[str]) -> None:
     names = sorted(elements)
     for at in range(0, len(names), 1000):  # the names are one argument, which has a limit
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            _ask("scontrol", "release", ",".join(names[at : at + 1000]))
+            slurm_command.ask("scontrol", "release", ",".join(names[at : at + 1000]))
 
 
 def require_slurm() -> None:
@@ -163,18 +144,9 @@ def require_slurm() -> None:
 
 
 def _told(*words: str) -> str:
-    """`_ask` for what a command cannot go on without. Raises `Unanswered`."""
+    """`slurm_command.ask` for what a command cannot go on without. Raises `Unanswered`."""
     try:
-        return _ask(*words)
+        return slurm_command.ask(*words)
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
         raise Unanswered(f"{words[0]} failed: {said[0] if said else error}; try again later") from error
-
-
-def _ask(*words: str) -> str:
-    # Neither columns nor dates may depend on the user's settings.
-    settings = ("SQUEUE_FORMAT", "SQUEUE_STATES", "SQUEUE_USERS", "SACCT_FORMAT", "SLURM_TIME_FORMAT")
-    environment = {k: v for k, v in os.environ.items() if k not in settings}
-    return subprocess.run(
-        words, check=True, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, env=environment
-    ).stdout

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from pdstudy.core.identity import encode
 from pdstudy.slurm.arrays import Array, arrays_of, arrays_of_each, dependency
-from pdstudy.slurm.job import Unit
+from pdstudy.slurm.job import Job
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.outcomes import NOTHING, Facts
+from pdstudy.slurm.outcomes import NOTHING, JobHistory
 from pdstudy.slurm.reconcile import Decision, decide
 from pdstudy.slurm.scheduler import Limits, Queue
 
@@ -43,7 +43,7 @@ class Scheduler(Protocol):
 
 
 @dataclass
-class Outcome:
+class SubmitOutcome:
     """What a submit came to."""
 
     decision: Decision
@@ -73,19 +73,19 @@ def adopt(ledger: Ledger, queue: Queue, finish: Callable[[str, str, int], None])
 
 
 def submit(
-    units: Sequence[Unit],
-    facts: Mapping[str, Facts],
+    units: Sequence[Job],
+    facts: Mapping[str, JobHistory],
     ledger: Ledger,
     scheduler: Scheduler,
     study: str,
     *,
-    report: Unit | None = None,
+    report: Job | None = None,
     among: Collection[str] | None = None,
     details: Mapping[str, object] | None = None,
     request: object = None,
     beyond: Collection[str] = (),
     held: Sequence[str] = (),
-) -> Outcome:
+) -> SubmitOutcome:
     """Send what is neither done nor live, `among`: of these units only. Call `adopt` before.
 
     `details` go into each intent (user, code), `request` into the note of what was kept back; `beyond` is what an
@@ -94,7 +94,7 @@ def submit(
     The report is sent with the last of a study's arrays, to run after all of them, whatever they come to; also where
     all of them were sent by others.
     """
-    outcome = Outcome(decide(units, facts, among), tuple(held))
+    outcome = SubmitOutcome(decide(units, facts, among), tuple(held))
     if held:
         scheduler.release(held)
     sender = _Sender(ledger, scheduler, study, details or {}, outcome)
@@ -121,7 +121,7 @@ class _Sender:
         scheduler: Scheduler,
         study: str,
         details: Mapping[str, object],
-        outcome: Outcome,
+        outcome: SubmitOutcome,
     ) -> None:
         self.ledger, self.scheduler, self.study = ledger, scheduler, study
         self.details, self.outcome = details, outcome
@@ -180,7 +180,7 @@ class _Sender:
     def _refuse(self, array: Array, reason: str) -> None:
         self.outcome.refused |= {u.key: reason for element in array.elements for u in element}
 
-    def send_report(self, unit: Unit, facts: Facts) -> None:
+    def send_report(self, unit: Job, facts: JobHistory) -> None:
         array = Array("report", unit.execution, ((unit,),), frozenset())
         before = list(dict.fromkeys(self.elements.values()))
         if facts.element is not None:  # an earlier report writes the same files

@@ -28,7 +28,7 @@ from pdstudy.config.run import Run
 from pdstudy.core.types import comma, described, fits
 from pdstudy.core.validation import Problem, nearest, problems
 from pdstudy.study.grid import Arm, Grid, caller, changed
-from pdstudy.study.validation import of_downstream, of_evaluations, of_outputs
+from pdstudy.study.validation import check_downstream, check_evaluations, check_outputs
 
 
 @dataclass(frozen=True)
@@ -188,15 +188,15 @@ class Study:
         names = [",".join(f"{k}={v}" for k, v in a.labels.items()) for a in self.grid.arms]
         for twice in sorted(name for name, count in Counter(names).items() if count > 1):
             wrong.append(Problem("grid", twice, "arms with labels of their own; this one occurs more than once"))
-        wrong += of_evaluations(self)
-        wrong += of_downstream(self)
+        wrong += check_evaluations(self)
+        wrong += check_downstream(self)
         for name, capture in self.captures.items():
             faults = list(problems(capture, f"captures[{name!r}]"))
             wrong += [p for p in faults if not (self.elsewhere and p.missing)]
         wrong += problems(self.placement, "placement")
         for i, execution in enumerate(self.executions):
             wrong += problems(execution, f"executions[{i}]")
-        wrong += of_outputs(self, axes)
+        wrong += check_outputs(self, axes)
         return wrong
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pdstudy.study.study import Study
 
 
-def of_evaluations(study: Study) -> Iterator[Problem]:
+def check_evaluations(study: Study) -> Iterator[Problem]:
     """Faults of each evaluation, and slices or examples that do not fit the runs."""
     contexts = {c.run.view.context for c in study.cells}
     if isinstance(study.base.view, View) and not list(problems(study.base.view)):
@@ -46,7 +46,7 @@ def _trained_on(study: Study, at: str, evaluation: Evaluation) -> Iterator[Probl
                 yield Problem(f"{at}.instructions.validation", share, f"at most {given}, what its runs hold out")
 
 
-def of_downstream(study: Study) -> Iterator[Problem]:
+def check_downstream(study: Study) -> Iterator[Problem]:
     """Faults of what models are asked, and finetuning that does not fit the runs."""
     for i, asked in enumerate(study.downstream):
         yield from (p for p in problems(asked, f"downstream[{i}]") if not (study.elsewhere and p.missing))
@@ -64,7 +64,7 @@ def _finetunings(study: Study) -> dict[str, Finetuning]:
     return {at: finetuning for at, finetuning in found.items() if finetuning is not None}
 
 
-def of_outputs(study: Study, axes: Mapping[str, Set[str]]) -> Iterator[Problem]:
+def check_outputs(study: Study, axes: Mapping[str, Set[str]]) -> Iterator[Problem]:
     """Faults of each output, and what it names that the study has not: axes, a baseline, an arm."""
     for i, output in enumerate(study.outputs):
         at = f"outputs[{i}]"

@@ -28,7 +28,7 @@ from pdstudy.config.run import Run
 from pdstudy.config.trajectory import lasting_steps, shared_steps
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
-from pdstudy.models.distributed import World
+from pdstudy.models.distributed import Ranks
 from pdstudy.workspace.run_dir import RunDir, unguarded
 
 KEPT = 2
@@ -60,7 +60,7 @@ class Checkpoints:
         folder: Path,
         model: PreTrainedModel,
         optimiser: torch.optim.Optimizer,
-        world: World,
+        world: Ranks,
         lasting: Iterable[int] = (),
         attempt: int = 1,
         guard: Callable[[], None] = unguarded,

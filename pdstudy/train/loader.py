@@ -20,7 +20,7 @@ from pdstudy.corpus.example_cache import packed as packed_examples
 from pdstudy.corpus.examples import joined, step_rows
 from pdstudy.distill.store.store import StoreReader
 from pdstudy.distill.teacher.live import LiveTeacher
-from pdstudy.models.distributed import World
+from pdstudy.models.distributed import Ranks
 
 if TYPE_CHECKING:
     pass
@@ -30,7 +30,7 @@ READ_AHEAD = 2
 """Steps that are read ahead for a GPU, where the placement does not say."""
 
 
-class Feed:
+class BatchLoader:
     """A rank's batches as a pure function of the step: nothing to save, nothing to restore.
 
     Rank r of R takes the r-th of R equal pieces of each step. Raises `ConfigError` where the sequences of a step
@@ -44,7 +44,7 @@ class Feed:
         corpus: TokenCorpus,
         store: StoreReader | None,
         placement: Placement,
-        world: World,
+        world: Ranks,
         *,
         packed: bool = False,
         live: LiveTeacher | None = None,
@@ -122,7 +122,7 @@ class Feed:
         return micro_batch(batch, rows, signal, packed=self._packed)
 
 
-def _reach(run: Run, packed: bool, world: World) -> int:
+def _reach(run: Run, packed: bool, world: Ranks) -> int:
     """How many steps are read ahead where it is left to us.
 
     None on a CPU, whose cores reading and training would share; nor where a step as a whole is large: a mask of

@@ -18,12 +18,12 @@ from pdstudy.config.trajectory import alpha_at, learning_rate
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
 from pdstudy.models.build_model import Observer
-from pdstudy.models.distributed import World, open_world
+from pdstudy.models.distributed import Ranks, open_ranks
 from pdstudy.models.parallelize import announce_backward
-from pdstudy.train.loader import Feed
-from pdstudy.train.online_logits import Record, Records, check_passed
+from pdstudy.train.loader import BatchLoader
+from pdstudy.train.online_logits import OnlineLogits, StoreToFill, check_passed
 from pdstudy.train.recorder import Diverged
-from pdstudy.train.trainer import Session
+from pdstudy.train.trainer import Trainer
 from pdstudy.train.weight_update import clip, set_learning_rate
 from pdstudy.workspace.run_dir import RunDir
 
@@ -47,7 +47,7 @@ def train(
     placement: Placement = Placement(),  # noqa: B008 (frozen)
     relatives: tuple[RunDir, ...] = (),
     exports: tuple[int, ...] = (),
-    records: tuple[Record, ...] = (),
+    records: tuple[StoreToFill, ...] = (),
     until: int | None = None,
     teacher: Path | None = None,
     probed: Mapping[str, Path] = MappingProxyType({}),
@@ -72,11 +72,11 @@ def train(
     """
     if (finished := directory.result()) is not None:
         if finished["state"] == "done":
-            check_passed(directory, run.num_steps, exports, Records(run, records, corpus))
+            check_passed(directory, run.num_steps, exports, OnlineLogits(run, records, corpus))
         return str(finished["state"])
     try:
-        with open_world(replicas=placement.replicas, sharded=run.precision != "float32") as world:
-            session = Session(
+        with open_ranks(replicas=placement.replicas, sharded=run.precision != "float32") as world:
+            session = Trainer(
                 run,
                 directory,
                 corpus,
@@ -102,7 +102,7 @@ def train(
         ) from error
 
 
-def _train(session: Session, should_stop: Callable[[], bool], until: int) -> str:
+def _train(session: Trainer, should_stop: Callable[[], bool], until: int) -> str:
     """The loop itself."""
     run, vocab = session.run, session.corpus.vocab
     model, optimiser, feed, recorder = session.model, session.optimiser, session.feed, session.recorder
@@ -131,8 +131,8 @@ def _train(session: Session, should_stop: Callable[[], bool], until: int) -> str
 
 def gradients(
     model: PreTrainedModel,
-    feed: Feed,
-    world: World,
+    feed: BatchLoader,
+    world: Ranks,
     step: int,
     objective: Objective,
     alpha: float,

@@ -28,7 +28,7 @@ from pdstudy.workspace.run_dir import RunDir
 
 
 @dataclass(frozen=True)
-class Record:
+class StoreToFill:
     """One store to write while a run trains: `sequences` (absolute indices of the view's grid) of the run's text."""
 
     spec: StoreSpec
@@ -37,7 +37,7 @@ class Record:
     directory: Path
 
 
-class Records:
+class OnlineLogits:
     """The stores that one rank of a run adds to.
 
     Each rank writes the shards of its own sequences; ends of shards depend on ranks and on when checkpoints are made,
@@ -45,7 +45,7 @@ class Records:
     read in the order of the stream, or does not read all that is to be recorded.
     """
 
-    def __init__(self, run: Run, records: tuple[Record, ...], corpus: TokenCorpus) -> None:
+    def __init__(self, run: Run, records: tuple[StoreToFill, ...], corpus: TokenCorpus) -> None:
         for record in records:
             _check(run, record)
         self._first, self._count = run.view.sequences(run.data).start, run.text_sequences_per_step
@@ -80,7 +80,7 @@ class Records:
             each.flush()
 
 
-def check_passed(directory: RunDir, step: int, exports: tuple[int, ...], records: Records) -> None:
+def check_passed(directory: RunDir, step: int, exports: tuple[int, ...], records: OnlineLogits) -> None:
     """Raises `ConfigError` where something is wanted of the first `step` steps, which are over, and is not there."""
     lacking = [f"its model after step {s}" for s in exports if s <= step and not directory.export(s).exists()]
     lacking += [f"its logits in {folder.name}" for folder in records.passed_by(step)]
@@ -94,7 +94,7 @@ def check_passed(directory: RunDir, step: int, exports: tuple[int, ...], records
 class _Open:
     """One store, and the sequences of the shard that is being gathered."""
 
-    def __init__(self, record: Record, corpus: TokenCorpus) -> None:
+    def __init__(self, record: StoreToFill, corpus: TokenCorpus) -> None:
         self.record = record
         self._vocab = corpus.vocab
         self._writer = StoreWriter(record.directory, record.spec, record.coverage, corpus, weights=None)
@@ -147,7 +147,7 @@ class _Open:
         self._blocks, self._steps = [], []
 
 
-def _check(run: Run, record: Record) -> None:
+def _check(run: Run, record: StoreToFill) -> None:
     if run.order != "stream":
         raise ConfigError(f"order: found {run.order!r}; allowed for a run whose logits are recorded: 'stream'")
     if record.spec.view != run.view or run.view.documents != "cross":

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pdstudy.models.distributed import World
+from pdstudy.models.distributed import Ranks
 from pdstudy.workspace.run_dir import RunDir
 
 ROWS = 250
@@ -87,7 +87,7 @@ class Recorder:
         self,
         directory: RunDir,
         clock: Clock,
-        world: World,
+        world: Ranks,
         *,
         num_steps: int,
         tokens_per_step: int,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pdstudy.config.logits import StoreSpec, needed
+from pdstudy.config.logits import StoreSpec, required_coverage
 from pdstudy.config.run import KD, Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.store.store import StoreReader, open_store
 from pdstudy.distill.teacher.live import LiveTeacher
-from pdstudy.models.distributed import World
+from pdstudy.models.distributed import Ranks
 from pdstudy.models.parallelize import shard_frozen
 
 
@@ -41,7 +41,7 @@ def store_of(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader |
         store,
         spec=StoreSpec(corpus=run.corpus, view=run.view, split=run.data.split, teacher=teacher),
         corpus=corpus,
-        wanted=needed(run.objective),
+        wanted=required_coverage(run.objective),
         sequences=run.view.sequences(run.data),
     )
 
@@ -55,7 +55,7 @@ def start_of(run: Run, folder: Path | None) -> Path | None:
     return folder
 
 
-def live_teacher(run: Run, folder: Path | None, corpus: TokenCorpus, world: World) -> LiveTeacher | None:
+def live_teacher(run: Run, folder: Path | None, corpus: TokenCorpus, world: Ranks) -> LiveTeacher | None:
     """The teacher that runs in the step, its trunk sharded over the ranks. Raises `ConfigError`: see `LiveTeacher`."""
     if not run.is_live:
         return None

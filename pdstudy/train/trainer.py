@@ -24,14 +24,14 @@ from pdstudy.evaluate.heldout_data import held_out
 from pdstudy.evaluate.probes import compared
 from pdstudy.models import attention
 from pdstudy.models import build_model as models
-from pdstudy.models.distributed import World
+from pdstudy.models.distributed import Ranks
 from pdstudy.models.export import export
 from pdstudy.models.parallelize import lay_out
 from pdstudy.plan.cost import live_flops
 from pdstudy.train import setup as inputs
 from pdstudy.train.checkpoint import Checkpoints, starting_point, step_of
-from pdstudy.train.loader import Feed
-from pdstudy.train.online_logits import Record, Records, check_passed
+from pdstudy.train.loader import BatchLoader
+from pdstudy.train.online_logits import OnlineLogits, StoreToFill, check_passed
 from pdstudy.train.recorder import Clock, Diverged, Recorder, peak_flops, peak_memory_bytes
 from pdstudy.train.weight_update import adamw
 from pdstudy.workspace.run_dir import RunDir
@@ -46,7 +46,7 @@ AGREE_EVERY = {"cpu": 1, "cuda": 10}
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
-class Session:
+class Trainer:
     """Model, optimiser, data and files of one attempt. Raises `ConfigError` on what does not fit together."""
 
     def __init__(
@@ -59,9 +59,9 @@ class Session:
         placement: Placement,
         progress: Callable[[str, float], None],
         relatives: tuple[RunDir, ...],
-        world: World,
+        world: Ranks,
         exports: tuple[int, ...] = (),
-        records: tuple[Record, ...] = (),
+        records: tuple[StoreToFill, ...] = (),
         teacher: Path | None = None,
         probed: Mapping[str, Path] = MappingProxyType({}),
         start: Path | None = None,
@@ -75,9 +75,9 @@ class Session:
         self.packed = self.attention == "flash_attention_2"
         self.exports = exports
         self.compared = {e: compared(e, run, probed, corpus) for e in evaluations}
-        self.records = Records(run, records, corpus)
+        self.records = OnlineLogits(run, records, corpus)
         stored, live = inputs.store_of(run, store, corpus), inputs.live_teacher(run, teacher, corpus, world)
-        self.feed = Feed(run, corpus, stored, placement, world, packed=self.packed, live=live)
+        self.feed = BatchLoader(run, corpus, stored, placement, world, packed=self.packed, live=live)
         self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(world.device)
         if (begun := inputs.start_of(run, start)) is not None:
             models.start_from(self.model, begun, corpus.vocab)

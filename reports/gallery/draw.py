@@ -32,9 +32,9 @@ from pdstudy.analysis.report.page import Block, Listing, Page, Section, Text
 from pdstudy.analysis.scaling.allocation import allocate
 from pdstudy.analysis.scaling.isoflop import isoflop as isoflops
 from pdstudy.analysis.scaling.isoflop import methods_disagree
-from pdstudy.analysis.scaling.scenarios import World, compare_scenarios
+from pdstudy.analysis.scaling.scenarios import ComputeModel, compare_scenarios
 from pdstudy.analysis.tables.builders import comparison_table, design_table, fit_table, number
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 
 EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 HOFFMANN_PRINTED = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
@@ -62,12 +62,12 @@ def plain_table(frame: pd.DataFrame, caption: str, label: str, digits: int = 4) 
     """A frame as a table: whole numbers as they are, large ones as 1.9B, others to `digits` significant digits."""
     rows = []
     for row in frame.itertuples(index=False):
-        cells: list[Cell | str] = []
+        cells: list[TableCell | str] = []
         for value in row:
             if isinstance(value, (int, np.integer)):
-                cells.append(Cell(str(value), int(value)))
+                cells.append(TableCell(str(value), int(value)))
             elif isinstance(value, float):
-                cells.append(Cell(si(value) if abs(value) >= 1e6 else number(value, digits), value))
+                cells.append(TableCell(si(value) if abs(value) >= 1e6 else number(value, digits), value))
             else:
                 cells.append(str(value))
         rows.append(tuple(cells))
@@ -169,7 +169,7 @@ def repeats_section(data: Path) -> Section:
 
 def distillation_section() -> Section:
     """Busbridge et al.'s published coefficients (Table 6): what their law says."""
-    world = World()
+    world = ComputeModel()
     losses = np.linspace(1.65, 3.0, 120)
     students = ((1.98e8, 20 * 1.98e8), (5.46e8, 20 * 5.46e8), (5.46e8, 1e11), (1.82e9, 1e11), (3e9, 5e11))
     sizes, tokens = np.geomspace(1e8, 1e10, 40), np.geomspace(1e9, 1e12, 40)

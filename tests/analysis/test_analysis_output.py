@@ -17,7 +17,7 @@ from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.laws import power_law
 from pdstudy.analysis.report.page import Listing, Page, Section, Text
 from pdstudy.analysis.tables.builders import design_table, fit_table, number, two_baselines
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 
 EVIL = 'a<script>$x_1$ & "b"'
 
@@ -132,7 +132,9 @@ def test_numbers_in_tables(value: float, digits: int, text: str) -> None:
 
 def test_table_marks_and_escapes_in_every_format() -> None:
     made = Table(
-        ("arm_1", "loss"), ((EVIL, Cell("4.2", 4.2, best=True)), ("b|c", Cell("4.3", 4.3, noise=True))), "100 % of $x"
+        ("arm_1", "loss"),
+        ((EVIL, TableCell("4.2", 4.2, best=True)), ("b|c", TableCell("4.3", 4.3, noise=True))),
+        "100 % of $x",
     )
     assert r"\textbf{4.2}" in made.to_latex()
     assert r"4.3$^\dagger$" in made.to_latex()

@@ -10,7 +10,7 @@ from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.laws import HOFFMANN, power_law
 from pdstudy.analysis.scaling.allocation import TrueFlops, allocate, hoffmann_optimum
 from pdstudy.analysis.scaling.isoflop import Method, isoflop, methods_disagree, parabola_bias
-from pdstudy.analysis.scaling.scenarios import Scenario, World, best_distilled, best_supervised, distil_or_train
+from pdstudy.analysis.scaling.scenarios import ComputeModel, Scenario, best_distilled, best_supervised, distil_or_train
 
 CHINCHILLA = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 ASYMMETRIC = {**CHINCHILLA, "alpha": 0.465, "beta": 0.155}
@@ -145,13 +145,13 @@ def test_no_allocation_where_the_law_has_none(fitted) -> None:  # type: ignore[n
      (1.82e9, 20 * 1.82e9, 1.68, 2.1560), (1.82e9, 1e11, 1.88, 2.1266), (3e9, 5e11, 1.85, 2.0098)],
 )  # fmt: skip
 def test_best_teacher_reference_values(n: float, d: float, teacher: float, student: float) -> None:
-    found = World().best_teacher(n, d)
+    found = ComputeModel().best_teacher(n, d)
     assert float(found[0]) == pytest.approx(teacher, abs=0.0051)
     assert round(float(found[1]), 4) == student
 
 
 def test_scenarios_are_ordered_and_spend_the_budget() -> None:
-    world = World()
+    world = ComputeModel()
     for n, c in ((5.46e8, 1e21), (3e9, 1e23)):
         best = {s: best_distilled(world, n, c, s) for s in Scenario}
         free, both = best[Scenario.FREE].loss, best[Scenario.BOTH].loss
@@ -165,7 +165,7 @@ def test_scenarios_are_ordered_and_spend_the_budget() -> None:
 
 
 def test_zoom_finds_what_a_random_search_does_not_beat() -> None:
-    world, n, c = World(), 1e9, 1e22
+    world, n, c = ComputeModel(), 1e9, 1e22
     best = best_distilled(world, n, c, Scenario.BOTH)
     rng = np.random.default_rng(0)
     teacher_n, share = np.exp(rng.uniform(np.log(1e7), np.log(1e12), 40_000)), rng.uniform(0.01, 0.99, 40_000)
@@ -175,7 +175,7 @@ def test_zoom_finds_what_a_random_search_does_not_beat() -> None:
 
 
 def test_busbridges_findings() -> None:
-    world = World()
+    world = ComputeModel()
     # With the teacher's training charged to one student, supervised wins; with a free teacher, distillation wins early.
     assert best_supervised(world, 3e9, 1e22).loss < best_distilled(world, 3e9, 1e22, Scenario.BOTH).loss
     assert best_distilled(world, 3e9, 1e21, Scenario.FREE).loss < best_supervised(world, 3e9, 1e21).loss

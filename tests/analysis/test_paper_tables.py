@@ -10,7 +10,7 @@ import pytest
 
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.tables.paper import beside, paper_gain, paper_table, published, tasks_beside
-from pdstudy.analysis.tables.table import Cell, Table
+from pdstudy.analysis.tables.table import Table, TableCell
 from pdstudy.config.outputs import BesidePaper, PaperTable
 from pdstudy.study.collection import Collection
 from pdstudy.study.study_file import load_study
@@ -54,7 +54,7 @@ def ended(axes: dict[str, list[str]], loss: list[float]) -> pd.DataFrame:
 
 
 def numbers(table: Table, column: int) -> list[float | None]:
-    return [cell.number for row in table.rows if isinstance(cell := row[column], Cell)]
+    return [cell.number for row in table.rows if isinstance(cell := row[column], TableCell)]
 
 
 def test_gains_have_the_signs_of_findings() -> None:

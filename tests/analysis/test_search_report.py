@@ -16,7 +16,7 @@ from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures import search_trials as figures
 from pdstudy.analysis.figures.ternary import ternary
 from pdstudy.analysis.report.search_page import build_search, cost_table
-from pdstudy.analysis.tables.table import Cell
+from pdstudy.analysis.tables.table import TableCell
 from pdstudy.config.run import Run
 from pdstudy.core.files import write_json
 from pdstudy.plan.cost import training_flops
@@ -54,7 +54,7 @@ def carried_out(search: Search, folder: Path) -> tuple[dict[str, Any], list[Run]
 
 
 def numbers(searched: Searched) -> dict[str, float]:
-    return {str(name).strip(): cell.number for name, cell in cost_table(searched).rows if isinstance(cell, Cell)}  # type: ignore[misc]
+    return {str(name).strip(): cell.number for name, cell in cost_table(searched).rows if isinstance(cell, TableCell)}  # type: ignore[misc]
 
 
 def test_what_a_search_cost_is_what_its_runs_cost(tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ from pdstudy.corpus.batch import read, step_sequences
 from pdstudy.distill.store.store import StoreReader, open_store
 from pdstudy.distill.teacher.capture import capture
 from pdstudy.models.build_model import build_model, transformers_config
-from pdstudy.models.distributed import World, open_world
+from pdstudy.models.distributed import Ranks, open_ranks
 from pdstudy.models.parallelize import lay_out
-from pdstudy.train.loader import Feed
+from pdstudy.train.loader import BatchLoader
 from pdstudy.train.loop import gradients, train
 from pdstudy.train.weight_update import adamw, clip
 from pdstudy.workspace.run_dir import RunDir
@@ -89,12 +89,12 @@ def make_store(declared: Corpus, corpus: TokenCorpus, folder: Path) -> tuple[KD,
 
 
 def ours(
-    run: Run, corpus: TokenCorpus, store: StoreReader | None, world: World, placement: Placement
+    run: Run, corpus: TokenCorpus, store: StoreReader | None, world: Ranks, placement: Placement
 ) -> Callable[[], None]:
     model = build_model(run.student, seed=0)
     lay_out(model, placement, world, "float32")
     optimiser = adamw(model, run.optimiser)
-    feed = Feed(run, corpus, store, placement, world)
+    feed = BatchLoader(run, corpus, store, placement, world)
     steps = iter(range(run.num_steps))
     alpha = run.objective.alpha if isinstance(run.objective, KD) else 0.0
 
@@ -185,11 +185,11 @@ def main() -> None:
         folder = Path(name)
         declared, corpus = make_corpus(folder)
         objective, store = make_store(declared, corpus, folder)
-        alone = World(torch.device("cpu"))
+        alone = Ranks(torch.device("cpu"))
         for width in widths:
             lm, kd = make_run(declared, width, LM()), make_run(declared, width, objective)
             quarter = Placement(micro_batch_tokens=STEP // 4)
-            with open_world(replicas=1, sharded=True) as world:
+            with open_ranks(replicas=1, sharded=True) as world:
                 spent = seconds({
                     "bare loop": bare(lm, corpus),
                     "LM": ours(lm, corpus, None, alone, Placement()),

@@ -34,9 +34,9 @@ from pdstudy.distill.store.store import open_store
 from pdstudy.distill.teacher.capture import capture
 from pdstudy.distill.teacher.live import LiveTeacher
 from pdstudy.models.build_model import build_model, forward_flops, transformers_config
-from pdstudy.models.distributed import World, open_world
+from pdstudy.models.distributed import Ranks, open_ranks
 from pdstudy.models.parallelize import lay_out
-from pdstudy.train.loader import Feed
+from pdstudy.train.loader import BatchLoader
 from pdstudy.train.loop import gradients
 from pdstudy.train.recorder import peak_flops
 from pdstudy.train.weight_update import adamw, clip
@@ -67,7 +67,9 @@ def make_teacher(corpus: TokenCorpus, folder: Path) -> Pretrained:
     return Pretrained(path=str(folder), dtype="bfloat16")
 
 
-def tokens_per_second(model: PreTrainedModel, feed: Feed, world: World, run: Run, vocab: int, steps: int) -> float:
+def tokens_per_second(
+    model: PreTrainedModel, feed: BatchLoader, world: Ranks, run: Run, vocab: int, steps: int
+) -> float:
     optimiser, alpha = adamw(model, run.optimiser), 0.9 if isinstance(run.objective, KD) else 0.0
     for step in range(WARMING + steps):
         if step == WARMING:
@@ -121,7 +123,7 @@ def main() -> None:
         waiting, ahead = (Placement(micro_batch_tokens=STEP // 4, read_ahead=n) for n in (0, 2))
         peak = peak_flops(torch.cuda.get_device_name()) or float("nan")
         print(f"{'':44}{'tokens/s':>10}{'ratio':>8}{'MFU':>7}{'GiB':>7}")
-        with open_world(replicas=1, sharded=True) as world:
+        with open_ranks(replicas=1, sharded=True) as world:
             for compiled, placements in ((True, (ahead,)), (False, (waiting, ahead))):
                 model = build_model(STUDENT, seed=0).to(world.device)
                 lay_out(model, dataclasses.replace(ahead, compile=compiled), world, lm.precision)
@@ -132,7 +134,7 @@ def main() -> None:
                         live = isinstance(objective, KD) and objective.stored == "live"
                         reader = store if isinstance(objective, KD) and not live else None
                         teaching = LiveTeacher(folder / "teacher", run, corpus) if live else None
-                        feed = Feed(run, corpus, reader, placement, world, live=teaching)
+                        feed = BatchLoader(run, corpus, reader, placement, world, live=teaching)
                         torch.cuda.reset_peak_memory_stats()
                         speeds.append(tokens_per_second(model, feed, world, run, corpus.vocab, steps))
                         feed.close()

@@ -18,7 +18,7 @@ from pdstudy.launch.stages import perform
 from pdstudy.launch.task import make_task
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import training_flops
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.study.grid import axis
 from pdstudy.study.study import Study
 from pdstudy.study.study_file import load_study
@@ -43,11 +43,11 @@ def started_from(tiny: Study, *steps: int, base: Run | None = None) -> Study:
     return dataclasses.replace(tiny, base=base, grid=axis("at", {"none": {}, **levels}))
 
 
-def one(plan: Plan, run: Run) -> Item:
+def one(plan: Plan, run: Run) -> Artifact:
     return next(item for item in plan.items if item.subject == run)
 
 
-def make(plan: Plan, item: Item, workspace: Workspace, stop: int = 10**6) -> tuple[str, int]:
+def make(plan: Plan, item: Artifact, workspace: Workspace, stop: int = 10**6) -> tuple[str, int]:
     """Its state at the end, and the steps that were trained."""
     taken = 0
 

@@ -21,7 +21,7 @@ from pdstudy.config.truncation import TopPK
 from pdstudy.launch.stages import perform
 from pdstudy.launch.task import make_task
 from pdstudy.plan.builder import make_plan
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.plan.record import make_record
 from pdstudy.study.grid import Grid, axis
 from pdstudy.study.study import Study
@@ -44,11 +44,11 @@ def carry_out(plan: Plan, workspace: Workspace) -> list[str]:
     return [perform(task, lambda what, share: None, lambda: False) for task in todo]
 
 
-def students(plan: Plan) -> list[Item]:
+def students(plan: Plan) -> list[Artifact]:
     return [item for item in plan.items if item.kind == "student"]
 
 
-def loss(workspace: Workspace, item: Item) -> float:
+def loss(workspace: Workspace, item: Artifact) -> float:
     assert isinstance(item.subject, Run)
     result = workspace.run(item.subject).result()
     assert result is not None

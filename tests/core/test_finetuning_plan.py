@@ -25,7 +25,7 @@ from pdstudy.launch.task import make_task
 from pdstudy.plan.account import account, charges, not_priced, runs, spent
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import sizes, tokens_read, training_flops
-from pdstudy.plan.plan import Item, Plan
+from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.study.collection import Collection
 from pdstudy.study.grid import axis
 from pdstudy.study.study import Study
@@ -66,7 +66,7 @@ def tiny(tmp_path: Path, finetune: Finetuning) -> Study:
     )  # fmt: skip
 
 
-def of_kind(plan: Plan, kind: str) -> list[Item]:
+def of_kind(plan: Plan, kind: str) -> list[Artifact]:
     return [item for item in plan.items if item.kind == kind]
 
 

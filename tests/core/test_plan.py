@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pdstudy import BPE, KD, LM, AdamW, Corpus, LocalFiles, Shape, Slice, TopPK, axis
-from pdstudy.config.logits import Coverage, join
+from pdstudy.config.logits import Coverage, union
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Pretrained, Run
 from pdstudy.core.format import si
@@ -168,8 +168,8 @@ def test_coverage_is_one_comparison() -> None:
     assert not store.admits(TopPK(p=0.5, k=51))
     assert not store.admits(TopPK(p=0.5, k=None))
     assert Coverage(p=0.95, k=None).admits(TopPK(p=0.9, k=None))
-    assert join([TopPK(p=0.5, k=100), TopPK(p=0.9, k=10)]) == Coverage(p=0.9, k=100)
-    assert join([TopPK(p=0.5, k=None), TopPK(p=0.9, k=10)]) == Coverage(p=0.9, k=None)
+    assert union([TopPK(p=0.5, k=100), TopPK(p=0.9, k=10)]) == Coverage(p=0.9, k=100)
+    assert union([TopPK(p=0.5, k=None), TopPK(p=0.9, k=10)]) == Coverage(p=0.9, k=None)
 
 
 def test_ten_thousand_cells_within_five_seconds(tmp_path: Path) -> None:

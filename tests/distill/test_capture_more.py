@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pdstudy.config.alpha import ByConfidence, ByEntropy
-from pdstudy.config.logits import Coverage, StoreSpec, needed
+from pdstudy.config.logits import Coverage, StoreSpec, required_coverage
 from pdstudy.config.losses import WTTM, Plain, Renormalise
 from pdstudy.config.run import KD, Pretrained
 from pdstudy.config.truncation import Sampled, TopPK
@@ -126,8 +126,8 @@ def test_a_whole_signal_is_a_summary_that_cuts_nothing() -> None:
     torch.manual_seed(1)
     logits, targets = 3 * torch.randn(7, 45), torch.randint(40, (7,))
     kd = KD(teacher=Pretrained(path="unread"), truncation=TopPK(p=1, k=None), temperature=WTTM(tau=2.0, over="all"))
-    want = cut(summarise(logits, targets, needed(kd), 40, seed=0), kd.truncation)
-    found = whole_signal(logits, targets, 40, needed(kd).taus)
+    want = cut(summarise(logits, targets, required_coverage(kd), 40, seed=0), kd.truncation)
+    found = whole_signal(logits, targets, 40, required_coverage(kd).taus)
     assert torch.equal(found.log_probs.gather(1, want.ids), want.log_probs)
     assert torch.equal(found.tail_at(2.0), want.tail_at(2.0))
     for name in ("tail", "gold", "log_normaliser", "entropy", "std"):

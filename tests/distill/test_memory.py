@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from pdstudy.config.logits import needed
+from pdstudy.config.logits import required_coverage
 from pdstudy.config.losses import (
     KLD,
     Decoupled,
@@ -93,7 +93,7 @@ def test_distillation_takes_at_most_a_twentieth_more(name: str, k: int, of_cross
 
 @pytest.mark.parametrize("truncation", [TopPK(p=1.0, k=12), TopPK(p=0.9, k=None), TopPK(p=1.0, k=99), Sampled(draws=7)])
 def test_a_live_teacher_s_rows_are_as_wide_as_it_says(truncation: Truncation) -> None:
-    coverage = needed(dataclasses.replace(PLAIN, truncation=truncation))
+    coverage = required_coverage(dataclasses.replace(PLAIN, truncation=truncation))
     uniform = torch.rand(5, coverage.draws, dtype=torch.float64)
     live = LiveTargets(
         torch.randn(5, 4), torch.randn(50, 4), torch.zeros(5, dtype=torch.int64), uniform, coverage, truncation

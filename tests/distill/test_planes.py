@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdstudy.config.logits import Coverage, StoreSpec, join, needed
+from pdstudy.config.logits import Coverage, StoreSpec, required_coverage, union
 from pdstudy.config.run import KD, Pretrained
 from pdstudy.config.truncation import TopPK
 from pdstudy.core.errors import ConfigError
@@ -174,11 +174,11 @@ def test_a_coded_store_serves_what_an_exact_one_does(
 
 def test_a_run_says_whether_its_targets_are_coded() -> None:
     plain, coded = (KD(teacher=Pretrained(path="unread"), stored=stored) for stored in ("exact", "coded"))
-    exact, small = needed(plain), needed(coded)
+    exact, small = required_coverage(plain), required_coverage(coded)
     assert (exact.encoding, small.encoding) == ("exact", "small")
     assert not exact.admits(small)
     assert not small.admits(exact)
     assert Coverage(p=1.0, k=100, encoding="fast").admits(small)
-    assert join([small, small]).label == "p0.95-k100-small"
+    assert union([small, small]).label == "p0.95-k100-small"
     with pytest.raises(ConfigError, match="one store has one encoding"):
-        join([exact, small])
+        union([exact, small])

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pdstudy.config.data import View
-from pdstudy.config.logits import Coverage, StoreSpec, needed
+from pdstudy.config.logits import Coverage, StoreSpec, required_coverage
 from pdstudy.config.losses import WTTM, OntoGold, Tail, Temperature
 from pdstudy.config.run import KD, Pretrained
 from pdstudy.config.truncation import Sampled, TopPK
@@ -26,7 +26,7 @@ from pdstudy.distill.store.quantised import Planes
 from pdstudy.distill.store.shard import READ, Shard
 from pdstudy.distill.store.store import StoreReader, open_store
 from pdstudy.distill.teacher.capture import capture
-from pdstudy.workspace.store_index import held
+from pdstudy.workspace.store_index import stored_ranges
 from tests.distill.conftest import CONTEXT, SEQUENCES
 from tests.distill.teachers import make_teacher
 
@@ -111,7 +111,7 @@ def test_files_that_are_no_shards_are_left_alone(copied: Path, spec: StoreSpec, 
     for name in (f"{path.stem} (copy).json", "shard-notes.json"):
         shutil.copy(path, copied / name)
     assert opened(copied, spec, corpus).signal(np.array([5]), CUT).width > 1
-    assert held(copied) == [(SEQUENCES.start, SEQUENCES.stop)]
+    assert stored_ranges(copied) == [(SEQUENCES.start, SEQUENCES.stop)]
 
 
 def test_shards_that_overlap_are_one_store(
@@ -122,7 +122,7 @@ def test_shards_that_overlap_are_one_store(
     for number, part in enumerate(parts):
         capture(spec, coverage, part, corpus=corpus, teacher=teacher, directory=tmp_path / str(number))
         shutil.copytree(tmp_path / str(number), tmp_path / "all", dirs_exist_ok=True)
-    assert len(held(tmp_path / "all")) == 3
+    assert len(stored_ranges(tmp_path / "all")) == 3
     a, b = (opened(d, spec, corpus).signal(np.arange(3, 40), CUT) for d in (store, tmp_path / "all"))
     assert torch.equal(a.ids, b.ids)
     torch.testing.assert_close(a.log_probs, b.log_probs, rtol=1e-5, atol=1e-5)
@@ -197,7 +197,7 @@ def test_an_objective_whose_tails_draws_or_encoding_are_not_there_is_refused_at_
 ) -> None:
     objective = KD(teacher=spec.teacher, **fields)
     with pytest.raises(ConfigError, match=f"which cannot serve .*coverage of {re.escape(capture_this)}"):
-        open_store(store, spec=spec, corpus=corpus, wanted=needed(objective), sequences=SEQUENCES)
+        open_store(store, spec=spec, corpus=corpus, wanted=required_coverage(objective), sequences=SEQUENCES)
 
 
 def test_an_objective_that_the_store_serves_is_opened(store: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
@@ -205,7 +205,7 @@ def test_an_objective_that_the_store_serves_is_opened(store: Path, spec: StoreSp
         KD(teacher=spec.teacher, truncation=SMALLER, temperature=Temperature(tau=2.0)),
         KD(teacher=spec.teacher, truncation=SMALLER, rest=Tail()),
     ):
-        wanted = needed(objective)
+        wanted = required_coverage(objective)
         assert open_store(store, spec=spec, corpus=corpus, wanted=wanted, sequences=SEQUENCES).directory == store
 
 

@@ -15,12 +15,12 @@ import random
 import time
 from collections import Counter
 
-from pdstudy.slurm.job import Unit, report_unit
+from pdstudy.slurm.job import Job, report_job
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.outcomes import gather, held
+from pdstudy.slurm.outcomes import gather, held_jobs
 from pdstudy.slurm.reconcile import decide
 from pdstudy.slurm.scheduler import Limits
-from pdstudy.slurm.submit import Outcome, adopt, submit
+from pdstudy.slurm.submit import SubmitOutcome, adopt, submit
 from tests.slurm.invented import make_study
 from tests.slurm.world import Crash, World
 
@@ -68,12 +68,12 @@ def simulate(seed: int, cells: int) -> Counter[str]:
     return Counter(rounds=rounds, **world.calls, restarts=sum(e.restart for m in world.jobs.values() for e in m))
 
 
-def _submit(world: World, ledger: Ledger, rng: random.Random) -> Outcome | None:
+def _submit(world: World, ledger: Ledger, rng: random.Random) -> SubmitOutcome | None:
     queue = world.queue()
     world.sent_in_round = set()
     adopt(ledger, queue, world.adopt)
-    units = [Unit(**{**vars(u), "done": u.key in world.done}) if u.key in world.done else u for u in world.units]
-    report = report_unit("sim", ())
+    units = [Job(**{**vars(u), "done": u.key in world.done}) if u.key in world.done else u for u in world.units]
+    report = report_job("sim", ())
     keys = [*(u.key for u in units if not u.done), report.key]
     facts = gather(keys, ledger, queue, world.rows.__getitem__, world.ended)
     stuck = decide(units, facts).stay
@@ -81,13 +81,13 @@ def _submit(world: World, ledger: Ledger, rng: random.Random) -> Outcome | None:
         ledger.append("retry", study="sim", units=list(stuck))
         facts = gather(keys, ledger, queue, world.rows.__getitem__, world.ended)
     try:
-        waiting = held([*(u.key for u in units), report.key], ledger, queue)
+        waiting = held_jobs([*(u.key for u in units), report.key], ledger, queue)
         return submit(units, facts, ledger, world, "sim", report=report, held=waiting)
     except Crash:
         return None
 
 
-def _nothing_is_forgotten(world: World, outcome: Outcome) -> None:
+def _nothing_is_forgotten(world: World, outcome: SubmitOutcome) -> None:
     """Every unit is done, alive, sent, kept, or has a named reason to stay behind."""
     sent = {u.key for _, array in outcome.sent for element in array.elements for u in element}
     decision, kept = outcome.decision, set(outcome.kept)

@@ -9,23 +9,23 @@ import pytest
 from pdstudy.config.placement import Execution, resolve
 from pdstudy.slurm.arrays import Array, arrays_of, dependency, split
 from pdstudy.slurm.cost import longest_chain_hours
-from pdstudy.slurm.job import Unit
+from pdstudy.slurm.job import Job
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.outcomes import Facts
+from pdstudy.slurm.outcomes import JobHistory
 from pdstudy.slurm.reconcile import Group
 from pdstudy.slurm.sbatch import passes
 from pdstudy.slurm.scheduler import Limits
-from pdstudy.slurm.submit import Outcome, Refused, submit
+from pdstudy.slurm.submit import Refused, SubmitOutcome, submit
 
 PLAIN = resolve((), "student", 0)
 
 
 def test_what_waits_for_one_model_each_is_one_array() -> None:
     """Tasks of finetuned models: three arrays, tied element by element; a model that two wait for comes last."""
-    students = [Unit(f"student/{i}", "student", PLAIN, flops=float(i)) for i in range(5)]
-    tuned = [Unit(f"finetune/{i}", "finetune", PLAIN, (f"student/{i}",)) for i in (0, 1, 3)]
-    twice = [Unit(f"finetune/4-{n}", "finetune", PLAIN, ("student/4",)) for n in range(2)]
-    asked = [Unit(f"evaluate/{t.key}", "evaluate", PLAIN, (t.key,)) for t in (*tuned, *twice)]
+    students = [Job(f"student/{i}", "student", PLAIN, flops=float(i)) for i in range(5)]
+    tuned = [Job(f"finetune/{i}", "finetune", PLAIN, (f"student/{i}",)) for i in (0, 1, 3)]
+    twice = [Job(f"finetune/4-{n}", "finetune", PLAIN, ("student/4",)) for n in range(2)]
+    asked = [Job(f"evaluate/{t.key}", "evaluate", PLAIN, (t.key,)) for t in (*tuned, *twice)]
     sent = [*students, *tuned, *twice, *asked]
     outcome, ledger = send_all(sent)
     assert [[u.key for e in a.elements for u in e] for _, a in outcome.sent] == [
@@ -41,9 +41,9 @@ def test_what_waits_for_one_model_each_is_one_array() -> None:
 
 def test_what_waits_for_one_model_each_is_sent_alone_where_indices_differ() -> None:
     """The models' jobs are under way already, or the limit lets only some of the array through."""
-    students = [Unit(f"student/{i}", "student", PLAIN) for i in range(3)]
-    asked = [Unit(f"evaluate/{i}", "evaluate", PLAIN, (f"student/{i}",)) for i in range(3)]
-    _, ledger = send_all([*students, *asked], {f"student/{i}": Facts(element=f"7_{i + 1}") for i in range(3)})
+    students = [Job(f"student/{i}", "student", PLAIN) for i in range(3)]
+    asked = [Job(f"evaluate/{i}", "evaluate", PLAIN, (f"student/{i}",)) for i in range(3)]
+    _, ledger = send_all([*students, *asked], {f"student/{i}": JobHistory(element=f"7_{i + 1}") for i in range(3)})
     assert [row["after"] for row in ledger.rows if row["event"] == "intent"] == [
         "afterok:7_1",
         "afterok:7_2",
@@ -56,7 +56,9 @@ def test_what_waits_for_one_model_each_is_sent_alone_where_indices_differ() -> N
     ]  # fmt: skip
 
 
-def send_all(units: list[Unit], facts: Mapping[str, Facts] | None = None, room: int = 99) -> tuple[Outcome, Ledger]:
+def send_all(
+    units: list[Job], facts: Mapping[str, JobHistory] | None = None, room: int = 99
+) -> tuple[SubmitOutcome, Ledger]:
     """What a submit sends to a site that takes `room` jobs and calls them 1, 2, ..."""
 
     class Site:
@@ -99,14 +101,14 @@ def test_only_a_limit_that_passes_keeps_jobs_back(said: str, later: bool) -> Non
 
 def test_the_longest_chain_goes_through_those_whose_end_is_waited_for() -> None:
     made = [
-        Unit("trunk", "student", PLAIN, flops=3600.0),
-        Unit("branch", "student", PLAIN, (), ("trunk",), flops=7200.0),
+        Job("trunk", "student", PLAIN, flops=3600.0),
+        Job("branch", "student", PLAIN, (), ("trunk",), flops=7200.0),
     ]
     assert longest_chain_hours(made, 1.0) == 3.0
 
 
 def test_arrays_respect_the_sites_size_and_share_the_parallelism() -> None:
-    many = tuple(Unit(f"u{i}", "student", PLAIN) for i in range(2_500))
+    many = tuple(Job(f"u{i}", "student", PLAIN) for i in range(2_500))
     execution = resolve([Execution(parallelism=10)], "student", 0)
     arrays = list(arrays_of(Group("student", execution, many, frozenset()), Limits(array=1001)))
     assert [len(a.elements) for a in arrays] == [833, 833, 834]
@@ -118,7 +120,7 @@ def test_arrays_respect_the_sites_size_and_share_the_parallelism() -> None:
 def test_packing_puts_several_units_into_one_element() -> None:
     execution = resolve([Execution(pack=3)], "student", 0)
     (array,) = arrays_of(
-        Group("student", execution, tuple(Unit(f"u{i}", "student", PLAIN) for i in range(7)), frozenset()), Limits()
+        Group("student", execution, tuple(Job(f"u{i}", "student", PLAIN) for i in range(7)), frozenset()), Limits()
     )
     assert array.keys == [["u0", "u1", "u2"], ["u3", "u4", "u5"], ["u6"]]
 

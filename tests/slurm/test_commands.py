@@ -11,6 +11,7 @@ import pytest
 
 from pdstudy.cli.main import main
 from pdstudy.cli.slurm_tables import print_outcome, print_preview
+from pdstudy.core import slurm_command
 from pdstudy.core.claim import Claim, Claimed
 from pdstudy.core.errors import ConfigError
 from pdstudy.plan.builder import checked_plan
@@ -78,7 +79,7 @@ class Slurm:
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
     made = Slurm()
-    monkeypatch.setattr(queue, "_ask", made.ask)
+    monkeypatch.setattr(slurm_command, "ask", made.ask)
     monkeypatch.setattr(queue, "require_slurm", lambda: None)
     monkeypatch.setattr(queue, "available", lambda: True)
     monkeypatch.setattr(Cluster, "send", lambda cluster, *words: made.send(cluster, *words))
@@ -136,7 +137,7 @@ def test_a_held_job_whose_work_is_done_is_shown_and_released(
     job = slurm.job("teacher")
     slurm.reasons = {job: HELD, slurm.job("report"): "JobHeldUser"}
     made = with_teacher_made(workspace)
-    sight = seeing.look(made(), workspace)
+    sight = seeing.cluster_status(made(), workspace)
     assert sight is not None
     assert sight.held == (job,)
     _, outcome = submit_study(made, workspace, Request())
@@ -280,7 +281,7 @@ def test_without_squeue_status_tells_what_the_files_say(
     submit_study(planned(workspace), workspace, Request())
     teacher = fail(workspace, slurm, "teacher", "exception")
     monkeypatch.setattr(queue, "available", lambda: False)
-    sight = seeing.look(planned(workspace)(), workspace)
+    sight = seeing.cluster_status(planned(workspace)(), workspace)
     assert sight is not None
     assert not sight.answered
     assert (sight.rows[teacher]["state"], sight.rows[teacher]["error"]) == ("failed", "exception")

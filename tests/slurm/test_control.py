@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 from pdstudy.config.placement import resolve
+from pdstudy.core import slurm_command
 from pdstudy.slurm import scheduler as queue
 from pdstudy.slurm.arrays import dependency
 from pdstudy.slurm.attempt import cause_of_stop
-from pdstudy.slurm.job import Unit
+from pdstudy.slurm.job import Job
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.outcomes import Facts, gather
+from pdstudy.slurm.outcomes import JobHistory, gather
 from pdstudy.slurm.reconcile import Decision, decide
-from pdstudy.slurm.scheduler import Job, Queue
+from pdstudy.slurm.scheduler import Queue, QueuedJob
 from tests.slurm.simulation import simulate
 
 PLAIN = resolve((), "student", 0)
@@ -48,7 +49,7 @@ def test_the_simulation_notices_a_unit_that_is_sent_without_its_waits(monkeypatc
 
 
 def test_the_simulation_notices_a_unit_that_is_sent_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hasty(units: Sequence[Unit], *more: Any) -> Decision:
+    def hasty(units: Sequence[Job], *more: Any) -> Decision:
         found = decide(units, *more)
         return replace(found, groups=found.groups[::-1])
 
@@ -60,12 +61,12 @@ def test_the_simulation_notices_a_unit_that_is_sent_too_early(monkeypatch: pytes
 def test_branches_of_several_families_are_sent_behind_their_trunks() -> None:
     """Those whose trunk lives make one array with those whose trunk is sent with them: it must come second."""
     made = [
-        Unit("live", "student", PLAIN),
-        Unit("after live", "student", PLAIN, after=("live",)),
-        Unit("trunk", "student", PLAIN),
-        Unit("after trunk", "student", PLAIN, after=("trunk",)),
+        Job("live", "student", PLAIN),
+        Job("after live", "student", PLAIN, after=("live",)),
+        Job("trunk", "student", PLAIN),
+        Job("after trunk", "student", PLAIN, after=("trunk",)),
     ]
-    decision = decide(made, {"live": Facts(element="7")})
+    decision = decide(made, {"live": JobHistory(element="7")})
     assert [[u.key for u in g.units] for g in decision.groups] == [["trunk"], ["after live", "after trunk"]]
     assert decision.groups[1].after == {"live", "trunk"}
 
@@ -80,20 +81,20 @@ def test_a_hundred_studies_of_ten_thousand_cells_all_end(first: int) -> None:
     assert not failed
 
 
-def units(*needs: tuple[str, ...]) -> list[Unit]:
+def units(*needs: tuple[str, ...]) -> list[Job]:
     """u0, u1, ... with these needs."""
-    return [Unit(f"u{i}", "student", PLAIN, n) for i, n in enumerate(needs)]
+    return [Job(f"u{i}", "student", PLAIN, n) for i, n in enumerate(needs)]
 
 
 def test_students_wait_for_their_own_inputs_only() -> None:
     made = [
-        Unit("teacher/a", "teacher", PLAIN),
-        Unit("teacher/b", "teacher", PLAIN, done=True),
-        Unit("logits/a", "logits", PLAIN, ("teacher/a",)),
-        Unit("logits/b", "logits", PLAIN, ("teacher/b",)),
-        Unit("student/lm", "student", PLAIN),
-        Unit("student/a", "student", PLAIN, ("teacher/a", "logits/a")),
-        Unit("student/b", "student", PLAIN, ("teacher/b", "logits/b")),
+        Job("teacher/a", "teacher", PLAIN),
+        Job("teacher/b", "teacher", PLAIN, done=True),
+        Job("logits/a", "logits", PLAIN, ("teacher/a",)),
+        Job("logits/b", "logits", PLAIN, ("teacher/b",)),
+        Job("student/lm", "student", PLAIN),
+        Job("student/a", "student", PLAIN, ("teacher/a", "logits/a")),
+        Job("student/b", "student", PLAIN, ("teacher/b", "logits/b")),
     ]
     waits = {g.units[0].key: g.waits for g in decide(made, {}).groups}
     # A finished teacher is not waited for; the teacher behind the logits need not be named.
@@ -115,7 +116,7 @@ def test_students_wait_for_their_own_inputs_only() -> None:
     ],
 )  # fmt: skip
 def test_budgets_by_cause(cause: str, count: int, sent: bool) -> None:
-    facts = {"u0": Facts(cause=cause, causes={cause: count})}
+    facts = {"u0": JobHistory(cause=cause, causes={cause: count})}
     decision = decide(units((), ("u0",), ()), facts)
     assert [u.key for g in decision.groups for u in g.units] == (["u0", "u2", "u1"] if sent else ["u2"])
     assert decision.blocked == ({} if sent else {"u1": "u0"})
@@ -156,7 +157,7 @@ def sent(unit: str, job: str) -> list[dict[str, object]]:
     ],
 )
 def test_what_an_end_without_a_word_means(state: str | None, started: bool, log: str, cause: str) -> None:
-    queue = Queue({"7": Job(state)} if state else {})
+    queue = Queue({"7": QueuedJob(state)} if state else {})
     rows = [{"event": "start", "job": "7", "token": "7.0", "time": 2e9}] if started else []
     facts = gather(["u"], ledger_with(*sent("u", "7")), queue, lambda unit: rows, log=lambda s: log)
     assert facts["u"].cause == cause
@@ -164,9 +165,9 @@ def test_what_an_end_without_a_word_means(state: str | None, started: bool, log:
 
 
 def test_a_dependent_that_slurm_dropped_is_said_to_be_so() -> None:
-    queue = Queue({"7": Job("CANCELLED", "DependencyNeverSatisfied")})
+    queue = Queue({"7": QueuedJob("CANCELLED", "DependencyNeverSatisfied")})
     assert gather(["u"], ledger_with(*sent("u", "7")), queue, lambda unit: [])["u"].cause == "dependency"
-    waiting = Queue({"7": Job("PENDING", "DependencyNeverSatisfied")})
+    waiting = Queue({"7": QueuedJob("PENDING", "DependencyNeverSatisfied")})
     assert not gather(["u"], ledger_with(*sent("u", "7")), waiting, lambda unit: [])["u"].live
 
 
@@ -174,7 +175,9 @@ def test_an_older_job_that_lives_is_seen_and_a_refused_one_never_was() -> None:
     ledger = ledger_with(
         *sent("u", "7"), *sent("u", "8"), *sent("v", "9")[:1], {"event": "refused", "array": "9", "reason": ""}
     )
-    facts = gather(["u", "v"], ledger, Queue({"7": Job("REQUEUED"), "8": Job("NODE_FAIL")}), lambda unit: [])
+    facts = gather(
+        ["u", "v"], ledger, Queue({"7": QueuedJob("REQUEUED"), "8": QueuedJob("NODE_FAIL")}), lambda unit: []
+    )
     assert facts["u"].element == "7"
     assert "v" not in facts
 
@@ -192,7 +195,7 @@ def test_accounting_is_asked_once_and_only_for_what_left_the_queue() -> None:
         return {"8": "NODE_FAIL"}
 
     ledger = ledger_with(*sent("u", "7"), *sent("v", "8"), *sent("w", "9"))
-    facts = gather(["u", "v", "w"], ledger, Queue({"7": Job("RUNNING")}), lambda unit: [], ended)
+    facts = gather(["u", "v", "w"], ledger, Queue({"7": QueuedJob("RUNNING")}), lambda unit: [], ended)
     assert asked == [["8", "9"]]
     assert facts["u"].live
     assert (facts["v"].cause, facts["w"].cause) == ("node", "lost")
@@ -208,7 +211,7 @@ def test_accounting_is_asked_for_arrays_not_for_each_of_their_elements(monkeypat
             "12345678_0|NODE_FAIL\n12345678_1|CANCELLED by 0\n12345678_[2-9]|PENDING\n12345678_77|COMPLETED\n9|FAILED\n"
         )
 
-    monkeypatch.setattr(queue, "_ask", ask)
+    monkeypatch.setattr(slurm_command, "ask", ask)
     monkeypatch.setattr(queue.shutil, "which", lambda tool: tool)
     states = queue.ended_jobs([*(f"12345678_{i}" for i in range(10)), "9"])
     assert asked[0][-1] == "12345678,9"
@@ -221,7 +224,7 @@ def test_a_retry_forgets_what_was_before_it() -> None:
         {"event": "end", "token": "7.0", "cause": "exception", "error": "ValueError: x", "time": 2.0},
     ]
     ledger = ledger_with(*sent("u", "7"))
-    queue = Queue({"7": Job("FAILED")})
+    queue = Queue({"7": QueuedJob("FAILED")})
     before = gather(["u"], ledger, queue, lambda unit: rows)["u"]
     assert (before.cause, before.error) == ("exception", "ValueError: x")
     ledger.append("retry", study="s", units=["u"])

@@ -19,7 +19,7 @@ from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.attempt import FENCED, Attempt, read_attempts
-from pdstudy.slurm.job import Unit, task_of, units_of
+from pdstudy.slurm.job import Job, jobs_of, task_of
 from pdstudy.slurm.job_main import GOES_ON, STAYS, Assigned, _stopped, _unit, missing_input
 from pdstudy.study.study_file import load_study
 from pdstudy.train.stop_signals import StopSignals
@@ -44,7 +44,7 @@ def planned(study: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, 
     return make_plan(load_study(str(study)), workspace)
 
 
-def make(plan: Plan, units: list[Unit], workspace: Workspace, *stages: str) -> None:
+def make(plan: Plan, units: list[Job], workspace: Workspace, *stages: str) -> None:
     items = {i.key: i for i in plan.items}
     for unit in units:
         if unit.stage in stages:
@@ -65,12 +65,12 @@ def test_shards_of_slices_are_those_of_one_capture(
     assert module.SLICE_TOKENS == capture.SHARD_TOKENS
     whole, sliced = Workspace(tmp_path / "whole"), Workspace(tmp_path / "sliced")
     plan = planned(study, whole, monkeypatch, 1024)
-    units = units_of(plan, (), whole)
+    units = jobs_of(plan, (), whole)
     assert [u.stage for u in units] == ["corpus", "teacher", "logits", "student", "student"]
     make(plan, units, whole, "corpus", "teacher", "logits")
 
     plan = planned(study, sliced, monkeypatch, 1024)
-    units = units_of(plan, [Execution(stage="logits", slices=3)], sliced)
+    units = jobs_of(plan, [Execution(stage="logits", slices=3)], sliced)
     parts = [u for u in units if u.stage == "logits"]
     assert [u.sequences for u in parts] == [(0, 32), (32, 96), (96, 160)]
     assert set(units[-1].needs) >= {u.key for u in parts}
@@ -84,7 +84,7 @@ def test_shards_of_slices_are_those_of_one_capture(
     for path in sliced.root.glob("stores/*/*/shard-0000000032-*"):
         path.unlink()
     plan = planned(study, sliced, monkeypatch, 1024)
-    left = [u for u in units_of(plan, [Execution(stage="logits", slices=3)], sliced) if u.stage == "logits"]
+    left = [u for u in jobs_of(plan, [Execution(stage="logits", slices=3)], sliced) if u.stage == "logits"]
     assert [u.done for u in left] == [True, False, True]
 
 
@@ -92,7 +92,7 @@ def test_a_unit_says_which_input_it_lacks(study: Path, tmp_path: Path) -> None:
     """SLURM starts what depends on a job that it has forgotten, so the task looks for itself."""
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(load_study(str(study)), workspace)
-    units = units_of(plan, (), workspace)
+    units = jobs_of(plan, (), workspace)
     items = {i.key: i for i in plan.items}
 
     def lacking(number: int) -> str:
@@ -163,7 +163,7 @@ def test_a_start_without_its_inputs_says_so_and_makes_nothing(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(load_study(str(study)), workspace)
-    unit, items = units_of(plan, (), workspace)[1], {i.key: i for i in plan.items}
+    unit, items = jobs_of(plan, (), workspace)[1], {i.key: i for i in plan.items}
     told = {"unit": unit.key, "task": task_of(plan, unit, items[unit.item], workspace).to_json()}
     assigned = Assigned({"workspace": str(workspace.root)}, [told])
     assert _unit(assigned, 0, StopSignals()) == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.config.placement import Execution, misfit, resolve, too_early
+from pdstudy.config.placement import Execution, misfit, resolve, warning_exceeds_limit
 from pdstudy.core.errors import ConfigError
 from pdstudy.slurm.profiles import load_profile
 
@@ -123,6 +123,6 @@ def test_an_execution_must_fit_its_run() -> None:
 
 
 def test_a_job_must_not_be_told_to_save_as_it_starts() -> None:
-    (problem,) = too_early(resolve([Execution(minutes=2)], "corpus", 0))
+    (problem,) = warning_exceeds_limit(resolve([Execution(minutes=2)], "corpus", 0))
     assert str(problem) == "warning_seconds: found 120; allowed: below the 120 seconds of minutes=2"
-    assert not list(too_early(resolve([Execution(minutes=3)], "corpus", 0)))
+    assert not list(warning_exceeds_limit(resolve([Execution(minutes=3)], "corpus", 0)))

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pdstudy.slurm.arrays import Array
-from pdstudy.slurm.job import Unit
-from pdstudy.slurm.scheduler import Job, Limits, Queue
+from pdstudy.slurm.job import Job
+from pdstudy.slurm.scheduler import Limits, Queue, QueuedJob
 from pdstudy.slurm.submit import Refused
 
 
@@ -29,7 +29,7 @@ class Element:
 
     id: str
     array: str
-    units: tuple[Unit, ...]
+    units: tuple[Job, ...]
     keys: tuple[str, ...]
     state: str = "PENDING"
     reason: str = ""
@@ -44,7 +44,7 @@ class World:
     """The cluster, the disk and the units of one study."""
 
     rng: random.Random
-    units: list[Unit]
+    units: list[Job]
     allowed: Limits
     max_submitted: int | None
     accounting: bool
@@ -73,7 +73,7 @@ class World:
 
     def queue(self) -> Queue:
         self.calls["squeue"] += 1
-        jobs = {e.id: Job(e.state, e.reason) for e in self.elements.values()}
+        jobs = {e.id: QueuedJob(e.state, e.reason) for e in self.elements.values()}
         return Queue(jobs, {e.array: job for job, members in self.jobs.items() for e in members[:1]})
 
     def limits(self) -> Limits:
@@ -125,7 +125,7 @@ class World:
             raise Crash
         return job
 
-    def _check_ends(self, unit: Unit, waits: set[str]) -> None:
+    def _check_ends(self, unit: Job, waits: set[str]) -> None:
         """A unit is sent behind those living ones from which it may go on, and behind those sent with it."""
         for key in unit.after:
             # A packed job may live on when one of its units is done.

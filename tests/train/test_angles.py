@@ -19,7 +19,7 @@ from pdstudy.distill.micro_batch import MicroBatch, micro_batch
 from pdstudy.distill.teacher.statistics import whole_signal
 from pdstudy.evaluate.gradient_angles import angle_and_ratio, trunk_gradient
 from pdstudy.models.build_model import build_model
-from pdstudy.models.distributed import World, open_world
+from pdstudy.models.distributed import Ranks, open_ranks
 from pdstudy.models.parallelize import lay_out
 from tests.train import ranks
 from tests.train.test_ranks import CONTEXT, SEQUENCES, VOCAB, Case, Signals, Text
@@ -29,7 +29,7 @@ CUT = KD(teacher=Pretrained(path="none"), truncation=TopPK())
 
 def measure(case: Case, out: Path) -> None:
     """Each rank's trunk gradient of its own sequences, after a forward that has no gradient."""
-    with open_world(replicas=case.placement.replicas, sharded=False) as world:
+    with open_ranks(replicas=case.placement.replicas, sharded=False) as world:
         model = build_model(case.run.student, seed=0, dtype=case.dtype)
         lay_out(model, case.placement, world, "float32")
         whole = batch_of(case, world)
@@ -40,7 +40,7 @@ def measure(case: Case, out: Path) -> None:
         torch.save(gradient, f"{out}-{world.rank}")
 
 
-def batch_of(case: Case, world: World) -> MicroBatch:
+def batch_of(case: Case, world: Ranks) -> MicroBatch:
     mine = np.arange(SEQUENCES).reshape(world.size, -1)[world.rank]
     text = read(Text().stream("train"), case.run.view, mine)
     return micro_batch(text, np.arange(len(mine)), Signals().signal(mine, TopPK()))
@@ -61,7 +61,7 @@ def test_every_rank_has_the_whole_gradient(replicas: int, tied: bool, tmp_path: 
 def test_it_is_that_of_autograd_without_embedding_and_head_and_leaves_gradients_alone() -> None:
     case = Case(kd=True, tied=False)
     model = build_model(case.run.student, seed=0)
-    batch = batch_of(case, World(torch.device("cpu")))
+    batch = batch_of(case, Ranks(torch.device("cpu")))
     loss, _ = model.distillation_loss(batch, objective=CUT, alpha=0.7, divisor=1.0, vocab=VOCAB)
     trunk = [p for name, p in model.named_parameters() if "embed" not in name and "lm_head" not in name]
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, trunk)])
@@ -86,7 +86,7 @@ def test_angle_and_ratio_are_those_of_the_vectors(degrees: float, ratio: float) 
 def test_the_whole_signal_is_dense_distillation() -> None:
     case = Case(kd=True, tied=False)
     model = build_model(case.run.student, seed=0, dtype=torch.float64)
-    batch = batch_of(case, World(torch.device("cpu")))
+    batch = batch_of(case, Ranks(torch.device("cpu")))
     teacher = 2 * torch.randn(len(batch.targets), VOCAB + 6, generator=torch.Generator().manual_seed(0))
     signal = whole_signal(teacher, batch.targets, VOCAB)
     whole = KD(teacher=Pretrained(path="none"), truncation=TopPK(p=1.0, k=None))

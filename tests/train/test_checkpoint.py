@@ -17,13 +17,13 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
 from pdstudy.models.build_model import build_model
-from pdstudy.models.distributed import World
+from pdstudy.models.distributed import Ranks
 from pdstudy.train.checkpoint import Checkpoints, step_of, whole
 from pdstudy.train.loop import train
 from pdstudy.train.weight_update import adamw
 from pdstudy.workspace.run_dir import RunDir
 
-ALONE = World(torch.device("cpu"))
+ALONE = Ranks(torch.device("cpu"))
 OFTEN = Placement(save_minutes=1e-9)
 
 

@@ -20,19 +20,19 @@ from pdstudy.corpus.batch import IGNORED, read
 from pdstudy.distill.micro_batch import MicroBatch, micro_batch, positions_within
 from pdstudy.models import attention
 from pdstudy.models.build_model import build_model
-from pdstudy.models.distributed import World
-from pdstudy.train.loader import Feed
+from pdstudy.models.distributed import Ranks
+from pdstudy.train.loader import BatchLoader
 from pdstudy.train.loop import gradients, train
 from pdstudy.train.weight_update import adamw, clip
 from pdstudy.workspace.run_dir import RunDir
 
-ALONE = World(torch.device("cpu"))
+ALONE = Ranks(torch.device("cpu"))
 RESPECT = View(context=64, documents="respect")
 
 
 def test_reading_ahead_changes_nothing(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     plain, ahead = (
-        Feed(small_run, corpus, None, Placement(micro_batch_tokens=128, read_ahead=n), ALONE) for n in (0, 3)
+        BatchLoader(small_run, corpus, None, Placement(micro_batch_tokens=128, read_ahead=n), ALONE) for n in (0, 3)
     )
     for step in range(small_run.num_steps):
         (valid, one), (also_valid, other) = plain.step(step), ahead.step(step)
@@ -48,13 +48,13 @@ def test_reading_ahead_changes_nothing(small_run: Run, corpus: TokenCorpus, tmp_
 
 
 def test_ranks_divide_a_step_and_others_are_refused(small_run: Run, corpus: TokenCorpus) -> None:
-    whole = next(Feed(small_run, corpus, None, Placement(), ALONE).step(3)[1])[1]
+    whole = next(BatchLoader(small_run, corpus, None, Placement(), ALONE).step(3)[1])[1]
     for size in (2, 4, 8):
-        worlds = [World(torch.device("cpu"), rank, size) for rank in range(size)]
-        shares = [next(Feed(small_run, corpus, None, Placement(), world).step(3)[1])[1] for world in worlds]
+        worlds = [Ranks(torch.device("cpu"), rank, size) for rank in range(size)]
+        shares = [next(BatchLoader(small_run, corpus, None, Placement(), world).step(3)[1])[1] for world in worlds]
         assert torch.equal(torch.cat([share.inputs for share in shares]), whole.inputs)
     with pytest.raises(ConfigError, match="found 3; allowed: a divisor of the 8 sequences of a step, 1, 2, 4, 8"):
-        Feed(small_run, corpus, None, Placement(), World(torch.device("cpu"), 0, 3))
+        BatchLoader(small_run, corpus, None, Placement(), Ranks(torch.device("cpu"), 0, 3))
 
 
 def test_a_document_is_computed_as_if_it_were_alone(small_run: Run, corpus: TokenCorpus) -> None:
@@ -114,7 +114,7 @@ def test_a_step_reads_nothing_from_the_device(documents: str, small_run: Run, co
     run = dataclasses.replace(small_run, view=View(context=64, documents=documents))
     model = build_model(run.student, seed=0)
     optimiser = adamw(model, run.optimiser)
-    feed = Feed(run, corpus, None, Placement(micro_batch_tokens=256), ALONE)
+    feed = BatchLoader(run, corpus, None, Placement(micro_batch_tokens=256), ALONE)
     with _Reads() as reads:
         gradients(model, feed, ALONE, 0, LM(), 0.0, corpus.vocab)
         clip(model, 1.0)

@@ -24,11 +24,11 @@ from pdstudy.corpus.batch import IGNORED, step_sequences
 from pdstudy.corpus.example_cache import packed
 from pdstudy.corpus.examples import pack
 from pdstudy.models.build_model import build_model
-from pdstudy.models.distributed import World
-from pdstudy.train.loader import Feed
+from pdstudy.models.distributed import Ranks
+from pdstudy.train.loader import BatchLoader
 from pdstudy.train.loop import gradients
 
-ALONE = World(torch.device("cpu"))
+ALONE = Ranks(torch.device("cpu"))
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ def finetuning(run: Run, instructions: Instructions, documents: str = "respect")
 def test_prompts_give_no_gradient(small_run: Run, corpus: TokenCorpus, instructions: Instructions) -> None:
     run = finetuning(small_run, instructions)
     model = build_model(run.student, seed=0, dtype=torch.float64)
-    feed = Feed(run, corpus, None, Placement(), ALONE)
+    feed = BatchLoader(run, corpus, None, Placement(), ALONE)
     valid, _ = gradients(model, feed, ALONE, 0, LM(), 0.0, corpus.vocab)
     ours = {name: p.grad.clone() for name, p in model.named_parameters()}
 
     # By hand: each example alone, its text written out, scored from the response on.
     tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir)
-    batch = next(Feed(run, corpus, None, Placement(), ALONE).step(0)[1])[1]
+    batch = next(BatchLoader(run, corpus, None, Placement(), ALONE).step(0)[1])[1]
     model.zero_grad()
     total, scored = torch.zeros((), dtype=torch.float64), 0
     for text in tokenizer.batch_decode(batch.inputs):
@@ -86,7 +86,7 @@ def test_examples_that_are_too_long_are_counted_and_said(
     after = pack(run.instructions, corpus, run.view)
     assert (before.left_out, after.left_out) == (0, 3)
     assert np.array_equal(before.inputs, after.inputs)
-    Feed(run, corpus, None, Placement(), ALONE)
+    BatchLoader(run, corpus, None, Placement(), ALONE)
     assert "3 examples are longer than the context, 64 tokens" in capsys.readouterr().out
 
 
@@ -95,11 +95,11 @@ def test_steps_are_mixed_by_share_and_ranks_agree(
 ) -> None:
     run = finetuning(small_run, dataclasses.replace(instructions, share=0.25), "cross")
     assert (run.sequences_per_step, run.text_sequences_per_step) == (8, 6)
-    whole = next(Feed(run, corpus, None, Placement(), ALONE).step(3)[1])[1]
+    whole = next(BatchLoader(run, corpus, None, Placement(), ALONE).step(3)[1])[1]
     assert whole.sequences.tolist() == [-1, -1, *step_sequences(run, 3)]
     assert (whole.targets.view(8, 64)[2:] != IGNORED).all()
-    worlds = [World(torch.device("cpu"), rank, 2) for rank in range(2)]
-    halves = [next(Feed(run, corpus, None, Placement(), world).step(3)[1])[1] for world in worlds]
+    worlds = [Ranks(torch.device("cpu"), rank, 2) for rank in range(2)]
+    halves = [next(BatchLoader(run, corpus, None, Placement(), world).step(3)[1])[1] for world in worlds]
     assert torch.equal(torch.cat([half.inputs for half in halves]), whole.inputs)
 
 

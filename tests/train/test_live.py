@@ -15,7 +15,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from pdstudy.config.alpha import ByConfidence, Routed
 from pdstudy.config.data import Slice
-from pdstudy.config.logits import StoreSpec, needed
+from pdstudy.config.logits import StoreSpec, required_coverage
 from pdstudy.config.losses import KLD, MSE, Decoupled, ReverseKL, Tail, Temperature
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import AdamW
@@ -63,7 +63,9 @@ def losses(
         spec = StoreSpec(corpus=run.corpus, view=run.view, split="train", teacher=teacher.config())
         sequences = run.view.sequences(run.data)
         folder = path / "store"
-        capture(spec, needed(run.objective), sequences, corpus=corpus, teacher=teacher.model, directory=folder)
+        capture(
+            spec, required_coverage(run.objective), sequences, corpus=corpus, teacher=teacher.model, directory=folder
+        )
         live = {"teacher": None, "store": folder}
     directory = RunDir(path / "run")
     assert train(run, directory, corpus=corpus, evaluations=(), placement=placement or Placement(), **live) == "done"
@@ -195,7 +197,14 @@ def test_a_bfloat16_teacher_speaks_in_bfloat16(
         if stored == "exact":
             spec = StoreSpec(corpus=run.corpus, view=run.view, split="train", teacher=other)
             sequences = run.view.sequences(run.data)
-            capture(spec, needed(run.objective), sequences, corpus=corpus, teacher=teacher.model, directory=folder)
+            capture(
+                spec,
+                required_coverage(run.objective),
+                sequences,
+                corpus=corpus,
+                teacher=teacher.model,
+                directory=folder,
+            )
         directory = RunDir(tmp_path / f"run-{stored}")
         store = folder if stored == "exact" else None
         train(run, directory, corpus=corpus, store=store, teacher=teacher.model, evaluations=())

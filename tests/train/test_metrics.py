@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pdstudy.core.files import read_jsonl
-from pdstudy.models.distributed import World
+from pdstudy.models.distributed import Ranks
 from pdstudy.train.recorder import Clock, Recorder, peak_flops
 from pdstudy.workspace.run_dir import RunDir
 
@@ -25,7 +25,7 @@ def test_only_known_devices_have_a_peak() -> None:
 def test_a_row_is_the_mean_over_the_tokens_since_the_row_before(tmp_path: Path) -> None:
     clock, directory = Clock(), RunDir(tmp_path)
     recorder = Recorder(
-        directory, clock, World(torch.device("cpu")), num_steps=500, tokens_per_step=10, flops_per_token=6.0, peak=1e3
+        directory, clock, Ranks(torch.device("cpu")), num_steps=500, tokens_per_step=10, flops_per_token=6.0, peak=1e3
     )
     due = [step for step in range(1, 501) if recorder.is_due(step)]
     assert due[:4] == [1, 2, 4, 6]

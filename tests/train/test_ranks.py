@@ -19,9 +19,9 @@ from pdstudy.config.truncation import TopPK, Truncation
 from pdstudy.corpus import TokenStream
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.models.build_model import build_model
-from pdstudy.models.distributed import open_world
+from pdstudy.models.distributed import open_ranks
 from pdstudy.models.parallelize import lay_out
-from pdstudy.train.loader import Feed
+from pdstudy.train.loader import BatchLoader
 from pdstudy.train.loop import gradients
 from tests.train import ranks
 
@@ -84,10 +84,10 @@ class Case:
 
 def measure(case: Case, out: Path) -> None:
     """Write the loss, the valid tokens and every gradient of the first step."""
-    with open_world(replicas=case.placement.replicas, sharded=False) as world:
+    with open_ranks(replicas=case.placement.replicas, sharded=False) as world:
         model = build_model(case.run.student, seed=0, dtype=case.dtype)
         lay_out(model, case.placement, world, "float32")
-        feed = Feed(case.run, Text(), Signals() if case.kd else None, case.placement, world)
+        feed = BatchLoader(case.run, Text(), Signals() if case.kd else None, case.placement, world)
         valid, sums = gradients(model, feed, world, 0, case.objective, 0.7 if case.kd else 0.0, VOCAB)
         loss = world.sum(torch.stack([sums[name].double() for name in sums]))
         grads = {name: p.grad for name, p in model.named_parameters()}

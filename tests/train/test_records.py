@@ -24,7 +24,7 @@ from pdstudy.corpus.batch import read, step_sequences
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.store import open_store
 from pdstudy.train.loop import train
-from pdstudy.train.online_logits import Record
+from pdstudy.train.online_logits import StoreToFill
 from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
 
@@ -39,12 +39,12 @@ def teacher(small_run: Run) -> Run:
     return dataclasses.replace(small_run, order="stream")
 
 
-def record(teacher: Run, directory: Path, window: range = WINDOW, coverage: Coverage = COVERAGE) -> Record:
+def record(teacher: Run, directory: Path, window: range = WINDOW, coverage: Coverage = COVERAGE) -> StoreToFill:
     spec = StoreSpec(corpus=teacher.corpus, view=teacher.view, split="train", teacher=teacher)
-    return Record(spec, coverage, window, directory)
+    return StoreToFill(spec, coverage, window, directory)
 
 
-def signal(record: Record, corpus: TokenCorpus, wanted: TopPK | Sampled = CUT) -> SparseTargets:
+def signal(record: StoreToFill, corpus: TokenCorpus, wanted: TopPK | Sampled = CUT) -> SparseTargets:
     reader = open_store(
         record.directory, spec=record.spec, corpus=corpus, wanted=wanted, sequences=record.sequences
     )  # fmt: skip
@@ -114,7 +114,7 @@ def test_an_interrupted_run_records_what_an_undisturbed_one_does(
             assert torch.equal(getattr(ours, field), getattr(theirs, field)), field
 
 
-def on_ranks(run: Run, path: Path, corpus: TokenCorpus, made: Record) -> None:
+def on_ranks(run: Run, path: Path, corpus: TokenCorpus, made: StoreToFill) -> None:
     train(run, RunDir(path), corpus=corpus, store=None, evaluations=(), records=(made,))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
 from pdstudy.core.format import si
-from pdstudy.workspace.store_index import held, merged
+from pdstudy.workspace.store_index import merged_ranges, stored_ranges
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,7 @@ def examine(directory: Path) -> dict[str, Any]:
 def look_into(stores: Iterable[Path]) -> None:
     """Leave `examine`'s findings in each store as inspect.json, for reports; those that are there and whole stay."""
     for directory in stores:
-        shards = [list(shard) for shard in held(directory)]
+        shards = [list(shard) for shard in stored_ranges(directory)]
         if shards and (read_json(directory / "inspect.json") or {}).get("sequences") != shards:
             write_json(directory / "inspect.json", examine(directory))
 
@@ -189,7 +189,7 @@ def report(found: dict[str, Any]) -> str:
     """The statistics as text."""
     by_part = found["bytes_per_token_by_part"]
     per_entry = {name: size / found["kept_per_token"] for name, size in by_part.items()}
-    stretches = merged([(first, stop) for first, stop in found["sequences"]])
+    stretches = merged_ranges([(first, stop) for first, stop in found["sequences"]])
     parts = ", ".join(f"{part.start} to {part.stop - 1}" for part in stretches[:8])
     more = f" and {len(stretches) - 8} more ranges" if len(stretches) > 8 else ""
     lines = [

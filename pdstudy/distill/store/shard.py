@@ -26,7 +26,7 @@ from pdstudy.corpus import TokenStream
 from pdstudy.distill.store.codec import ENTROPY, GOLD, Block, Codec, Encoded, Numbering
 from pdstudy.distill.store.quantised import BOUND, Planes, added_kl
 from pdstudy.distill.truncate import kept
-from pdstudy.workspace.store_index import held
+from pdstudy.workspace.store_index import stored_ranges
 
 BINS = 1024
 
@@ -138,7 +138,7 @@ class Shard:
     @classmethod
     def all_of(cls, directory: Path) -> list[Shard]:
         """Every complete shard of a store, by its first sequence."""
-        return [cls(directory, first, stop) for first, stop in held(directory)]
+        return [cls(directory, first, stop) for first, stop in stored_ranges(directory)]
 
     @property
     def data_file(self) -> Path:

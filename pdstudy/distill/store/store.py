@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pdstudy.config.logits import Coverage, StoreSpec, join
+from pdstudy.config.logits import Coverage, StoreSpec, union
 from pdstudy.config.normal_form import normal_teacher
 from pdstudy.config.truncation import TopPK, Truncation
 from pdstudy.core.errors import ConfigError
@@ -228,9 +228,9 @@ class StoreReader:
 def _serving(coverage: Coverage, wanted: Truncation | Coverage) -> Coverage:
     """What to capture for `wanted`: with what the store serves already, where one store can hold both."""
     try:
-        return join([coverage, wanted])
+        return union([coverage, wanted])
     except ConfigError:
-        return join([wanted])
+        return union([wanted])
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:

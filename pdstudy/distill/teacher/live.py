@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pdstudy.config.logits import Coverage, needed
+from pdstudy.config.logits import Coverage, required_coverage
 from pdstudy.config.run import KD, Pretrained, Run
 from pdstudy.config.truncation import Sampled, TopPK, Truncation
 from pdstudy.core.errors import ConfigError
@@ -74,7 +74,7 @@ class LiveTeacher:
         self.model = load_teacher(folder, corpus, run.view.context, dtype)
         self._head = self.model.get_output_embeddings().weight[: corpus.vocab].detach().clone()
         _refuse_other_logits(self.model, self._head, folder)
-        self._coverage, self._truncation = needed(run.objective), run.objective.truncation
+        self._coverage, self._truncation = required_coverage(run.objective), run.objective.truncation
 
     @torch.no_grad()
     def signal(self, batch: MicroBatch) -> LiveTargets:
