@@ -1,0 +1,48 @@
+"""The workspace: artifacts, each stored once under its fingerprint."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from pdstudy.config.run import Run
+from pdstudy.config.normal_form import normal_form
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.data import Corpus
+from pdstudy.config.evaluation import Evaluation
+from pdstudy.config.placement import TRAINING
+from pdstudy.core.files import append_jsonl, read_json, write_json
+from pdstudy.core.identity import SCHEMA, decode, encode, fingerprint, hashed_form
+from pdstudy.core.errors import ConfigError
+from pdstudy.workspace.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Artifacts, each stored once under its fingerprint; studies only point at them."""
+
+    root: Path
+
+    @staticmethod
+    def default() -> Workspace:
+        return Workspace(Path(os.environ.get("PDSTUDY_WORKSPACE", "workspace")).resolve())
+
+    def corpus(self, corpus: Corpus) -> Path:
+        return self.root / "corpora" / fingerprint(corpus)
+
+    def run(self, run: Run) -> RunDir:
+        return RunDir(self.root / "runs" / fingerprint(normal_form(run)))
+
+    def claim(self, kind: str, key: str) -> Path:
+        """The file that is held by whoever makes an item. A run is one thing, whether it teaches or learns."""
+        return self.root / "claims" / f"{'run' if kind in TRAINING else kind}-{key.replace('/', '-')}"
+
+    def stores(self, spec: StoreSpec) -> Path:
+        """The folder of all stores of one spec; each is a subfolder named by its coverage."""
+        return self.root / "stores" / fingerprint(spec)
+
+    def store(self, spec: StoreSpec, coverage: Coverage) -> Path:
+        return self.stores(spec) / coverage.label

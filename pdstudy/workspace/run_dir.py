@@ -1,0 +1,133 @@
+"""The workspace and its run directories. A run directory is the database: nothing is read from logs or names.
+
+config.json       the run's full configuration, its hashed form and the schema version
+provenance.json   commit, versions, machine, threads, attention backend
+status.json       state (queued, running, done, diverged, failed, stopped), step, speed, error
+metrics.jsonl     one row per logged step
+evals.jsonl       one row per held-out evaluation
+checkpoints/      step-NNNNNNNN folders, complete or absent
+model/            the export: `AutoModelForCausalLM.from_pretrained` reads it
+models/           step-NNNNNNNN folders of the same kind, of steps for which others asked
+again/            steps that are trained once more, for what was not asked of them then (`pdstudy.plan.builder.replay`)
+result.json       written last, atomically: its presence is what "done" (or "diverged") means
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from pdstudy.config.run import Run
+from pdstudy.config.normal_form import normal_form
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.data import Corpus
+from pdstudy.config.evaluation import Evaluation
+from pdstudy.config.placement import TRAINING
+from pdstudy.core.files import append_jsonl, read_json, write_json
+from pdstudy.core.identity import SCHEMA, decode, encode, fingerprint, hashed_form
+from pdstudy.core.errors import ConfigError
+
+
+def stored_form(stored: dict[str, Any]) -> Any:
+    """The hashed form in a config.json, as it was when the run was made.
+
+    Where it was not stored it is made anew, which raises `ConfigError` when texts or a teacher have been moved since.
+    """
+    return stored["hashed"] if "hashed" in stored else hashed_form(normal_form(decode(stored["run"])))
+
+
+def unguarded() -> None:
+    """Anyone may write."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths and files of one run. `guard` is called before anything is published: it does not return to a process
+    whose run another has taken over. `models` is where the exports of steps go: into the run's own folder, but where
+    another trains its steps again."""
+
+    path: Path
+    guard: Callable[[], None] = field(default=unguarded, compare=False, repr=False)
+    models: Path | None = None
+
+    @property
+    def key(self) -> str:
+        return self.path.name
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evals_file(self) -> Path:
+        return self.path / "evals.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def saved(self) -> list[int]:
+        """The steps of its whole checkpoints, rising."""
+        return sorted(int(path.name.removeprefix("step-")) for path in self.checkpoints.glob("step-*"))
+
+    @property
+    def branched_at(self) -> int:
+        """The step at which it went on from another run's checkpoint; 0 where it began at the beginning."""
+        step: int = (read_json(self.path / "provenance.json") or {}).get("branched_from", {}).get("step", 0)
+        return step
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def export(self, step: int) -> Path:
+        """The model after `step` steps (1-based), where `train` was asked for it."""
+        return (self.models or self.path / "models") / f"step-{step:08d}"
+
+    def create(self, run: Run) -> None:
+        """Write the configuration, or compare it with the one that is there. Raises `ConfigError` on a difference."""
+        stored = read_json(self.path / "config.json")
+        made = normal_form(run)
+        if stored is None:
+            write_json(self.path / "config.json", {"schema": SCHEMA, "run": encode(made), "hashed": hashed_form(made)})
+        elif stored_form(stored) != hashed_form(made):
+            raise ConfigError(f"{self.path} holds another run than its name says; move it away")
+
+    def config(self) -> Run:
+        stored = read_json(self.path / "config.json")
+        if stored is None:
+            raise ConfigError(f"{self.path} is not a run directory: it has no config.json")
+        run = decode(stored["run"])
+        assert isinstance(run, Run)
+        return run
+
+    def status(self) -> dict[str, Any]:
+        """What status.json says; "stopped" in the place of an end whose result is not there (any more)."""
+        found: dict[str, Any] = read_json(self.path / "status.json") or {"state": "new"}
+        if found["state"] in ("done", "diverged") and not (self.path / "result.json").exists():
+            found["state"] = "stopped"
+        return found
+
+    def set_status(self, state: str, **fields: Any) -> None:
+        self.guard()
+        write_json(self.path / "status.json", {"state": state, "time": time.time(), **fields})
+
+    def result(self) -> dict[str, Any] | None:
+        return read_json(self.path / "result.json")
+
+    def missing_evaluations(self, evaluations: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
+        """Those that a finished run lacks at its end: another study may have wanted others."""
+        made = {row["eval"] for row in (self.result() or {}).get("evals", [])}
+        return tuple(e for e in evaluations if fingerprint(e) not in made)
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        self.guard()
+        append_jsonl(self.metrics_file, row)
+
+    def append_eval(self, row: dict[str, Any]) -> None:
+        self.guard()
+        append_jsonl(self.evals_file, row)
