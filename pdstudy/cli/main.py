@@ -98,7 +98,7 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
     )
     sub = command("run", _run, "make all that a study lacks on this machine; safe to repeat, goes on where it was")
     sub.add_argument(
-        "--slots",
+        "--workers",
         type=positive,
         metavar="N",
         help="worker processes, one thread each (default: the processor's cores)",

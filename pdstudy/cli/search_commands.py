@@ -25,7 +25,7 @@ TRIALS_AT_A_TIME = 8
 def add(command: Command, where: Where) -> None:
     sub = command("search", _search, "look for the best runs of a space, here or on SLURM; goes on where it was")
     sub.add_argument(
-        "--slots",
+        "--workers",
         type=positive,
         metavar="N",
         help="worker processes (default: the processor's cores); with --slurm trials at a time (default: 8)",
@@ -60,7 +60,7 @@ def _final(args: argparse.Namespace) -> int:
     plan = final_plan(search, workspace)
     write_record(plan, workspace)
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        outcome = run_plan(plan, workspace, slots=args.slots or processor_cores(), view=PlainView())
+        outcome = run_plan(plan, workspace, slots=args.workers or processor_cores(), view=PlainView())
     if args.json:
         print_json(dataclasses.asdict(outcome))
     if outcome.stopped:
@@ -81,9 +81,9 @@ def _look(args: argparse.Namespace) -> int:
     search, workspace = load_search(args.study, args.scale), args.where(args)
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         if args.slurm:
-            outcome = search_on_cluster(search, workspace, request(args), width=args.slots or TRIALS_AT_A_TIME)
+            outcome = search_on_cluster(search, workspace, request(args), width=args.workers or TRIALS_AT_A_TIME)
         else:
-            outcome = run_search(search, workspace, slots=args.slots or processor_cores())
+            outcome = run_search(search, workspace, slots=args.workers or processor_cores())
     found = summary(search, workspace)
     if args.json:
         print_json(found)

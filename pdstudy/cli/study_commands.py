@@ -86,9 +86,9 @@ def _carry_out(args: argparse.Namespace) -> tuple[int, RunOutcome | None]:
     if not todo:
         print(f"{plan.study.name}: all {len(plan.items)} artifacts exist in {workspace.root}; nothing to do")
         return 0, None
-    slots = processor_cores() if args.slots is None else args.slots
+    slots = processor_cores() if args.workers is None else args.workers
     price = f"{plan.seconds(todo) / 3600:.2g} {plan.study.machine.unit} ({plan.rate_source})"
-    print(f"{plan.study.name}: {len(todo)} of {len(plan.items)} artifacts to make, {price}, {slots} slots")
+    print(f"{plan.study.name}: {len(todo)} of {len(plan.items)} artifacts to make, {price}, {slots} workers")
     outcome = run_plan(plan, workspace, slots=slots, view=PlainView() if args.plain or args.json else view())
     labels = {i.key: i.label for i in plan.items}
     for key, error in outcome.failed.items():

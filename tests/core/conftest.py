@@ -15,6 +15,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the tiny study has been run once."""
     folder = tmp_path_factory.mktemp("tiny")
     write_tiny(folder)
-    done = call(folder, "run", "tiny.py", "--slots", "1")
+    done = call(folder, "run", "tiny.py", "--workers", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

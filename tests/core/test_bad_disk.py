@@ -31,14 +31,14 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
 def test_a_full_disk_fails_runs_with_a_reason_and_room_lets_them_go_on(finished: Path, tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with mounted(tmp_path / "workspace", "size=1500k"):
-        failed = call(tmp_path, "run", "tiny.py", "--slots", "1")
+        failed = call(tmp_path, "run", "tiny.py", "--workers", "1")
         assert failed.returncode == 1, failed.stdout + failed.stderr
         assert "No space left on device" in failed.stderr, failed.stderr
         assert "Traceback" not in failed.stderr
         for path in (tmp_path / "workspace").rglob("*.json"):
             json.loads(path.read_text())  # whole, or absent
         subprocess.run(["mount", "-o", "remount,size=64m", str(tmp_path / "workspace")], check=True)
-        done = call(tmp_path, "run", "tiny.py", "--slots", "1")
+        done = call(tmp_path, "run", "tiny.py", "--workers", "1")
         assert done.returncode == 0, done.stdout + done.stderr
         losses, rows = results(tmp_path), metrics(tmp_path)
     assert losses == results(finished)
@@ -48,7 +48,7 @@ def test_a_full_disk_fails_runs_with_a_reason_and_room_lets_them_go_on(finished:
 def test_a_read_only_workspace_is_one_message(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with mounted(tmp_path / "workspace", "size=1m,ro"):
-        failed = call(tmp_path, "run", "tiny.py", "--slots", "1")
+        failed = call(tmp_path, "run", "tiny.py", "--workers", "1")
         assert failed.returncode == 2
         assert "Read-only file system" in failed.stderr
         assert "Traceback" not in failed.stderr

@@ -59,10 +59,10 @@ def test_a_damaged_file_is_named_with_its_remedy(
 def test_a_run_with_a_damaged_result_is_no_finished_one_and_goes_on_when_it_is_deleted(copied: Path) -> None:
     before = results(copied)
     path = damage(next((copied / "workspace").glob("runs/*/result.json")))
-    assert call(copied, "run", "tiny.py", "--slots", "1").returncode == 2
+    assert call(copied, "run", "tiny.py", "--workers", "1").returncode == 2
     path.unlink()
     assert " 1 stopped" in call(copied, "status", "tiny.py").stdout
-    assert call(copied, "run", "tiny.py", "--slots", "1").returncode == 0
+    assert call(copied, "run", "tiny.py", "--workers", "1").returncode == 0
     assert results(copied) == before
 
 

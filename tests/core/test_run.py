@@ -117,7 +117,7 @@ def test_another_evaluation_is_added_to_finished_runs(finished: Path, tmp_path: 
     plan = json.loads(call(copy, "plan", "tiny.py", "--json").stdout)
     assert {i["state"] for i in plan["items"] if not i["done"]} == {"evaluate"}
     before = metrics(copy)
-    done = call(copy, "run", "tiny.py", "--slots", "1")
+    done = call(copy, "run", "tiny.py", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert metrics(copy) == before
     rows = json.loads(call(copy, "results", "tiny.py", "--json").stdout)
@@ -149,7 +149,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="fi
 def test_a_killed_worker_a_stop_and_a_killed_driver_lose_nothing(finished: Path, tmp_path: Path) -> None:
     write_tiny(tmp_path)
     # The same texts give the same corpus, so the two folders must agree run by run.
-    driver = start(tmp_path, "run", "tiny.py", "--slots", "1", "--plain")
+    driver = start(tmp_path, "run", "tiny.py", "--workers", "1", "--plain")
     running = tmp_path / "workspace" / "runs"
     wait_for(lambda: list(running.glob("*/metrics.jsonl")))
     os.kill(worker_pids(driver.pid)[0], signal.SIGKILL)
@@ -159,13 +159,13 @@ def test_a_killed_worker_a_stop_and_a_killed_driver_lose_nothing(finished: Path,
     assert driver.returncode in (0, 130), text
     assert "trying again from the newest checkpoint" in text
     assert "Traceback" not in text
-    driver = start(tmp_path, "run", "tiny.py", "--slots", "1", "--plain")
+    driver = start(tmp_path, "run", "tiny.py", "--workers", "1", "--plain")
     time.sleep(2.5)
     workers = worker_pids(driver.pid)
     driver.kill()
     driver.communicate()
     wait_for(lambda: not any(Path(f"/proc/{w}").exists() for w in workers))
-    done = call(tmp_path, "run", "tiny.py", "--slots", "1")
+    done = call(tmp_path, "run", "tiny.py", "--workers", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert results(tmp_path) == results(finished)
     assert metrics(tmp_path) == metrics(finished)
@@ -174,10 +174,10 @@ def test_a_killed_worker_a_stop_and_a_killed_driver_lose_nothing(finished: Path,
 @needs_proc
 def test_the_second_of_two_runs_says_who_runs_it(tmp_path: Path) -> None:
     write_tiny(tmp_path)
-    first = start(tmp_path, "run", "tiny.py", "--slots", "1", "--plain")
+    first = start(tmp_path, "run", "tiny.py", "--workers", "1", "--plain")
     try:
         wait_for(lambda: (tmp_path / "workspace" / "studies" / "tiny.claim").exists())
-        second = call(tmp_path, "run", "tiny.py", "--slots", "1")
+        second = call(tmp_path, "run", "tiny.py", "--workers", "1")
         assert second.returncode == 2
         assert f"process {first.pid}" in second.stderr
         assert "Traceback" not in second.stderr
@@ -190,7 +190,7 @@ def test_one_bad_cell_stops_nothing_else(tmp_path: Path) -> None:
     study = write_tiny(tmp_path)
     huge = ' + arm("huge", {"optimiser.lr": 1e30, "optimiser.clip": 1e30}, axis="loss")'
     study.write_text(study.read_text().replace('field="objective"),', f'field="objective"){huge},'))
-    done = call(tmp_path, "run", "tiny.py", "--slots", "1")
+    done = call(tmp_path, "run", "tiny.py", "--workers", "1")
     rows = json.loads(call(tmp_path, "results", "tiny.py", "--json").stdout)
     states = {(r["loss"], r["seed"]): r["state"] for r in rows}
     assert states["huge", 0] == "diverged", (done.stdout, done.stderr)
@@ -257,7 +257,7 @@ def test_a_worker_that_was_told_to_stop_goes_on(tmp_path: Path) -> None:
     """SIGTERM from outside is no end of a run; and with `--json` there is nothing but JSON on standard output."""
     write_tiny(tmp_path, steps=60)
     environment = {**os.environ, "PDSTUDY_WORKSPACE": str(tmp_path / "workspace")}
-    words = ["run", "tiny.py", "--slots", "1", "--only", "loss=LM,seed=0", "--json"]
+    words = ["run", "tiny.py", "--workers", "1", "--only", "loss=LM,seed=0", "--json"]
     driver = subprocess.Popen([*PDSTUDY, *words], cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)  # fmt: skip
     wait_for(lambda: list((tmp_path / "workspace" / "runs").glob("*/metrics.jsonl")))
@@ -281,8 +281,8 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
-def test_no_slots_is_refused(finished: Path) -> None:
+def test_no_workers_is_refused(finished: Path) -> None:
     for value in ("0", "-1"):
-        refused = call(finished, "run", "tiny.py", "--slots", value)
+        refused = call(finished, "run", "tiny.py", "--workers", value)
         assert refused.returncode == 2
         assert "allowed: 1 or more" in refused.stderr

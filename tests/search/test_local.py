@@ -34,7 +34,7 @@ def search(scale="mini"):
 def test_a_search_is_killed_and_continued_by_the_command_line(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     (tmp_path / "little.py").write_text(SEARCH)
-    words = [sys.executable, "-m", "pdstudy.cli", "search", "little.py", "--slots", "1", "--json"]
+    words = [sys.executable, "-m", "pdstudy.cli", "search", "little.py", "--workers", "1", "--json"]
     environment = {**os.environ, "PDSTUDY_WORKSPACE": str(tmp_path / "ws"), "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240

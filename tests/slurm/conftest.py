@@ -50,7 +50,7 @@ def lab(site: Site, texts: Path, tmp_path: Path) -> Lab:
 def undisturbed(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """The study that the tests disturb, made by `pdstudy run` without any cluster: what every outcome must equal."""
     lab = Lab(tmp_path_factory.mktemp("undisturbed"), texts, None).write(steps=STEPS)
-    lab.call("run", "grid.py", "--slots", "1", timeout=600)
+    lab.call("run", "grid.py", "--workers", "1", timeout=600)
     return lab
 
 

@@ -155,7 +155,7 @@ def main() -> None:
         site.start()
         reference = Lab(folder / "reference", texts, None)
         reference.write(steps=args.steps, seeds=tuple(range(args.cells)), losses=("LM",))
-        reference.call("run", "grid.py", "--slots", "2", timeout=1200)
+        reference.call("run", "grid.py", "--workers", "2", timeout=1200)
         for number in range(args.seed, args.seed + args.storms):
             counts = storm(site, folder / f"storm{number}", texts, reference, number, args.cells, args.steps)
             print(f"storm {number}: {args.cells} runs done and right; {dict(counts)}", flush=True)

@@ -33,7 +33,7 @@ def test_the_quickstart_submitted_is_the_quickstart_run(site: Site, texts: Path,
         (lab.folder / "grid.py").write_text(text)
     submitted.submit()
     submitted.wait_for_queue(1700)
-    run.call("run", "grid.py", "--slots", "2", timeout=1700)
+    run.call("run", "grid.py", "--workers", "2", timeout=1700)
     run.call("report", "grid.py")
     assert set(submitted.states().values()) == {"done"}
     assert len(submitted.outcomes()) == 3

@@ -72,7 +72,7 @@ def short(texts, undisturbed: Lab, tmp_path_factory) -> Lab:  # type: ignore[no-
     """A run of 40 steps without a cluster, in one process."""
     lab = Lab(tmp_path_factory.mktemp("short") / "user", texts, None).write(steps=40, seeds=(0,), losses=("LM",))
     lab.take_from(undisturbed, "corpora")
-    lab.call("run", "grid.py", "--slots", "1")
+    lab.call("run", "grid.py", "--workers", "1")
     return lab
 
 

@@ -88,20 +88,20 @@ def held(site: Site) -> Iterator[None]:
 
 def test_a_search_whose_driver_is_killed_and_interrupted_makes_every_run_once(user: Searcher, site: Site) -> None:
     user.declare(8)
-    first = user.drive("--slots", "4")
+    first = user.drive("--workers", "4")
     user.wait(lambda: len(user.results) >= 2, 600, "the teacher and a run")
     first.send_signal(signal.SIGKILL)
     first.communicate()
     known = user.arrays
     with held(site):  # so that the second cannot be at its end when it is interrupted
-        second = user.drive("--slots", "4")
+        second = user.drive("--workers", "4")
         user.wait(lambda: user.arrays > known, 600, "a run that the second driver sent")
         second.send_signal(signal.SIGINT)
         words = second.communicate(timeout=200)[0]
     assert second.returncode == 130
     assert "what is queued or running of them goes on" in words
     assert "pdstudy cancel little.py" in words
-    done = user.call("search", "little.py", "--slurm", "--slots", "4", "--json", timeout=900)
+    done = user.call("search", "little.py", "--slurm", "--workers", "4", "--json", timeout=900)
     trials = json.loads(done.stdout)
     assert sorted(t["trial"] for t in trials) == list(range(8))
     states = Counter(t["state"] for t in trials)

@@ -16,6 +16,6 @@ RUNS, STEPS = 10, 200
 
 def test_ten_runs_in_a_storm_end_as_without(site: Site, texts: Path, tmp_path: Path) -> None:
     reference = Lab(tmp_path / "reference", texts, None).write(steps=STEPS, seeds=tuple(range(RUNS)), losses=("LM",))
-    reference.call("run", "grid.py", "--slots", "2", timeout=1200)
+    reference.call("run", "grid.py", "--workers", "2", timeout=1200)
     counts = storm(site, tmp_path / "storm", texts, reference, seed=7, cells=RUNS, steps=STEPS)
     assert counts["starts"] > RUNS

@@ -208,7 +208,7 @@ def test_a_process_that_outlives_its_node_publishes_nothing(lab: Lab, site: Site
     assert lab.states()[LM0] == "done"
     reference = Lab(lab.folder.parent / "reference", lab.texts, None).write(steps=STEPS * 4, seeds=(0,), losses=("LM",))
     reference.take_from(undisturbed, "corpora")
-    reference.call("run", "grid.py", "--slots", "1")
+    reference.call("run", "grid.py", "--workers", "1")
     same(lab, reference, LM0)  # and so no row twice
 
 
@@ -259,7 +259,7 @@ def test_a_run_longer_than_its_jobs_goes_on_in_a_chain(lab: Lab, site: Site, und
     reference = Lab(lab.folder.parent / "reference", lab.texts, None)
     reference.write(steps=CHAIN_STEPS, seeds=(0,), losses=("LM",))
     reference.take_from(undisturbed, "corpora")
-    reference.call("run", "grid.py", "--slots", "1", timeout=1100)
+    reference.call("run", "grid.py", "--workers", "1", timeout=1100)
     assert lab.outcomes() == reference.outcomes()
 
 

@@ -36,7 +36,7 @@ def main() -> None:
         lab.folder.mkdir()
         (lab.folder / "grid.py").write_text(STUDY.format(studies=str(Path(__file__).parents[2] / "studies")))
     if args.against is None:
-        run.call("run", "grid.py", "--slots", "2", timeout=3600)
+        run.call("run", "grid.py", "--workers", "2", timeout=3600)
     else:
         run.workspace.symlink_to(args.against.resolve())
     begun = time.perf_counter()
