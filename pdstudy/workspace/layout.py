@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from pdstudy.config.run import Run
-from pdstudy.config.normal_form import normal_form
-from pdstudy.config.logits import Coverage, StoreSpec
+
 from pdstudy.config.data import Corpus
-from pdstudy.config.evaluation import Evaluation
+from pdstudy.config.logits import Coverage, StoreSpec
+from pdstudy.config.normal_form import normal_form
 from pdstudy.config.placement import TRAINING
-from pdstudy.core.files import append_jsonl, read_json, write_json
-from pdstudy.core.identity import SCHEMA, decode, encode, fingerprint, hashed_form
-from pdstudy.core.errors import ConfigError
+from pdstudy.config.run import Run
+from pdstudy.core.identity import fingerprint
 from pdstudy.workspace.run_dir import RunDir
 
 

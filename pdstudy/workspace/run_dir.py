@@ -14,21 +14,18 @@ result.json       written last, atomically: its presence is what "done" (or "div
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from pdstudy.config.run import Run
-from pdstudy.config.normal_form import normal_form
-from pdstudy.config.logits import Coverage, StoreSpec
-from pdstudy.config.data import Corpus
+
 from pdstudy.config.evaluation import Evaluation
-from pdstudy.config.placement import TRAINING
+from pdstudy.config.normal_form import normal_form
+from pdstudy.config.run import Run
+from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import append_jsonl, read_json, write_json
 from pdstudy.core.identity import SCHEMA, decode, encode, fingerprint, hashed_form
-from pdstudy.core.errors import ConfigError
 
 
 def stored_form(stored: dict[str, Any]) -> Any:

@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from pdstudy.config.run import Pretrained, Run
-from pdstudy.config.normal_form import normal_form
-from pdstudy.config.logits import Coverage, StoreSpec
-from pdstudy.config.data import Corpus, Slice
-from pdstudy.config.data import View
-from pdstudy.core.validation import Problem
-from pdstudy.core.identity import declared
-from pdstudy.config.truncation import TopPK
 
 
 def merged_ranges(ranges: Iterable[tuple[int, int]]) -> list[range]:
