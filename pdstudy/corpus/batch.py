@@ -46,7 +46,7 @@ def step_sequences(run: Run, step: int) -> npt.NDArray[np.int64]:
     return sequences.start + order(run.seed, len(sequences), step * count, count)
 
 
-def read(stream: TokenStream, view: View, sequences: npt.NDArray[np.int64]) -> Batch:
+def read_batch(stream: TokenStream, view: View, sequences: npt.NDArray[np.int64]) -> Batch:
     """The tokens of `sequences` as `view` cuts them."""
     context = view.context
     rows = np.empty((len(sequences), context + 1), dtype=np.int64)

@@ -31,7 +31,7 @@ from pdstudy.corpus.tokenizer import Encoder, copy_pretrained, train_bpe
 _BATCH_BYTES = 1_000_000
 _BATCH_DOCUMENTS = 4096
 # Shares of the whole in which reading and the tokenizer end; the rest is encoding.
-_READ, _TRAINED = 0.2, 0.4
+_READ_SHARE, _TRAINED_SHARE = 0.2, 0.4
 
 Progress = Callable[[str, float], None]
 
@@ -79,7 +79,7 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
         shares = (corpus.validation, corpus.test)
         order = {split: index.shuffled(split, shares, corpus.shuffle_seed) for split in SPLITS}
         _check_splits(order, corpus)
-        progress("tokenizer", _READ)
+        progress("tokenizer", _READ_SHARE)
         if isinstance(corpus.tokenizer, BPE):
             sample = _sample(spool.texts(index, order["train"]), corpus.tokenizer.sample_bytes)
             train_bpe(sample, corpus.tokenizer.vocab, work / TOKENIZER)
@@ -102,7 +102,7 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
                 tokens += len(joined)
                 stood_for += int(token_bytes[joined].sum())
                 done += size
-                progress(f"tokens of {split}", _TRAINED + (1 - _TRAINED) * done / total)
+                progress(f"tokens of {split}", _TRAINED_SHARE + (1 - _TRAINED_SHARE) * done / total)
             splits[split] = {
                 "tokens": tokens,
                 "documents": len(chosen),
@@ -121,7 +121,7 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
         "splits": splits,
         "sources": sources,
         "duplicates": len(index) - int(index.unique.sum()),
-        "files": _hashes(work),
+        "files": _hash_files(work),
         "versions": {name: version(name) for name in ("numpy", "tokenizers")},
     })  # fmt: skip
 
@@ -129,13 +129,13 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
 def _read(source: Source, spool: Spool, number: int, sources: int, progress: Progress) -> dict[str, Any]:
     """Spool the documents of one source; what the manifest says of it. Documents of white space alone are left out."""
     label = type(source).__name__ + (f" {source.name}" if hasattr(source, "name") else "")
-    progress(f"read {label}", _READ * number / sources)  # may have to download it
+    progress(f"read {label}", _READ_SHARE * number / sources)  # may have to download it
     digest = hashlib.sha256()
     kept = empty = size = 0
     for where, text in documents(source):
         if (kept + empty) % 1000 == 999:
             # How many documents a source has is known only at its end.
-            progress(f"read {label}: {kept:,} documents", _READ * number / sources)
+            progress(f"read {label}: {kept:,} documents", _READ_SHARE * number / sources)
         if not text or text.isspace():
             empty += 1
             continue
@@ -185,6 +185,6 @@ def _batches(spool: Spool, index: Index, chosen: npt.NDArray[np.int64]) -> Itera
         at = stop
 
 
-def _hashes(work: Path) -> dict[str, dict[str, Any]]:
+def _hash_files(work: Path) -> dict[str, dict[str, Any]]:
     files = sorted([*work.glob("*.bin"), *work.glob("*.npy"), *(work / TOKENIZER).iterdir()])
     return {str(f.relative_to(work)): {"bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in files}

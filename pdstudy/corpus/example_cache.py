@@ -21,32 +21,34 @@ from pdstudy.core.identity import fingerprint
 from pdstudy.corpus.examples import Packed, pack
 from pdstudy.corpus.token_corpus import TokenCorpus
 
-EDITION = 1
+CACHE_EDITION = 1
 """Of how examples become sequences: raised when that changes."""
 
 
-ARRAYS = ("inputs", "targets", "examples")
+ARRAY_NAMES = ("inputs", "targets", "examples")
 
 
-FEW = 1 << 20
+LEAST_CACHED_POSITIONS = 1 << 20
 """Positions: fewer are made again in seconds, and not kept."""
 
 
-def packed(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_out: bool = False) -> Packed:
+def load_packed(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_out: bool = False) -> Packed:
     """What `pack` makes, from the corpus's folder where it is there, and left there where it is large.
 
     Raises `ConfigError` as `pack` does.
     """
     # What share of a step they have is no matter here.
     name = fingerprint(dataclasses.replace(instructions, share=1.0))
-    folder = corpus.directory / "examples" / f"{name}-{view.context}-{'held-out' if held_out else 'train'}-{EDITION}"
+    folder = (
+        corpus.directory / "examples" / f"{name}-{view.context}-{'held-out' if held_out else 'train'}-{CACHE_EDITION}"
+    )
     about = read_json(folder / "about.json")
     if about is None:
         made = pack(instructions, corpus, view, held_out=held_out)
-        if made.inputs.size >= FEW:
+        if made.inputs.size >= LEAST_CACHED_POSITIONS:
             _keep(made, folder)
         return made
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAY_NAMES}
     return Packed(**arrays, left_out=about["left_out"])
 
 
@@ -56,7 +58,7 @@ def _keep(made: Packed, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        for name in ARRAYS:
+        for name in ARRAY_NAMES:
             with (partial / f"{name}.npy").open("wb") as file:
                 np.save(file, getattr(made, name))
                 file.flush()

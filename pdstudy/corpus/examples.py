@@ -54,7 +54,7 @@ def step_rows(packed: Packed, seed: int, step: int, count: int) -> npt.NDArray[n
     return order(seed, len(packed), step * count, count)
 
 
-def joined(first: Batch, second: Batch) -> Batch:
+def concatenate(first: Batch, second: Batch) -> Batch:
     """The sequences of two batches of one view, one after another."""
     documents = None
     if first.documents is not None and second.documents is not None:
@@ -83,13 +83,13 @@ def pack(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_ou
         if (place < instructions.validation * 2**64) == held_out:
             kept[place] = messages
     chosen = [kept[place] for place in sorted(kept)]
-    whole = [e for e in _encoded(chosen, tokenizer, instructions) if len(e[0]) <= view.context + 1 and e[1][1:].any()]
+    whole = [e for e in _encode(chosen, tokenizer, instructions) if len(e[0]) <= view.context + 1 and e[1][1:].any()]
     if not whole:
         raise ConfigError(f"instructions: no example of {len(chosen)} fits the context, {view.context} tokens")
-    return replace(_packed(whole, view.context, corpus.eos), left_out=len(chosen) - len(whole))
+    return replace(_fill_rows(whole, view.context, corpus.eos), left_out=len(chosen) - len(whole))
 
 
-def _encoded(chosen: list[Messages], tokenizer: Any, instructions: Instructions) -> Iterator[Example]:
+def _encode(chosen: list[Messages], tokenizer: Any, instructions: Instructions) -> Iterator[Example]:
     for first in range(0, len(chosen), 1000):
         made = tokenizer.apply_chat_template(
             chosen[first : first + 1000], chat_template=instructions.template, tokenize=True, return_dict=True,
@@ -99,7 +99,7 @@ def _encoded(chosen: list[Messages], tokenizer: Any, instructions: Instructions)
             yield np.array(ids, dtype=np.int64), np.array(mask, dtype=bool)
 
 
-def _packed(examples: list[Example], context: int, eos: int) -> Packed:
+def _fill_rows(examples: list[Example], context: int, eos: int) -> Packed:
     rows: list[list[Example]] = [[]]
     room = context
     for example in examples:
@@ -137,7 +137,7 @@ def _definitions(source: Definitions) -> Iterator[Messages]:
     for title, text in packages.documents(source.name):
         body = text.partition("\n\n" if source.name == "wikipedia-leads" else "\n")[2].strip()
         if body:
-            yield _exchange(f"Define {title}.", body.partition("\n")[0])
+            yield _make_exchange(f"Define {title}.", body.partition("\n")[0])
 
 
 def _local(source: LocalExamples) -> Iterator[Messages]:
@@ -153,7 +153,7 @@ def _messages(line: bytes, path: Path, number: int) -> Messages:
         row = json.loads(line.decode("utf-8-sig"))
         if "messages" in row:
             return [{"role": str(m["role"]), "content": str(m["content"])} for m in row["messages"]]
-        return _exchange(str(row["prompt"]), str(row["response"]))
+        return _make_exchange(str(row["prompt"]), str(row["response"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f'{path}:{number}: found {type(error).__name__} {error}; each line must be {{"messages": [{{"role": ..., '
@@ -161,5 +161,5 @@ def _messages(line: bytes, path: Path, number: int) -> Messages:
         ) from error
 
 
-def _exchange(prompt: str, response: str) -> Messages:
+def _make_exchange(prompt: str, response: str) -> Messages:
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]

@@ -87,18 +87,20 @@ def open_corpus(directory: Path) -> TokenCorpus:
         found = manifest["format"]
         files = manifest["files"]
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(directory, path, f"it cannot be read ({type(error).__name__}: {error})") from error
+        raise _damaged_error(directory, path, f"it cannot be read ({type(error).__name__}: {error})") from error
     if found != FORMAT:
         raise ConfigError(f"{path} has format {found}, this pdstudy reads {FORMAT}; delete {directory} to rebuild")
     for name, expected in files.items():
         file = directory / name
         if not file.is_file():
-            raise _damaged(directory, file, "it is missing")
+            raise _damaged_error(directory, file, "it is missing")
         stat = file.stat()
         if stat.st_size != expected["bytes"]:
-            raise _damaged(directory, file, f"it has {stat.st_size:,} bytes, the manifest says {expected['bytes']:,}")
+            raise _damaged_error(
+                directory, file, f"it has {stat.st_size:,} bytes, the manifest says {expected['bytes']:,}"
+            )
         if _sha256(file, stat.st_size, stat.st_mtime_ns) != expected["sha256"]:
-            raise _damaged(directory, file, "its sha256 is not the one in the manifest")
+            raise _damaged_error(directory, file, "its sha256 is not the one in the manifest")
     return TokenCorpus(directory, manifest)
 
 
@@ -107,5 +109,5 @@ def _sha256(file: Path, size: int, mtime_ns: int) -> str:
     return file_sha256(file)
 
 
-def _damaged(directory: Path, file: Path, reason: str) -> ConfigError:
+def _damaged_error(directory: Path, file: Path, reason: str) -> ConfigError:
     return ConfigError(f"corpus file {file} is damaged: {reason}; delete {directory} and run again to rebuild it")

@@ -65,7 +65,7 @@ class Encoder:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
-        name = _eos_name(folder)
+        name = _read_eos_name(folder)
         eos = self._tokenizer.token_to_id(name)
         if eos is None:
             raise ConfigError(f"{folder}: the end-of-document token {name!r} is not in tokenizer.json's vocabulary")
@@ -89,7 +89,7 @@ class Encoder:
         space that it may put in front); for others it counts what a token is decoded to.
         """
         state = json.loads(self._tokenizer.to_str())
-        kinds = _kinds(state.get("decoder"))
+        kinds = _decoder_kinds(state.get("decoder"))
         out = np.zeros(self.vocab, dtype=np.int32)
         for token, number in self._tokenizer.get_vocab().items():
             if "ByteLevel" in kinds:
@@ -105,13 +105,13 @@ class Encoder:
         return out
 
 
-def _kinds(decoder: dict[str, Any] | None) -> set[str]:
+def _decoder_kinds(decoder: dict[str, Any] | None) -> set[str]:
     if decoder is None:
         return set()
-    return {decoder["type"]}.union(*(_kinds(inner) for inner in decoder.get("decoders", [])))
+    return {decoder["type"]}.union(*(_decoder_kinds(inner) for inner in decoder.get("decoders", [])))
 
 
-def _eos_name(folder: Path) -> str:
+def _read_eos_name(folder: Path) -> str:
     for name in TOKENIZER_FILES[1:]:
         if (folder / name).is_file():
             token = read_json(folder / name, "save the tokenizer there again").get("eos_token")

@@ -39,10 +39,10 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> MicroBatch:
         """The same on a device; copies overlap with computation where the source is pinned."""
-        return _each_tensor(self, lambda tensor: tensor.to(device, non_blocking=True))
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
 
 
-def _each_tensor(value: T, change: Callable[[Tensor], Tensor]) -> T:
+def map_tensors(value: T, change: Callable[[Tensor], Tensor]) -> T:
     """A dataclass of tensors with each of them changed."""
     moved: dict[str, Any] = {}
     for field in dataclasses.fields(value):
@@ -50,11 +50,11 @@ def _each_tensor(value: T, change: Callable[[Tensor], Tensor]) -> T:
         if isinstance(item, Tensor):
             moved[field.name] = change(item)
         elif dataclasses.is_dataclass(item) and not isinstance(item, type):
-            moved[field.name] = _each_tensor(item, change)
+            moved[field.name] = map_tensors(item, change)
     return dataclasses.replace(value, **moved)
 
 
-def micro_batch(
+def make_micro_batch(
     batch: Batch, rows: np.ndarray, signal: SparseTargets | None = None, *, packed: bool = False
 ) -> MicroBatch:
     """Rows of a batch as tensors; where documents are respected, with positions that start anew at each.
@@ -69,11 +69,13 @@ def micro_batch(
         return MicroBatch(inputs, targets, signal=signal, sequences=numbers)
     documents = torch.from_numpy(batch.documents[rows])
     if packed:
-        return MicroBatch(inputs.view(1, -1), targets, positions_within(documents).view(1, -1), None, signal, numbers)
-    return MicroBatch(inputs, targets, positions_within(documents), document_mask(documents), signal, numbers)
+        return MicroBatch(
+            inputs.view(1, -1), targets, positions_in_document(documents).view(1, -1), None, signal, numbers
+        )
+    return MicroBatch(inputs, targets, positions_in_document(documents), document_mask(documents), signal, numbers)
 
 
-def positions_within(documents: Tensor) -> Tensor:
+def positions_in_document(documents: Tensor) -> Tensor:
     """Position of each token in its own document, for document numbers [B, T] that never fall."""
     place = torch.arange(documents.shape[1]).expand_as(documents)
     begins = torch.ones_like(documents, dtype=torch.bool)

@@ -41,7 +41,7 @@ def rank(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return ids.gather(1, order), values
 
 
-def kept(log_probs: Tensor, truncation: TopPK) -> Tensor:
+def mark_kept(log_probs: Tensor, truncation: TopPK) -> Tensor:
     """Which places of rank-ordered rows the cut keeps: bool [N, K]. Unused places (-inf) are never kept.
 
     A place is kept while the mass before it is below p, that is, up to and including the one that reaches p; p = 1
@@ -67,7 +67,7 @@ def cut(signal: SparseTargets, truncation: Truncation) -> SparseTargets:
         assert signal.drawn_weights is not None
         shares = signal.drawn_weights[:, : truncation.draws] / truncation.draws
         return dataclasses.replace(signal, ids=signal.drawn[:, : truncation.draws], log_probs=shares.log())
-    mask = kept(signal.log_probs, truncation)
+    mask = mark_kept(signal.log_probs, truncation)
     width = int(mask.sum(1).max()) if truncation.k is None else min(truncation.k, mask.shape[1])
     dropped = signal.log_probs.double().masked_fill(mask, -torch.inf)
     tempered = signal.tempered

@@ -20,7 +20,7 @@ from pdstudy.config.run import Run
 from pdstudy.core.files import write_json
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import IGNORED
-from pdstudy.distill.micro_batch import MicroBatch, micro_batch
+from pdstudy.distill.micro_batch import MicroBatch, make_micro_batch
 from pdstudy.evaluate.gradient_angles import angle_and_ratio
 from pdstudy.evaluate.heldout_data import HeldOut, held_out
 from pdstudy.evaluate.metrics import Scores
@@ -48,7 +48,7 @@ def evaluate(
 
     The mean is over all predictions; ends of documents count as tokens and stand for no bytes. A last piece shorter
     than a sequence is left out, and `slice` says what was scored. The ranks share the work. `teacher` adds its own
-    columns. `packed`: see `micro_batch`. Returns the row of evals.jsonl less step and tokens.
+    columns. `packed`: see `make_micro_batch`. Returns the row of evals.jsonl less step and tokens.
     """
     began = time.perf_counter()
     scores = Scores.zero(world.device)
@@ -64,7 +64,7 @@ def evaluate(
         batch = text.read(np.minimum(part, text.count - 1))
         batch.targets[part >= text.count] = IGNORED
         scored = batch.targets[batch.targets != IGNORED]
-        whole = micro_batch(batch, np.arange(len(part)), packed=packed).to(world.device)
+        whole = make_micro_batch(batch, np.arange(len(part)), packed=packed).to(world.device)
         half = torch.from_numpy(np.repeat(part >= text.count // 2, context).astype(np.int64))
         model.with_head(whole, partial(_count, scores, teacher, whole, half.to(world.device), vocab))
         num_bytes += float(text.corpus.token_bytes[scored].sum())
@@ -98,7 +98,7 @@ def _gradients(
         if mine >= count:
             batch.targets[:] = IGNORED
         # Of a sharded model each is the sum over ranks already.
-        found = teacher.gradients(model, micro_batch(batch, np.arange(1), packed=packed).to(world.device))
+        found = teacher.gradients(model, make_micro_batch(batch, np.arange(1), packed=packed).to(world.device))
         if found is None:
             return {}
         own, full = found if own is None or full is None else (own + found[0], full + found[1])

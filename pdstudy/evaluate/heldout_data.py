@@ -14,8 +14,8 @@ from pdstudy.config.evaluation import Evaluation, HeldoutResponses, split_of
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batch import Batch, read
-from pdstudy.corpus.example_cache import packed
+from pdstudy.corpus.batch import Batch, read_batch
+from pdstudy.corpus.example_cache import load_packed
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,15 @@ def held_out(evaluation: Evaluation, view: View, corpus: TokenCorpus) -> HeldOut
     if isinstance(evaluation, HeldoutResponses):
         # Examples are packed at random: none may see its neighbours, or the loss would depend on who they are.
         view = dataclasses.replace(view, documents="respect")
-        examples = packed(evaluation.instructions, corpus, view, held_out=True)
+        examples = load_packed(evaluation.instructions, corpus, view, held_out=True)
         count = min(len(examples), max(1, evaluation.tokens // view.context))
         return HeldOut(view, corpus, count, lambda rows: examples.batch(view, rows), described)
     sequences = _sequences(evaluation, view, corpus)
     stream = corpus.stream(evaluation.data.split)
     described["slice"] = [sequences.start * view.context, sequences.stop * view.context]
-    return HeldOut(view, corpus, len(sequences), lambda rows: read(stream, view, sequences.start + rows), described)
+    return HeldOut(
+        view, corpus, len(sequences), lambda rows: read_batch(stream, view, sequences.start + rows), described
+    )
 
 
 def _sequences(heldout: Evaluation, view: View, corpus: TokenCorpus) -> range:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pdstudy.config.run import LM
 from pdstudy.corpus.batch import IGNORED
-from pdstudy.distill.loss.chunk_size import PASSES, of, rows_of_chunk
-from pdstudy.distill.loss.linear import LinearRows
+from pdstudy.distill.loss.chunk_size import METRIC_ROWS, choose_chunk_rows, size_for
+from pdstudy.distill.loss.linear import LinearLoss
 
 BINS = 15
 
@@ -62,11 +62,11 @@ class Scores:
         `lm` comes to what `fused_loss` gives, on a CPU to the bit.
         """
         table = weight[:vocab].float()
-        size = rows_of_chunk(vocab, torch.float32, hidden.device)
-        few = of(PASSES, hidden.device)
+        size = choose_chunk_rows(vocab, torch.float32, hidden.device)
+        few = size_for(METRIC_ROWS, hidden.device)
         buffer = torch.empty(min(size, len(hidden)), vocab, device=hidden.device)
         lm = torch.zeros_like(self.lm)
-        rows = LinearRows(LM())
+        rows = LinearLoss(LM())
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
             states = hidden[part].float()

@@ -20,7 +20,7 @@ from pdstudy.config.truncation import Sampled, TopPK
 from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import IGNORED
-from pdstudy.distill.loss.chunk_size import rows_of_chunk
+from pdstudy.distill.loss.chunk_size import choose_chunk_rows
 from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.teacher.load import load_teacher
@@ -69,7 +69,7 @@ class TeacherScores:
         context = len(batch.targets) // len(batch.sequences)
         table = weight[: self._vocab].float()
         # Ten tensors like the logits live at a time.
-        size = rows_of_chunk(self._vocab, torch.float32, hidden.device, beside=40 * self._vocab)
+        size = choose_chunk_rows(self._vocab, torch.float32, hidden.device, beside=40 * self._vocab)
         for row, sequence in enumerate(batch.sequences.tolist()):
             teacher = logits[row]
             for start in range(0, context, size):

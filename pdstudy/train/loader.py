@@ -15,16 +15,16 @@ from pdstudy.config.run import KD, Run
 from pdstudy.config.truncation import TopPK
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batch import Batch, read, step_sequences
-from pdstudy.corpus.example_cache import packed as packed_examples
-from pdstudy.corpus.examples import joined, step_rows
+from pdstudy.corpus.batch import Batch, read_batch, step_sequences
+from pdstudy.corpus.example_cache import load_packed as packed_examples
+from pdstudy.corpus.examples import concatenate, step_rows
 from pdstudy.distill.store.store import StoreReader
 from pdstudy.distill.teacher.live import LiveTeacher
 from pdstudy.models.distributed import Ranks
 
 if TYPE_CHECKING:
     pass
-from pdstudy.distill.micro_batch import MicroBatch, _each_tensor, micro_batch
+from pdstudy.distill.micro_batch import MicroBatch, make_micro_batch, map_tensors
 
 READ_AHEAD = 2
 """Steps that are read ahead for a GPU, where the placement does not say."""
@@ -34,8 +34,8 @@ class BatchLoader:
     """A rank's batches as a pure function of the step: nothing to save, nothing to restore.
 
     Rank r of R takes the r-th of R equal pieces of each step. Raises `ConfigError` where the sequences of a step
-    cannot be divided so, or `placement.micro_batch_tokens` is below one sequence. `packed`: see `micro_batch`. `live`
-    is a teacher that reads each micro-batch on the device, in the place of a store.
+    cannot be divided so, or `placement.micro_batch_tokens` is below one sequence. `packed`: see `make_micro_batch`.
+    `live` is a teacher that reads each micro-batch on the device, in the place of a store.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class BatchLoader:
 
     def _load(self, step: int) -> tuple[int, Iterable[MicroBatch]]:
         run = self._run
-        batch = read(self._stream, run.view, step_sequences(run, step))
+        batch = read_batch(self._stream, run.view, step_sequences(run, step))
         if self._examples is not None:
             count = run.sequences_per_step - run.text_sequences_per_step
             examples = self._examples.batch(run.view, step_rows(self._examples, run.seed, step, count))
-            batch = joined(examples, batch)
+            batch = concatenate(examples, batch)
         return int((batch.targets >= 0).sum()), (self._micro_batch(batch, part) for part in self._parts)
 
     def _loaded(self, step: int, thread: ThreadPoolExecutor) -> tuple[int, Iterable[MicroBatch]]:
@@ -107,7 +107,7 @@ class BatchLoader:
     def _whole(self, step: int) -> tuple[int, Iterable[MicroBatch]]:
         valid, parts = self._load(step)
         pin = self._device.type == "cuda"  # so that the copy to the device does not wait
-        return valid, [_each_tensor(part, Tensor.pin_memory) if pin else part for part in parts]
+        return valid, [map_tensors(part, Tensor.pin_memory) if pin else part for part in parts]
 
     def close(self) -> None:
         """Stop reading ahead."""
@@ -119,7 +119,7 @@ class BatchLoader:
         if self._store is not None:
             assert isinstance(self._run.objective, KD)
             signal = self._store.signal(batch.sequences[rows], self._run.objective.truncation)
-        return micro_batch(batch, rows, signal, packed=self._packed)
+        return make_micro_batch(batch, rows, signal, packed=self._packed)
 
 
 def _reach(run: Run, packed: bool, world: Ranks) -> int:

@@ -21,8 +21,8 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.store.codec import GOLD, Block
 from pdstudy.distill.store.store import StoreWriter
-from pdstudy.distill.teacher.capture import block_of, shards_of
-from pdstudy.distill.teacher.statistics import summarise_states, uniforms
+from pdstudy.distill.teacher.capture import split_into_shards, to_block
+from pdstudy.distill.teacher.statistics import draw_uniforms, summarise_states
 from pdstudy.models.build_model import Observer
 from pdstudy.workspace.run_dir import RunDir
 
@@ -99,7 +99,9 @@ class _Open:
         self._vocab = corpus.vocab
         self._writer = StoreWriter(record.directory, record.spec, record.coverage, corpus, weights=None)
         context = record.spec.view.context
-        self.missing = [part for lack in self._writer.missing(record.sequences) for part in shards_of(lack, context)]
+        self.missing = [
+            part for lack in self._writer.missing(record.sequences) for part in split_into_shards(lack, context)
+        ]
         self._start = self._stop = 0
         self._steps: list[int] = []
         self._blocks: list[Block] = []
@@ -123,8 +125,8 @@ class _Open:
                 continue
             targets = batch.targets.view(len(batch.sequences), -1)[row]
             coverage = self.record.coverage
-            uniform = uniforms(sequence, len(targets), coverage)  # of the sequence alone, as in a capture
-            block = block_of(summarise_states(hidden[row].float(), table, targets, coverage, uniform))
+            uniform = draw_uniforms(sequence, len(targets), coverage)  # of the sequence alone, as in a capture
+            block = to_block(summarise_states(hidden[row].float(), table, targets, coverage, uniform))
             if sequence != self._stop:
                 self.flush()
             if not self._blocks:

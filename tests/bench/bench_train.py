@@ -28,7 +28,7 @@ from pdstudy.config.placement import Placement
 from pdstudy.config.run import KD, LM, Pretrained, Run
 from pdstudy.config.truncation import TopPK
 from pdstudy.corpus import TokenCorpus, build, open_corpus
-from pdstudy.corpus.batch import read, step_sequences
+from pdstudy.corpus.batch import read_batch, step_sequences
 from pdstudy.distill.store.store import StoreReader, open_store
 from pdstudy.distill.teacher.capture import capture
 from pdstudy.models.build_model import build_model, transformers_config
@@ -115,7 +115,7 @@ def bare(run: Run, corpus: TokenCorpus) -> Callable[[], None]:
     steps = iter(range(run.num_steps))
 
     def step() -> None:
-        batch = read(stream, run.view, step_sequences(run, next(steps)))
+        batch = read_batch(stream, run.view, step_sequences(run, next(steps)))
         targets = torch.from_numpy(batch.targets)
         model(input_ids=torch.from_numpy(batch.inputs), labels=targets, shift_labels=targets).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -147,7 +147,7 @@ def by_trainer(run: Run, corpus: TokenCorpus, folder: Path) -> float | None:
         return None
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    batch = read(corpus.stream("train"), run.view, np.arange(SEQUENCES))
+    batch = read_batch(corpus.stream("train"), run.view, np.arange(SEQUENCES))
     rows = [{"input_ids": x, "labels": x} for x in torch.from_numpy(batch.inputs)]
     steps, marks = ROUNDS * STEPS, []
 

@@ -13,7 +13,7 @@ from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import WSD, AdamW
 from pdstudy.config.run import Run
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batch import IGNORED, read, step_sequences
+from pdstudy.corpus.batch import IGNORED, read_batch, step_sequences
 from pdstudy.corpus.permutation import order
 
 RUN = Run(
@@ -86,7 +86,7 @@ def test_another_batch_size_reads_the_same_order() -> None:
 def test_read_gives_inputs_and_the_tokens_after_them(standard: TokenCorpus) -> None:
     stream = standard.stream("train")
     sequences = step_sequences(RUN, 7)
-    batch = read(stream, RUN.view, sequences)
+    batch = read_batch(stream, RUN.view, sequences)
     assert batch.documents is None
     assert np.array_equal(batch.sequences, sequences)
     for row, sequence in enumerate(sequences):
@@ -102,7 +102,7 @@ def test_respected_documents_have_no_target_across_their_end(standard: TokenCorp
     # Sequences in which a document begins: inside, and (by the choice of context) at the very first position.
     sequences = np.unique(np.append(starts[1:40] // context, 0))
     view = View(context=context, documents="respect")
-    crossing, batch = read(stream, View(context=context), sequences), read(stream, view, sequences)
+    crossing, batch = read_batch(stream, View(context=context), sequences), read_batch(stream, view, sequences)
     assert batch.documents is not None
     assert np.array_equal(batch.inputs, crossing.inputs)
     document_of = np.searchsorted(starts, np.arange(len(stream)), side="right")
@@ -119,4 +119,4 @@ def test_respected_documents_have_no_target_across_their_end(standard: TokenCorp
 def test_past_the_end_is_refused(standard: TokenCorpus) -> None:
     stream = standard.stream("test")
     with pytest.raises(ValueError, match="of the test split were asked for, but it has"):
-        read(stream, View(context=64), np.array([len(stream) // 64]))
+        read_batch(stream, View(context=64), np.array([len(stream) // 64]))

@@ -18,7 +18,7 @@ from pdstudy.config.run import Pretrained
 from pdstudy.config.truncation import TopPK
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batch import read
+from pdstudy.corpus.batch import read_batch
 from pdstudy.distill.store.store import open_store
 from pdstudy.distill.teacher import capture as capture_module
 from pdstudy.distill.teacher.capture import capture
@@ -29,7 +29,7 @@ from tests.distill.teachers import make_teacher
 
 def dense(teacher: Path, corpus: TokenCorpus, sequences: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """float64 logits [N, vocab] of the teacher, targets [N], and transformers' own loss per token."""
-    batch = read(corpus.stream("train"), View(context=CONTEXT), sequences)
+    batch = read_batch(corpus.stream("train"), View(context=CONTEXT), sequences)
     model = AutoModelForCausalLM.from_pretrained(teacher).eval()
     inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
     with torch.no_grad():

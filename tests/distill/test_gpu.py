@@ -12,7 +12,7 @@ from pdstudy.config.losses import NLL, WTTM, AnyTemperature, NormKD, Rest, Tempe
 from pdstudy.config.run import KD
 from pdstudy.distill.loss import kernels
 from pdstudy.distill.loss.fused import fused_loss
-from pdstudy.distill.loss.matmul import HalfProducts, Products, choose_products
+from pdstudy.distill.loss.matmul import HalfHeadMatmul, HeadMatmul, choose_matmul
 from pdstudy.distill.loss.softmax import RowSoftmax
 from pdstudy.distill.signal import SparseTargets
 from tests.distill.dense import kd_rows, signal_of, support
@@ -39,7 +39,7 @@ def test_rows_by_kernels(vocab: int) -> None:
     # Rows that are further apart than they are long, as in the head's buffers.
     buffer = torch.zeros(9, vocab + 64, device="cuda")[:, :vocab].copy_(logits)
     share = torch.rand(9)
-    assert kernels.fit(buffer)
+    assert kernels.can_use(buffer)
     softmax = RowSoftmax(buffer)
     want = RowSoftmax(logits.double())
     torch.testing.assert_close(softmax.log_sum.cpu().double(), want.log_sum, rtol=1e-6, atol=1e-6)
@@ -62,9 +62,9 @@ def test_every_defined_loss_matches_the_dense_reference(rest: Rest, temperature:
 
 def test_bfloat16_keeps_its_products_on_the_device() -> None:
     half, whole = torch.zeros(2, 8, device="cuda", dtype=torch.bfloat16), torch.zeros(2, 8, device="cuda")
-    assert choose_products(half, half) is HalfProducts
-    assert choose_products(whole, whole) is Products
-    assert choose_products(half, whole) is Products
+    assert choose_matmul(half, half) is HalfHeadMatmul
+    assert choose_matmul(whole, whole) is HeadMatmul
+    assert choose_matmul(half, whole) is HeadMatmul
 
 
 @pytest.mark.parametrize("distance", [1.0, 0.1, 0.01])

@@ -25,7 +25,7 @@ from pdstudy.config.losses import (
 )
 from pdstudy.config.run import KD, LM, Pretrained
 from pdstudy.config.truncation import Sampled, TopPK, Truncation
-from pdstudy.distill.loss.chunk_size import rows_of_chunk
+from pdstudy.distill.loss.chunk_size import choose_chunk_rows
 from pdstudy.distill.loss.fused import fused_loss
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.teacher.live import LiveTargets
@@ -65,7 +65,7 @@ def of_head(objective: LM | KD, k: int) -> int:
 @pytest.fixture(scope="module")
 def of_cross_entropy() -> int:
     found = of_head(LM(), 1)
-    rows = rows_of_chunk(VOCAB, torch.float32, torch.device("cpu"))
+    rows = choose_chunk_rows(VOCAB, torch.float32, torch.device("cpu"))
     assert found > 4 * VOCAB * rows, "the chunk of logits was not seen"
     return found
 

@@ -21,8 +21,8 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import decode, encode
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.store.codec import COLUMNS, GOLD, TAIL, Block, Encoded, Numbering
-from pdstudy.distill.store.quantised import BOUND, FINE, Planes, added_kl
-from pdstudy.distill.store.shard import coding_error
+from pdstudy.distill.store.quantised import FINE, MOST_ADDED_KL, Planes, added_kl
+from pdstudy.distill.store.shard import measure_coding_error
 from pdstudy.distill.store.store import open_store
 from pdstudy.distill.teacher import capture as captures
 from pdstudy.distill.teacher.capture import capture
@@ -40,7 +40,7 @@ def natural(vocab: int = 5000, tokens: int = 96, k: int = 60, p: float = 1.0) ->
     spread = 1 + 3 * torch.rand(tokens, 1, generator=generator)
     logits = spread * torch.randn(tokens, vocab, generator=generator)
     gold = logits.argmax(1)
-    return captures.block_of(summarise(logits, gold, Coverage(p=p, k=k, taus=(2.0,), draws=5), vocab, seed=0))
+    return captures.to_block(summarise(logits, gold, Coverage(p=p, k=k, taus=(2.0,), draws=5), vocab, seed=0))
 
 
 @settings(deadline=None, max_examples=60)
@@ -86,7 +86,7 @@ def test_compression_changes_bytes_alone_and_the_error_is_small(p: float) -> Non
         np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
     added = added_kl(block, a)
     assert added.min() > -1e-9
-    assert added.mean() < 1e-4 < BOUND
+    assert added.mean() < 1e-4 < MOST_ADDED_KL
     big = block.columns[TAIL] > 1e-6
     np.testing.assert_allclose(a.columns[TAIL, big], block.columns[TAIL, big], rtol=1 / 32 + 1e-3)
 
@@ -126,7 +126,7 @@ def test_distributions_that_coding_would_bend_too_much_are_not_written() -> None
     codec = Planes(vocab=5000, compressed=False, columns=6, draws=5)
     numbering = codec.numbering([block])
     with pytest.raises(ConfigError, match=r"would add .* nats per token .*capture with encoding='exact'"):
-        coding_error([block], [codec.encode(block, numbering)], codec, 8, numbering)
+        measure_coding_error([block], [codec.encode(block, numbering)], codec, 8, numbering)
 
 
 def test_more_entries_than_a_coded_store_can_count_are_refused() -> None:
@@ -166,7 +166,7 @@ def test_a_coded_store_serves_what_an_exact_one_does(
         open_store(tmp_path / encoding, spec=spec, corpus=corpus, wanted=TopPK(p=0.9, k=41), sequences=range(6))
     (path,) = (tmp_path / encoding).glob("shard-*.json")
     sidecar = json.loads(path.read_text())
-    assert 0 < sidecar["added_kl"]["mean"] < BOUND < sidecar["added_kl"]["largest"] * 10
+    assert 0 < sidecar["added_kl"]["mean"] < MOST_ADDED_KL < sidecar["added_kl"]["largest"] * 10
     path.write_text(json.dumps(sidecar | {"added_kl": {"mean": 1e-3, "largest": 1.0}}))
     with pytest.raises(ConfigError, match=r"was coded with an error of 0\.001 nats"):
         open_store(tmp_path / encoding, spec=spec, corpus=corpus, wanted=cut, sequences=range(6))

@@ -23,7 +23,7 @@ from pdstudy.core.identity import decode, encode
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.quantised import Planes
-from pdstudy.distill.store.shard import READ, Shard
+from pdstudy.distill.store.shard import SIDECAR_FIELDS, Shard
 from pdstudy.distill.store.store import StoreReader, open_store
 from pdstudy.distill.teacher.capture import capture
 from pdstudy.workspace.store_index import stored_ranges
@@ -84,7 +84,7 @@ def test_a_damaged_sidecar_is_refused(copied: Path, spec: StoreSpec, corpus: Tok
         opened(copied, spec, corpus)
 
 
-@pytest.mark.parametrize("field", sorted(READ))
+@pytest.mark.parametrize("field", sorted(SIDECAR_FIELDS))
 def test_a_sidecar_without_a_field_that_is_read_is_refused(
     copied: Path, spec: StoreSpec, corpus: TokenCorpus, field: str
 ) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pdstudy.config.truncation import TopPK
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.truncate import cut, kept, rank
+from pdstudy.distill.truncate import cut, mark_kept, rank
 from tests.distill.reference import kept_ids, teacher_log_probs
 
 
@@ -43,7 +43,7 @@ def test_rank_of_real_sized_rows() -> None:
 def test_p_cuts_then_k(seed: int, p: float, k: int | None) -> None:
     log_probs = teacher_log_probs(3, 24, seed)
     ids, values = rank(log_probs, 24)
-    mask = kept(values, TopPK(p=p, k=k))
+    mask = mark_kept(values, TopPK(p=p, k=k))
     for row in range(3):
         assert ids[row, mask[row]].tolist() == kept_ids(log_probs[row].tolist(), p, k)
 

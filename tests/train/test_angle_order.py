@@ -19,8 +19,8 @@ from pdstudy.config.optimizer import AdamW
 from pdstudy.config.run import KD, Pretrained, Run
 from pdstudy.config.truncation import Sampled, TopPK
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batch import read
-from pdstudy.distill.micro_batch import MicroBatch, micro_batch
+from pdstudy.corpus.batch import read_batch
+from pdstudy.distill.micro_batch import MicroBatch, make_micro_batch
 from pdstudy.evaluate.gradient_angles import angles
 from pdstudy.models.build_model import load_exported
 from pdstudy.train.loop import train
@@ -45,10 +45,10 @@ def test_less_truncation_is_a_smaller_angle_and_sampling_the_smallest(
 
     def batches() -> Iterator[tuple[MicroBatch, Tensor]]:
         for start in range(400, 400 + SEQUENCES, AT_ONCE):
-            text = read(stream, small_run.view, np.arange(start, start + AT_ONCE))
+            text = read_batch(stream, small_run.view, np.arange(start, start + AT_ONCE))
             with torch.no_grad():
                 logits = models["teacher"](torch.from_numpy(text.inputs)).logits.flatten(0, 1)
-            yield micro_batch(text, np.arange(AT_ONCE)), logits
+            yield make_micro_batch(text, np.arange(AT_ONCE)), logits
 
     unread = Pretrained(path="unread")
     objectives = {f"top-{k}": KD(teacher=unread, truncation=TopPK(p=1.0, k=k)) for k in (3, 12, 50)}

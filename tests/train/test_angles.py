@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pdstudy.config.run import KD, Pretrained
 from pdstudy.config.truncation import TopPK
-from pdstudy.corpus.batch import read
-from pdstudy.distill.micro_batch import MicroBatch, micro_batch
+from pdstudy.corpus.batch import read_batch
+from pdstudy.distill.micro_batch import MicroBatch, make_micro_batch
 from pdstudy.distill.teacher.statistics import whole_signal
 from pdstudy.evaluate.gradient_angles import angle_and_ratio, trunk_gradient
 from pdstudy.models.build_model import build_model
@@ -42,8 +42,8 @@ def measure(case: Case, out: Path) -> None:
 
 def batch_of(case: Case, world: Ranks) -> MicroBatch:
     mine = np.arange(SEQUENCES).reshape(world.size, -1)[world.rank]
-    text = read(Text().stream("train"), case.run.view, mine)
-    return micro_batch(text, np.arange(len(mine)), Signals().signal(mine, TopPK()))
+    text = read_batch(Text().stream("train"), case.run.view, mine)
+    return make_micro_batch(text, np.arange(len(mine)), Signals().signal(mine, TopPK()))
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

@@ -16,8 +16,8 @@ from pdstudy.config.placement import Placement
 from pdstudy.config.run import LM, Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batch import IGNORED, read
-from pdstudy.distill.micro_batch import MicroBatch, micro_batch, positions_within
+from pdstudy.corpus.batch import IGNORED, read_batch
+from pdstudy.distill.micro_batch import MicroBatch, make_micro_batch, positions_in_document
 from pdstudy.models import attention
 from pdstudy.models.build_model import build_model
 from pdstudy.models.distributed import Ranks
@@ -59,9 +59,9 @@ def test_ranks_divide_a_step_and_others_are_refused(small_run: Run, corpus: Toke
 
 def test_a_document_is_computed_as_if_it_were_alone(small_run: Run, corpus: TokenCorpus) -> None:
     model = build_model(small_run.student, seed=0, dtype=torch.float64)
-    batch = read(corpus.stream("train"), RESPECT, np.arange(12))
-    part = micro_batch(batch, np.arange(12))
-    packed = micro_batch(batch, np.arange(12), packed=True)
+    batch = read_batch(corpus.stream("train"), RESPECT, np.arange(12))
+    part = make_micro_batch(batch, np.arange(12))
+    packed = make_micro_batch(batch, np.arange(12), packed=True)
     assert packed.mask is None
     assert packed.inputs.shape == (1, 12 * 64)
 
@@ -91,7 +91,7 @@ def test_a_document_is_computed_as_if_it_were_alone(small_run: Run, corpus: Toke
 def test_positions_begin_anew_with_each_document() -> None:
     documents = torch.tensor([[0, 0, 0, 1, 2, 2], [0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
     expected = [[0, 1, 2, 0, 0, 1], [0, 0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5]]
-    assert positions_within(documents).tolist() == expected
+    assert positions_in_document(documents).tolist() == expected
 
 
 class _Reads(TorchDispatchMode):

@@ -21,7 +21,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import IGNORED, step_sequences
-from pdstudy.corpus.example_cache import packed
+from pdstudy.corpus.example_cache import load_packed
 from pdstudy.corpus.examples import pack
 from pdstudy.models.build_model import build_model
 from pdstudy.models.distributed import Ranks
@@ -110,7 +110,9 @@ def test_held_out_examples_are_never_trained_on(corpus: TokenCorpus, instruction
         packed = pack(instructions, corpus, View(context=64), held_out=held_out)
         text = "".join(tokenizer.batch_decode(packed.inputs))
         sides.append({part.split("\n")[0] for part in text.split("Question: ")[1:]})
-        assert np.array_equal(packed.inputs, pack(instructions, corpus, View(context=64), held_out=held_out).inputs)
+        assert np.array_equal(
+            load_packed.inputs, pack(instructions, corpus, View(context=64), held_out=held_out).inputs
+        )
     assert len(sides[0]) + len(sides[1]) == 60
     assert sides[0].isdisjoint(sides[1])
     assert len(sides[1]) > 3
@@ -120,20 +122,20 @@ def test_many_examples_are_packed_once_and_read_from_the_corpus(
     corpus: TokenCorpus, instructions: Instructions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = View(context=64)
-    made = packed(instructions, corpus, view)
+    made = load_packed(instructions, corpus, view)
     assert not (corpus.directory / "examples").exists(), "few are not kept"
-    monkeypatch.setattr("pdstudy.corpus.example_cache.FEW", 1)
-    packed(instructions, corpus, view)
+    monkeypatch.setattr("pdstudy.corpus.example_cache.LEAST_CACHED_POSITIONS", 1)
+    load_packed(instructions, corpus, view)
     monkeypatch.delattr("pdstudy.corpus.example_cache.pack")
     for share in (1.0, 0.5):
-        again = packed(dataclasses.replace(instructions, share=share), corpus, view)
+        again = load_packed(dataclasses.replace(instructions, share=share), corpus, view)
         assert isinstance(again.inputs, np.memmap)
         rows = np.array([1, 0])
         ours, theirs = (vars(each.batch(View(context=64, documents="respect"), rows)) for each in (again, made))
         assert all((ours[k].dtype, ours[k].tolist()) == (theirs[k].dtype, theirs[k].tolist()) for k in theirs)
     for other in (View(context=128), view):  # another context, the other side of the split
         with pytest.raises(NameError):
-            packed(instructions, corpus, other, held_out=other is view)
+            load_packed(instructions, corpus, other, held_out=other is view)
     assert len(list((corpus.directory / "examples").iterdir())) == 1
     shutil.rmtree(corpus.directory / "examples")
 

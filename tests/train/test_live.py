@@ -26,10 +26,10 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_jsonl
 from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batch import read
+from pdstudy.corpus.batch import read_batch
 from pdstudy.distill.loss import chunk_size as chunks
-from pdstudy.distill.micro_batch import micro_batch
-from pdstudy.distill.store.quantised import BOUND
+from pdstudy.distill.micro_batch import make_micro_batch
+from pdstudy.distill.store.quantised import MOST_ADDED_KL
 from pdstudy.distill.teacher.capture import capture
 from pdstudy.distill.teacher.live import LiveTeacher
 from pdstudy.train.loop import train
@@ -105,7 +105,7 @@ def test_a_coded_store_is_off_by_no_more_than_it_declares(
     # Coding moves p by a KL divergence of BOUND at most, in the mean, and so by sqrt(2 BOUND) in sum |dp| (Pinsker);
     # the loss then moves by that times the size of log(p / q), about 1 nat here.
     for ours, theirs in zip(coded, live, strict=True):
-        assert ours == pytest.approx(theirs, abs=(2 * BOUND) ** 0.5)
+        assert ours == pytest.approx(theirs, abs=(2 * MOST_ADDED_KL) ** 0.5)
     assert coded[0][2] != live[0][2]
 
 
@@ -133,10 +133,10 @@ def test_no_tensor_of_tokens_times_vocabulary(
 ) -> None:  # fmt: skip
     rows = 16
     for device in ("cpu", "cuda"):
-        for table in (chunks.BYTES, chunks.SUMMARISED):
+        for table in (chunks.CHUNK_BYTES, chunks.STATISTICS_BYTES):
             monkeypatch.setitem(table, device, rows * 4 * corpus.vocab)
-        monkeypatch.setitem(chunks.ROWS, device, rows)
-        monkeypatch.setitem(chunks.TILE, device, 1)
+        monkeypatch.setitem(chunks.LEAST_ROWS, device, rows)
+        monkeypatch.setitem(chunks.ROW_MULTIPLE, device, 1)
     run = student(small_run, teacher, truncation=truncation, stored="live")
     run = dataclasses.replace(run, steps=1, tokens_per_step=64 * 64)
     with largest_new_tensor() as largest:
@@ -175,7 +175,7 @@ def test_a_live_teacher_s_padding_rows_have_no_probability(
     model = make_teacher(tmp_path, corpus)  # with more rows than the tokenizer has ids
     objective = KD(teacher=Pretrained(path=str(tmp_path)), truncation=truncation, stored="live")
     live = LiveTeacher(tmp_path, dataclasses.replace(small_run, objective=objective), corpus)
-    batch = micro_batch(read(corpus.stream("train"), small_run.view, np.arange(2)), np.arange(2))
+    batch = make_micro_batch(read_batch(corpus.stream("train"), small_run.view, np.arange(2)), np.arange(2))
     found = live.signal(batch)
     assert found.width <= corpus.vocab
     signal = found.rows(slice(0, 2 * 64))

@@ -20,7 +20,7 @@ from pdstudy.config.run import KD, Run
 from pdstudy.config.truncation import Sampled, TopPK
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batch import read, step_sequences
+from pdstudy.corpus.batch import read_batch, step_sequences
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.store import open_store
 from pdstudy.train.loop import train
@@ -76,7 +76,7 @@ def test_records_are_the_dense_distributions_before_the_step(teacher: Run, corpu
     sequences = step_sequences(teacher, 5)  # the model after five steps is what the sixth reads with
     assert sequences.tolist() == list(range(40, 48))
     model = AutoModelForCausalLM.from_pretrained(directory.export(5))
-    batch = read(corpus.stream("train"), teacher.view, sequences)
+    batch = read_batch(corpus.stream("train"), teacher.view, sequences)
     with torch.no_grad():
         logits = model(input_ids=torch.from_numpy(batch.inputs)).logits.flatten(0, 1)
     dense = torch.log_softmax(logits.double(), 1)

@@ -13,8 +13,8 @@ from pdstudy.config.data import Slice
 from pdstudy.config.evaluation import Heldout
 from pdstudy.config.run import LM, Run
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batch import read
-from pdstudy.distill.micro_batch import micro_batch
+from pdstudy.corpus.batch import read_batch
+from pdstudy.distill.micro_batch import make_micro_batch
 from pdstudy.evaluate.heldout import evaluate
 from pdstudy.evaluate.heldout_data import held_out
 from pdstudy.evaluate.metrics import calibration_error
@@ -28,23 +28,23 @@ def scored(request: pytest.FixtureRequest, small_run: Run, corpus: TokenCorpus):
     """A model with confident, partly right predictions; what `evaluate` says; dense logits and targets."""
     run = dataclasses.replace(small_run, view=dataclasses.replace(small_run.view, documents=request.param))
     model = build_model(run.student, seed=1)
-    train = read(corpus.stream("train"), run.view, np.arange(64))
+    train = read_batch(corpus.stream("train"), run.view, np.arange(64))
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(40):
         loss, _ = model.distillation_loss(
-            micro_batch(train, np.arange(64)), objective=LM(), alpha=0.0, divisor=64 * 64, vocab=corpus.vocab
+            make_micro_batch(train, np.arange(64)), objective=LM(), alpha=0.0, divisor=64 * 64, vocab=corpus.vocab
         )
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
     with torch.no_grad():
         model.model.norm.weight *= 1.7  # overconfident
-        batch = read(corpus.stream("validation"), run.view, np.arange(21))
-        whole = micro_batch(batch, np.arange(21))
+        batch = read_batch(corpus.stream("validation"), run.view, np.arange(21))
+        whole = make_micro_batch(batch, np.arange(21))
         row = evaluate(model, held_out(HELDOUT, run.view, corpus), batch_tokens=64 * 5)
         parts = [
             model.distillation_loss(
-                micro_batch(batch, np.arange(i, min(i + 5, 21))), objective=LM(), alpha=0.0, divisor=1.0,
+                make_micro_batch(batch, np.arange(i, min(i + 5, 21))), objective=LM(), alpha=0.0, divisor=1.0,
                 vocab=corpus.vocab,
             )[1]["lm"]
             for i in range(0, 21, 5)

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from pdstudy.config.losses import KLD, Decoupled, NormKD, RenormaliseBoth, Tail, Temperature, terms
 from pdstudy.config.run import KD
-from pdstudy.distill.loss.divergences import Events, kl, row_loss
+from pdstudy.distill.loss.divergences import Entries, kl, row_loss
 from pdstudy.distill.loss.softmax import RowSoftmax
 from pdstudy.distill.loss.targets import Target, make_target, teacher_tau
 from pdstudy.distill.signal import SparseTargets
 
-TINY = torch.finfo(torch.float32).tiny
+LEAST_TAIL = torch.finfo(torch.float32).tiny
 """Stands for a teacher's tail that is 0 in float32, whose logarithm would make KL(q || t) infinite."""
 
 
@@ -28,7 +28,7 @@ ENTRY_BYTES = 192
 """What a kept entry takes: some twenty float64 numbers, most of them autograd's."""
 
 
-class _Bucketed:
+class _BucketedLogits:
     """Logits [C, V] seen as the kept ids and a bucket; their buffer becomes the gradient.
 
     `kept` is [C, K], `rest` [C] the log-sum-exp of everything else, -inf where there is nothing else.
@@ -48,8 +48,8 @@ class _Bucketed:
 
 
 @dataclass(frozen=True)
-class EventRows:
-    """A chunk's losses; see `pdstudy.distill.loss.fused.Rows`."""
+class BucketedLoss:
+    """A chunk's losses; see `pdstudy.distill.loss.fused.ChunkLoss`."""
 
     objective: KD
 
@@ -70,8 +70,8 @@ class EventRows:
         gold_logits = logits.gather(1, gold[:, None])[:, 0]
         tau = self._student_tau(signal, logits)
         adapted = logits.clone() if isinstance(objective.temperature, NormKD) and gradients else None
-        cold = None if tau is None else _Bucketed(logits / tau[:, None], ids)
-        warm = _Bucketed(logits, ids)
+        cold = None if tau is None else _BucketedLogits(logits / tau[:, None], ids)
+        warm = _BucketedLogits(logits, ids)
         parts = [warm] if cold is None else [warm, cold]
         leaves = [x.double().requires_grad_(gradients) for part in parts for x in (part.kept, part.rest)]
         with torch.enable_grad():
@@ -119,10 +119,10 @@ class EventRows:
         used = torch.cat([target.used, has_rest], 1)
         norm = inside if isinstance(rule, RenormaliseBoth) else whole
         log_q = torch.cat([kept, rest[:, None]], 1) - norm[:, None]
-        events = Events(
+        events = Entries(
             used=used,
             t=torch.cat([target.probs, target.rest[:, None]], 1),
-            log_t=torch.cat([target.log_probs, target.rest.clamp(min=TINY).log()[:, None]], 1),
+            log_t=torch.cat([target.log_probs, target.rest.clamp(min=LEAST_TAIL).log()[:, None]], 1),
             log_q=log_q.where(used, 0),
             scored=torch.cat([target.used, has_rest & isinstance(rule, Tail)], 1),
             logits=kept,

@@ -16,7 +16,7 @@ from pdstudy.config.losses import KLD, MSE, NLL, JensenShannon, ReverseKL, Singl
 
 
 @dataclass(frozen=True)
-class Events:
+class Entries:
     """C rows of E events. Places where `used` is false count for nothing.
 
     `t`, `log_t`: the target (0 and -inf where it has no mass). `log_q`: the student's log-probabilities (finite where
@@ -34,7 +34,7 @@ class Events:
     normaliser: Tensor
 
 
-def row_loss(loss: Single, events: Events) -> Tensor:
+def row_loss(loss: Single, events: Entries) -> Tensor:
     """The loss of each row, [C], by the formula in the class's docstring."""
     used, t, log_t, log_q = events.used, events.t, events.log_t, events.log_q
     q = log_q.exp().where(used, 0)

@@ -18,15 +18,15 @@ from pdstudy.config.losses import WTTM, NormKD
 from pdstudy.config.run import KD, LM
 from pdstudy.config.truncation import Sampled
 from pdstudy.corpus.batch import IGNORED
-from pdstudy.distill.loss.bucketed import EventRows
-from pdstudy.distill.loss.chunk_size import rows_of_chunk
-from pdstudy.distill.loss.linear import LinearRows, is_linear
-from pdstudy.distill.loss.matmul import choose_products
+from pdstudy.distill.loss.bucketed import BucketedLoss
+from pdstudy.distill.loss.chunk_size import choose_chunk_rows
+from pdstudy.distill.loss.linear import LinearLoss, is_linear
+from pdstudy.distill.loss.matmul import choose_matmul
 from pdstudy.distill.loss.token_weights import token_share
 from pdstudy.distill.signal import Signal, SparseTargets
 
 
-class Rows(Protocol):
+class ChunkLoss(Protocol):
     """The losses of a chunk of C rows."""
 
     def __call__(
@@ -71,14 +71,14 @@ def fused_loss(
     if alpha and signal is None:
         raise ValueError(f"alpha is {alpha:g}, but there is no teacher signal")
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    work = _Work(targets, signal, objective, alpha, divisor, vocab, dtype)
+    work = _LossInputs(targets, signal, objective, alpha, divisor, vocab, dtype)
     with torch.autocast(hidden.device.type, enabled=False):
-        loss, lm, kd = _FusedHead.apply(hidden, weight, work, chunk_rows, torch.is_grad_enabled())
+        loss, lm, kd = _FusedLoss.apply(hidden, weight, work, chunk_rows, torch.is_grad_enabled())
     return loss, {"lm": lm} if signal is None else {"lm": lm, "kd": kd}
 
 
 @dataclass(frozen=True)
-class _Work:
+class _LossInputs:
     """What the loss needs besides hidden states and weight, for all N rows."""
 
     targets: Tensor
@@ -89,7 +89,7 @@ class _Work:
     vocab: int
     dtype: torch.dtype
 
-    def sums(self, logits: Tensor, part: slice, rows: Rows, gradients: bool) -> Tensor:
+    def sums(self, logits: Tensor, part: slice, rows: ChunkLoss, gradients: bool) -> Tensor:
         """Sums (loss, lm, kd) of a chunk, float64 [3]; with `gradients`, `logits` becomes the gradient of the loss."""
         valid = (self.targets[part] != IGNORED).to(self.dtype)
         gold = self.targets[part].clamp(min=0)  # any id will do where the target is ignored
@@ -113,28 +113,28 @@ def _is_bounded(objective: LM | KD) -> bool:
     return not weighted and not (isinstance(truncation, Sampled) and truncation.exponent != 1)
 
 
-class _FusedHead(torch.autograd.Function):
+class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
-        work: _Work,
+        work: _LossInputs,
         chunk_rows: int | None,
         grad_enabled: bool,  # under no_grad, needs_input_grad is still true
     ) -> tuple[Tensor, Tensor, Tensor]:
         dtype, vocab = work.dtype, work.vocab
         of_hidden, of_weight = (grad_enabled and needed for needed in ctx.needs_input_grad[:2])
         objective = work.objective
-        rows: Rows
+        rows: ChunkLoss
         if isinstance(objective, LM) or is_linear(objective):
-            rows = LinearRows(objective)
+            rows = LinearLoss(objective)
         else:
-            rows = EventRows(objective)
+            rows = BucketedLoss(objective)
         kept = 0 if work.signal is None else work.signal.width
-        chosen, wanted = choose_products(hidden, weight), (of_hidden, of_weight)
+        chosen, wanted = choose_matmul(hidden, weight), (of_hidden, of_weight)
         beside = rows.beside(vocab, kept, dtype) + chosen.BESIDE * vocab
-        size = chunk_rows or rows_of_chunk(vocab, dtype, hidden.device, beside)
+        size = chunk_rows or choose_chunk_rows(vocab, dtype, hidden.device, beside)
         products = chosen(hidden, weight, vocab, size, dtype, wanted, work.divisor, _is_bounded(objective))
         sums = torch.zeros(3, dtype=torch.float64, device=hidden.device)
         for start in range(0, len(hidden), size):

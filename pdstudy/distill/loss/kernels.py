@@ -10,17 +10,17 @@ import warnings
 import torch
 from torch import Tensor
 
-BLOCK = 4096
+BLOCK_LOGITS = 4096
 """Logits of a row that a program has in registers at a time."""
 
 
-def fit(buffer: Tensor) -> bool:
+def can_use(buffer: Tensor) -> bool:
     """Whether the kernels can work on a buffer of logits."""
-    return buffer.is_cuda and buffer.dtype == torch.float32 and buffer.stride(1) == 1 and _build(buffer.device)
+    return buffer.is_cuda and buffer.dtype == torch.float32 and buffer.stride(1) == 1 and _can_build(buffer.device)
 
 
 @functools.cache
-def _build(device: torch.device) -> bool:
+def _can_build(device: torch.device) -> bool:
     """Whether Triton is here, as it is beside torch for CUDA, and has the C compiler and Python headers it asks for."""
     if importlib.util.find_spec("triton") is None:
         return False
@@ -41,7 +41,7 @@ def row_sums(logits: Tensor) -> tuple[Tensor, Tensor]:
 
     top, total = (torch.empty(len(logits), 1, dtype=logits.dtype, device=logits.device) for _ in range(2))
     with torch.cuda.device(logits.device):
-        triton_rows.row_sums[(len(logits),)](logits, top, total, logits.stride(0), logits.shape[1], BLOCK=BLOCK)
+        triton_rows.row_sums[(len(logits),)](logits, top, total, logits.stride(0), logits.shape[1], BLOCK=BLOCK_LOGITS)
     return top, total
 
 
@@ -49,9 +49,9 @@ def scale_exponentials(logits: Tensor, top: Tensor, factor: Tensor) -> Tensor:
     """`logits` [C, V] becomes factor * exp(logits - top), with `top` and `factor` [C, 1]."""
     from pdstudy.distill.loss import triton_kernels as triton_rows
 
-    grid = (len(logits), triton_rows.blocks(logits.shape[1], BLOCK))
+    grid = (len(logits), triton_rows.count_blocks(logits.shape[1], BLOCK_LOGITS))
     with torch.cuda.device(logits.device):
-        triton_rows.scale_exponentials[grid](logits, top, factor, logits.stride(0), logits.shape[1], BLOCK=BLOCK)
+        triton_rows.scale_exponentials[grid](logits, top, factor, logits.stride(0), logits.shape[1], BLOCK=BLOCK_LOGITS)
     return logits
 
 
@@ -59,7 +59,9 @@ def narrow(values: Tensor, out: Tensor, scale: float) -> Tensor:
     """`out`, of a half type [C, V], becomes `values` times `scale`."""
     from pdstudy.distill.loss import triton_kernels as triton_rows
 
-    grid = (len(values), triton_rows.blocks(values.shape[1], BLOCK))
+    grid = (len(values), triton_rows.count_blocks(values.shape[1], BLOCK_LOGITS))
     with torch.cuda.device(values.device):
-        triton_rows.narrow[grid](values, out, scale, values.stride(0), out.stride(0), values.shape[1], BLOCK=BLOCK)
+        triton_rows.narrow[grid](
+            values, out, scale, values.stride(0), out.stride(0), values.shape[1], BLOCK=BLOCK_LOGITS
+        )
     return out

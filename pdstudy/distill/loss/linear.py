@@ -44,7 +44,7 @@ def is_linear(objective: KD) -> bool:
 
 
 @dataclass(frozen=True)
-class _Sparse:
+class _SparseTarget:
     """A row's loss as `mass * s + square * s^2 - sum_j soft_j z_(ids_j) - flat * sum_v z_v + constant`, where s is the
     log-sum-exp of its logits z; all over C rows."""
 
@@ -56,7 +56,9 @@ class _Sparse:
     constant: Tensor
 
 
-def _sparse(objective: KD, signal: SparseTargets, gold: Tensor, dtype: torch.dtype, vocab: int) -> _Sparse:
+def _make_sparse_target(
+    objective: KD, signal: SparseTargets, gold: Tensor, dtype: torch.dtype, vocab: int
+) -> _SparseTarget:
     target = make_target(signal, gold, objective.rest, objective.temperature, dtype)
     losses = terms(objective.loss)
     # KLD is NLL and a constant: the teacher's entropy.
@@ -72,12 +74,12 @@ def _sparse(objective: KD, signal: SparseTargets, gold: Tensor, dtype: torch.dty
         soft = (soft - flat[:, None]).where(target.used, 0)
     square = target.scale * sum(weight for weight, loss in losses if isinstance(loss, ZLoss))
     mass = weight * (target.probs.sum(1) + target.rest)
-    return _Sparse(target.ids, soft, flat, mass, square, of_entropy * constant)
+    return _SparseTarget(target.ids, soft, flat, mass, square, of_entropy * constant)
 
 
 @dataclass(frozen=True)
-class LinearRows:
-    """A chunk's losses; see `pdstudy.distill.loss.fused.Rows`."""
+class LinearLoss:
+    """A chunk's losses; see `pdstudy.distill.loss.fused.ChunkLoss`."""
 
     objective: LM | KD
 
@@ -95,7 +97,7 @@ class LinearRows:
         sparse = None
         if signal is not None:
             assert isinstance(self.objective, KD)
-            sparse = _sparse(self.objective, signal, gold, logits.dtype, logits.shape[1])
+            sparse = _make_sparse_target(self.objective, signal, gold, logits.dtype, logits.shape[1])
             kd = sparse.constant - (sparse.soft * logits.gather(1, sparse.ids)).sum(1)
             if sparse.flat is not None:
                 kd -= sparse.flat * logits.sum(1)

@@ -1,7 +1,7 @@
 """The head's three matrix products, chunk by chunk: logits, and the gradients of hidden states and weight.
 
-`Products` makes them in the type that the loss is computed in. bfloat16 operands on a CUDA device are multiplied as
-they are, many times as fast and next to exactly (`HalfProducts`).
+`HeadMatmul` makes them in the type that the loss is computed in. bfloat16 operands on a CUDA device are multiplied as
+they are, many times as fast and next to exactly (`HalfHeadMatmul`).
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from torch import Tensor
 
 from pdstudy.distill.loss import kernels
 
-ALIGNED = 64
+ALIGNED_COLUMNS = 64
 """Columns that rows of a buffer are filled up to: products are slow where rows begin between vectors."""
 
 
-UNIT = 32.0
+LEAST_FLOAT16_SCALE = 32.0
 """What a logit's gradient of one token's whole loss is at least in float16, of which the largest number is 65,504."""
 
 
-def choose_products(hidden: Tensor, weight: Tensor) -> type[Products]:
+def choose_matmul(hidden: Tensor, weight: Tensor) -> type[HeadMatmul]:
     half = hidden.dtype == weight.dtype == torch.bfloat16
-    return HalfProducts if hidden.is_cuda and half else Products
+    return HalfHeadMatmul if hidden.is_cuda and half else HeadMatmul
 
 
-class Products:
+class HeadMatmul:
     """For hidden states [N, H] and a weight [V, H], of which rows from `vocab` on are padding.
 
     Gradients of those `wanted` add up in `of_hidden` [N, H] and `of_weight` [V, H], of type `dtype` and times `scale`;
@@ -72,7 +72,7 @@ class Products:
             self.of_weight[: self._vocab].addmm_(gradient.t(), self._hidden[part].to(gradient.dtype))
 
 
-class HalfProducts(Products):
+class HalfHeadMatmul(HeadMatmul):
     """The same of bfloat16 operands on a CUDA device, added up in float32.
 
     A product of two bfloat16 numbers is exact in float32, so logits are what they would be. Gradients of logits go in
@@ -86,10 +86,10 @@ class HalfProducts(Products):
 
     def _prepare(self, table: Tensor, rows: int, divisor: float | None) -> None:
         if divisor is not None:
-            self.scale = UNIT * 2.0 ** math.frexp(divisor)[1]
+            self.scale = LEAST_FLOAT16_SCALE * 2.0 ** math.frexp(divisor)[1]
         self._table = table
         half = torch.bfloat16 if divisor is None else torch.float16
-        columns = -(-len(table) // ALIGNED) * ALIGNED
+        columns = -(-len(table) // ALIGNED_COLUMNS) * ALIGNED_COLUMNS
         self._buffer = table.new_empty(rows, columns, dtype=self._dtype)[:, : len(table)]
         self._narrow = self._narrow_table = None
         if self.of_hidden is not None or self.of_weight is not None:
@@ -105,7 +105,7 @@ class HalfProducts(Products):
     def add(self, part: slice, gradient: Tensor) -> None:
         assert self._narrow is not None
         narrow = self._narrow[: len(gradient)]
-        if kernels.fit(gradient):
+        if kernels.can_use(gradient):
             kernels.narrow(gradient, narrow, self.scale)
         else:
             torch.mul(gradient, self.scale, out=narrow)

@@ -19,7 +19,7 @@ class RowSoftmax:
 
     def __init__(self, buffer: Tensor) -> None:
         self._buffer = buffer
-        self._fused = kernels.fit(buffer)
+        self._fused = kernels.can_use(buffer)
         if self._fused:
             self._top, self._total = kernels.row_sums(buffer)
         else:

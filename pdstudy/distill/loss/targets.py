@@ -60,13 +60,13 @@ def make_target(
     else:
         log_t, outside = torch.log_softmax(tempered, 1), nothing
     if isinstance(rest, OntoGold):
-        ids, used, log_t = _with_gold(ids, used, log_t, gold, outside)
+        ids, used, log_t = _add_to_gold(ids, used, log_t, gold, outside)
     if isinstance(rest, OntoGold | Plain):
         outside = nothing
-    return Target(ids, used, log_t.exp(), log_t, outside, _scale(signal, temperature, tau, tempered))
+    return Target(ids, used, log_t.exp(), log_t, outside, _row_scale(signal, temperature, tau, tempered))
 
 
-def _with_gold(ids: Tensor, used: Tensor, log_t: Tensor, gold: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _add_to_gold(ids: Tensor, used: Tensor, log_t: Tensor, gold: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same with `mass` added on the gold id: in its own place where it is not among the kept."""
     same = (ids == gold[:, None]) & used
     kept = same.any(1, keepdim=True)
@@ -91,7 +91,7 @@ def _is_one(temperature: AnyTemperature) -> bool:
     return isinstance(temperature, Temperature) and temperature.tau == 1
 
 
-def _scale(signal: SparseTargets, temperature: AnyTemperature, tau: Tensor, tempered: Tensor) -> Tensor:
+def _row_scale(signal: SparseTargets, temperature: AnyTemperature, tau: Tensor, tempered: Tensor) -> Tensor:
     if isinstance(temperature, NormKD) or (isinstance(temperature, Temperature) and temperature.squared):
         return tau * tau
     if isinstance(temperature, WTTM) and temperature.weighted:

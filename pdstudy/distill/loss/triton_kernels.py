@@ -5,10 +5,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-LEAST = tl.constexpr(-3.4028234663852886e38)
+LEAST_FLOAT32 = tl.constexpr(-3.4028234663852886e38)
 
 
-def blocks(width: int, block: int) -> int:
+def count_blocks(width: int, block: int) -> int:
     return int(triton.cdiv(width, block))
 
 
@@ -16,7 +16,7 @@ def blocks(width: int, block: int) -> int:
 def row_sums(logits, top, total, stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     # Every lane has a largest value and a sum of its own until the end: no reduction inside the loop.
-    tops = tl.full([BLOCK], LEAST, tl.float32)
+    tops = tl.full([BLOCK], LEAST_FLOAT32, tl.float32)
     sums = tl.zeros([BLOCK], tl.float32)
     for start in range(0, WIDTH, BLOCK):
         at = start + tl.arange(0, BLOCK)

@@ -125,10 +125,10 @@ class Exact:
 
     def decode(self, encoded: Sequence[Encoded], tokens: int, k: int | None) -> Block:
         split = [self._parts(one.data, tokens) for one in encoded]
-        counts, _, values, weight, ids, drawn = map(joined, zip(*split, strict=True))
+        counts, _, values, weight, ids, drawn = map(concatenate, zip(*split, strict=True))
         counts = counts.astype(np.int64)
         columns = np.concatenate([parts[1].reshape(self.columns, tokens) for parts in split], axis=1)
-        places = Places(counts, k)
+        places = RowLayout(counts, k)
         log_probs = places.rows(values).astype(np.float32)
         if places.unused is not None:
             log_probs[places.unused] = -np.inf
@@ -141,7 +141,7 @@ class Exact:
             drawn.reshape(of_draws).astype(np.int64),
             weights.reshape(of_draws),
         )
-        return with_dropped(block, counts, places.width)
+        return add_dropped_mass(block, counts, places.width)
 
     def _parts(self, data: npt.NDArray[np.uint8], tokens: int) -> list[npt.NDArray[Any]]:
         """Counts, columns, values, weights of draws, ids and ids drawn of one block."""
@@ -170,12 +170,12 @@ class Exact:
         return np.dtype("<u2" if self.vocab <= 2**16 else "<u4")
 
 
-def joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+def concatenate(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """One after another; a part that is alone stays where it is."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-class Places:
+class RowLayout:
     """Where the entries of planes go whose rows have `counts` (int64 [T]) entries, one row after another.
 
     Rows are cut to their first `k` places; None: as wide as the longest. `unused` (bool [T, width]) marks the places
@@ -211,7 +211,7 @@ class Places:
         return out
 
 
-def with_dropped(block: Block, counts: npt.NDArray[np.int64], width: int) -> Block:
+def add_dropped_mass(block: Block, counts: npt.NDArray[np.int64], width: int) -> Block:
     """The block, with what rows of more entries than `width` lost added to their tails."""
     if counts.max(initial=0) > width:
         dropping = counts > width

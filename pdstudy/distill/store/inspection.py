@@ -148,11 +148,13 @@ def _kept_of(log_probs: Any, wanted: list[tuple[float, int | None]]) -> list[tup
     import torch
 
     from pdstudy.config.truncation import TopPK
-    from pdstudy.distill.truncate import kept
+    from pdstudy.distill.truncate import mark_kept
 
     mass = np.exp(log_probs.astype(np.float64)).cumsum(1)
     rows = np.arange(len(mass))
-    by_p = {p: kept(torch.from_numpy(log_probs), TopPK(p=p, k=None)).sum(1).numpy() for p in {p for p, _ in wanted}}
+    by_p = {
+        p: mark_kept(torch.from_numpy(log_probs), TopPK(p=p, k=None)).sum(1).numpy() for p in {p for p, _ in wanted}
+    }
     out = []
     for p, k in wanted:
         number = by_p[p] if k is None else np.minimum(by_p[p], k)
@@ -171,12 +173,12 @@ def _entropy(shards: list[Any]) -> dict[str, float]:
 
 def _coding(shards: list[Any], coverage: Coverage) -> dict[str, Any]:
     """What coding changed, as measured when the shards were written: means over positions, and the largest."""
-    from pdstudy.distill.store.quantised import BOUND
+    from pdstudy.distill.store.quantised import MOST_ADDED_KL
 
     errors, tokens = [s.sidecar["added_kl"] for s in shards], [s.sidecar["tokens"] for s in shards]
     cuts = set.intersection(*(set(error.get("other_support", {})) for error in errors))
     return {
-        "declared_kl": 0.0 if coverage.encoding == "exact" else BOUND,
+        "declared_kl": 0.0 if coverage.encoding == "exact" else MOST_ADDED_KL,
         "mean_kl": sum(e["mean"] * n for e, n in zip(errors, tokens)) / sum(tokens),
         "largest_kl": max(e["largest"] for e in errors),
         "other_support": {

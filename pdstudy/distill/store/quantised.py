@@ -19,7 +19,17 @@ import torch
 
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import declared, neutral
-from pdstudy.distill.store.codec import COLUMNS, GOLD, TAIL, Block, Encoded, Numbering, Places, joined, with_dropped
+from pdstudy.distill.store.codec import (
+    COLUMNS,
+    GOLD,
+    TAIL,
+    Block,
+    Encoded,
+    Numbering,
+    RowLayout,
+    add_dropped_mass,
+    concatenate,
+)
 
 FINE, COARSE, BEND = 16, 4, 12
 """Steps to the nat above and below `BEND` nats under the first entry."""
@@ -29,7 +39,7 @@ GOLD_STEPS = 1024
 """Steps to the nat of the gold id's log-probability, uint16: down to -64 nats."""
 
 
-BOUND = 2e-4
+MOST_ADDED_KL = 2e-4
 """Mean KL divergence, in nats per position, that coding may add to a shard: twice what real distributions show."""
 
 
@@ -44,11 +54,11 @@ TAILS = np.where(_STEPS == 255, 0, np.exp(_STEPS / -FINE)).astype(np.float32)
 """Tail masses by their byte; the last stands for none."""
 
 
-NAMED = 4096
+MOST_NUMBERED = 4096
 """Ids at most that a shard numbers by frequency: more of them hardly shorten the high bytes."""
 
 
-MOST = 65_535
+MOST_ENTRIES = 65_535
 """Entries of a position at most: their number is kept in 16 bits."""
 
 
@@ -76,19 +86,20 @@ class Planes:
         ids = np.concatenate([block.ids[block.log_probs > -np.inf] for block in blocks])
         counts = np.bincount(ids, minlength=self.vocab)
         # In a small shard a long list would cost more than it saves.
-        named = min(NAMED, len(ids) // 64, int((counts > 1).sum()))
+        named = min(MOST_NUMBERED, len(ids) // 64, int((counts > 1).sum()))
         return Numbering(np.argsort(-counts, kind="stable")[:named].astype(np.uint32), self.vocab)
 
     def encode(self, block: Block, numbering: Numbering) -> bytes:
         used = block.log_probs > -np.inf
         most = int(used.sum(1).max())
-        if most > MOST:
+        if most > MOST_ENTRIES:
             raise ConfigError(
-                f"a position keeps {most:,} entries, a coded store at most {MOST:,}; capture with a k, or exact values"
+                f"a position keeps {most:,} entries, a coded store at most {MOST_ENTRIES:,}; capture with a k, or "
+                f"exact values"
             )
         counts = used.sum(1).astype("<u2")
         first = block.log_probs[:, 0].astype("<f2")
-        steps = _steps(first, block.log_probs, used)
+        steps = _to_steps(first, block.log_probs, used)
         ids = block.ids[used]
         if self.compressed:
             steps = np.diff(steps, axis=1, prepend=np.uint8(0))
@@ -115,9 +126,9 @@ class Planes:
 
     def decode(self, encoded: Sequence[Encoded], tokens: int, k: int | None) -> Block:
         split = [self._parts(one.data) for one in encoded]
-        counts = joined([_counts(parts, tokens) for parts in split]).astype(np.int64)
-        _, first, tail, gold, _, steps, *of_ids, drawn = map(joined, zip(*split, strict=True))
-        places = Places(counts, k)
+        counts = concatenate([_read_counts(parts, tokens) for parts in split]).astype(np.int64)
+        _, first, tail, gold, _, steps, *of_ids, drawn = map(concatenate, zip(*split, strict=True))
+        places = RowLayout(counts, k)
         steps = places.rows(steps)
         if self.compressed:
             # numpy accumulates bytes at a sixth of torch's speed.
@@ -139,11 +150,11 @@ class Planes:
         np.concatenate(others, axis=1, out=columns[2:])
         np.exp(columns[len(COLUMNS) :], out=columns[len(COLUMNS) :])
         draws = drawn.view("<u4").reshape(len(counts), self.draws).astype(np.int64)
-        return with_dropped(
+        return add_dropped_mass(
             Block(ids, log_probs, columns, draws, np.ones(draws.shape, np.float32)), counts, places.width
         )
 
-    def _ids(self, parts: list[npt.NDArray[np.uint8]], places: Places) -> npt.NDArray[np.int64]:
+    def _ids(self, parts: list[npt.NDArray[np.uint8]], places: RowLayout) -> npt.NDArray[np.int64]:
         """Ids, or, compressed, their numbers."""
         low, *higher = (places.rows(part.view(kind)) for part, (_, _, kind) in zip(parts, self._of_ids, strict=True))
         if self.compressed:
@@ -188,7 +199,7 @@ class Planes:
         return (5, *range(7, 6 + len(self._of_ids)))
 
 
-def _counts(parts: list[npt.NDArray[np.uint8]], tokens: int) -> npt.NDArray[np.uint16]:
+def _read_counts(parts: list[npt.NDArray[np.uint8]], tokens: int) -> npt.NDArray[np.uint16]:
     """Entries of each position of a block. Raises `ConfigError` where its parts are of another number of positions."""
     counts: npt.NDArray[np.uint16] = parts[0].view("<u2")
     entries = int(counts[0]) * tokens if len(counts) == 1 else int(counts.sum())
@@ -197,7 +208,7 @@ def _counts(parts: list[npt.NDArray[np.uint8]], tokens: int) -> npt.NDArray[np.u
     return counts if len(counts) == tokens else counts.repeat(tokens)
 
 
-def _steps(first: npt.NDArray[Any], log_probs: npt.NDArray[np.float32], used: npt.NDArray[np.bool_]) -> Any:
+def _to_steps(first: npt.NDArray[Any], log_probs: npt.NDArray[np.float32], used: npt.NDArray[np.bool_]) -> Any:
     depth = (first.astype(np.float32)[:, None] - np.where(used, log_probs, 0)).clip(0, None)
     coarse = FINE * BEND + np.rint((depth - BEND) * COARSE)
     steps = np.where(depth < BEND, np.rint(depth * FINE), coarse).clip(0, 255).astype(np.uint8)

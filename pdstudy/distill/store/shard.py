@@ -24,18 +24,18 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_bytes, write_json
 from pdstudy.corpus import TokenStream
 from pdstudy.distill.store.codec import ENTROPY, GOLD, Block, Codec, Encoded, Numbering
-from pdstudy.distill.store.quantised import BOUND, Planes, added_kl
-from pdstudy.distill.truncate import kept
+from pdstudy.distill.store.quantised import MOST_ADDED_KL, Planes, added_kl
+from pdstudy.distill.truncate import mark_kept
 from pdstudy.workspace.store_index import stored_ranges
 
-BINS = 1024
+ENTROPY_BINS = 1024
 
 
-CUTS = (0.5, 0.7, 0.9, 0.95)
+TRIED_PS = (0.5, 0.7, 0.9, 0.95)
 """Where coded values are tried for what a top-p makes of them."""
 
 
-READ = {"bytes", "sha256", "tokens_sha256", "tokens", "entries", "entropy_counts", "mean_gold", "added_kl"}
+SIDECAR_FIELDS = {"bytes", "sha256", "tokens_sha256", "tokens", "entries", "entropy_counts", "mean_gold", "added_kl"}
 """Fields of a sidecar that every shard has; the others are for people."""
 
 
@@ -44,7 +44,7 @@ def entropy_bins(entropy: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 
     Of the entropy in float16, which coded stores keep, so that what is counted at writing is what is read.
     """
-    return (entropy.astype(np.float16).astype(np.float32) * 64).clip(0, BINS - 1).astype(np.int64)
+    return (entropy.astype(np.float16).astype(np.float32) * 64).clip(0, ENTROPY_BINS - 1).astype(np.int64)
 
 
 def write_shard(
@@ -65,7 +65,7 @@ def write_shard(
     numbering = codec.numbering(blocks)
     encoded = [codec.encode(block, numbering) for block in blocks]
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    error = coding_error(blocks, encoded, codec, context, numbering)
+    error = measure_coding_error(blocks, encoded, codec, context, numbering)
     tensors = {"data": np.frombuffer(b"".join(encoded), np.uint8), "offsets": offsets}
     data = save(tensors | ({"numbering": numbering.first} if len(numbering.first) else {}))
     columns = np.concatenate([block.columns for block in blocks], axis=1)
@@ -80,7 +80,7 @@ def write_shard(
             "tokens": len(blocks) * context,
             "entries": sum(int((block.log_probs > -np.inf).sum()) for block in blocks),
             # How many positions have an entropy in each of `entropy_bins`: quantiles of a corpus without reading it.
-            "entropy_counts": np.bincount(entropy_bins(columns[ENTROPY]), minlength=BINS).tolist(),
+            "entropy_counts": np.bincount(entropy_bins(columns[ENTROPY]), minlength=ENTROPY_BINS).tolist(),
             "mean_gold": float(columns[GOLD].mean(dtype=np.float64)),
             "seconds": round(seconds, 3),
             "added_kl": error,
@@ -89,36 +89,36 @@ def write_shard(
     )
 
 
-def coding_error(
+def measure_coding_error(
     blocks: Sequence[Block], encoded: Sequence[bytes], codec: Codec, context: int, numbering: Numbering
 ) -> dict[str, Any]:
     """Mean and largest KL divergence (nats) that the codec adds to a position, and the share of positions where a
-    top-p keeps other ids than on exact values, for each p of `CUTS`. Raises `ConfigError` above `BOUND`."""
+    top-p keeps other ids than on exact values, for each p of `TRIED_PS`. Raises `ConfigError` above `MOST_ADDED_KL`."""
     if not isinstance(codec, Planes):
-        return {"mean": 0.0, "largest": 0.0, "other_support": dict.fromkeys(map(str, CUTS), 0.0)}
+        return {"mean": 0.0, "largest": 0.0, "other_support": dict.fromkeys(map(str, TRIED_PS), 0.0)}
     added, other = [], []
     for block, data in zip(blocks, encoded):
         coded = codec.decode([Encoded(np.frombuffer(data, np.uint8), numbering)], context, None)
         added.append(added_kl(block, coded))
-        other.append([_kept(block, p) != _kept(coded, p) for p in CUTS])
+        other.append([_count_kept(block, p) != _count_kept(coded, p) for p in TRIED_PS])
     found = np.concatenate(added)
     error = {"mean": float(found.mean()), "largest": float(found.max())}
-    if error["mean"] > BOUND:
+    if error["mean"] > MOST_ADDED_KL:
         raise ConfigError(
             f"coded values would add {error['mean']:.2g} nats per token to these distributions, more than the "
-            f"{BOUND:g} declared; capture with encoding='exact'"
+            f"{MOST_ADDED_KL:g} declared; capture with encoding='exact'"
         )
     shares = np.mean(other, axis=(0, 2)).tolist()
-    return {**error, "other_support": dict(zip(map(str, CUTS), shares))}
+    return {**error, "other_support": dict(zip(map(str, TRIED_PS), shares))}
 
 
-def _kept(block: Block, p: float) -> npt.NDArray[np.int64]:
+def _count_kept(block: Block, p: float) -> npt.NDArray[np.int64]:
     """How many of its entries top-p keeps at each position: all differences, since coding keeps ids and their order."""
-    return kept(torch.from_numpy(block.log_probs), TopPK(p=p, k=None)).sum(1).numpy()
+    return mark_kept(torch.from_numpy(block.log_probs), TopPK(p=p, k=None)).sum(1).numpy()
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class ShardContent:
     """A shard's bytes: its blocks one after another in `data`, where each begins and the last ends, and the ids that
     its `Numbering` has first."""
 
@@ -152,25 +152,27 @@ class Shard:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise _damaged(path, "it is not the JSON of a shard")
-        lacking = sorted(READ - set(found))
+            raise _damaged_error(path, "it is not the JSON of a shard")
+        lacking = sorted(SIDECAR_FIELDS - set(found))
         if lacking:
-            raise _damaged(path, f"it lacks {', '.join(lacking)}, which this version of pdstudy reads")
+            raise _damaged_error(path, f"it lacks {', '.join(lacking)}, which this version of pdstudy reads")
         return found
 
     def check_size(self) -> None:
         """Raises `ConfigError` where the data file is missing or of another size than its sidecar says."""
         size = self.data_file.stat().st_size if self.data_file.exists() else None
         if size is None:
-            raise _damaged(self.data_file, "it is missing")
+            raise _damaged_error(self.data_file, "it is missing")
         if size != self.sidecar["bytes"]:
-            raise _damaged(self.data_file, f"it has {size:,} bytes, its sidecar says {self.sidecar['bytes']:,}")
+            raise _damaged_error(self.data_file, f"it has {size:,} bytes, its sidecar says {self.sidecar['bytes']:,}")
 
     def check_error(self) -> None:
         """Raises `ConfigError` where the coding error measured at writing is above what the codec declares."""
         mean = self.sidecar["added_kl"]["mean"]
-        if mean > BOUND:
-            raise ConfigError(f"{self.data_file} was coded with an error of {mean:.2g} nats per token, above {BOUND:g}")
+        if mean > MOST_ADDED_KL:
+            raise ConfigError(
+                f"{self.data_file} was coded with an error of {mean:.2g} nats per token, above {MOST_ADDED_KL:g}"
+            )
 
     def check_tokens(self, stream: TokenStream, context: int) -> None:
         """Raises `ConfigError` where the shard was captured over other tokens than the corpus has there."""
@@ -180,39 +182,39 @@ class Shard:
                 f"the {stream.split} split have; capture a new store from this corpus"
             )
 
-    def open(self) -> Opened:
+    def open(self) -> ShardContent:
         """The memory-mapped content, checked (once per process and file state).
 
         Raises `ConfigError` on content that is not what was written.
         """
         self.check_size()
         stat = self.data_file.stat()
-        if _hashed(self.data_file, stat.st_size, stat.st_mtime_ns)[0] != self.sidecar["sha256"]:
-            raise _damaged(self.data_file, "its sha256 is not the one in its sidecar")
+        if _hash(self.data_file, stat.st_size, stat.st_mtime_ns)[0] != self.sidecar["sha256"]:
+            raise _damaged_error(self.data_file, "its sha256 is not the one in its sidecar")
         mapped = np.memmap(self.data_file, np.uint8, mode="r")
         length = int(mapped[:8].view("<u8")[0])
         header = json.loads(bytes(mapped[8 : 8 + length]))
         payload = np.asarray(mapped[8 + length :])
         parts = {name: payload[slice(*header[name]["data_offsets"])] for name in header if name != "__metadata__"}
         numbering = parts.get("numbering", payload[:0]).view("<u4").astype(np.uint32)
-        return Opened(parts["data"], parts["offsets"].view("<i8").astype(np.int64), numbering)
+        return ShardContent(parts["data"], parts["offsets"].view("<i8").astype(np.int64), numbering)
 
     @property
     def checked(self) -> tuple[int, float]:
         """Bytes hashed and seconds it took, once opened."""
         stat = self.data_file.stat()
-        return stat.st_size, _hashed(self.data_file, stat.st_size, stat.st_mtime_ns)[1]
+        return stat.st_size, _hash(self.data_file, stat.st_size, stat.st_mtime_ns)[1]
 
 
 @functools.cache
-def _hashed(path: Path, size: int, mtime_ns: int) -> tuple[str, float]:
+def _hash(path: Path, size: int, mtime_ns: int) -> tuple[str, float]:
     began = time.perf_counter()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return digest, time.perf_counter() - began
 
 
-def _damaged(path: Path, reason: str) -> ConfigError:
+def _damaged_error(path: Path, reason: str) -> ConfigError:
     return ConfigError(
         f"{path} is damaged: {reason}; delete the shard (its .json and .safetensors) and run again to capture it anew"
     )

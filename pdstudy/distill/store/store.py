@@ -29,14 +29,14 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.codec import COLUMNS, ENTROPY, Block, Codec, Encoded, Exact, Numbering
 from pdstudy.distill.store.quantised import Planes
-from pdstudy.distill.store.shard import BINS, Opened, Shard, entropy_bins, write_shard
+from pdstudy.distill.store.shard import ENTROPY_BINS, Shard, ShardContent, entropy_bins, write_shard
 from pdstudy.distill.truncate import cut
 
-MANIFEST = {"format", "identity", "weights", "coverage", "codec", "context", "vocab", "spec"}
+MANIFEST_FIELDS = {"format", "identity", "weights", "coverage", "codec", "context", "vocab", "spec"}
 """Fields of a manifest that reading needs."""
 
 
-def identity(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
+def store_identity(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
     """What a store and its readers must share, part by part, so that a refusal can say what differs."""
     return {
         "tokenizer": corpus.tokenizer_hash,
@@ -47,7 +47,7 @@ def identity(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
     }
 
 
-def codec_of(coverage: Coverage, vocab: int) -> Codec:
+def choose_codec(coverage: Coverage, vocab: int) -> Codec:
     """The codec that holds what `coverage` keeps."""
     columns = len(COLUMNS) + len(coverage.taus)
     if coverage.encoding != "exact":
@@ -70,10 +70,10 @@ class StoreWriter:
         self._directory = directory
         self._stream = corpus.stream(spec.split)
         self._context = spec.view.context
-        self._codec = codec_of(coverage, corpus.vocab)
+        self._codec = choose_codec(coverage, corpus.vocab)
         known = {
             "format": self._codec.format,
-            "identity": identity(spec, corpus),
+            "identity": store_identity(spec, corpus),
             "weights": weights,
             "coverage": encode(coverage),
             "codec": encode(self._codec),
@@ -93,7 +93,7 @@ class StoreWriter:
 
     def missing(self, sequences: range) -> list[range]:
         """The parts of `sequences` that no shard holds yet."""
-        return _missing(Shard.all_of(self._directory), sequences)
+        return find_missing(Shard.all_of(self._directory), sequences)
 
     def write(self, first: int, blocks: Sequence[Block], beside: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Store the sequences from `first` on: one new shard, there whole or not at all; `beside`: see `write_shard`.
@@ -117,7 +117,7 @@ def open_store(
     stored = read_manifest(directory)
     if stored is None:
         raise ConfigError(f"no logit store at {directory}: it has no manifest.json; `pdstudy run` captures it")
-    for part, here in identity(spec, corpus).items():
+    for part, here in store_identity(spec, corpus).items():
         if stored["identity"][part] != here:
             raise ConfigError(
                 f"the store {directory} was captured with another {part}: {stored['identity'][part]}, this run has "
@@ -125,7 +125,7 @@ def open_store(
             )
     coverage = decode(stored["coverage"])
     if not coverage.admits(wanted):
-        serving = _serving(coverage, wanted)
+        serving = _suggest_coverage(coverage, wanted)
         raise ConfigError(
             f"the store {directory} keeps {coverage.label}, which cannot serve {wanted}; capture with a coverage "
             f"of {serving.label}: {serving}"
@@ -147,7 +147,7 @@ class StoreReader:
         self._coverage: Coverage = decode(manifest["coverage"])
         wanted = range(sequences.start, max(sequences.stop, sequences.start))
         shards = [s for s in Shard.all_of(directory) if s.first < wanted.stop and wanted.start < s.stop]
-        missing = _missing(shards, wanted)
+        missing = find_missing(shards, wanted)
         if missing:
             listed = ", ".join(str(m.start) if len(m) == 1 else f"{m.start} to {m.stop - 1}" for m in missing[:8])
             more = f" and {len(missing) - 8} more ranges" if len(missing) > 8 else ""
@@ -167,7 +167,7 @@ class StoreReader:
                 at = part.stop
         self._starts = np.array([part.start for _, part in self._parts])
         self._vocab = int(manifest["vocab"])
-        self._opened: dict[int, tuple[Opened, Numbering]] = {}
+        self._opened: dict[int, tuple[ShardContent, Numbering]] = {}
 
     def signal(self, sequences: npt.NDArray[np.int64], truncation: Truncation) -> SparseTargets:
         """The truncated teacher for `sequences` (absolute indices), flattened to N = len(sequences) * context rows."""
@@ -196,14 +196,14 @@ class StoreReader:
     def _below(self) -> Tensor:
         """That share for each bin. Of a shard that has other sequences besides, only the reader's count: what a run
         reads must not depend on how the store was cut into shards, or on what else it holds."""
-        counts = np.zeros(BINS, np.int64)
+        counts = np.zeros(ENTROPY_BINS, np.int64)
         for shard, part in self._parts:
             if part == range(shard.first, shard.stop):
                 counts += shard.sidecar["entropy_counts"]
                 continue
             for sequence in part:
                 block = self._codec.decode([self._encoded(sequence)], self._context, 1)
-                counts += np.bincount(entropy_bins(block.columns[ENTROPY]), minlength=BINS)
+                counts += np.bincount(entropy_bins(block.columns[ENTROPY]), minlength=ENTROPY_BINS)
         return torch.from_numpy((np.cumsum(counts) - counts) / counts.sum()).float()
 
     @property
@@ -225,7 +225,7 @@ class StoreReader:
         return Encoded(opened.data[start:stop], numbering)
 
 
-def _serving(coverage: Coverage, wanted: Truncation | Coverage) -> Coverage:
+def _suggest_coverage(coverage: Coverage, wanted: Truncation | Coverage) -> Coverage:
     """What to capture for `wanted`: with what the store serves already, where one store can hold both."""
     try:
         return union([coverage, wanted])
@@ -241,7 +241,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     stored: dict[str, Any] | None = read_json(path, mend)
     if stored is None:
         return None
-    lacking = sorted(MANIFEST - set(stored)) if isinstance(stored, dict) else ["all that a store says of itself"]
+    lacking = sorted(MANIFEST_FIELDS - set(stored)) if isinstance(stored, dict) else ["all that a store says of itself"]
     if lacking:
         raise ConfigError(f"{path} is damaged: it lacks {', '.join(lacking)}; {mend}")
     reads = getattr(decode(stored["codec"]), "format", None)
@@ -250,7 +250,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     return stored
 
 
-def _missing(shards: Sequence[Shard], sequences: range) -> list[range]:
+def find_missing(shards: Sequence[Shard], sequences: range) -> list[range]:
     out = []
     at = sequences.start
     for shard in shards:

@@ -15,8 +15,8 @@ from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.run import Pretrained
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus, TokenStream
-from pdstudy.corpus.batch import read
-from pdstudy.distill.loss.chunk_size import TEACHER_BYTES, of
+from pdstudy.corpus.batch import read_batch
+from pdstudy.distill.loss.chunk_size import TEACHER_LOGITS_BYTES, size_for
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.codec import COLUMNS, Block
 from pdstudy.distill.store.store import StoreWriter
@@ -55,7 +55,7 @@ def capture(
         raise ConfigError("view.documents: found 'respect'; allowed for a teacher: 'cross'")
     torch.set_num_threads(threads)
     writer = StoreWriter(directory, spec, coverage, corpus, weights_sha256(teacher))
-    parts = [part for missing in writer.missing(sequences) for part in shards_of(missing, spec.view.context)]
+    parts = [part for missing in writer.missing(sequences) for part in split_into_shards(missing, spec.view.context)]
     if not parts:
         return
     dtype = getattr(torch, spec.teacher.dtype) if isinstance(spec.teacher, Pretrained) else torch.float32
@@ -64,7 +64,7 @@ def capture(
     began, done, total = time.perf_counter(), 0, sum(map(len, parts))
     for part in parts:
         blocks = []
-        for block in _blocks(model, stream, spec.view, part, coverage, corpus.vocab):
+        for block in _make_blocks(model, stream, spec.view, part, coverage, corpus.vocab):
             blocks.append(block)
             done += 1
             rate = done * spec.view.context / (time.perf_counter() - began)
@@ -72,7 +72,7 @@ def capture(
         writer.write(part.start, blocks)
 
 
-def shards_of(sequences: range, context: int) -> Iterator[range]:
+def split_into_shards(sequences: range, context: int) -> Iterator[range]:
     """`sequences` cut at multiples of a full shard's size."""
     size = max(1, SHARD_TOKENS // context)
     at = sequences.start
@@ -82,23 +82,26 @@ def shards_of(sequences: range, context: int) -> Iterator[range]:
         at = end
 
 
-def _blocks(
+def _make_blocks(
     model: PreTrainedModel, stream: TokenStream, view: View, part: range, coverage: Coverage, vocab: int
 ) -> Iterator[Block]:
-    batch = max(1, of(TEACHER_BYTES, model.device) // (view.context * model.config.vocab_size * model.dtype.itemsize))
+    batch = max(
+        1,
+        size_for(TEACHER_LOGITS_BYTES, model.device) // (view.context * model.config.vocab_size * model.dtype.itemsize),
+    )
     for start in range(part.start, part.stop, batch):
         wanted = np.arange(start, min(start + batch, part.stop))
-        text = read(stream, view, wanted)
+        text = read_batch(stream, view, wanted)
         with torch.inference_mode():
             inputs = torch.from_numpy(text.inputs).to(model.device)
             targets = torch.from_numpy(text.targets).to(model.device)
             logits = model(input_ids=inputs, use_cache=False).logits
             for i, sequence in enumerate(wanted.tolist()):
                 # Draws depend on the sequence alone, so that they are the same however a store is captured.
-                yield block_of(summarise(logits[i], targets[i], coverage, vocab, seed=sequence))
+                yield to_block(summarise(logits[i], targets[i], coverage, vocab, seed=sequence))
 
 
-def block_of(signal: SparseTargets) -> Block:
+def to_block(signal: SparseTargets) -> Block:
     """What a store keeps of the positions of one sequence."""
     tempered = () if signal.tempered is None else signal.tempered.unbind(1)
     columns = torch.stack([*(getattr(signal, name) for name in COLUMNS), *tempered])

@@ -17,14 +17,14 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.teacher.load import load_teacher
-from pdstudy.distill.teacher.statistics import summarise_states, uniforms, whole_signal
+from pdstudy.distill.teacher.statistics import draw_uniforms, summarise_states, whole_signal
 from pdstudy.distill.truncate import cut
 
 if TYPE_CHECKING:
     from pdstudy.distill.micro_batch import MicroBatch
 
 
-WHOLE = TopPK(p=1, k=None)
+UNCUT = TopPK(p=1, k=None)
 """Nothing is cut, so that nothing needs a rank: sorting a vocabulary takes longer than all else of a step together."""
 
 
@@ -52,7 +52,7 @@ class LiveTargets:
     def rows(self, part: slice) -> SparseTargets:
         """The signal of a range of positions."""
         targets = self.targets[part].clamp(min=0)
-        if self.truncation == WHOLE:
+        if self.truncation == UNCUT:
             logits = self.states[part] @ self.head.t()
             return whole_signal(logits, targets, len(self.head), self.coverage.taus)
         found = summarise_states(self.states[part], self.head, targets, self.coverage, self.uniform[part])
@@ -83,7 +83,7 @@ class LiveTeacher:
         states = self.model.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state.flatten(0, 1)
         # Draws depend on the sequence alone, so that they are those of a capture.
         context = batch.inputs.shape[1]
-        uniform = torch.cat([uniforms(sequence, context, self._coverage) for sequence in batch.sequences.tolist()])
+        uniform = torch.cat([draw_uniforms(sequence, context, self._coverage) for sequence in batch.sequences.tolist()])
         return LiveTargets(states, self._head, batch.targets, uniform, self._coverage, self._truncation)
 
 

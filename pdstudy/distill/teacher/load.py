@@ -49,14 +49,18 @@ def load_teacher(folder: Path, corpus: TokenCorpus, context: int, dtype: torch.d
 
 def _check_tokenizer(folder: Path, corpus: TokenCorpus) -> None:
     mine, theirs = corpus.tokenizer_dir / "tokenizer.json", folder / "tokenizer.json"
-    if theirs.exists() and file_sha256(theirs) != corpus.tokenizer_hash and _content(mine) != _content(theirs):
+    if (
+        theirs.exists()
+        and file_sha256(theirs) != corpus.tokenizer_hash
+        and _tokenizer_content(mine) != _tokenizer_content(theirs)
+    ):
         raise ConfigError(
             f"the teacher {folder} has another tokenizer than the corpus; tokenize the corpus with the teacher's: "
             f"PretrainedTokenizer(path={str(folder)!r})"
         )
 
 
-def _content(path: Path) -> str:
+def _tokenizer_content(path: Path) -> str:
     """What a tokenizer does, as text: independent of how the file is laid out and of padding and truncation."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()

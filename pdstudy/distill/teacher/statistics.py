@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pdstudy.config.logits import Coverage
 from pdstudy.config.truncation import TopPK
-from pdstudy.distill.loss.chunk_size import SUMMARISED, of
+from pdstudy.distill.loss.chunk_size import STATISTICS_BYTES, size_for
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.truncate import kept, rank
+from pdstudy.distill.truncate import mark_kept, rank
 
 
 def summarise(logits: Tensor, targets: Tensor, coverage: Coverage, vocab: int, seed: int) -> SparseTargets:
@@ -19,7 +19,7 @@ def summarise(logits: Tensor, targets: Tensor, coverage: Coverage, vocab: int, s
 
     Logits from `vocab` on are padding and count as minus infinity. `seed` decides the draws.
     """
-    uniform = uniforms(seed, len(logits), coverage)
+    uniform = draw_uniforms(seed, len(logits), coverage)
     return _in_chunks(lambda part: logits[part, :vocab].float(), targets, coverage, vocab, uniform)
 
 
@@ -28,7 +28,7 @@ def summarise_states(
 ) -> SparseTargets:
     """`summarise` of the logits of last hidden states [N, H] under a head [vocab, H], a chunk of them at a time.
 
-    Products are in the type of the states. `uniform` are the `uniforms` of these N positions.
+    Products are in the type of the states. `uniform` are the `draw_uniforms` of these N positions.
     """
     return _in_chunks(lambda part: (states[part] @ head.t()).float(), targets, coverage, len(head), uniform)
 
@@ -56,7 +56,7 @@ def whole_signal(logits: Tensor, targets: Tensor, vocab: int, taus: tuple[float,
     )
 
 
-def uniforms(seed: int, tokens: int, coverage: Coverage) -> Tensor:
+def draw_uniforms(seed: int, tokens: int, coverage: Coverage) -> Tensor:
     """The uniform numbers that decide the draws of a sequence, float64 [tokens, draws], on the CPU."""
     return torch.rand(tokens, coverage.draws, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -64,7 +64,7 @@ def uniforms(seed: int, tokens: int, coverage: Coverage) -> Tensor:
 def _in_chunks(
     logits: Callable[[slice], Tensor], targets: Tensor, coverage: Coverage, vocab: int, uniform: Tensor
 ) -> SparseTargets:
-    rows = max(1, of(SUMMARISED, targets.device) // (4 * vocab))
+    rows = max(1, size_for(STATISTICS_BYTES, targets.device) // (4 * vocab))
     parts = [slice(at, at + rows) for at in range(0, len(targets), rows)]
     return SparseTargets.concatenate([_summarise(logits(p), targets[p], coverage, uniform[p]) for p in parts])
 
@@ -78,7 +78,7 @@ def _summarise(logits: Tensor, targets: Tensor, coverage: Coverage, uniform: Ten
     probs /= total
     log_probs = logits - normaliser
     ids, values = rank(log_probs, vocab if coverage.k is None else min(coverage.k, vocab))
-    mask = kept(values, TopPK(p=coverage.p, k=coverage.k))
+    mask = mark_kept(values, TopPK(p=coverage.p, k=coverage.k))
     width = int(mask.sum(1).max())
     ids, values, mask = ids[:, :width], values[:, :width], mask[:, :width]
     gold = log_probs.gather(1, targets[:, None])[:, 0]
