@@ -1,19 +1,21 @@
 # Set-up is a stamp: remade when the pins or the project's dependencies change.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-ASKING := $(VENV)/.installed-eval
+EVAL_STAMP := $(VENV)/.installed-eval
 
-.PHONY: help setup quickstart test test-slow test-slurm test-published test-long lint typecheck gallery bench-angles bench-fit bench-head bench-head-gpu bench-store bench-train bench-train-gpu clean
+.PHONY: help setup quickstart test test-fast test-slow test-slurm test-published test-long lint typecheck gallery bench-angles bench-fit bench-head bench-head-gpu bench-store bench-train bench-train-gpu clean
 
+# Another interpreter, in an environment of its own: make test-fast PYTHON=python3.13 VENV=.venv-3.13
 help:
 	@echo "make quickstart   set up, run studies/quickstart.py, write reports/quickstart/index.html"
 	@echo "make test         set up, run the default test suite"
+	@echo "make test-fast    its quick part: no processes, under a minute"
 	@echo "make test-slow, test-slurm, test-published    the marked ones (test-slurm starts a real SLURM, as root)"
 	@echo "make test-long                                storms, simulations, a real teacher's tasks: hours"
 	@echo "make gallery                                  every kind of figure and table"
-	@echo "make lint, typecheck                          ruff, mypy"
+	@echo "make lint, typecheck                          ruff and import-linter, mypy"
 	@echo "make bench-train, bench-head, bench-store, bench-angles, bench-fit"
 	@echo "make bench-head-gpu, bench-train-gpu          on a CUDA device"
 
@@ -27,9 +29,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 # lm-eval and what it needs: 600 MB that only slow tests and downstream tasks use.
-$(ASKING): $(STAMP)
+$(EVAL_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[eval]'
-	@touch $(ASKING)
+	@touch $(EVAL_STAMP)
 
 quickstart: setup
 	$(BIN)/pdstudy run studies/quickstart.py
@@ -38,13 +40,16 @@ quickstart: setup
 test: setup
 	$(BIN)/python -m pytest
 
-test-slow: setup $(ASKING)
+test-fast: setup
+	$(BIN)/python -m pytest -m "not integration and not slow and not slurm and not gpu"
+
+test-slow: setup $(EVAL_STAMP)
 	$(BIN)/python -m pytest -m "slow and not slurm and not gpu"
 
 test-slurm: setup
 	$(BIN)/python -m pytest -m slurm
 
-test-long: setup $(ASKING)
+test-long: setup $(EVAL_STAMP)
 	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 300
 	$(BIN)/python -m tests.slurm.storm --storms 5 --cells 6 --seed 1
 	$(BIN)/python -m tests.slurm.whole
@@ -56,6 +61,7 @@ test-published: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 typecheck: setup
 	$(BIN)/mypy

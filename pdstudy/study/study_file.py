@@ -124,9 +124,7 @@ def _explained(error: BaseException, path: Path) -> str:
     text = f"{path}:{line}: {type(error).__name__}: {error}"
     missed = re.search(r"name '(\w+)' is not defined|cannot import name '(\w+)' from 'pdstudy' ", str(error))
     if missed:
-        import pdstudy
-
-        near = nearest(missed[1] or missed[2], pdstudy.__all__)
+        near = nearest(missed[1] or missed[2], sys.modules["pdstudy"].__all__)  # not imported: it stands above this
         text += f" ({near})" if near else ""
     unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if unknown:

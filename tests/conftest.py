@@ -1,0 +1,36 @@
+"""What holds for every test: one that is not marked `integration` starts no process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+
+import pytest
+
+STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
+"""Events of Python's audit hooks (PEP 578) that start a process."""
+
+SLOWER = ("integration", "slow", "slurm", "gpu")
+"""Markers of tests that may start processes."""
+
+_quick: list[str] = []
+"""The test that runs now, where it may start no process. A list: audit hooks cannot be removed, and read it."""
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    if event in STARTS and _quick:
+        raise RuntimeError(f"{_quick[0]} starts a process ({event}, {arguments[:2]}): mark it `integration`")
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Processes started by a quick test, or by a fixture that it is the first to use, are errors."""
+    if "not integration" in item.config.option.markexpr and not any(map(item.get_closest_marker, SLOWER)):
+        _quick.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _quick.clear()
