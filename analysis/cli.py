@@ -15,15 +15,17 @@ import pandas as pd
 
 from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.points import Points, points
-from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns, of_system
-from pdstudy.analysis.fit import summary as describe
+from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns, describe_os_error
 from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap
-from pdstudy.analysis.fit.fit import DELTA, Fit, fit
+from pdstudy.analysis.fit.findings import as_data
+from pdstudy.analysis.fit.fit import DELTA, fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.holdout import hold_out
 from pdstudy.analysis.laws import ALL, Law, power_law
 from pdstudy.analysis.scaling.allocation import allocate
 from pdstudy.analysis.scaling.isoflop import Method, isoflop
-from pdstudy.analysis.tables.builders import fit_table
+from pdstudy.analysis.summary import summary
+from pdstudy.analysis.tables.builders import comparison_table, fit_table
 
 LAWS = {law.name: law for law in ALL}
 
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"analyse {args.analysis}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"analyse {args.analysis}: {of_system(error)}", file=sys.stderr)
+        print(f"analyse {args.analysis}: {describe_os_error(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -182,14 +184,14 @@ def _fitted(args: argparse.Namespace) -> tuple[pd.DataFrame, Points, Fit, Bootst
 
 def _fit(args: argparse.Namespace) -> None:
     table, data, fitted, resampled, refused = _fitted(args)
-    result = describe.as_data(fitted, resampled, refused)
-    text = [describe.summary(fitted, resampled)]
+    result = as_data(fitted, resampled, refused)
+    text = [summary(resampled or fitted)]
     text += [f"intervals refused: {refused}"] if refused else []
     if args.holdout and fitted.ok:
         held = hold_out(data, fitted.law, _mask(table, args.holdout), delta=args.delta, resamples=args.bootstrap)
         result["holdout"] = {"runs": len(held.errors), "rms": held.rms, "mean": held.mean, "worst": held.worst,
                              "coverage": None if np.isnan(held.coverage) else held.coverage}  # fmt: skip
-        text.append(f"hold-out {held.summary()}")
+        text.append(f"hold-out {summary(held)}")
     predictions = []
     for wanted in args.predict if fitted.ok else []:
         x = _values([wanted], "--predict")
@@ -209,8 +211,9 @@ def _fit(args: argparse.Namespace) -> None:
         result["predictions"] = predictions
     if args.figures and fitted.ok:
         from pdstudy.analysis.figures.diagnostics import residual_panels
+        from pdstudy.analysis.figures.fits import predicted_and_measured
 
-        fitted.plot().save(args.figures / "predicted")
+        predicted_and_measured(fitted).save(args.figures / "predicted")
         residual_panels({fitted.law.name: fitted}).save(args.figures / "residuals")
         fit_table(fitted, resampled).save(args.figures / "fit")
     _show(args, result, "\n".join(text))
@@ -229,7 +232,9 @@ def _isoflop(args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     if args.figures:
-        found.plot().save(args.figures / "isoflop")
+        from pdstudy.analysis.figures.isoflop_curves import isoflop_curves
+
+        isoflop_curves(found).save(args.figures / "isoflop")
     low, high = found.size.interval()
     result = {
         "method": found.method.value,
@@ -240,19 +245,21 @@ def _isoflop(args: argparse.Namespace) -> None:
         "minima": json.loads(found.to_frame().to_json(orient="records", double_precision=15)),
         "warnings": list(found.warnings),
     }
-    _show(args, result, found.summary())
+    _show(args, result, summary(found))
 
 
 def _allocate(args: argparse.Namespace) -> None:
     _, _, fitted, resampled, refused = _fitted(args)
     found = allocate(fitted, args.budget, bootstrap=resampled)
     if args.figures:
-        found.plot().save(args.figures / "allocation")
-    result = describe.as_data(fitted, resampled, refused)
+        from pdstudy.analysis.figures.isoflop_curves import allocation_curves
+
+        allocation_curves(found).save(args.figures / "allocation")
+    result = as_data(fitted, resampled, refused)
     result["allocation"] = json.loads(found.to_frame().to_json(orient="records", double_precision=15))
     text = [
-        describe.summary(fitted, resampled),
-        found.summary(),
+        summary(resampled or fitted),
+        summary(found),
         *([f"intervals refused: {refused}"] if refused else []),
     ]
     _show(args, result, "\n".join(text))
@@ -264,13 +271,15 @@ def _compare(args: argparse.Namespace) -> None:
         lower_is_better=not args.higher_is_better, relative=args.relative, margin=args.margin,
     )  # fmt: skip
     if args.figures:
-        found.plot().save(args.figures / "comparison")
-        found.table().save(args.figures / "comparison")
+        from pdstudy.analysis.figures.run_comparisons import effects
+
+        effects(found).save(args.figures / "comparison")
+        comparison_table(found).save(args.figures / "comparison")
     result = {
         "caption": found.caption(),
         "effects": json.loads(found.to_frame().to_json(orient="records", double_precision=15)),
     }
-    _show(args, result, found.summary())
+    _show(args, result, summary(found))
 
 
 def _show(args: argparse.Namespace, result: dict[str, object], text: str) -> None:

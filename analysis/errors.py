@@ -17,6 +17,6 @@ class NoMinimum(AnalysisError):
     """An optimum was asked for that the data or the law doesn't have (not bracketed, flat, at the edge)."""
 
 
-def of_system(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """What the system refused, without its number: "No such file or directory: runs.csv"."""
     return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")

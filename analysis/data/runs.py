@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.data.study_record import Record, axis_column, axis_title, read_json, read_rows
+from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
 from pdstudy.analysis.data.task_answers import answer_columns, load_answers, shown_answers, task_columns
+from pdstudy.core.files import read_json, read_jsonl
 
 _FLOATS = (
     "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
@@ -33,7 +34,7 @@ PROBED = ("kl", "agreement", "kept_entries", "kept_mass")
 """Columns of a probe, from the last one made."""
 
 
-OF_RESPONSES = ("loss", "accuracy")
+RESPONSE_SCORES = ("loss", "accuracy")
 """Columns of an evaluation of responses, the last one made, there with "responses_" in front."""
 
 
@@ -76,7 +77,7 @@ def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
     wanted = heldout(record)
     rows = []
     for cell in record["cells"]:
-        for row in _rows_of(workspace, cell, "evals.jsonl"):
+        for row in read_jsonl(workspace / "runs" / cell["run"] / "evals.jsonl"):
             if row["eval"] in wanted:
                 kept = {k: row[k] for k in ("step", "tokens", "split", "bits_per_byte", "final")}
                 labels = {axis_column(axis): label for axis, label in cell["labels"].items()}
@@ -89,12 +90,12 @@ def load_metrics(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per logged training step of every cell, with its labels and seed."""
     rows = []
     for cell in record["cells"]:
-        for row in _rows_of(workspace, cell, "metrics.jsonl"):
+        for row in read_jsonl(workspace / "runs" / cell["run"] / "metrics.jsonl"):
             rows.append({"cell": cell["name"], "seed": cell["seed"], "run": cell["run"], **row})
     return pd.DataFrame(rows)
 
 
-def summary(frame: pd.DataFrame) -> pd.DataFrame:
+def arm_summary(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per arm, seeds averaged: states, test and validation loss with their spread over seeds, and
     of tasks the mean accuracy in per cent and the mean bits per byte. Empty where there are no runs."""
     if not len(frame):
@@ -142,17 +143,12 @@ def answer_summary(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("-")
 
 
-def _rows_of(workspace: Path, cell: Record, name: str) -> Iterator[dict[str, Any]]:
-    path = workspace / "runs" / cell["run"] / name
-    return read_rows(path) if path.exists() else iter(())
-
-
 def heldout(record: Record) -> set[str]:
     """The evaluations whose losses are reported. A probe's few tokens have other columns, and a loss of less weight."""
-    return _asked(record, "Heldout")
+    return _evaluation_keys(record, "Heldout")
 
 
-def _asked(record: Record, kind: str) -> set[str]:
+def _evaluation_keys(record: Record, kind: str) -> set[str]:
     return {e["eval"] for e in record["evaluations"] if e["heldout"]["is"] == kind}
 
 
@@ -190,8 +186,8 @@ def outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
         last: dict[str, Any] = next((e for e in reversed(made) if e["split"] == split), {})
         for name in SCORES:
             row[f"{split}_{name}"] = last.get(name)
-    for prefix, names, kind in (("", PROBED, "Probe"), ("responses_", OF_RESPONSES, "HeldoutResponses")):
-        last = next(reversed(final_evaluations(found, _asked(record, kind))), {})
+    for prefix, names, kind in (("", PROBED, "Probe"), ("responses_", RESPONSE_SCORES, "HeldoutResponses")):
+        last = next(reversed(final_evaluations(found, _evaluation_keys(record, kind))), {})
         row |= {f"{prefix}{name}": last.get(name) for name in names}
     return row
 

@@ -1,13 +1,9 @@
-"""What a study's record is, the names of columns made from it, and JSON files that may not be there yet."""
+"""The record of a study, and the names of columns made from it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
-
-from pdstudy.analysis.errors import DataError
 
 Record = Mapping[str, Any]
 
@@ -38,25 +34,3 @@ def axis_title(column: str) -> str:
     """What a reader is shown above an axis: its name, but for one that would repeat a heading of `summary`."""
     name = column.removeprefix("axis_")
     return column if name in ("N (non-embedding)", "runs", "validation loss", "test loss", "tokens/s") else name
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None where there is none. Raises `DataError` on a damaged one."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: it is not JSON ({error}); delete it and run again") from error
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSON-lines file; a last line without its end was cut short by a kill, and is left out. Raises
-    `DataError` on another one that is damaged."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.endswith(b"\n"):
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise DataError(f"{path}:{number} is damaged: it is not JSON ({error}); delete the line") from error

@@ -8,7 +8,7 @@ in two of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.data.study_record import Record, axis_column, read_json, read_rows
+from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.errors import DataError
+from pdstudy.core.files import read_json, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ def load_items(workspace: Path, key: str) -> dict[str, Items]:
     """The items of each task of a folder of answers, in the metric shown. Raises `DataError` where there are none."""
     folder = workspace / "downstream" / key
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in _rows(folder / "items.jsonl"):
+    path = folder / "items.jsonl"
+    if not path.exists():
+        raise DataError(f"{path} is missing, though results.json is beside it; delete that, and run again")
+    for row in read_jsonl(path):
         rows.setdefault(row["task"], []).append(row)
     shown = {task: part["metric"] for task, part in read_json(folder / "results.json")["tasks"].items()}
     columns = {task: "correct_norm" if metric == "acc_norm" else "correct" for task, metric in shown.items()}
@@ -87,13 +91,6 @@ def _items(rows: list[dict[str, Any]], column: str) -> Items:
         bytes=np.array([row.get("bytes", np.nan) for row in rows], dtype=np.float64),
         choices=np.array([len(row.get("loglikelihoods", [0.0])) for row in rows]),
     )
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        yield from read_rows(path)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing, though results.json is beside it; delete that, and run again") from None
 
 
 def answer_columns(answers: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
 from pdstudy.analysis.fit.bootstrap import Bootstrap
-from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.fit.fit_result import Fit
 
 _LABELS = {
     "N": "parameters N",

@@ -11,8 +11,8 @@ from matplotlib.colors import TwoSlopeNorm
 from pdstudy.analysis.figures.isoflop_curves import flops_axis
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
-from pdstudy.analysis.format import si
 from pdstudy.analysis.scaling.scenarios import ComputeModel, distil_or_train
+from pdstudy.core.format import si
 
 
 def student_and_teacher(

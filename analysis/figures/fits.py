@@ -10,7 +10,8 @@ import pandas as pd
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
 from pdstudy.analysis.fit.bootstrap import Bootstrap
-from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.fit.fit_result import Fit
+from pdstudy.analysis.fit.holdout import HoldOut
 
 
 def loss_and_law(
@@ -50,12 +51,13 @@ def loss_and_law(
     return Plot(figure, pd.concat(rows, ignore_index=True), f"{'; '.join(notes)}; dashed: beyond the data{band}.")
 
 
-def predicted_and_measured(fit: Fit, held_out: pd.DataFrame | None = None, *, loss: str = "loss") -> Plot:
-    """Predicted against measured loss with the identity line, and the relative error below; held-out runs hollow."""
+def predicted_and_measured(result: Fit | HoldOut) -> Plot:
+    """Predicted against measured loss with the identity line, and the relative error beside; held-out runs hollow."""
+    fit, test = (result.fit, result.test) if isinstance(result, HoldOut) else (result, None)
     measured, predicted = fit.points.loss, np.exp(fit.points.log_loss - fit.residuals)
     rows = [pd.DataFrame({"set": "fitted", "measured": measured, "predicted": predicted})]
-    if held_out is not None:
-        rows.append(pd.DataFrame({"set": "held out", "measured": held_out[loss], "predicted": fit.predict(held_out)}))
+    if test is not None:
+        rows.append(pd.DataFrame({"set": "held out", "measured": test.loss, "predicted": fit.predict(test.x)}))
     data = pd.concat(rows, ignore_index=True).assign(error=lambda d: 100 * (d.predicted / d.measured - 1))
     with styled():
         figure, (left, right) = panels(PAGE, 2.5, columns=2)

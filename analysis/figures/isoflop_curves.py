@@ -13,10 +13,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.style import BASELINE, PAGE, counts_axis, look, panels, plain, styled
-from pdstudy.analysis.fit.fit import Fit
-from pdstudy.analysis.format import si
-from pdstudy.analysis.scaling.allocation import Allocation
+from pdstudy.analysis.fit.fit_result import Fit
+from pdstudy.analysis.laws import REPEATS
+from pdstudy.analysis.scaling.allocation import Allocation, allocate
 from pdstudy.analysis.scaling.isoflop import IsoFlop
+from pdstudy.core.format import si
 
 
 def flops_axis(axes: Axes) -> None:
@@ -110,8 +111,6 @@ def allocation_curves(allocation: Allocation, published: Mapping[str, tuple[floa
 
 def loss_surface(fit: Fit, *, flops_per: float = 6.0) -> Plot:
     """Contours of the fitted loss over compute and size, the runs, and the best size at each budget."""
-    from pdstudy.analysis.scaling.allocation import allocate
-
     n, d = fit.points.x["N"], fit.points.x["D"]
     c = flops_per * n * d
     budgets = np.geomspace(c.min() / 2, c.max() * 2, 60)
@@ -146,8 +145,6 @@ def repeats_surface(
     values: Mapping[str, float], unique: float, *, epochs: Sequence[float], sizes: Sequence[float]
 ) -> Plot:
     """Loss of the data-constrained law over epochs on `unique` tokens and size."""
-    from pdstudy.analysis.laws import REPEATS
-
     e, n = np.meshgrid(np.asarray(epochs), np.asarray(sizes))
     x = {"N": n.ravel(), "D": (e * unique).ravel(), "U": np.full(e.size, unique)}
     loss = REPEATS.predict(values, x).reshape(e.shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.compare.seeds import Comparison, Verdict
+from pdstudy.analysis.compare.comparison import Comparison, Verdict
 from pdstudy.analysis.data.points import column
 from pdstudy.analysis.errors import DataError
 from pdstudy.analysis.figures.plot import Plot

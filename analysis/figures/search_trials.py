@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -17,7 +18,7 @@ from pdstudy.analysis.data.trials_table import Dimension, Searched
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, look, panels, plain, styled
-from pdstudy.analysis.format import si
+from pdstudy.core.format import si
 
 COLOURS = "cividis"
 """Dark is low, which is good."""
@@ -227,8 +228,6 @@ def front(searched: Searched) -> Plot:
 
 def colour_bar(figure: Figure, axes: list[Axes], norm: Normalize, label: str) -> None:
     """A bar for values coloured by `scale`, open at its upper end."""
-    from matplotlib.cm import ScalarMappable
-
     bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=axes, extend="max", pad=0.02, aspect=30)
     bar.set_label(plain(label))
     bar.outline.set_linewidth(0.4)

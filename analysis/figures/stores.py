@@ -8,7 +8,7 @@ import pandas as pd
 
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.style import COLUMN, counts_axis, look, panels, styled
-from pdstudy.analysis.format import si
+from pdstudy.core.format import si
 
 
 def kept_against_p(cuts: pd.DataFrame, tokens: int) -> Plot:

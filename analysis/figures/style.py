@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pdstudy.analysis.format import si
+from pdstudy.core.format import si
 
 COLUMN = 3.25
 """Width of a figure that fits one column, in inches."""

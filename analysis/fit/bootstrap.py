@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from pdstudy.analysis.errors import AnalysisError, TooFewRuns
-from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.minimise import minimise
 from pdstudy.analysis.fit.objective import Sample
 from pdstudy.analysis.laws.base import Array, Index
 
-if TYPE_CHECKING:
-    from pdstudy.analysis.figures.plot import Plot
-
-
-_BLOCK = 100  # resamples drawn by one generator: the first 1,000 of 4,000 are those of a bootstrap of 1,000
+_BLOCK = 100
+# Resamples drawn by one generator, so that the first 1,000 of 4,000 are those of a bootstrap of 1,000.
 
 
 @dataclass(frozen=True)
@@ -71,18 +67,6 @@ class Bootstrap:
         bounds, errors, best = self.intervals(level), self.errors(), self.fit.parameters
         rows = [(n, best[n], errors[n], *bounds[n]) for n in self.fit.law.names]
         return pd.DataFrame(rows, columns=["parameter", "value", "error", "low", "high"])
-
-    def summary(self) -> str:
-        """The account of the fit with intervals."""
-        from pdstudy.analysis.fit.summary import summary
-
-        return summary(self.fit, self)
-
-    def plot(self) -> Plot:
-        """Draws and ellipses of pairs of parameters."""
-        from pdstudy.analysis.figures.diagnostics import pair_ellipses
-
-        return pair_ellipses(self)
 
     def band(self, x: Mapping[str, object], level: float = 0.95, *, prediction: bool = False) -> tuple[Array, Array]:
         """Lower and upper loss at `x`.
@@ -146,8 +130,8 @@ def bootstrap(
             drawn = np.asarray(indices)[first : first + many]
         else:
             drawn = np.random.default_rng([seed, first // _BLOCK]).integers(0, units, (_BLOCK, units))[:many]
-        sample = _residual(fit, base, drawn) if residual else _pairs(base, drawn, labels, units)
-        solved = _solve(fit, sample, many)
+        sample = _resample_residuals(fit, base, drawn) if residual else _resample_pairs(base, drawn, labels, units)
+        solved = _minimise_resamples(fit, sample, many)
         free.append(solved[0])
         objective.append(solved[1])
         decrement.append(solved[2])
@@ -161,24 +145,24 @@ def bootstrap(
     )  # fmt: skip
 
 
-def _pairs(base: Sample, drawn: Index, labels: Index, units: int) -> Sample:
+def _resample_pairs(base: Sample, drawn: Index, labels: Index, units: int) -> Sample:
     """Resampled runs as weights: how often each was drawn."""
     offset = units * np.arange(len(drawn))[:, None]
     counts = np.bincount((drawn + offset).ravel(), minlength=units * len(drawn)).reshape(len(drawn), units)
     return Sample(counts[:, labels] * base.weights, base.target)
 
 
-def _residual(fit: Fit, base: Sample, drawn: Index) -> Sample:
+def _resample_residuals(fit: Fit, base: Sample, drawn: Index) -> Sample:
     """The law's curve plus resampled residuals, blown up by the degrees of freedom that the fit used."""
     residuals = fit.residuals - fit.residuals.mean()
     residuals = residuals * np.sqrt(len(residuals) / (len(residuals) - fit.problem.size))
     return Sample(base.weights, base.target - fit.residuals + residuals[drawn % len(residuals)])
 
 
-def _solve(fit: Fit, sample: Sample, many: int) -> tuple[Array, Array, Array]:
+def _minimise_resamples(fit: Fit, sample: Sample, many: int) -> tuple[Array, Array, Array]:
     """The best minimum of each resample: from each distinct minimum of the fit, and from the grid where it is ahead."""
     problem = fit.problem
-    minima = _distinct(fit)
+    minima = _distinct_starts(fit)
     residuals = problem.residuals(fit.pool)
     if sample.target.ndim == 1:
         scores = problem.huber(residuals) @ np.broadcast_to(sample.weights, (many, residuals.shape[1])).T
@@ -204,7 +188,7 @@ def _solve(fit: Fit, sample: Sample, many: int) -> tuple[Array, Array, Array]:
     return best
 
 
-def _distinct(fit: Fit) -> list[Array]:
+def _distinct_starts(fit: Fit) -> list[Array]:
     """Starting points of a resample: one per distinct minimum, at most four."""
     found = []
     for minimum in fit.minima[:4]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,11 +11,9 @@ import pandas as pd
 from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
 from pdstudy.analysis.fit.bootstrap import bootstrap
-from pdstudy.analysis.fit.fit import DELTA, Fit, fit
+from pdstudy.analysis.fit.fit import DELTA, fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws.base import Array, Law
-
-if TYPE_CHECKING:
-    from pdstudy.analysis.figures.plot import Plot
 
 
 @dataclass(frozen=True)
@@ -52,20 +49,6 @@ class HoldOut:
         frame = pd.DataFrame(dict(self.test.x), index=list(self.test.rows))
         predicted = self.test.loss / np.exp(self.errors)
         return frame.assign(measured=self.test.loss, predicted=predicted, error=100 * np.expm1(-self.errors))
-
-    def plot(self) -> Plot:
-        """Predicted against measured loss, held-out runs hollow."""
-        from pdstudy.analysis.figures.fits import predicted_and_measured
-
-        return predicted_and_measured(self.fit, pd.DataFrame(dict(self.test.x)).assign(loss=self.test.loss))
-
-    def summary(self) -> str:
-        """One line."""
-        inside = "" if np.isnan(self.coverage) else f", {self.coverage:.0%} in the 95 % prediction band"
-        return (
-            f"{self.fit.law.name}: {len(self.fit.points)} runs fitted, {len(self.errors)} held out: "
-            f"rms {self.rms:.4f}, mean {self.mean:+.4f}, worst {self.worst:.4f} (log errors){inside}"
-        )
 
 
 def hold_out(

@@ -1,15 +1,16 @@
-"""What a fit can't tell: profiles, parameters that aren't identified, points that drive the result."""
+"""Limits of a fit: profiles, parameters that the data don't identify, points that drive the result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.minimise import inverse, minimise
 from pdstudy.analysis.fit.objective import Objective, Sample
 from pdstudy.analysis.laws.base import Array
@@ -21,6 +22,10 @@ class NotIdentified:
 
     parameter: str
     why: str
+
+
+_KNOWN: WeakKeyDictionary[Fit, tuple[NotIdentified, ...]] = WeakKeyDictionary()
+# Text, table and JSON all need them, and their profiles take longer than the fit.
 
 
 def profile(fit: Fit, parameter: str, values: Sequence[float]) -> pd.DataFrame:
@@ -53,12 +58,18 @@ def excess(fit: Fit, objective: float) -> float:
 
 
 def not_identified(fit: Fit) -> tuple[NotIdentified, ...]:
-    """Free parameters that the data don't tell.
+    """Free parameters that the data don't identify, by profiles; remembered as long as the fit lives.
 
     A coefficient isn't identified when ten times more or ten times less fits as well (95 % of a likelihood ratio); an
     exponent when half or half as much again does; either when its column spans less than a factor of two, because then
     A and alpha are an extrapolation over many powers of ten whatever the residuals say.
     """
+    if fit not in _KNOWN:
+        _KNOWN[fit] = _find_not_identified(fit)
+    return _KNOWN[fit]
+
+
+def _find_not_identified(fit: Fit) -> tuple[NotIdentified, ...]:
     found: list[NotIdentified] = []
     limit = float(stats.chi2.ppf(0.95, 1))
     constraint = fit.problem.constraint
@@ -113,7 +124,7 @@ def influence(fit: Fit, top: int = 10) -> pd.DataFrame:
 def _narrow(fit: Fit) -> dict[str, str]:
     """Parameters that only a column spanning less than a factor of two could tell."""
     found: dict[str, str] = {}
-    for column, names in fit.law.told_by.items():
+    for column, names in fit.law.identified_by.items():
         values = fit.points.x[column]
         span = float(values.max() / values.min())
         if span < 2:

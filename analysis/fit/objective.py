@@ -26,7 +26,7 @@ class Constraint:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, law: Law, fixed: Mapping[str, float], tied: Sequence[tuple[str, ...]]) -> Constraint:
+    def make(cls, law: Law, fixed: Mapping[str, float], tied: Sequence[tuple[str, ...]]) -> Constraint:
         """The free parameters of a law.
 
         Raises:

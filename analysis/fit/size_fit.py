@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.fit.fit import DELTA, Fit, fit
-from pdstudy.analysis.format import si
+from pdstudy.analysis.fit.fit import DELTA, fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws import power_law
+from pdstudy.core.format import si
 
 
 def size_fit(data: pd.DataFrame) -> tuple[Fit, str]:

@@ -68,7 +68,7 @@ class Law(ABC):
     source: str
     """Who published it, with the equation."""
 
-    told_by: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    identified_by: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Which parameters only the variation of a column can tell; where that column hardly varies they are flagged."""
 
     note: str = ""

@@ -36,7 +36,7 @@ class _Distilled(Law):
     """What both forms share: everything but the middle factor."""
 
     columns = ("N", "D", "LT", "LM")
-    told_by = MappingProxyType({"N": ("A", "alpha"), "D": ("B", "beta")})
+    identified_by = MappingProxyType({"N": ("A", "alpha"), "D": ("B", "beta")})
 
     @abstractmethod
     def _middle(self, theta: Array, log_ratio: Array) -> tuple[Array, list[Array]]:

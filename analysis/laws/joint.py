@@ -25,7 +25,7 @@ class Gamma(Law):
 
     name = "gamma"
     columns = ("N", "D")
-    told_by = MappingProxyType({"N": ("A", "alpha"), "D": ("B", "beta")})
+    identified_by = MappingProxyType({"N": ("A", "alpha"), "D": ("B", "beta")})
     parameters = (
         coefficient("E"),
         coefficient("A"),
@@ -75,7 +75,7 @@ class Kaplan(Law):
 
     name = "kaplan"
     columns = ("N", "D")
-    told_by = MappingProxyType({"N": ("N_c", "alpha_N"), "D": ("D_c", "alpha_D")})
+    identified_by = MappingProxyType({"N": ("N_c", "alpha_N"), "D": ("D_c", "alpha_D")})
     parameters = (
         coefficient("N_c"),
         coefficient("D_c"),

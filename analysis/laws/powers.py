@@ -37,7 +37,7 @@ class SumOfPowers(Law):
     def __init__(self, name: str, terms: Sequence[Term], *, source: str, floor: bool = True, note: str = "") -> None:
         self.name, self.terms, self.floor, self.source, self.note = name, tuple(terms), floor, source, note
         self.columns = tuple(dict.fromkeys(c for term in terms for c, _ in term.exponents))
-        self.told_by = {
+        self.identified_by = {
             c: tuple(
                 dict.fromkeys(n for t in terms for column, e in t.exponents if column == c for n in (t.coefficient, e))
             )

@@ -25,7 +25,7 @@ class Repeats(Law):
 
     name = "repeats"
     columns = ("N", "D", "U")
-    told_by = MappingProxyType({"N": ("A", "alpha"), "D": ("B", "beta")})
+    identified_by = MappingProxyType({"N": ("A", "alpha"), "D": ("B", "beta")})
     parameters = (
         coefficient("E"),
         coefficient("A"),

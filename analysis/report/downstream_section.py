@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pdstudy.analysis.compare.comparison import Comparison
 from pdstudy.analysis.compare.items import ItemEffect, accuracy_effect, bits_effect, mean_effect
-from pdstudy.analysis.compare.seeds import Comparison, compare, holm
+from pdstudy.analysis.compare.seeds import compare, holm
 from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
 from pdstudy.analysis.data.task_answers import Items, load_answers, load_items
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures.grids import line_grid
-from pdstudy.analysis.format import si
 from pdstudy.analysis.report.page import Block, Text
-from pdstudy.analysis.tables.builders import fixed
+from pdstudy.analysis.tables.builders import comparison_table, fixed
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.core.format import si
 
 MEAN = "average"
 
@@ -147,7 +148,7 @@ class Suite:
 
     def over_seeds(self, measure: Measure) -> Table:
         """Each arm's mean over tasks less its baseline's, paired by seed. Raises `AnalysisError` without a pair."""
-        return self.comparison(measure).table(f"Mean over {len(self.tasks)} tasks.")
+        return comparison_table(self.comparison(measure), f"Mean over {len(self.tasks)} tasks.")
 
     def comparison(self, measure: Measure) -> Comparison:
         """The mean over tasks as `compare` has it. Raises `AnalysisError` where no arm has a pair."""

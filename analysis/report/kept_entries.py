@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.data.study_record import read_json
 from pdstudy.analysis.figures.stores import kept_against_k, kept_against_p
-from pdstudy.analysis.format import si
 from pdstudy.analysis.report.page import Block, Text
 from pdstudy.analysis.tables.builders import fixed
 from pdstudy.analysis.tables.paper import published
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.core.files import read_json
+from pdstudy.core.format import si
 
 
 def kept_blocks(workspace: Path, store: str) -> list[Block]:

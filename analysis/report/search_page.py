@@ -13,11 +13,11 @@ from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures import search_trials as figures
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.ternary import ternary
-from pdstudy.analysis.format import si
 from pdstudy.analysis.report.page import Block, Page, Section, Text
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.study_page import provenance, save_blocks
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.core.format import si
 
 SHOWN = 15
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.compare.seeds import Comparison, compare
+from pdstudy.analysis.compare.comparison import Comparison
+from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.runs import load_evaluations, load_runs
 from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.data.task_answers import load_answers
@@ -19,10 +20,12 @@ from pdstudy.analysis.figures.grids import line_grid
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.run_comparisons import effects, gain_and_kept, gain_by_size
 from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap
-from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.size_fit import size_fit
 from pdstudy.analysis.report.captions import noted, tau_convention
 from pdstudy.analysis.report.page import Block, Listing, Text
+from pdstudy.analysis.summary import summary
+from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.paper import beside, paper_table, tasks_beside
 from pdstudy.analysis.tables.planned_and_spent import cost_table
 from pdstudy.analysis.tables.table import Table, TableCell
@@ -165,7 +168,7 @@ class Outputs:
             return [Text("No law was fitted."), *notes]
         label = f"student parameters ({output['size'].replace('_', '-')})"
         plot = loss_and_law(fits, bands, x="N", x_label=label, y_label=f"{output['split']} loss (nats/token)")
-        return [plot, *notes, *(Listing(f"{name}\n{found.summary()}") for name, found in fits.items())]
+        return [plot, *notes, *(Listing(f"{name}\n{summary(found)}") for name, found in fits.items())]
 
     def compare(self, output: dict[str, Any]) -> list[Block]:
         metric = output.get("metric", "loss")
@@ -173,7 +176,7 @@ class Outputs:
         unit = "share" if metric == "accuracy" else "nats/token"
         reference = output.get("against") or "the baseline"
         label = f"difference to {reference},\n{comparison.metric} ({unit})"
-        blocks: list[Block] = [effects(comparison, label=label, arms=self._arm_axes()), comparison.table()]
+        blocks: list[Block] = [effects(comparison, label=label, arms=self._arm_axes()), comparison_table(comparison)]
         notes = [f"Left out: {left_out}."] if left_out else []
         notes += [self.diverged] if self.diverged else []
         return [*blocks, *map(Text, notes)]

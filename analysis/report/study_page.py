@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pdstudy.analysis.data.runs import final_evaluations, heldout, summary
-from pdstudy.analysis.data.study_record import Record, read_json
+from pdstudy.analysis.data.runs import arm_summary, final_evaluations, heldout
+from pdstudy.analysis.data.study_record import Record
 from pdstudy.analysis.data.task_answers import load_answers
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.report.downstream_section import task_blocks
@@ -22,6 +22,7 @@ from pdstudy.analysis.report.page import Link, Page, Section, Text
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.tables.finetuned import finetuning_table
 from pdstudy.analysis.tables.table import Table
+from pdstudy.core.files import read_json
 
 
 def build(workspace: Path, record: Record, out: Path) -> str:
@@ -40,7 +41,7 @@ def build(workspace: Path, record: Record, out: Path) -> str:
         section = Section(title, tuple(blocks))
         save_blocks(section, number, out)
         sections.append(section)
-    table = summary(report.runs)
+    table = arm_summary(report.runs)
     if len(table):
         sections.append(Section("All arms", (_table_of(table),)))
     (out / "data").mkdir(parents=True, exist_ok=True)

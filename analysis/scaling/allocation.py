@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from pdstudy.analysis.errors import AnalysisError, NoMinimum
 from pdstudy.analysis.fit.bootstrap import Bootstrap, interval
-from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws.base import Array, Law
-
-if TYPE_CHECKING:
-    from pdstudy.analysis.figures.plot import Plot
-
 
 Flops = Callable[[Array], Array]
 """Training FLOPs per token of a model of N parameters."""
@@ -70,31 +65,6 @@ class Allocation:
     def to_frame(self) -> pd.DataFrame:
         """Columns `budget`, and `n`, `d`, `loss`, `ratio` (tokens per parameter), each with `_low` and `_high`."""
         return self.frame
-
-    def summary(self) -> str:
-        """One line per budget."""
-        lines = [
-            f"best allocation under {self.law.name}, {self.note}"
-            + (f", N {self.convention}" if self.convention else "")
-        ]
-        for _, r in self.frame.iterrows():
-            line = f"  C {r.budget:.3g}: "
-            for key, digits in (("n", 4), ("d", 4), ("loss", 5), ("ratio", 4)):
-                label = {"n": "N*", "d": "D*", "loss": "L*", "ratio": "D/N"}[key]
-                bounds = (
-                    ""
-                    if np.isnan(r[f"{key}_low"])
-                    else f" [{r[f'{key}_low']:.{digits}g}, {r[f'{key}_high']:.{digits}g}]"
-                )
-                line += f"{label} {r[key]:.{digits}g}{bounds}  "
-            lines.append(line.rstrip())
-        return "\n".join(lines)
-
-    def plot(self) -> Plot:
-        """N*, D* and D/N against compute."""
-        from pdstudy.analysis.figures.isoflop_curves import allocation_curves
-
-        return allocation_curves(self)
 
 
 def allocate(

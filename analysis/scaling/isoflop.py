@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,10 @@ from scipy.interpolate import Akima1DInterpolator
 
 from pdstudy.analysis.data.points import positive
 from pdstudy.analysis.errors import NoMinimum, TooFewRuns
+from pdstudy.analysis.laws import HOFFMANN
 from pdstudy.analysis.laws.base import Array
+from pdstudy.analysis.scaling.allocation import hoffmann_optimum
 from pdstudy.analysis.scaling.frontier import Frontier, line
-
-if TYPE_CHECKING:
-    from pdstudy.analysis.figures.plot import Plot
 
 
 class Method(Enum):
@@ -67,29 +65,6 @@ class IsoFlop:
         frame = pd.DataFrame([vars(m) for m in self.minima])
         frame.insert(5, "tokens_per_parameter", frame["d"] / frame["n"])
         return frame
-
-    def summary(self) -> str:
-        """Exponents, minima, what was refused."""
-        low, high = self.size.interval()
-        bounds = "" if np.isnan(low) else f" ({low:.3f}, {high:.3f})"
-        lines = [
-            f"isoFLOP by {self.method.value}: N* ~ C^{self.size.exponent:.4f}{bounds}, "
-            f"D* ~ C^{self.tokens.exponent:.4f}, R2 {self.size.r2:.4f}; noise of ln loss {self.noise:.2e}"
-        ]
-        for m in self.minima:
-            found = (
-                f"N* {m.n:.4g}  D* {m.d:.4g}  L* {m.loss:.4f}  D/N {m.d / m.n:.3g}"
-                if not m.refused
-                else f"refused: {m.refused}"
-            )
-            lines.append(f"  C {m.budget:.3g} ({m.sizes} sizes): {found}")
-        return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
-
-    def plot(self) -> Plot:
-        """Loss against size per budget with minima, and the frontier."""
-        from pdstudy.analysis.figures.isoflop_curves import isoflop_curves
-
-        return isoflop_curves(self)
 
 
 def isoflop(
@@ -176,9 +151,6 @@ def parabola_bias(values: Mapping[str, float], budget: float, sizes: Array, flop
 
     The shift is the same at every budget when the grid's width is, so the exponent stays right and the level is wrong.
     """
-    from pdstudy.analysis.laws import HOFFMANN
-    from pdstudy.analysis.scaling.allocation import hoffmann_optimum
-
     loss = HOFFMANN.predict(values, {"N": sizes, "D": budget / (flops_per * sizes)})
     vertex, _ = _vertex(np.log(sizes), loss[:, None])
     true = hoffmann_optimum(values, budget, flops_per)[0]

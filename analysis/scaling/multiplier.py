@@ -9,7 +9,7 @@ import numpy as np
 
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.bootstrap import Bootstrap, interval
-from pdstudy.analysis.fit.fit import Fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws.base import Array, Law
 
 
@@ -20,12 +20,6 @@ class Multiplier:
     factor: float
     low: float
     high: float
-
-    def summary(self) -> str:
-        """For a caption."""
-        if np.isinf(self.factor):
-            return "the baseline never matches: its floor is above this loss"
-        return f"x{self.factor:.3g}" + ("" if np.isnan(self.low) else f" [{self.low:.3g}, {self.high:.3g}]")
 
 
 def multiplier(

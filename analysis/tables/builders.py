@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from pdstudy.analysis.compare.seeds import Comparison, Verdict
+from pdstudy.analysis.compare.comparison import Comparison, Verdict
 from pdstudy.analysis.data.study_record import axis_title
 from pdstudy.analysis.errors import DataError
 from pdstudy.analysis.fit.bootstrap import Bootstrap
-from pdstudy.analysis.fit.fit import Fit
-from pdstudy.analysis.fit.summary import parameter_frame
+from pdstudy.analysis.fit.findings import parameter_frame
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.tables.table import Table, TableCell
 
 MINUS = "\N{MINUS SIGN}"

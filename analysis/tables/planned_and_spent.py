@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.data.study_record import Record, axis_column, read_json
+from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.core.files import read_json
 
 MAX_STAGES = 12
 """Rows of students in the table of costs; axes are left out, the last first, until there are no more."""

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pdstudy.analysis.errors import AnalysisError, of_system
+from pdstudy.analysis.errors import AnalysisError, describe_os_error
 from pdstudy.cli import inspect as inspect_command
 from pdstudy.cli import search_commands as search_command
 from pdstudy.cli import slurm_commands as cluster
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         if args.debug:
             raise
-        print(f"pdstudy: {of_system(error)}", file=sys.stderr)
+        print(f"pdstudy: {describe_os_error(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("pdstudy: interrupted", file=sys.stderr)

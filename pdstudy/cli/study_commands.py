@@ -148,7 +148,7 @@ def _logs(args: argparse.Namespace) -> int:
 def _results(args: argparse.Namespace) -> int:
     import pandas as pd
 
-    from pdstudy.analysis.data.runs import answer_summary, load_runs, summary
+    from pdstudy.analysis.data.runs import answer_summary, arm_summary, load_runs
 
     plan, workspace = _planned(args)
     frames = [load_runs(workspace.root, plan_record(part, workspace)) for part in parts(plan, workspace)]
@@ -159,7 +159,7 @@ def _results(args: argparse.Namespace) -> int:
     elif args.json:
         print(frame.to_json(orient="records", indent=1, double_precision=15))
     else:
-        tables = [table for f in frames for table in (summary(f), answer_summary(f)) if len(table)]
+        tables = [table for f in frames for table in (arm_summary(f), answer_summary(f)) if len(table)]
         print("\n\n".join(table.to_string(index=False) for table in tables))
     return 0
 

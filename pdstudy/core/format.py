@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
+import math
 
 
 def duration(seconds: float) -> str:
@@ -19,7 +16,10 @@ def duration(seconds: float) -> str:
 
 
 def si(number: float) -> str:
-    """12_345_678 -> '12.3M'; from 1e18 on, where no letter is usual, 1.87e23."""
+    """12_345_678 -> '12.3M', 999_950_000 -> '1B'; from 1e18 on, where no letter is usual, 1.87e23."""
+    if not math.isfinite(number):
+        return f"{number:g}"
+    number = float(f"{number:.3g}")  # first round: 999.95M would be 1e+03M
     if abs(number) >= 1e18:
         return f"{number:.3g}".replace("e+", "e")
     for unit, size in (("P", 1e15), ("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):

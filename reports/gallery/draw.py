@@ -23,18 +23,20 @@ from pdstudy.analysis.figures import isoflop_curves as isoflop
 from pdstudy.analysis.figures import run_comparisons as runs
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.fit.bootstrap import bootstrap
-from pdstudy.analysis.fit.fit import Fit, fit
+from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.holdout import hold_out, select
 from pdstudy.analysis.fit.identifiability import profile
-from pdstudy.analysis.format import si
 from pdstudy.analysis.laws import GAMMA, HOFFMANN, KAPLAN, REPEATS, TIED, power_law
 from pdstudy.analysis.report.page import Block, Listing, Page, Section, Text
 from pdstudy.analysis.scaling.allocation import allocate
 from pdstudy.analysis.scaling.isoflop import isoflop as isoflops
 from pdstudy.analysis.scaling.isoflop import methods_disagree
 from pdstudy.analysis.scaling.scenarios import ComputeModel, compare_scenarios
+from pdstudy.analysis.summary import summary
 from pdstudy.analysis.tables.builders import comparison_table, design_table, fit_table, number
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.core.format import si
 
 EPOCH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 HOFFMANN_PRINTED = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
@@ -91,9 +93,9 @@ def law_section(data: Path) -> tuple[Section, Fit]:
     budgets = list(np.geomspace(1e18, 1e25, 15))
     by_compute = _envelope(table)
     blocks: tuple[Block, ...] = (
-        Listing(fitted.summary()),
+        Listing(summary(fitted)),
         fit_table(fitted, resampled, EPOCH, "Chinchilla's points (published: Epoch AI).", "tab:chinchilla"),
-        fits.predicted_and_measured(held.fit, table[tests["C ≥ 1e21"]]),
+        fits.predicted_and_measured(held),
         diagnostics.residual_panels({law.name: fit(table, law) for law in (HOFFMANN, KAPLAN)}),
         diagnostics.pair_ellipses(resampled, {"Epoch AI": EPOCH, "Hoffmann et al.": HOFFMANN_PRINTED}),
         diagnostics.profile_curves(fitted, profiles),
@@ -136,7 +138,7 @@ def isoflop_section(data: Path) -> Section:
     return Section(
         "isoFLOP: best size per budget (Porian et al., RefinedWeb, long warm-up)",
         (
-            found.plot(),
+            isoflop.isoflop_curves(found),
             plain_table(optima, "Minima per budget by Akima's curve.", "tab:isoflop"),
             plain_table(
                 methods, "Exponent of N* by method; the full parabola is off on a grid this wide.", "tab:methods"
@@ -160,7 +162,7 @@ def repeats_section(data: Path) -> Section:
     return Section(
         "Repeated data (Muennighoff et al., 182 runs)",
         (
-            Listing(fitted.summary()),
+            Listing(summary(fitted)),
             diagnostics.profile_curves(fitted, profiles, logarithmic=("R_D", "R_N")),
             surface,
         ),

@@ -9,8 +9,10 @@ import pytest
 
 from pdstudy.analysis.data.points import points
 from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap, interval
-from pdstudy.analysis.fit.fit import Fit, fit
+from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.holdout import hold_out, select
+from pdstudy.analysis.fit.identifiability import not_identified
 from pdstudy.analysis.fit.minimise import minimise
 from pdstudy.analysis.fit.objective import Sample
 from pdstudy.analysis.laws import GAMMA, HOFFMANN, KAPLAN, TIED
@@ -55,7 +57,7 @@ def test_chinchilla_optimum(runs: pd.DataFrame, fitted: Fit) -> None:
     found = fitted.parameters
     printed = {"A": 477.8259, "B": 2143.4174, "E": 1.8172181, "alpha": 0.3473105, "beta": 0.3671724}
     assert found == pytest.approx(printed, rel=1e-6)
-    assert fitted.unidentified == ()
+    assert not_identified(fitted) == ()
 
 
 def test_chinchilla_optimum_ignores_duplication(runs: pd.DataFrame, fitted: Fit) -> None:

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pdstudy.analysis.compare.seeds import Verdict, bootstrap_seeds, compare
+from pdstudy.analysis.compare.comparison import Verdict
+from pdstudy.analysis.compare.seeds import bootstrap_seeds, compare
 from pdstudy.analysis.errors import DataError, TooFewRuns
 
 

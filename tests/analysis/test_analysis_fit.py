@@ -6,13 +6,17 @@ import pytest
 
 from pdstudy.analysis.data.points import Points, points
 from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
+from pdstudy.analysis.figures.diagnostics import pair_ellipses
+from pdstudy.analysis.figures.fits import predicted_and_measured
 from pdstudy.analysis.fit.bootstrap import bootstrap
+from pdstudy.analysis.fit.findings import parameter_frame
 from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.fit.holdout import hold_out, leave_one, select
-from pdstudy.analysis.fit.identifiability import influence, profile
+from pdstudy.analysis.fit.identifiability import influence, not_identified, profile
 from pdstudy.analysis.laws import GAMMA, HOFFMANN, KAPLAN, TIED, Law, Parameter, power_law
 from pdstudy.analysis.laws.base import Array, Columns
 from pdstudy.analysis.scaling.multiplier import multiplier
+from pdstudy.analysis.summary import summary
 
 TRUE = {"E": 1.8172181, "A": 477.8259, "B": 2143.4174, "alpha": 0.3473105, "beta": 0.3671724}
 
@@ -73,10 +77,10 @@ def test_optimum_is_not_above_scipys(noisy: pd.DataFrame) -> None:
 
 
 def test_summary_and_frame_say_what_was_done(noisy: pd.DataFrame) -> None:
-    text = fit(noisy.assign(n_convention="total"), HOFFMANN).summary()
+    text = summary(fit(noisy.assign(n_convention="total"), HOFFMANN))
     for part in ("48 runs", "N: total", "24 of 24 minimisations agree", "Huber, delta 0.001", "condition"):
         assert part in text
-    assert list(fit(noisy, HOFFMANN).to_frame()["parameter"]) == list(HOFFMANN.names)
+    assert list(parameter_frame(fit(noisy, HOFFMANN))["parameter"]) == list(HOFFMANN.names)
 
 
 class Wild(Law):
@@ -96,7 +100,7 @@ class Wild(Law):
 def test_failure_is_a_result_and_never_a_number(noisy: pd.DataFrame) -> None:
     failed = fit(noisy, Wild())
     assert not failed.ok
-    assert "NOT FITTED: none of 5 starts has a finite objective" in failed.summary()
+    assert "NOT FITTED: none of 5 starts has a finite objective" in summary(failed)
     for number in ("parameters", "objective", "condition", "minima"):
         with pytest.raises(AnalysisError, match="wild was not fitted"):
             getattr(failed, number)
@@ -105,10 +109,10 @@ def test_failure_is_a_result_and_never_a_number(noisy: pd.DataFrame) -> None:
 def test_not_identified_when_sizes_span_little(noisy: pd.DataFrame) -> None:
     narrow = noisy.assign(N=1e8 * (1 + 0.02 * (np.arange(len(noisy)) % 8)))
     narrow["loss"] = HOFFMANN.predict(TRUE, narrow) * np.exp(np.random.default_rng(0).normal(0, 0.003, len(narrow)))
-    unknown = {u.parameter: u.why for u in fit(narrow, HOFFMANN).unidentified}
+    unknown = {u.parameter: u.why for u in not_identified(fit(narrow, HOFFMANN))}
     assert {"A", "alpha"} <= set(unknown)
     assert "N spans only a factor of 1.14 (8 values)" in unknown["alpha"]
-    assert fit(noisy, HOFFMANN).unidentified == ()
+    assert not_identified(fit(noisy, HOFFMANN)) == ()
 
 
 def test_profile_is_lowest_at_the_optimum_and_rises(noisy: pd.DataFrame) -> None:
@@ -215,7 +219,7 @@ def test_multiplier() -> None:
     assert multiplier(found, "D", 1e10, loss, at={"N": 1e9}).factor == pytest.approx(5, rel=1e-6)
     never = multiplier(found, "D", 1e10, 1.7, at={"N": 1e9}, bootstrap=bootstrap(found, 100))
     assert never.factor == never.high == np.inf
-    assert "never matches" in never.summary()
+    assert "never matches" in summary(never)
 
 
 BAD = [
@@ -282,10 +286,10 @@ def test_results_have_frames_summaries_and_plots(noisy: pd.DataFrame) -> None:
     drawn = bootstrap(found, 100)
     held = hold_out(points(noisy, HOFFMANN), HOFFMANN, (noisy["N"] > 3e9).to_numpy())
     assert list(drawn.to_frame()["parameter"]) == list(HOFFMANN.names)
-    assert "100 bootstraps over pairs" in drawn.summary()
-    assert len(held.plot().data) == 48
-    for result in (found, drawn, held):
-        assert result.plot().svg().startswith("<?xml")
+    assert "100 bootstraps over pairs" in summary(drawn)
+    assert len(predicted_and_measured(held).data) == 48
+    for plot in (predicted_and_measured(found), pair_ellipses(drawn), predicted_and_measured(held)):
+        assert plot.svg().startswith("<?xml")
 
 
 def test_points_of_one_law_serve_another(noisy: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.fit.findings import parameter_frame
 from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.laws import (
     ALL,
@@ -139,7 +140,7 @@ def test_fixed_and_tied_parameters() -> None:
     held = fit(table, HOFFMANN, fixed={"E": 1.7})
     assert held.parameters["E"] == pytest.approx(1.7, rel=1e-15)
     assert held.parameters["A"] == pytest.approx(500, rel=1e-6)
-    assert held.to_frame()["status"].iloc[0] == "fixed"
+    assert parameter_frame(held)["status"].iloc[0] == "fixed"
     for options, message in (
         ({"fixed": {"gamma": 1.0}}, "hoffmann has no parameter 'gamma'; it has E, A, B, alpha, beta"),
         ({"fixed": {"A": -1.0}}, "must be positive"),

@@ -16,8 +16,9 @@ from pdstudy.analysis.figures.run_comparisons import bars, effects, gain_and_kep
 from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.laws import power_law
 from pdstudy.analysis.report.page import Listing, Page, Section, Text
-from pdstudy.analysis.tables.builders import design_table, fit_table, number, two_baselines
+from pdstudy.analysis.tables.builders import comparison_table, design_table, fit_table, number, two_baselines
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.core.format import si
 
 EVIL = 'a<script>$x_1$ & "b"'
 
@@ -109,10 +110,19 @@ def test_the_first_49_series_all_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (350e3, "350K"), (1.9e9, "1.9B"), (1e11, "100B"), (3e20, "3e20"), (999.9e6, "1B")]
+    ("value", "text"),
+    [
+        (0, "0"),
+        (350e3, "350k"),
+        (1.9e9, "1.9B"),
+        (1e11, "100B"),
+        (3e20, "3e20"),
+        (999.95e6, "1B"),
+        (float("inf"), "inf"),
+    ],
 )
 def test_counts_read_as_researchers_write_them(value: float, text: str) -> None:
-    assert style.si(value) == text
+    assert si(value) == text
 
 
 @pytest.mark.parametrize(
@@ -206,7 +216,7 @@ class _Strict(HTMLParser):
 def test_page_is_self_contained_escaped_and_deterministic(curves: pd.DataFrame, table: pd.DataFrame) -> None:
     def page() -> str:
         plots = all_plots(curves, table)
-        shown = compare(table, metric="loss", baseline="lm").table(EVIL)
+        shown = comparison_table(compare(table, metric="loss", baseline="lm"), EVIL)
         sections = (Section(EVIL, (Text(EVIL), *plots)), Section("two", (shown, Listing(EVIL))))
         return Page(EVIL, sections, banner=EVIL, provenance={"commit": EVIL}).render()
 

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from pdstudy.analysis.compare.items import accuracy_effect, bits_effect, mean_effect, sign_flip
-from pdstudy.analysis.data.runs import answer_summary, load_runs, summary
+from pdstudy.analysis.data.runs import answer_summary, arm_summary, load_runs
 from pdstudy.analysis.data.task_answers import Items
 from pdstudy.analysis.report.downstream_section import ACCURACY, BITS, Suite, task_blocks
 from pdstudy.analysis.report.study_page import build
@@ -110,7 +110,7 @@ def test_runs_have_their_tasks(tmp_path: Path) -> None:
     kd = runs[runs["loss"] == "KD"]
     assert (kd["tasks.mean"] == (kd["tasks.piqa"] + kd["tasks.lambada"]) / 2).all()
     assert kd["tasks.mean.bits_per_byte"].tolist() == pytest.approx([1.6] * 3)
-    shown = summary(runs)
+    shown = arm_summary(runs)
     means = runs.groupby("loss", sort=False)["tasks.piqa"].mean()
     assert shown["mean bits per byte"].tolist() == ["1.750", "1.600"]
     by_task = answer_summary(runs)

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from pdstudy.analysis.fit.bootstrap import bootstrap
-from pdstudy.analysis.fit.fit import Fit, fit
+from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws import HOFFMANN
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "chinchilla_epoch" / "svg_extracted_data.csv"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pdstudy import BesidePaper, Compare, Cost, Curves, GainBySize, LossByTokens, SizeLaw, Sweep
-from pdstudy.analysis.data.runs import load_evaluations, load_runs, summary
+from pdstudy.analysis.data.runs import arm_summary, load_evaluations, load_runs
 from pdstudy.analysis.report.captions import tau_convention
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.study_page import _teacher_lines, build
@@ -116,7 +116,7 @@ def test_axes_named_like_metrics_do_not_collide(tmp_path: Path) -> None:
     assert list(runs["tokens"]) == [200, 200]
     assert list(evaluations["axis_tokens"]) == ["short", "short", "long", "long"]
     assert list(evaluations["tokens"]) == [100, 200, 100, 200]
-    shown = summary(runs)
+    shown = arm_summary(runs)
     assert shown.columns[0] == "tokens", "readers are shown the axis's own name"
     assert "±" not in shown["test loss"].iloc[0]
 
