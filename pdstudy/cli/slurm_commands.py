@@ -98,11 +98,11 @@ def send(args: argparse.Namespace, planned: Callable[[], Plan], asked: Request) 
 
 def _cancel(args: argparse.Namespace) -> int:
     from pdstudy.cli.tables import print_json
-    from pdstudy.slurm.commands import cancel_study, without_shared
+    from pdstudy.slurm.commands import cancel_study, drop_shared
 
     plan, workspace = args.planned(args, args.only)
     if args.only is not None:
-        plan = without_shared(plan, args.planned(args, None)[0])
+        plan = drop_shared(plan, args.planned(args, None)[0])
     cancelled, others = cancel_study(plan, workspace)
     if args.json:
         print_json({"cancelled": cancelled, "sent_by_other_studies": others})
@@ -118,9 +118,9 @@ def _cancel(args: argparse.Namespace) -> int:
 def _gc(args: argparse.Namespace) -> int:
     from pdstudy.cli.slurm_tables import print_waste
     from pdstudy.cli.tables import print_json
-    from pdstudy.slurm.gc import delete, waste
+    from pdstudy.slurm.gc import delete_waste, find_waste
 
-    found: list[Any] = (delete if args.delete else waste)(args.where(args))
+    found: list[Any] = (delete_waste if args.delete else find_waste)(args.where(args))
     if args.json:
         print_json([{"path": str(w.path), "bytes": w.bytes, "why": w.why} for w in found])
     else:

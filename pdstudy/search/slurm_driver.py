@@ -20,7 +20,7 @@ from pdstudy.search.search import Search
 from pdstudy.search.storage import storage_needed
 from pdstudy.search.trial_plans import trials_plan
 from pdstudy.search.trials import Active, Trials, look
-from pdstudy.slurm.commands import Request, item_of, submit_study
+from pdstudy.slurm.commands import Request, strip_slice, submit_study
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.scheduler import Unanswered
 from pdstudy.slurm.submit import SubmitOutcome as Submitted
@@ -100,18 +100,18 @@ class _Driver:
         plan = trials_plan(self.search, self.workspace, [(a.number, a.changes, a.rung) for a in active])
         wanted = {f"{i.kind}/{i.key}" for i in plan.todo}
         cancelled = Ledger.of(self.workspace).cancelled
-        if any(at > self.started and item_of(unit) in wanted for unit, at in cancelled.items()):
+        if any(at > self.started and strip_slice(unit) in wanted for unit, at in cancelled.items()):
             raise Cancelled
         return plan
 
     def _note_failures(self, plan: Plan, submitted: Submitted) -> None:
         labels = {f"{i.kind}/{i.key}": f"{i.kind} {i.label}" for i in plan.items}
         for unit, reason in submitted.refused.items():
-            raise ConfigError(f"SLURM refuses {labels[item_of(unit)]}: {reason}")
+            raise ConfigError(f"SLURM refuses {labels[strip_slice(unit)]}: {reason}")
         trials = {f"{i.kind}/{i.key}" for i in plan.items if i.cells}
         for unit, cause in submitted.decision.stay.items():
             if unit not in trials:
-                what = f"{labels[item_of(unit)]}, which trials need, ended by {cause}"
+                what = f"{labels[strip_slice(unit)]}, which trials need, ended by {cause}"
                 raise ConfigError(f"{what}; once that is mended, --retry {cause} sends it again")
             print(f"{labels[unit]}: {cause}", flush=True)
             self.outcome.failed[unit.partition("/")[2]] = cause

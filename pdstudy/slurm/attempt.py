@@ -1,9 +1,9 @@
-"""One attempt of a job at a unit: the claim that fences it, and the rows that tell how it went.
+"""One attempt at a job: the claim that fences it, and the rows that record how it went.
 
-The claim holds a token, the job element and its restart count. Whoever starts last takes the claim over: SLURM and the
-ledger see to it that a second start only happens when the first is believed dead. An old process that lives on (a
-node that came back, a paused machine) finds another token before it publishes, and ends at once, as if killed:
-everything that it had published is whole, and nothing more is added.
+The claim holds a token: the array element, its restart count, and the time. Whoever starts last takes the claim over:
+SLURM and the ledger see to it that a second start only happens when the first is believed dead. An old process that
+lives on (a node that came back, a paused machine) finds another token before it publishes, and ends at once, as if
+killed: everything that it had published is whole, and nothing more is added.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from pdstudy.core.claim import Claim, Claimed
 from pdstudy.core.files import read_json, write_json
 from pdstudy.slurm import scheduler as slurm
-from pdstudy.slurm.job import file_name
+from pdstudy.slurm.job import escape_key
 from pdstudy.slurm.ledger import Row, append_row, read_rows, slurm_folder
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
@@ -33,33 +33,33 @@ FENCED = 76
 
 
 def job_element() -> str:
-    """The job that this process belongs to, as squeue writes it: "12_3", or "12" where it is no array."""
+    """The array element that this process belongs to, as squeue writes it: "12_3", or "12" where it is no array."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
 
-def attempts_file(workspace: Workspace, unit: str) -> Path:
-    return slurm_folder(workspace) / "attempts" / f"{file_name(unit)}.jsonl"
+def attempts_file(workspace: Workspace, key: str) -> Path:
+    return slurm_folder(workspace) / "attempts" / f"{escape_key(key)}.jsonl"
 
 
-def read_attempts(workspace: Workspace, unit: str) -> list[Row]:
-    """The rows of all attempts at a unit, oldest first."""
-    return list(read_rows(attempts_file(workspace, unit)))
+def read_attempts(workspace: Workspace, key: str) -> list[Row]:
+    """The rows of all attempts at a job, oldest first."""
+    return list(read_rows(attempts_file(workspace, key)))
 
 
 class Attempt:
-    """Use as a context around the work, in the main rank. Raises `Claimed` where `pdstudy run` is making the unit."""
+    """A context around the work, in the main rank. Raises `Claimed` where `pdstudy run` is making the artifact."""
 
-    def __init__(self, workspace: Workspace, unit: str, claim: Path, run: RunDir | None) -> None:
+    def __init__(self, workspace: Workspace, key: str, claim: Path, run: RunDir | None) -> None:
         self.element = job_element()
         restart = os.environ.get("SLURM_RESTART_COUNT", "0")
-        # A job id comes again when a cluster is set up anew; the time tells the two apart.
+        # SLURM's ids come again when a cluster is set up anew; the time tells the two apart.
         self.token = f"{self.element}.{restart}.{time.time_ns()}"
-        self._unit = unit
-        self._file = attempts_file(workspace, unit)
+        self._key = key
+        self._file = attempts_file(workspace, key)
         self._claim = claim
         self._run = run
-        self._looked = 0.0
+        self._checked = 0.0
 
     def __enter__(self) -> Attempt:
         node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
@@ -70,11 +70,11 @@ class Attempt:
             self._append(started)
             self.end("claimed", str(claimed))
             raise
-        self._append(started | _lost(self._run))
+        self._append(started | _measure_lost_work(self._run))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-        if self.held():
+        if self.is_newest():
             self._claim.unlink(missing_ok=True)
 
     def _take(self) -> None:
@@ -82,46 +82,45 @@ class Attempt:
         with (self._claim.parent / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             written = read_json(self._claim)
-            # Another job is over, or given up: nothing has to be asked of SLURM.
+            # A claim of another job is void, since this one was started: nothing has to be asked of SLURM.
             holder = None if written is None or "job" in written else Claim.holder(self._claim)
             if holder is not None:
-                raise Claimed(f"{self._unit} is in the hands of process {holder['pid']} on {holder['host']}")
-            mine = Claim(self._claim, self._unit).mine
+                raise Claimed(f"{self._key} is in the hands of process {holder['pid']} on {holder['host']}")
+            mine = Claim(self._claim, self._key).mine
             write_json(self._claim, {**mine, "job": self.element, "token": self.token})
 
-    def held(self) -> bool:
-        """Whether this is still the newest attempt."""
+    def is_newest(self) -> bool:
         holder = read_json(self._claim)
         return holder is not None and holder.get("token") == self.token
 
     def guard(self) -> None:
         """End this process at once where a newer attempt has begun. Call before anything is published."""
-        if not self.held():
+        if not self.is_newest():
             with contextlib.suppress(OSError):
                 self._append({"event": "fenced", "token": self.token, "time": time.time()})
             os._exit(FENCED)
 
-    def glance(self) -> None:
+    def guard_step(self) -> None:
         """`guard`, at most once a second: for the end of every step."""
         now = time.monotonic()
-        if now - self._looked > 1.0:
-            self._looked = now
+        if now - self._checked > 1.0:
+            self._checked = now
             self.guard()
 
     def end(self, cause: str, error: str = "", **more: Any) -> None:
         """Note how the attempt ended (`pdstudy.slurm.outcomes` lists the causes)."""
         self._append({"event": "end", "token": self.token, "cause": cause, "error": error, "time": time.time(), **more})
 
-    def ends(self, cause: str, since: float) -> int:
-        """How many attempts at the unit ended by a cause since a time."""
+    def count_endings(self, cause: str, since: float) -> int:
+        """How many attempts at the job ended by a cause since a time."""
         return sum(r["event"] == "end" and r["cause"] == cause and r["time"] >= since for r in read_rows(self._file))
 
     def _append(self, row: Row) -> None:
         append_row(self._file, row)
 
 
-def _lost(run: RunDir | None) -> Row:
-    """Seconds of work that the attempt before did and did not save, as far as its files tell."""
+def _measure_lost_work(run: RunDir | None) -> Row:
+    """Seconds of work that the attempt before did and did not save, as far as its files show."""
     if run is None:
         return {}
     status = run.status()
@@ -133,18 +132,20 @@ def _lost(run: RunDir | None) -> Row:
     return {"lost_seconds": round(max(0.0, status["time"] - since), 1)}
 
 
-SLACK_SECONDS = 60
-"""SLURM looks at time limits every half a minute, so its warning may come this much early."""
+EARLY_SECONDS = 60
+"""Seconds by which SLURM's warning may come early: it looks at time limits every half a minute, and rounds."""
 
 
-TRIES = 10
+REQUEUE_TRIES = 10
+"""How often a requeue is asked for while the controller does not answer."""
 
 
-PAUSE_SECONDS = 3.0
+REQUEUE_PAUSE_SECONDS = 3.0
+"""Seconds between two requests for a requeue."""
 
 
-def cause_of_stop(details: Mapping[str, str], warning_seconds: float, now: float) -> str:
-    """preempted, time, cancelled, or signal (somebody sent one), from `scontrol show job`."""
+def classify_stop(details: Mapping[str, str], warning_seconds: float, now: float) -> str:
+    """The cause of a stop, from `scontrol show job`: preempted, time, cancelled, or signal (somebody sent one)."""
     if details.get("PreemptTime", "None") not in ("None", "Unknown"):
         return "preempted"
     end = details.get("EndTime", "Unknown")
@@ -153,7 +154,7 @@ def cause_of_stop(details: Mapping[str, str], warning_seconds: float, now: float
     if state == "TIMEOUT" or details.get("Reason") == "TimeLimit":
         return "time"
     if state in ("RUNNING", "") or not state:
-        if end not in ("Unknown", "None") and _seconds(end) - now <= warning_seconds + SLACK_SECONDS:
+        if end not in ("Unknown", "None") and _parse_time(end) - now <= warning_seconds + EARLY_SECONDS:
             return "time"
         return "signal"
     if state == "PREEMPTED":
@@ -162,22 +163,22 @@ def cause_of_stop(details: Mapping[str, str], warning_seconds: float, now: float
     return "cancelled"
 
 
-def _seconds(stamp: str) -> float:
+def _parse_time(stamp: str) -> float:
     return datetime.fromisoformat(stamp).timestamp()
 
 
-def why(raw_job: str, warning_seconds: float) -> str:
-    return cause_of_stop(slurm.job_details(raw_job), warning_seconds, time.time())
+def find_stop_cause(raw_job: str, warning_seconds: float) -> str:
+    return classify_stop(slurm.job_details(raw_job), warning_seconds, time.time())
 
 
 def requeue(element: str) -> bool:
     """Put this process's own job back into the queue. False where SLURM will not."""
-    for _ in range(TRIES):
+    for _ in range(REQUEUE_TRIES):
         done = subprocess.run(["scontrol", "requeue", element], capture_output=True, text=True)
         if done.returncode == 0:
             return True
         print(f"scontrol requeue {element}: {done.stderr.strip()}", file=sys.stderr, flush=True)
         if "Unable to contact" not in done.stderr and "timed out" not in done.stderr:
             return False
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(REQUEUE_PAUSE_SECONDS)
     return False

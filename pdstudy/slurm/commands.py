@@ -1,4 +1,4 @@
-"""`pdstudy submit`, `cancel`, and the topping up of `status --watch`."""
+"""`pdstudy submit` and `cancel`, and the topping up of `status --watch`. Return data; `pdstudy.cli` prints it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.attempt import read_attempts
-from pdstudy.slurm.job import Job, jobs_of, report_job, task_of
+from pdstudy.slurm.job import Job, make_job_task, make_jobs, make_report_job
 from pdstudy.slurm.ledger import Ledger, Sent, slurm_folder
-from pdstudy.slurm.outcomes import NOTHING, JobHistory, gather, held_jobs
+from pdstudy.slurm.outcomes import NO_HISTORY, JobHistory, find_held_jobs, gather_histories
 from pdstudy.slurm.profiles import load_profile
 from pdstudy.slurm.reconcile import decide, should_retry
-from pdstudy.slurm.sbatch import Cluster, finish_submission, last_words, sbatch_text
+from pdstudy.slurm.sbatch import Cluster, finish_submission, read_stderr_tail, render_sbatch
 from pdstudy.slurm.scheduler import Limits, Queue, Unanswered
 from pdstudy.slurm.submit import SubmitOutcome, adopt, submit
 from pdstudy.workspace.layout import Workspace
 
-MORE_MEMORY = 2.0
-"""How much more a unit that ran out of memory asks for when it is tried again."""
+MEMORY_FACTOR = 2.0
+"""By how much the memory of a job that ran out of it grows when it is tried again."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked of `submit`; kept in the ledger with what could not be sent.
+    """The options of a submit; kept in the ledger with what could not be sent.
 
-    `report`: whether the study's record is written and its report made, which takes all of its cells.
+    `report`: whether the study's record is written and its report made, which takes all of its runs.
     """
 
     profile: str | None = None
@@ -53,9 +53,9 @@ class Request:
 
 
 def submit_study(
-    planned: Callable[[], Plan], workspace: Workspace, request: Request, *, among: Collection[str] | None = None
+    make_plan: Callable[[], Plan], workspace: Workspace, request: Request, *, among: Collection[str] | None = None
 ) -> tuple[Plan, SubmitOutcome]:
-    """Send all of a study that is neither done nor live; `among`: only these units. Returns at once."""
+    """Send all of a study that is neither done nor live; `among`: only these jobs. Returns at once."""
     slurm.require_slurm()
     profile = load_profile(request.profile, request.settings)
     with Claim(slurm_folder(workspace) / "submit.claim", "sending to the cluster"):
@@ -64,129 +64,129 @@ def submit_study(
         queue = read_queue(ledger)
         if not queue.known:
             raise Unanswered("SLURM's controller does not answer (squeue failed); nothing was sent, try again later")
-        plan = planned()
+        plan = make_plan()
         plan.check_here()
         rules = profile.rules(plan.study.executions)
-        units = jobs_of(plan, rules, workspace)
-        report = report_job(plan.study.name, rules) if request.whole else None
-        cluster = _cluster(plan, workspace)
+        jobs = make_jobs(plan, rules, workspace)
+        report = make_report_job(plan.study.name, rules) if request.whole else None
+        cluster = _make_cluster(plan, workspace)
         adopt(ledger, queue, functools.partial(finish_submission, workspace))
-        wanted = [u.key for u in units if not u.done] + [f"report/{plan.study.name}"]
-        facts = gather_facts(wanted, ledger, queue, workspace)
-        units, facts = _retried(units, facts, ledger, plan.study.name, request.retry, wanted, queue, workspace)
+        keys = [job.key for job in jobs if not job.done] + [f"report/{plan.study.name}"]
+        histories = read_histories(keys, ledger, queue, workspace)
+        jobs, histories = _apply_retry(jobs, histories, ledger, plan.study.name, request.retry, keys, queue, workspace)
         if request.whole:
             write_record(plan, workspace)
         details = {"user": getpass.getuser(), "code": cluster.code.name}
-        outcome = submit(units, facts, ledger, cluster, plan.study.name, report=report, among=among,
+        outcome = submit(jobs, histories, ledger, cluster, plan.study.name, report=report, among=among,
                          details=details, request=dataclasses.asdict(request),
-                         held=held_jobs(_sent_of(plan, ledger), ledger, queue, getpass.getuser()),
-                         beyond=_beyond(ledger, units, plan.study.name) if request.only else ())  # fmt: skip
+                         held=find_held_jobs(_find_all_sent(plan, ledger), ledger, queue, getpass.getuser()),
+                         beyond=_list_kept_beyond(ledger, jobs, plan.study.name) if request.only else ())  # fmt: skip
     return plan, outcome
 
 
 def read_queue(ledger: Ledger) -> Queue:
     """One squeue call, for all who have sent anything from this workspace."""
-    return slurm.read_queue(users_of(ledger))
+    return slurm.read_queue(list_users(ledger))
 
 
-def users_of(ledger: Ledger) -> list[str]:
+def list_users(ledger: Ledger) -> list[str]:
     return sorted({str(a.row["user"]) for a in ledger.arrays.values()})
 
 
-def gather_facts(units: Sequence[str], ledger: Ledger, queue: Queue, workspace: Workspace) -> dict[str, JobHistory]:
-    """Facts from the real places: attempts on disk, accounting where there is some, logs beside the jobs."""
+def read_histories(keys: Sequence[str], ledger: Ledger, queue: Queue, workspace: Workspace) -> dict[str, JobHistory]:
+    """Histories from the real places: attempts on disk, accounting where there is some, logs beside the jobs."""
 
-    def log(sent: Sent) -> str:
-        return last_words(workspace, ledger, sent.array, sent.index)
+    def stderr(sent: Sent) -> str:
+        return read_stderr_tail(workspace, ledger, sent.array, sent.index)
 
-    return gather(units, ledger, queue, lambda unit: read_attempts(workspace, unit), slurm.ended_jobs, log)
+    return gather_histories(keys, ledger, queue, lambda key: read_attempts(workspace, key), slurm.ended_jobs, stderr)
 
 
-def _beyond(ledger: Ledger, units: Sequence[Job], study: str) -> list[str]:
-    """What is kept back of a study beside these units: `submit --only` leaves it as it is."""
-    keys = {unit.key for unit in units}
+def _list_kept_beyond(ledger: Ledger, jobs: Sequence[Job], study: str) -> list[str]:
+    """What is kept back of a study beside these jobs: `submit --only` leaves it as it is."""
+    keys = {job.key for job in jobs}
     return [key for key in ledger.kept.get(study, {}).get("units", ()) if key not in keys]
 
 
-def top_up(planned: Callable[[], Plan], workspace: Workspace, study: str) -> SubmitOutcome | None:
-    """Send what the last submit kept back, as it was asked for then; None where nothing is kept."""
+def top_up(make_plan: Callable[[], Plan], workspace: Workspace, study: str) -> SubmitOutcome | None:
+    """Send what the last submit kept back, with its options; None where nothing is kept."""
     kept = Ledger.of(workspace).kept.get(study)
     if kept is None or not kept["units"]:
         return None
-    asked = kept["request"]
-    request = Request(asked["profile"], tuple(asked["settings"]), (), asked["only"], asked.get("report", True))
-    return submit_study(planned, workspace, request, among=set(kept["units"]))[1]
+    options = kept["request"]
+    request = Request(options["profile"], tuple(options["settings"]), (), options["only"], options.get("report", True))
+    return submit_study(make_plan, workspace, request, among=set(kept["units"]))[1]
 
 
-def _cluster(plan: Plan, workspace: Workspace) -> Cluster:
-    items = {i.key: i for i in plan.items}
+def _make_cluster(plan: Plan, workspace: Workspace) -> Cluster:
+    artifacts = {artifact.key: artifact for artifact in plan.items}
     out = str((Path("reports") / plan.study.name).resolve())
 
-    def describe(unit: Job) -> dict[str, Any]:
-        if unit.stage == "report":
-            return {"unit": unit.key, "report": {"study": plan.study.name, "out": out}}
-        return {"unit": unit.key, "task": task_of(plan, unit, items[unit.item], workspace).to_json()}
+    def describe(job: Job) -> dict[str, Any]:
+        if job.stage == "report":
+            return {"unit": job.key, "report": {"study": plan.study.name, "out": out}}
+        return {"unit": job.key, "task": make_job_task(plan, job, artifacts[job.artifact], workspace).to_json()}
 
-    code = snapshot.take(workspace)
+    code = snapshot.take_snapshot(workspace)
     threads = plan.study.placement.threads
     return Cluster(workspace, plan.study.name, describe, code=code, threads=threads)
 
 
-def _retried(
-    units: Sequence[Job],
-    facts: dict[str, JobHistory],
+def _apply_retry(
+    jobs: Sequence[Job],
+    histories: dict[str, JobHistory],
     ledger: Ledger,
     study: str,
     causes: Sequence[str],
-    wanted: Sequence[str],
+    keys: Sequence[str],
     queue: Queue,
     workspace: Workspace,
 ) -> tuple[list[Job], dict[str, JobHistory]]:
-    """Units and facts after the user's `--retry`: earlier ends of the units concerned do not count any more, and what
-    ran out of memory asks for more."""
-    stay = decide(units, facts).stay
-    again = [key for key, cause in stay.items() if cause in causes or "all" in causes]
-    if again:
-        ledger.append("retry", study=study, units=again, causes={key: stay[key] for key in again})
-        facts = gather_facts(wanted, ledger, queue, workspace)
-    return [_with_more_memory(unit, facts.get(unit.key, NOTHING), ledger) for unit in units], facts
+    """Jobs and histories after the user's `--retry`: earlier endings of the jobs concerned do not count any more, and
+    what ran out of memory asks for more."""
+    stay = decide(jobs, histories).stay
+    retried = [key for key, cause in stay.items() if cause in causes or "all" in causes]
+    if retried:
+        ledger.append("retry", study=study, units=retried, causes={key: stay[key] for key in retried})
+        histories = read_histories(keys, ledger, queue, workspace)
+    return [_add_memory(job, histories.get(job.key, NO_HISTORY), ledger) for job in jobs], histories
 
 
-def _with_more_memory(unit: Job, fact: JobHistory, ledger: Ledger) -> Job:
-    """A unit that ran out of memory asks for more than it had then, and for no less ever after. A device's memory is
-    none that SLURM could give more of."""
-    ends = [end.cause == "oom" and not end.device for end in fact.ends]
-    if unit.done or fact.live or fact.last is None or not any(ends) or not should_retry(fact, unit.execution):
-        return unit
-    before = decode(ledger.arrays[fact.last.array].row["execution"])
+def _add_memory(job: Job, history: JobHistory, ledger: Ledger) -> Job:
+    """The job, asking for more memory than it had where it ran out of it, and for no less ever after. A device's memory
+    is none that SLURM could give more of."""
+    ran_out = [end.cause == "oom" and not end.device for end in history.endings]
+    if job.done or history.live or history.last is None or not any(ran_out) or not should_retry(history, job.execution):
+        return job
+    before = decode(ledger.arrays[history.last.array].row["execution"])
     assert isinstance(before, Execution)
-    factor = MORE_MEMORY if ends[-1] else 1.0
-    memory = max(factor * (before.memory_gb or 0.0), unit.execution.memory_gb or 0.0)
+    factor = MEMORY_FACTOR if ran_out[-1] else 1.0
+    memory = max(factor * (before.memory_gb or 0.0), job.execution.memory_gb or 0.0)
     if not memory:
         raise ConfigError(
-            f"{unit.label or unit.key} ran out of memory, and no memory_gb was asked for: set it, "
-            f"e.g. --set {unit.stage}.memory_gb=16"
+            f"{job.label or job.key} ran out of memory, and no memory_gb was asked for: set it, "
+            f"e.g. --set {job.stage}.memory_gb=16"
         )
-    return dataclasses.replace(unit, execution=dataclasses.replace(unit.execution, memory_gb=memory))
+    return dataclasses.replace(job, execution=dataclasses.replace(job.execution, memory_gb=memory))
 
 
 def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Job], list[tuple[Array, str]]]:
-    """The units of a study, and what a submit would give to sbatch now; sends and writes nothing."""
+    """The jobs of a study, and what a submit would give to sbatch now; sends and writes nothing."""
     rules = load_profile(request.profile, request.settings).rules(plan.study.executions)
-    units = jobs_of(plan, rules, workspace)
+    jobs = make_jobs(plan, rules, workspace)
     ledger = Ledger.of(workspace).copy()
-    there = slurm.available()
-    queue = read_queue(ledger) if there else Queue(known=False)
-    wanted = [u.key for u in units if not u.done]
-    facts = gather_facts(wanted, ledger, queue, workspace)
-    units, facts = _retried(units, facts, ledger, plan.study.name, request.retry, wanted, queue, workspace)
-    paper = _Paper(plan, workspace, slurm.read_limits() if there and queue.known else Limits())
-    report = report_job(plan.study.name, rules) if request.whole else None
-    submit(units, facts, ledger, paper, plan.study.name, report=report)
-    return units, paper.sent
+    available = slurm.available()
+    queue = read_queue(ledger) if available else Queue(known=False)
+    keys = [job.key for job in jobs if not job.done]
+    histories = read_histories(keys, ledger, queue, workspace)
+    jobs, histories = _apply_retry(jobs, histories, ledger, plan.study.name, request.retry, keys, queue, workspace)
+    rehearsal = _Rehearsal(plan, workspace, slurm.read_limits() if available and queue.known else Limits())
+    report = make_report_job(plan.study.name, rules) if request.whole else None
+    submit(jobs, histories, ledger, rehearsal, plan.study.name, report=report)
+    return jobs, rehearsal.sent
 
 
-class _Paper:
+class _Rehearsal:
     """A `pdstudy.slurm.submit.Scheduler` that takes everything, calls the jobs JOB1, JOB2, ... and does nothing."""
 
     def __init__(self, plan: Plan, workspace: Workspace, limits: Limits) -> None:
@@ -201,24 +201,24 @@ class _Paper:
 
     def send(self, array_id: str, array: Array, after: str) -> str:
         code, study = slurm_folder(self._workspace) / "code" / "HASH", self._plan.study
-        text = sbatch_text(array, after, study.name, self._workspace, code, study.placement.threads)
+        text = render_sbatch(array, after, study.name, self._workspace, code, study.placement.threads)
         self.sent.append((array, text))
         return f"JOB{len(self.sent)}"
 
 
-def without_shared(plan: Plan, whole: Plan) -> Plan:
-    """The plan of some cells without what other cells of the whole study need, too."""
-    mine = {item.key for item in plan.items}
+def drop_shared(plan: Plan, whole: Plan) -> Plan:
+    """The plan of some runs without what other runs of the whole study need, too."""
+    mine = {artifact.key for artifact in plan.items}
     needed: set[str] = set()
-    for item in reversed(whole.items):
-        if item.key in needed or (item.key not in mine and not item.done):
-            needed |= set(item.needs)
-    return dataclasses.replace(plan, items=tuple(i for i in plan.items if i.cells or i.key not in needed))
+    for artifact in reversed(whole.items):
+        if artifact.key in needed or (artifact.key not in mine and not artifact.done):
+            needed |= set(artifact.needs)
+    return dataclasses.replace(plan, items=tuple(a for a in plan.items if a.cells or a.key not in needed))
 
 
 def cancel_study(plan: Plan, workspace: Workspace) -> tuple[list[str], list[str]]:
-    """Cancel the living jobs of a plan's items, and let go of what was kept back of them: (unit keys cancelled, those
-    of them that another study sent)."""
+    """Cancel the living jobs of a plan's artifacts, and let go of what was kept back of them: (keys of the jobs
+    cancelled, those of them that another study sent)."""
     slurm.require_slurm()
     study = plan.study.name
     with Claim(slurm_folder(workspace) / "submit.claim", "sending to the cluster"):
@@ -227,58 +227,59 @@ def cancel_study(plan: Plan, workspace: Workspace) -> tuple[list[str], list[str]
         if not queue.known:
             raise Unanswered("SLURM's controller does not answer (squeue failed); nothing was cancelled")
         adopt(ledger, queue, functools.partial(finish_submission, workspace))
-        facts = gather_facts(units_known(plan, ledger), ledger, queue, workspace)
-        live = {key: fact for key, fact in facts.items() if fact.element is not None}
+        histories = read_histories(find_sent_keys(plan, ledger), ledger, queue, workspace)
+        live = {key: history for key, history in histories.items() if history.element is not None}
         kept = ledger.kept.get(study)
         if kept and kept["units"]:
-            ours = item_keys(plan)
-            left = [key for key in kept["units"] if item_of(key) not in ours]
+            ours = list_open_artifacts(plan)
+            left = [key for key in kept["units"] if strip_slice(key) not in ours]
             ledger.append("kept", study=study, units=left, reason=kept["reason"], request=kept["request"])
-        elements = {str(fact.element) for fact in live.values()} | set(held_jobs(_sent_of(plan, ledger), ledger, queue))
+        elements = {str(history.element) for history in live.values()}
+        elements |= set(find_held_jobs(_find_all_sent(plan, ledger), ledger, queue))
         if elements:
             # Noted first: whoever watches must not take them for dropped, nor send them again.
             if live:
                 ledger.append("cancelled", study=study, units=list(live))
-            slurm.cancel(_compact(elements, queue))
-        others = [k for k, f in live.items() if f.last and ledger.arrays[f.last.array].row["study"] != study]
+            slurm.cancel(_name_whole_arrays(elements, queue))
+        others = [k for k, h in live.items() if h.last and ledger.arrays[h.last.array].row["study"] != study]
     return list(live), others
 
 
-def _compact(elements: Collection[str], queue: Queue) -> list[str]:
-    """Whole arrays by their job, where all that lives of them is meant."""
+def _name_whole_arrays(elements: Collection[str], queue: Queue) -> list[str]:
+    """The elements, with whole arrays by their id, where all that lives of them is meant."""
     living: dict[str, set[str]] = {}
-    for element, job in queue.jobs.items():
-        if job.live:
+    for element, queued in queue.jobs.items():
+        if queued.live:
             living.setdefault(element.partition("_")[0], set()).add(element)
-    by_job: dict[str, set[str]] = {}
+    by_array: dict[str, set[str]] = {}
     for element in elements:
-        by_job.setdefault(element.partition("_")[0], set()).add(element)
-    out: list[str] = []
-    for number, members in sorted(by_job.items()):
-        out += [number] if living.get(number) == members else sorted(members)
-    return out
+        by_array.setdefault(element.partition("_")[0], set()).add(element)
+    names: list[str] = []
+    for array, members in sorted(by_array.items()):
+        names += [array] if living.get(array) == members else sorted(members)
+    return names
 
 
-def units_known(plan: Plan, ledger: Ledger, *, done: bool = False) -> list[str]:
-    """The units of a plan that were ever sent and are not done (or are), and its report with the former.
+def find_sent_keys(plan: Plan, ledger: Ledger, *, done: bool = False) -> list[str]:
+    """The jobs of a plan that were ever sent and are not done (or are), and its report with the former.
 
     Slices are found by the store that they belong to.
     """
-    keys = {f"{i.kind}/{i.key}" for i in plan.items if i.done} if done else item_keys(plan)
-    return [unit for unit in ledger.sendings if item_of(unit) in keys]
+    keys = {f"{a.kind}/{a.key}" for a in plan.items if a.done} if done else list_open_artifacts(plan)
+    return [key for key in ledger.sendings if strip_slice(key) in keys]
 
 
-def _sent_of(plan: Plan, ledger: Ledger) -> list[str]:
-    """All units of a plan that were ever sent, whatever slices they were sent in."""
-    return [*units_known(plan, ledger), *units_known(plan, ledger, done=True)]
+def _find_all_sent(plan: Plan, ledger: Ledger) -> list[str]:
+    """All jobs of a plan that were ever sent, whatever slices they were sent in."""
+    return [*find_sent_keys(plan, ledger), *find_sent_keys(plan, ledger, done=True)]
 
 
-def item_keys(plan: Plan) -> set[str]:
-    """The items of a plan that are not done, as kinds and keys, and the report of all its cells."""
+def list_open_artifacts(plan: Plan) -> set[str]:
+    """The artifacts of a plan that are not done, as kinds and keys, and the report of all its runs."""
     report = {f"report/{plan.study.name}"} if plan.study.only is None else set()
-    return {f"{i.kind}/{i.key}" for i in plan.items if not i.done} | report
+    return {f"{a.kind}/{a.key}" for a in plan.items if not a.done} | report
 
 
-def item_of(unit: str) -> str:
-    """A unit's key without its slice: `logits/SPEC/COVERAGE/0-400` -> `logits/SPEC/COVERAGE`."""
-    return "/".join(unit.split("/")[:3]) if unit.startswith("logits/") else unit
+def strip_slice(key: str) -> str:
+    """A job's key without its slice: `logits/SPEC/COVERAGE/0-400` -> `logits/SPEC/COVERAGE`."""
+    return "/".join(key.split("/")[:3]) if key.startswith("logits/") else key

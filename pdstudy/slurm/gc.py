@@ -1,4 +1,4 @@
-"""`pdstudy gc`: what a workspace no longer needs. Nothing that is a result, a checkpoint to go on from, or a record."""
+"""Waste: files that a workspace no longer needs. No result, no checkpoint to go on from, no record is among them."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from pdstudy.workspace.run_dir import RunDir
 
 @dataclass(frozen=True)
 class Waste:
-    """Something that may go, and why."""
+    """A file or folder that may go, and why."""
 
     path: Path
     why: str
     bytes: int
 
     @staticmethod
-    def of(path: Path, why: str) -> Waste:
+    def measure(path: Path, why: str) -> Waste:
         files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
         return Waste(path, why, sum(p.stat().st_size for p in files))
 
 
-def waste(workspace: Workspace) -> list[Waste]:
-    """Raises `ConfigError` where jobs were sent and the scheduler does not say which of them live."""
-    found = list(_of_runs(workspace))
+def find_waste(workspace: Workspace) -> list[Waste]:
+    """All waste. Raises `ConfigError` where jobs were sent and the scheduler does not say which of them live."""
+    found = list(_find_in_runs(workspace))
     ledger = Ledger.of(workspace)
     if ledger.arrays:
         queue = read_queue(ledger) if slurm.available() else None
         if queue is None or not queue.known:
             raise ConfigError("jobs were sent from this workspace and squeue does not answer: cannot tell what is used")
-        jobs = {element.partition("_")[0] for element, job in queue.jobs.items() if job.live}
-        living = [a for a in ledger.arrays.values() if a.job in jobs or (a.job is None and a.refused is None)]
-        found += _of_arrays(workspace, ledger, living)
+        ids = {element.partition("_")[0] for element, queued in queue.jobs.items() if queued.live}
+        living = [a for a in ledger.arrays.values() if a.slurm_id in ids or (a.slurm_id is None and a.refused is None)]
+        found += _find_in_arrays(workspace, ledger, living)
     return found
 
 
-def delete(workspace: Workspace) -> list[Waste]:
-    """Delete the waste; what it was. Raises `Claimed` while somebody submits, who needs what is in no ledger yet."""
+def delete_waste(workspace: Workspace) -> list[Waste]:
+    """Delete the waste, and return it. Raises `Claimed` while somebody submits, who needs what is in no ledger yet."""
     with Claim(slurm_folder(workspace) / "submit.claim", "sending to the cluster"):
-        found = waste(workspace)
+        found = find_waste(workspace)
         for item in found:
             if item.path.is_dir():
                 shutil.rmtree(item.path)
@@ -58,44 +58,44 @@ def delete(workspace: Workspace) -> list[Waste]:
     return found
 
 
-def _of_arrays(workspace: Workspace, ledger: Ledger, living: list[ArrayRecord]) -> Iterator[Waste]:
+def _find_in_arrays(workspace: Workspace, ledger: Ledger, living: list[ArrayRecord]) -> Iterator[Waste]:
     folder = slurm_folder(workspace)
     alive = {a.id for a in living}
     for path in sorted((folder / "arrays").glob("*")):
         array = ledger.arrays.get(path.name)
         if array is None or array.refused is not None:
-            yield Waste.of(path, "sbatch never took this array")
+            yield Waste.measure(path, "sbatch never took this array")
         elif array.id not in alive and all(
-            _over(u, array, ledger, workspace) for e in array.row["elements"] for u in e
+            _is_over(key, array, ledger, workspace) for element in array.row["elements"] for key in element
         ):
-            yield Waste.of(path, "pickles and job logs of an array that is over, its units made or sent again")
+            yield Waste.measure(path, "pickles and job logs of an array that is over, its jobs done or sent again")
     used = {a.row["code"] for a in living}
     for path in sorted((folder / "code").glob("*")):
         if path.name not in used:
-            yield Waste.of(path, "code of submissions that are over")
+            yield Waste.measure(path, "code of submissions that are over")
 
 
-def _over(unit: str, array: ArrayRecord, ledger: Ledger, workspace: Workspace) -> bool:
-    """Whether nobody will want to read why this unit failed in this array."""
-    kind, _, key = unit.partition("/")
-    last = list(ledger.sent(unit))[-1]
+def _is_over(job: str, array: ArrayRecord, ledger: Ledger, workspace: Workspace) -> bool:
+    """Whether nobody will want to read why this job failed in this array."""
+    kind, _, key = job.partition("/")
+    last = list(ledger.sent(job))[-1]
     if last.array != array.id:
         return True
     if kind in TRAINING:
         return RunDir(workspace.root / "runs" / key).result() is not None
     if kind == "corpus":
         return (workspace.root / "corpora" / key / "manifest.json").exists()
-    rows = read_attempts(workspace, unit)
+    rows = read_attempts(workspace, job)
     made = {row["token"] for row in rows if row["event"] == "end" and row["cause"] == "done"}
     return any(row["event"] == "start" and row["job"] == last.element and row["token"] in made for row in rows)
 
 
-def _of_runs(workspace: Workspace) -> Iterator[Waste]:
+def _find_in_runs(workspace: Workspace) -> Iterator[Waste]:
     claims = workspace.root / "claims"
     for path in sorted(claims.glob("*")) if claims.is_dir() else []:
         if path.name != ".lock" and Claim.holder(path) is None:
-            yield Waste.of(path, "the claim of a process that is gone")
+            yield Waste.measure(path, "the claim of a process that is gone")
     for path in sorted((workspace.root / "runs").glob("*/checkpoints/.step-*")):
         run = path.parent.parent
         if not workspace.claim("student", run.name).exists():
-            yield Waste.of(path, "half a checkpoint")
+            yield Waste.measure(path, "half a checkpoint")

@@ -1,4 +1,5 @@
-"""The smallest things that are sent to the cluster: a plan's items, a capture cut into slices, and the report."""
+"""Jobs: the smallest things that are sent to the cluster. A plan's artifacts, a capture cut into slices, and the
+report."""
 
 from __future__ import annotations
 
@@ -20,14 +21,17 @@ from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import holds
 
 SLICE_TOKENS = 65_536
-"""Slices of a capture end where its shards do (`pdstudy.distill.teacher.capture.SHARD_TOKENS`), so that both ways of
-making a store write the same shards."""
+"""Tokens to which the ends of a capture's slices are rounded: those of its shards
+(`pdstudy.distill.teacher.capture.SHARD_TOKENS`), so that slices write the shards that one capture would write."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to make in one job. `needs` are keys of units that must be done, `after` of those whose end it waits
-    for, whatever it is; done ones may be left out."""
+    """One artifact, or one slice of a capture, to be made by one element of an array.
+
+    `needs` are keys of jobs that must be done first, `after` of those that must have ended, well or badly; done ones
+    may be left out.
+    """
 
     key: str
     stage: str
@@ -37,60 +41,64 @@ class Job:
     done: bool = False
     flops: float = 0.0
     label: str = ""
-    item: str = ""
-    """The key of the plan's item that this is (a part of)."""
+    artifact: str = ""
+    """The key of the plan's artifact that this is (a slice of)."""
     sequences: tuple[int, int] | None = None
 
 
-def file_name(key: str) -> str:
-    """A unit's key as one name in a folder."""
+def escape_key(key: str) -> str:
+    """A job's key as one name in a folder."""
     return key.replace("/", "~")
 
 
-def jobs_of(plan: Plan, rules: Sequence[Execution], workspace: Workspace) -> list[Job]:
-    """The units of a plan, in an order in which they can be made. Raises `ConfigError` with every misfit at once."""
-    units: list[Job] = []
-    parts: dict[str, tuple[str, ...]] = {}
+def make_jobs(plan: Plan, rules: Sequence[Execution], workspace: Workspace) -> list[Job]:
+    """The jobs of a plan, in an order in which they can be made. Raises `ConfigError` with every misfit at once."""
+    jobs: list[Job] = []
+    keys_of_artifact: dict[str, tuple[str, ...]] = {}
     wrong: dict[str, Problem] = {}
-    for item in plan.items:
-        execution = resolve(rules, _stage(item), _parameters(item))
-        needs = tuple(part for need in item.needs for part in parts[need])
+    for artifact in plan.items:
+        execution = resolve(rules, _stage(artifact), _count_parameters(artifact))
+        needs = tuple(key for need in artifact.needs for key in keys_of_artifact[need])
         made: list[Job]
-        if isinstance(item.subject, StoreNeed):
-            made = _slices(item, item.subject, execution, needs, workspace)
+        if isinstance(artifact.subject, StoreNeed):
+            made = _cut_capture(artifact, artifact.subject, execution, needs, workspace)
         else:
-            key = f"{item.kind}/{item.key}"
-            after = tuple(f"{item.kind}/{key}" for key in item.after)
-            made = [Job(key, _stage(item), execution, needs, after, item.done, item.flops, item.label, item.key)]
-        if not item.done:
+            key = f"{artifact.kind}/{artifact.key}"
+            after = tuple(f"{artifact.kind}/{key}" for key in artifact.after)
+            made = [
+                Job(key, _stage(artifact), execution, needs, after, artifact.done, artifact.flops, artifact.label,
+                    artifact.key)
+            ]  # fmt: skip
+        if not artifact.done:
             found = list(warning_exceeds_limit(execution))
-            if isinstance(item.subject, Run):
-                found += misfit(execution, sequences_per_step=item.subject.sequences_per_step)
+            if isinstance(artifact.subject, Run):
+                found += misfit(execution, sequences_per_step=artifact.subject.sequences_per_step)
             for problem in found:
-                wrong.setdefault(str(problem), dataclasses.replace(problem, hint=f"{item.kind} {item.label}"))
-        units += made
-        parts[item.key] = tuple(u.key for u in made)
+                hint = f"{artifact.kind} {artifact.label}"
+                wrong.setdefault(str(problem), dataclasses.replace(problem, hint=hint))
+        jobs += made
+        keys_of_artifact[artifact.key] = tuple(job.key for job in made)
     if wrong:
         lines = "\n".join(f"  {p}" for p in wrong.values())
         raise ConfigError(f"the executions do not fit the study:\n{lines}")
-    return units
+    return jobs
 
 
-def _stage(item: Artifact) -> str:
-    return "evaluate" if item.state == "evaluate" else item.kind
+def _stage(artifact: Artifact) -> str:
+    return "evaluate" if artifact.state == "evaluate" else artifact.kind
 
 
-def _parameters(item: Artifact) -> float:
-    subject = item.subject
+def _count_parameters(artifact: Artifact) -> float:
+    subject = artifact.subject
     if isinstance(subject, StoreNeed):
         subject = subject.spec.teacher if isinstance(subject.spec.teacher, Run) else subject.spec.corpus
     return sizes(subject)[0] if isinstance(subject, Run) else 0.0
 
 
-def _slices(
-    item: Artifact, need: StoreNeed, execution: Execution, needs: tuple[str, ...], workspace: Workspace
+def _cut_capture(
+    artifact: Artifact, need: StoreNeed, execution: Execution, needs: tuple[str, ...], workspace: Workspace
 ) -> list[Job]:
-    """A capture in `execution.slices` parts (fewer where there are fewer shards)."""
+    """A capture in `execution.slices` jobs (fewer where there are fewer shards)."""
     shard = max(1, SLICE_TOKENS // need.spec.view.context)
     first, stop = need.sequences.start, need.sequences.stop
     bounds = [first, *range((first // shard + 1) * shard, stop, shard), stop]
@@ -100,22 +108,22 @@ def _slices(
     folder = workspace.store(need.spec, need.coverage)
     made = []
     for a, b in itertools.pairwise(edges):
-        share = item.flops * (b - a) / max(1, stop - first)
-        label = item.label if count == 1 else f"{item.label}, sequences {a} to {b - 1}"
-        done = item.done or (count > 1 and holds(folder, range(a, b)))
-        key = f"logits/{item.key}" if count == 1 else f"logits/{item.key}/{a}-{b}"
-        made.append(Job(key, "logits", execution, needs, (), done, share, label, item.key, (a, b)))
+        flops = artifact.flops * (b - a) / max(1, stop - first)
+        label = artifact.label if count == 1 else f"{artifact.label}, sequences {a} to {b - 1}"
+        done = artifact.done or (count > 1 and holds(folder, range(a, b)))
+        key = f"logits/{artifact.key}" if count == 1 else f"logits/{artifact.key}/{a}-{b}"
+        made.append(Job(key, "logits", execution, needs, (), done, flops, label, artifact.key, (a, b)))
     return made
 
 
-def report_job(study: str, rules: Sequence[Execution]) -> Job:
+def make_report_job(study: str, rules: Sequence[Execution]) -> Job:
     return Job(f"report/{study}", "report", resolve(rules, "report", 0.0), label=study)
 
 
-def task_of(plan: Plan, unit: Job, item: Artifact, workspace: Workspace) -> Task:
-    """What a job is told to make: the item's task, cut to the unit's slice, on the unit's ranks."""
-    task = make_task(plan, item, workspace)
-    changes: dict[str, Any] = {"placement": dataclasses.replace(task.placement, replicas=unit.execution.replicas or 1)}
+def make_job_task(plan: Plan, job: Job, artifact: Artifact, workspace: Workspace) -> Task:
+    """The artifact's task, cut to the job's slice, on the job's ranks."""
+    task = make_task(plan, artifact, workspace)
+    changes: dict[str, Any] = {"placement": dataclasses.replace(task.placement, replicas=job.execution.replicas or 1)}
     if isinstance(task.subject, StoreSpec):
-        changes["sequences"] = unit.sequences
+        changes["sequences"] = job.sequences
     return dataclasses.replace(task, **changes)

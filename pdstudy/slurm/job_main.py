@@ -1,7 +1,7 @@
-"""A job's side: what submitit calls on a node. Makes one unit, or several at a time where they are packed.
+"""A job's side: the function that submitit calls on a node. Makes one artifact, or several at a time where packed.
 
-An element ends with 0 when its units are made. Told to stop, it has saved all at the end of a step: it then requeues
-its own job, unless the user cancelled it or the budget of time limits is spent.
+An element ends with 0 when its jobs are done. Stopped by a signal, it has saved all at the end of a step: it then
+requeues itself, unless the user cancelled it or the budget of time limits is spent.
 """
 
 from __future__ import annotations
@@ -25,37 +25,38 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.launch.stages import perform_claimed, start_folder
 from pdstudy.launch.task import Task
 from pdstudy.launch.worker import output_to
-from pdstudy.slurm.attempt import Attempt, job_element, requeue, why
-from pdstudy.slurm.job import file_name
+from pdstudy.slurm.attempt import Attempt, find_stop_cause, job_element, requeue
+from pdstudy.slurm.job import escape_key
 from pdstudy.train.stop_signals import StopSignals
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
 
 FAILED = 1
+"""Exit code of a job that is not done, and not to be requeued."""
 
 
-GOES_ON = 75
-"""A unit is stopped, saved, and wants to be requeued (EX_TEMPFAIL)."""
+REQUEUE = 75
+"""Exit code of a job that is stopped, saved, and to be requeued (EX_TEMPFAIL)."""
 
 
-STAYS = 77
-"""A unit is stopped and saved, and its job is not to be requeued."""
+STAY = 77
+"""Exit code of a job that is stopped and saved, and not to be requeued."""
 
 
 @dataclass(frozen=True)
-class Assigned:
-    """What `tasks.jsonl` says of one element."""
+class ArrayElement:
+    """The part of `tasks.jsonl` that concerns one element: the header, and a part per job."""
 
     header: dict[str, Any]
     parts: list[dict[str, Any]]
 
     @staticmethod
-    def read(path: Path, index: int) -> Assigned:
+    def read(path: Path, index: int) -> ArrayElement:
         with path.open() as file:
             header = json.loads(next(file))
             for number, line in enumerate(file):
                 if number == index:
-                    return Assigned(header, json.loads(line))
+                    return ArrayElement(header, json.loads(line))
         raise ConfigError(f"{path} has no element {index}")
 
     @property
@@ -64,16 +65,16 @@ class Assigned:
 
 
 def work(path: str, index: int) -> str:
-    """What the pickles call: element `index` of the array described in `path`."""
+    """Make element `index` of the array described in `path`. submitit's pickles refer to this function by its name."""
     with StopSignals() as signals:
-        assigned = Assigned.read(Path(path), index)
-        os.chdir(assigned.header["cwd"])
+        element = ArrayElement.read(Path(path), index)
+        os.chdir(element.header["cwd"])
         _export_ranks()
-        if len(assigned.parts) == 1:
-            code = _unit(assigned, 0, signals)
+        if len(element.parts) == 1:
+            code = _make_part(element, 0, signals)
         else:
-            code = _packed(path, index, len(assigned.parts), signals)
-        if code == GOES_ON and _rank() == 0 and requeue(job_element()):
+            code = _make_packed(path, index, len(element.parts), signals)
+        if code == REQUEUE and _rank() == 0 and requeue(job_element()):
             # SLURM ends what is left of the job; lingering could only disturb its next start.
             _leave(0)
     if code:
@@ -92,36 +93,36 @@ def _rank() -> int:
     return int(os.environ.get("SLURM_PROCID", "0"))
 
 
-def _unit(assigned: Assigned, part: int, signals: StopSignals) -> int:
-    """Make one unit, as one of its ranks; the exit code."""
-    told = assigned.parts[part]
+def _make_part(element: ArrayElement, index: int, signals: StopSignals) -> int:
+    """Make one job's artifact, as one of its ranks; the exit code."""
+    part = element.parts[index]
     if _rank():
-        state = perform_claimed(Task.from_json(told["task"]), _quiet, signals.seen)
+        state = perform_claimed(Task.from_json(part["task"]), _ignore_progress, signals.seen)
         if state == "stopped":
             _leave(0)
         return 0
-    workspace, unit = assigned.workspace, told["unit"]
-    kind, _, key = unit.partition("/")
+    workspace, job = element.workspace, part["unit"]
+    kind, _, key = job.partition("/")
     claim = workspace.claim(kind, key)
-    task = Task.from_json(told["task"]) if "task" in told else None
+    task = Task.from_json(part["task"]) if "task" in part else None
     run = workspace.run(task.subject) if task is not None and isinstance(task.subject, Run) else None
-    log = task.log if task is not None else workspace.root / "logs" / f"{file_name(unit)}.txt"
+    log = task.log if task is not None else workspace.root / "logs" / f"{escape_key(job)}.txt"
     with output_to(log):
         try:
-            with Attempt(workspace, unit, claim, run) as attempt:
-                return _attempt(assigned, told, task, run, attempt, signals)
+            with Attempt(workspace, job, claim, run) as attempt:
+                return _carry_out(element, part, task, run, attempt, signals)
         except Claimed as claimed:
             print(claimed, file=sys.stderr)
             return FAILED
 
 
-def _quiet(what: str, share: float) -> None:
-    """Progress of a job is in its files."""
+def _ignore_progress(what: str, share: float) -> None:
+    """The progress of a job is in its files."""
 
 
-def _attempt(
-    assigned: Assigned,
-    told: dict[str, Any],
+def _carry_out(
+    element: ArrayElement,
+    part: dict[str, Any],
     task: Task | None,
     run: RunDir | None,
     attempt: Attempt,
@@ -129,10 +130,10 @@ def _attempt(
 ) -> int:
     try:
         if task is None:
-            _report(assigned.workspace, told["report"])
+            _make_report(element.workspace, part["report"])
             state = "done"
         else:
-            lacking = missing_input(task, assigned.workspace)
+            lacking = find_missing_input(task, element.workspace)
             if lacking:
                 attempt.end("dependency", lacking)
                 print(lacking, file=sys.stderr)
@@ -150,39 +151,40 @@ def _attempt(
                 run.set_status("failed", error=short)
         return FAILED
     if state == "stopped":
-        return _stopped(assigned, attempt)
+        return _end_stopped(element, attempt)
     attempt.end(state)
     # What needs a diverged teacher must not start; a diverged student is a result.
     return FAILED if state == "diverged" and task is not None and task.kind == "teacher" else 0
 
 
-def _perform(task: Task, attempt: Attempt, told_to_stop: Callable[[], bool]) -> str:
+def _perform(task: Task, attempt: Attempt, signalled: Callable[[], bool]) -> str:
     def should_stop() -> bool:
-        attempt.glance()
-        return told_to_stop()
+        attempt.guard_step()
+        return signalled()
 
-    return perform_claimed(task, _quiet, should_stop, attempt.guard)
+    return perform_claimed(task, _ignore_progress, should_stop, attempt.guard)
 
 
-def _stopped(assigned: Assigned, attempt: Attempt) -> int:
-    """The unit is saved. Whether its job goes on is a question of why it was stopped, and how often before."""
-    cause = why(os.environ["SLURM_JOB_ID"], assigned.header["warning_seconds"])
+def _end_stopped(element: ArrayElement, attempt: Attempt) -> int:
+    """The exit code of a job that is saved. Whether it goes on depends on why it was stopped, and how often before."""
+    cause = find_stop_cause(os.environ["SLURM_JOB_ID"], element.header["warning_seconds"])
     goes_on = cause != "cancelled"
     if cause == "time":
-        goes_on = attempt.ends("time", assigned.header["sent"]) < assigned.header["time_limits"]
+        goes_on = attempt.count_endings("time", element.header["sent"]) < element.header["time_limits"]
     attempt.end(cause, goes_on=goes_on)
-    return GOES_ON if goes_on else STAYS
+    return REQUEUE if goes_on else STAY
 
 
-def missing_input(task: Task, workspace: Workspace) -> str | None:
-    """What a unit needs and the disk lacks. A dependency on a job that SLURM has forgotten holds nothing back."""
+def find_missing_input(task: Task, workspace: Workspace) -> str | None:
+    """A message on an input that a task needs and the disk lacks. A dependency on a job that SLURM has forgotten holds
+    nothing back."""
     from pdstudy.workspace.store_index import holds
 
     subject = task.subject
     if isinstance(subject, Run | StoreSpec) and not (workspace.corpus(subject.corpus) / "manifest.json").exists():
         return f"its corpus {workspace.corpus(subject.corpus)} is not there"
-    reads_it = isinstance(subject, StoreSpec) or (isinstance(subject, Run) and subject.is_live)
-    if reads_it and isinstance(subject.teacher, Run):
+    needs_teacher = isinstance(subject, StoreSpec) or (isinstance(subject, Run) and subject.is_live)
+    if needs_teacher and isinstance(subject.teacher, Run):
         result = workspace.run(subject.teacher).result()
         if result is None or result["state"] != "done":
             return f"its teacher {workspace.run(subject.teacher).path} is not there"
@@ -201,7 +203,7 @@ def missing_input(task: Task, workspace: Workspace) -> str | None:
 
 
 def _export_ranks() -> None:
-    """The variables by which torch finds the other ranks, where there are any."""
+    """Set the variables by which torch finds the other ranks, where there are any."""
     if int(os.environ.get("SLURM_NTASKS", "1")) == 1:
         return
     from submitit.helpers import TorchDistributedEnvironment
@@ -211,18 +213,18 @@ def _export_ranks() -> None:
         os.environ["LOCAL_RANK"] = "0"  # the site shows each rank its own GPU only
 
 
-def _report(workspace: Workspace, told: dict[str, Any]) -> None:
+def _make_report(workspace: Workspace, report: dict[str, Any]) -> None:
     from pdstudy.analysis.report.study_page import build
     from pdstudy.distill.store.inspection import look_into
     from pdstudy.plan.record import read_record
 
-    record = read_record(workspace, told["study"])
-    look_into(workspace.root / "stores" / each["store"] for each in record.get("captures", ()))
-    print(build(workspace.root, record, Path(told["out"])))
+    record = read_record(workspace, report["study"])
+    look_into(workspace.root / "stores" / capture["store"] for capture in record.get("captures", ()))
+    print(build(workspace.root, record, Path(report["out"])))
 
 
-def _packed(path: str, index: int, count: int, signals: StopSignals) -> int:
-    """Each unit in a process of its own, all at a time; GPUs are dealt out in turn."""
+def _make_packed(path: str, index: int, count: int, signals: StopSignals) -> int:
+    """Make each job of an element in a process of its own, all at a time; GPUs are dealt out in turn."""
     devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
     children = []
     for part in range(count):
@@ -232,21 +234,21 @@ def _packed(path: str, index: int, count: int, signals: StopSignals) -> int:
         command = ["/bin/sh", "-c", 'trap "" USR2 TERM; exec "$@"', "sh", sys.executable, "-m", __name__]
         children.append(subprocess.Popen([*command, path, str(index), str(part)], env=environment))
     while any(child.poll() is None for child in children):
-        if signals.seen():  # told again and again: a child that is just starting hears nothing yet
+        if signals.seen():  # again and again: a child that is just starting hears nothing yet
             for child in children:
                 child.terminate()
         time.sleep(0.2)
     codes = [child.returncode for child in children]
-    for code in (GOES_ON, STAYS):
+    for code in (REQUEUE, STAY):
         if code in codes:
             return code
     return FAILED if any(codes) else 0
 
 
 def main(path: str, index: str, part: str) -> int:
-    """One unit of a packed element."""
+    """Make one job of a packed element."""
     with StopSignals() as signals:
-        return _unit(Assigned.read(Path(path), int(index)), int(part), signals)
+        return _make_part(ArrayElement.read(Path(path), int(index)), int(part), signals)
 
 
 if __name__ == "__main__":

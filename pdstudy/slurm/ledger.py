@@ -1,11 +1,11 @@
-"""What was sent to the cluster, in the order in which it happened: an append-only file of JSON lines.
+"""The ledger: everything that was sent to the cluster, in order, as an append-only file of JSON lines.
 
-    intent      an array is about to be sent: its id, stage, elements (lists of unit keys), execution; before sbatch
-    sent        sbatch answered: the array's job id
+    intent      an array is about to be sent: its id, stage, elements (lists of job keys), execution; before sbatch
+    sent        sbatch answered: SLURM's id of the array
     refused     sbatch refused the array, or it is known never to have arrived
-    kept        what a submit could not send, with the reason; the newest such row of a study counts
-    retry       the user asked to try units again after a cause: earlier endings do not count any more
-    cancelled   the user cancelled units
+    kept        the jobs that a submit could not send, with the reason; the newest such row of a study counts
+    retry       the user asked to try jobs again after a cause: earlier endings do not count any more
+    cancelled   the user cancelled jobs
 
 The workspace has one ledger, since studies share runs. It is written under a claim, by `submit`, `cancel` and the
 topping up of `status --watch`; anyone may read it at any time.
@@ -32,7 +32,7 @@ def slurm_folder(workspace: Workspace) -> Path:
 
 @dataclass(frozen=True)
 class Sent:
-    """One unit in one array: the job element that makes it ("12_3"; "12" alone in its array; None: not sent)."""
+    """One job in one array. `element` is what squeue calls it ("12_3"; "12" alone in its array; None: not sent)."""
 
     array: str
     index: int
@@ -41,7 +41,7 @@ class Sent:
 
 
 class Ledger:
-    """The rows, in memory and (with a path) on disk."""
+    """The rows, in memory and (with a path) on disk, and what they come to by array, job key and study."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -52,7 +52,7 @@ class Ledger:
         self.retried: dict[str, float] = {}
         self.cancelled: dict[str, float] = {}
         for row in self.rows:
-            self._take_in(row)
+            self._apply(row)
 
     @staticmethod
     def of(workspace: Workspace) -> Ledger:
@@ -63,7 +63,7 @@ class Ledger:
         made = Ledger()
         for row in self.rows:
             made.rows.append(row)
-            made._take_in(row)
+            made._apply(row)
         return made
 
     def append(self, event: str, **fields: Any) -> None:
@@ -72,17 +72,17 @@ class Ledger:
         if self._path is not None:
             append_row(self._path, row)
         self.rows.append(row)
-        self._take_in(row)
+        self._apply(row)
 
-    def _take_in(self, row: Row) -> None:
+    def _apply(self, row: Row) -> None:
         match row["event"]:
             case "intent":
                 self.arrays[row["array"]] = ArrayRecord(row)
-                for index, units in enumerate(row["elements"]):
-                    for unit in units:
-                        self.sendings.setdefault(unit, []).append((row["array"], index))
+                for index, keys in enumerate(row["elements"]):
+                    for key in keys:
+                        self.sendings.setdefault(key, []).append((row["array"], index))
             case "sent":
-                self.arrays[row["array"]].job = row["job"]
+                self.arrays[row["array"]].slurm_id = row["job"]
             case "refused":
                 self.arrays[row["array"]].refused = row["reason"]
             case "kept":
@@ -92,16 +92,16 @@ class Ledger:
             case "cancelled":
                 self.cancelled.update(dict.fromkeys(row["units"], row["time"]))
 
-    def sent(self, unit: str) -> Iterator[Sent]:
-        """The arrays that a unit was sent in, oldest first; refused ones are left out."""
-        for array_id, index in self.sendings.get(unit, ()):
+    def sent(self, key: str) -> Iterator[Sent]:
+        """The arrays that a job was sent in, oldest first; refused ones are left out."""
+        for array_id, index in self.sendings.get(key, ()):
             array = self.arrays[array_id]
             if array.refused is None:
                 yield Sent(array_id, index, array.element(index), array.time)
 
     def unresolved(self) -> list[ArrayRecord]:
         """Intents of which it is not known whether sbatch took them: the submitting process died in between."""
-        return [a for a in self.arrays.values() if a.job is None and a.refused is None]
+        return [a for a in self.arrays.values() if a.slurm_id is None and a.refused is None]
 
 
 @dataclass
@@ -109,7 +109,7 @@ class ArrayRecord:
     """One intent and what became of it."""
 
     row: Row
-    job: str | None = None
+    slurm_id: str | None = None
     refused: str | None = None
     id: str = field(init=False)
 
@@ -121,10 +121,10 @@ class ArrayRecord:
         return float(self.row["time"])
 
     def element(self, index: int) -> str | None:
-        """The job of one element as SLURM writes it. submitit sends an array of one as a plain job."""
-        if self.job is None:
+        """The name of one element as SLURM writes it. submitit sends an array of one as a plain job."""
+        if self.slurm_id is None:
             return None
-        return self.job if len(self.row["elements"]) == 1 else f"{self.job}_{index}"
+        return self.slurm_id if len(self.row["elements"]) == 1 else f"{self.slurm_id}_{index}"
 
 
 def append_row(path: Path, row: Row) -> None:

@@ -1,9 +1,9 @@
-"""What is known of each unit: whether a job of it lives, and how its attempts ended. Pure: rows in, facts out.
+"""The history of each job: whether it lives, and how its attempts ended. Pure: no file is read here.
 
-Causes of an end:
+Causes of an ending:
 
-    done, diverged          the unit is made (a diverged student is a result)
-    preempted, node, signal Slurm or a person took the machine away; Slurm requeues, or the next submit sends again
+    done, diverged          the artifact is made (a diverged student is a result)
+    preempted, node, signal SLURM or a person took the machine away; SLURM requeues, or the next submit sends again
     time                    the time limit
     killed                  the process ended without a word, by a signal
     lost                    the job is gone from the queue and nobody knows why, or srun could not start its process
@@ -24,7 +24,7 @@ from pdstudy.slurm.ledger import Ledger, Sent
 from pdstudy.slurm.scheduler import Queue, QueuedJob
 
 Attempts = Callable[[str], list[dict[str, Any]]]
-"""The rows that a unit's jobs wrote (`pdstudy.slurm.attempt`), oldest first."""
+"""The rows that the attempts at a job wrote (`pdstudy.slurm.attempt`), oldest first, by the job's key."""
 
 
 DEPENDENCY = "DEPENDENCY"
@@ -41,6 +41,7 @@ FINAL_STATES = {
     "PREEMPTED": "preempted",
     "CANCELLED": "cancelled",
 }
+"""SLURM's final states, and the causes that they stand for."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +57,20 @@ class Ending:
 
 @dataclass(frozen=True)
 class JobHistory:
-    """One unit as the cluster sees it."""
+    """One job as the cluster sees it."""
 
     element: str | None = None
-    """The job that may still make it."""
-    job: QueuedJob | None = None
-    """That job, or the last one, as the queue shows it."""
+    """The array element that may still make it."""
+    queued: QueuedJob | None = None
+    """That element, or the last one, as the queue shows it."""
     last: Sent | None = None
     causes: Mapping[str, int] = field(default_factory=dict)
-    """Ends by cause since the user last asked for a retry."""
+    """Endings by cause since the user last asked for a retry."""
     cause: str | None = None
     """How the last attempt ended; None where none did."""
     error: str = ""
-    ends: tuple[Ending, ...] = ()
-    """Every end so far, oldest first, whatever the user asked for since."""
+    endings: tuple[Ending, ...] = ()
+    """Every ending so far, oldest first, whatever the user asked for since."""
     starts: int = 0
     lost_seconds: float = 0.0
 
@@ -78,105 +79,103 @@ class JobHistory:
         return self.element is not None
 
 
-NOTHING = JobHistory()
+NO_HISTORY = JobHistory()
+"""The history of a job that was never sent."""
 
 
-def gather(
-    units: Iterable[str],
+def gather_histories(
+    keys: Iterable[str],
     ledger: Ledger,
     queue: Queue,
     attempts: Attempts,
-    ended: Callable[[list[str]], Mapping[str, str]] = lambda jobs: {},
-    log: Callable[[Sent], str] = lambda sent: "",
+    final_states: Callable[[list[str]], Mapping[str, str]] = lambda elements: {},
+    stderr: Callable[[Sent], str] = lambda sent: "",
 ) -> dict[str, JobHistory]:
-    """Facts of the units that were ever sent.
+    """Histories of those jobs that were ever sent, by key.
 
-    `ended` answers for elements that left the queue (sacct), in one call; `log` gives the end of what SLURM wrote
-    beside a job.
+    `final_states` answers for elements that left the queue (sacct), in one call; `stderr` gives the end of what SLURM
+    wrote beside an element.
     """
-    sent = {unit: list(ledger.sent(unit)) for unit in units if unit in ledger.sendings}
+    sent = {key: list(ledger.sent(key)) for key in keys if key in ledger.sendings}
     gone = [
         last.element
-        for history in sent.values()
-        if history and (last := history[-1]).element is not None and last.element not in queue.jobs
+        for sendings in sent.values()
+        if sendings and (last := sendings[-1]).element is not None and last.element not in queue.jobs
     ]
-    states: dict[str, str] = {e: _final(job) for e, job in queue.jobs.items() if not job.live}
+    states: dict[str, str] = {e: _name_final_state(queued) for e, queued in queue.jobs.items() if not queued.live}
     if gone:
-        states |= ended(gone)
+        states |= final_states(gone)
     return {
-        unit: _facts(unit, history, ledger, queue, attempts(unit), states, log)
-        for unit, history in sent.items()
-        if history
+        key: _make_history(key, sendings, ledger, queue, attempts(key), states, stderr)
+        for key, sendings in sent.items()
+        if sendings
     }
 
 
-def held_jobs(units: Iterable[str], ledger: Ledger, queue: Queue, user: str | None = None) -> list[str]:
-    """The jobs of units that SLURM holds, of all users or of one; also where all that they were sent for is made: the
-    report waits for them."""
-    found = {element for element, job in queue.jobs.items() if job.held}
+def find_held_jobs(keys: Iterable[str], ledger: Ledger, queue: Queue, user: str | None = None) -> list[str]:
+    """The elements of jobs that SLURM holds, of all users or of one; also where all that they were sent for is made:
+    the report waits for them."""
+    found = {element for element, queued in queue.jobs.items() if queued.held}
     if not found:
         return []
-    sent = (s for unit in units for s in ledger.sent(unit) if s.element in found)
+    sent = (s for key in keys for s in ledger.sent(key) if s.element in found)
     return list(dict.fromkeys(str(s.element) for s in sent if user in (None, ledger.arrays[s.array].row.get("user"))))
 
 
-def _final(job: QueuedJob) -> str:
-    return DEPENDENCY if job.reason.startswith("Dependency") else job.state
+def _name_final_state(queued: QueuedJob) -> str:
+    return DEPENDENCY if queued.reason.startswith("Dependency") else queued.state
 
 
-def _facts(
-    unit: str,
-    history: list[Sent],
+def _make_history(
+    key: str,
+    sendings: list[Sent],
     ledger: Ledger,
     queue: Queue,
     rows: list[dict[str, Any]],
     states: Mapping[str, str],
-    log: Callable[[Sent], str],
+    stderr: Callable[[Sent], str],
 ) -> JobHistory:
-    last = history[-1]
-    live = next(
-        (s.element for s in reversed(history) if s.element is not None and (j := queue.jobs.get(s.element)) and j.live),
-        None,
-    )
-    if live is None and not queue.known and not _said_over(last, rows):
+    last = sendings[-1]
+    elements = (s.element for s in reversed(sendings) if s.element is not None)
+    live = next((e for e in elements if (queued := queue.jobs.get(e)) and queued.live), None)
+    if live is None and not queue.known and not _reports_end(last, rows):
         live = last.element  # the scheduler did not answer: what was sent may be there
-    if ledger.cancelled.get(unit, 0.0) > last.time and states.get(last.element or "") == DEPENDENCY:
+    if ledger.cancelled.get(key, 0.0) > last.time and states.get(last.element or "") == DEPENDENCY:
         states = {**states, str(last.element): "CANCELLED"}  # the user's doing, whatever it waited for then
-    ends = tuple(_ends(history, rows, states, log, live is not None))
+    endings = tuple(_list_endings(sendings, rows, states, stderr, live is not None))
     # Of what was sent before the user asked for a retry all has ended, and does not count any more. The clocks of nodes
     # have no say in that.
-    current = [end for end in ends if end.sent >= ledger.retried.get(unit, 0.0)]
-    job = queue.jobs.get(live or last.element or "")
+    current = [end for end in endings if end.sent >= ledger.retried.get(key, 0.0)]
     starts = [r for r in rows if r["event"] == "start"]
     return JobHistory(
         element=live,
-        job=job,
+        queued=queue.jobs.get(live or last.element or ""),
         last=last,
         causes=Counter(end.cause for end in current),
         cause=current[-1].cause if current else None,
         error=current[-1].error if current else "",
-        ends=ends,
+        endings=endings,
         starts=len(starts),
         lost_seconds=sum(r.get("lost_seconds", 0.0) for r in starts),
     )
 
 
-def _said_over(last: Sent, rows: list[dict[str, Any]]) -> bool:
-    """Whether the last job that was sent has itself written that it ended, and does not go on."""
+def _reports_end(last: Sent, rows: list[dict[str, Any]]) -> bool:
+    """Whether the last element that was sent has itself written that it ended, and does not go on."""
     tokens = [r["token"] for r in rows if r["event"] == "start" and r["job"] == last.element]
     return any(r["event"] == "end" and r["token"] == tokens[-1] and not r.get("goes_on") for r in rows if tokens)
 
 
-def _ends(
-    history: list[Sent],
+def _list_endings(
+    sendings: list[Sent],
     rows: list[dict[str, Any]],
     states: Mapping[str, str],
-    log: Callable[[Sent], str],
+    stderr: Callable[[Sent], str],
     live: bool,
 ) -> Iterable[Ending]:
-    """Every attempt that is over, in order; the last job also where it never started."""
-    last = history[-1]
-    sent = {s.element: s.time for s in history}
+    """Every attempt that is over, in order; the last sending also where it never started."""
+    last = sendings[-1]
+    sent = {s.element: s.time for s in sendings}
     ended = {r["token"]: r for r in rows if r["event"] == "end"}
     starts = [r for r in rows if r["event"] == "start"]
     for number, start in enumerate(starts):
@@ -192,13 +191,13 @@ def _ends(
     if mine and mine[-1]["token"] in ended:
         return
     state = states.get(last.element or "")
-    text = "" if state in (None, "CANCELLED", DEPENDENCY) else log(last)
-    cause, words = _unsaid(state, started=bool(mine), text=text)
-    yield Ending(cause, words, last.time)
+    text = "" if state in (None, "CANCELLED", DEPENDENCY) else stderr(last)
+    cause, error = _infer_ending(state, started=bool(mine), text=text)
+    yield Ending(cause, error, last.time)
 
 
-def _unsaid(state: str | None, *, started: bool, text: str) -> tuple[str, str]:
-    """Cause and words for a job that ended without writing how."""
+def _infer_ending(state: str | None, *, started: bool, text: str) -> tuple[str, str]:
+    """Cause and error of a job that ended without writing how, from SLURM's state and what it wrote beside the job."""
     if any(mark in text for mark in ("exceeded memory limit", "oom-kill", "oom_kill", "Out Of Memory")):
         return "oom", "out of memory: killed by SLURM"
     if state in ("CANCELLED", DEPENDENCY) and not started:
@@ -208,16 +207,16 @@ def _unsaid(state: str | None, *, started: bool, text: str) -> tuple[str, str]:
     if state == "FAILED":
         if started:
             return "killed", "the process was killed"
-        if _never_launched(text):
+        if _failed_to_launch(text):
             return "lost", f"SLURM could not start its process: {text.strip().splitlines()[0]}"
         if "could not find submitted jobs" in text:  # the submitting process died before the pickle had its name
             return "lost", "its job started and found nothing to do"
-        last_words = text.strip().splitlines()[-1:] or ["it left no word"]
+        last_words = text.strip().splitlines()[-1:] or ["it wrote nothing"]
         return "exception", f"the job failed before its work began: {last_words[0]}"
     return "lost", "the job is gone from the queue, and how it ended is not recorded" if state is None else state
 
 
-def _never_launched(text: str) -> bool:
+def _failed_to_launch(text: str) -> bool:
     """Whether what SLURM wrote beside a job is srun's word alone: no process of ours came up, so none can have failed.
 
     srun gives up where the controller or a node does not answer it in time, which another start mends.

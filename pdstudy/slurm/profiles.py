@@ -51,26 +51,26 @@ def load_profile(name: str | None, settings: Sequence[str] = ()) -> Profile:
     Raises `ConfigError` with all problems of all files and settings at once.
     """
     found: list[Problem] = []
-    tables = [(str(path), _parsed(path, found)) for path in profile_files()]
-    asked = name
+    tables = [(str(path), _parse_file(path, found)) for path in profile_files()]
+    requested = name
     for file, table in tables:
-        found += _unknown(table, ("profile", "profiles"), "", file)
+        found += _find_unknown(table, ("profile", "profiles"), "", file)
         for key, kind, allowed in (("profile", str, "a name"), ("profiles", dict, "tables [profiles.NAME]")):
             if key in table and not isinstance(table[key], kind):
                 found.append(Problem(key, table.pop(key), allowed, file))
-        name = asked or table.get("profile") or name
+        name = requested or table.get("profile") or name
     known = sorted({profile for _, table in tables for profile in table.get("profiles", {})})
     rules: list[Execution] = []
     for file, table in tables:
         profile = table.get("profiles", {}).get(name or "default")
         if profile is not None:
-            rules += _rules(profile, f"profiles.{name or 'default'}", file, found)
+            rules += _parse_rules(profile, f"profiles.{name or 'default'}", file, found)
     if name is not None and name not in known:
         files = " and ".join(file for file, _ in tables)
-        where = "" if asked else "profile: "
+        where = "" if requested else "profile: "
         allowed = ", ".join(known) or f"none is defined in {files}"
         found.append(Problem(f"{where}--profile", name, allowed, hint=nearest(name, known)))
-    line = [rule for text in settings if (rule := _setting(text, found)) is not None]
+    line = [rule for text in settings if (rule := _parse_setting(text, found)) is not None]
     if found:
         # TOML gives no line numbers, so the key says where in the file.
         lines = "\n".join(f"  {p.file}: {replace(p, file='')}" if p.file else f"  {p}" for p in found)
@@ -78,7 +78,7 @@ def load_profile(name: str | None, settings: Sequence[str] = ()) -> Profile:
     return Profile(name or "default", tuple(rules), tuple(line))
 
 
-def _parsed(path: Path, found: list[Problem]) -> dict[str, Any]:
+def _parse_file(path: Path, found: list[Problem]) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
@@ -88,31 +88,31 @@ def _parsed(path: Path, found: list[Problem]) -> dict[str, Any]:
         return {}
 
 
-def _rules(table: Any, at: str, file: str, found: list[Problem]) -> Iterator[Execution]:
+def _parse_rules(table: Any, at: str, file: str, found: list[Problem]) -> Iterator[Execution]:
     if not isinstance(table, dict):
         found.append(Problem(at, table, "a table", file))
         return
     settings = {k: v for k, v in table.items() if k not in (*STAGES, "sizes")}
-    yield from _rule(settings, SETTINGS, at, file, found, more=(*STAGES, "sizes"))
+    yield from _parse_rule(settings, SETTINGS, at, file, found, more=(*STAGES, "sizes"))
     for stage in STAGES:
         if stage in table:
-            yield from _rule(table[stage], SETTINGS, f"{at}.{stage}", file, found, stage=stage)
+            yield from _parse_rule(table[stage], SETTINGS, f"{at}.{stage}", file, found, stage=stage)
     sizes = table.get("sizes", [])
     if not isinstance(sizes, list):
         found.append(Problem(f"{at}.sizes", sizes, f"tables [[{at}.sizes]]", file))
         return
     for i, size in enumerate(sizes):
-        yield from _rule(size, (*SELECTORS, *SETTINGS), f"{at}.sizes[{i}]", file, found)
+        yield from _parse_rule(size, (*SELECTORS, *SETTINGS), f"{at}.sizes[{i}]", file, found)
 
 
-def _rule(
+def _parse_rule(
     table: Any, allowed: Sequence[str], at: str, file: str, found: list[Problem], *, more: Sequence[str] = (),
     stage: str | None = None,
 ) -> Iterator[Execution]:  # fmt: skip
     if not isinstance(table, dict):
         found.append(Problem(at, table, "a table", file))
         return
-    found += _unknown(table, (*allowed, *more), at, file)
+    found += _find_unknown(table, (*allowed, *more), at, file)
     values: dict[str, Any] = {"stage": stage} if stage else {}
     values |= {k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k in allowed}
     # TOML has lists and no None. Field by field: one of a wrong kind must not hide what is wrong with another.
@@ -126,7 +126,7 @@ def _rule(
         yield Execution(**values)
 
 
-def _unknown(table: dict[str, Any], allowed: Sequence[str], at: str, file: str) -> list[Problem]:
+def _find_unknown(table: dict[str, Any], allowed: Sequence[str], at: str, file: str) -> list[Problem]:
     return [
         Problem(f"{at}.{key}" if at else key, table[key], f"no such key; known: {', '.join(allowed)}", file,
                 hint=nearest(key, allowed))
@@ -134,7 +134,7 @@ def _unknown(table: dict[str, Any], allowed: Sequence[str], at: str, file: str) 
     ]  # fmt: skip
 
 
-def _setting(text: str, found: list[Problem]) -> Execution | None:
+def _parse_setting(text: str, found: list[Problem]) -> Execution | None:
     """`student.minutes=30` or `partition=gpu`; a value that is not TOML is text."""
     name, equals, value = text.partition("=")
     stage, dot, field = name.rpartition(".")
@@ -150,4 +150,4 @@ def _setting(text: str, found: list[Problem]) -> Execution | None:
     if field in NAMES and not isinstance(parsed, str):
         parsed = value  # an account may be called 12345
     at = f"--set {stage}" if dot else "--set"
-    return next(_rule({field: parsed}, SETTINGS, at, "", found, stage=stage or None), None)
+    return next(_parse_rule({field: parsed}, SETTINGS, at, "", found, stage=stage or None), None)

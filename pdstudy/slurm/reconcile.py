@@ -1,7 +1,7 @@
-"""What to do, from what is: (units, facts) -> what to send, after what, and what stays behind and why. Pure.
+"""The decision of a submit: (jobs, histories) -> which to send, after which others, and which stay behind, and why.
 
-Never sent: what is done, what has a living job, what failed for a reason that trying again does not mend (until the
-user asks), and what needs something that is neither done nor on its way.
+Pure. Never sent: what is done, what has a living job, what failed for a reason that trying again does not mend (until
+the user asks), and what needs something that is neither done nor on its way.
 """
 
 from __future__ import annotations
@@ -15,119 +15,112 @@ from graphlib import TopologicalSorter
 
 from pdstudy.config.placement import Execution
 from pdstudy.slurm.job import Job
-from pdstudy.slurm.outcomes import NOTHING, JobHistory
+from pdstudy.slurm.outcomes import NO_HISTORY, JobHistory
 
 BUDGETS: Mapping[str, int | None] = {
     "preempted": None, "node": None, "signal": None, "cancelled": None, "dependency": None, "claimed": None,
     "killed": 5, "lost": 5, "exception": 0, "oom": 0,
 }  # fmt: skip
-"""How many ends of a cause a submit mends by sending again; None: any number. `time` has the execution's own."""
+"""How many endings by a cause a submit answers by sending again; None: any number. `time` has the execution's own."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Units of one stage that ask for the same and wait for the same: one array, or several where it is too long."""
+    """Jobs of one stage that ask for the same and wait for the same: one array, or several where it is too long."""
 
     stage: str
     execution: Execution
-    units: tuple[Job, ...]
+    jobs: tuple[Job, ...]
     waits: frozenset[str]
-    """Keys of units that must be done first, each of which is live or sent by an earlier group."""
+    """Keys of jobs that must be done first, each of which is live or sent by an earlier group."""
     after: frozenset[str] = frozenset()
-    """Keys of units, likewise, whose end is waited for, good or bad."""
-    each: tuple[str, ...] = ()
-    """Where each of `units` waits for a need of its own: which, in their order. All are of one earlier group."""
+    """Keys of jobs, likewise, that must have ended first, well or badly."""
+    paired_needs: tuple[str, ...] = ()
+    """The one need of each of `jobs`, in their order, where each waits for its own. All are of one earlier group."""
 
 
 @dataclass(frozen=True)
 class Decision:
     groups: tuple[Group, ...] = ()
     live: Mapping[str, str] = field(default_factory=dict)
-    """Unit key to job element."""
+    """Job key to array element."""
     stay: Mapping[str, str] = field(default_factory=dict)
-    """Unit key to the cause that a submit does not mend by itself (`--retry` does)."""
+    """Job key to the cause that a submit does not mend by itself (`--retry` does)."""
     blocked: Mapping[str, str] = field(default_factory=dict)
-    """Unit key to the key of a need that is neither done nor on its way."""
+    """Job key to the key of a need that is neither done nor on its way."""
 
 
-def decide(units: Sequence[Job], facts: Mapping[str, JobHistory], among: Collection[str] | None = None) -> Decision:
-    """`units` in an order in which they can be made; a need that is not among them counts as done.
-
-    `among`: send nothing but these.
-    """
-    pending = {u.key: u for u in units if not u.done}
+def decide(jobs: Sequence[Job], histories: Mapping[str, JobHistory], among: Collection[str] | None = None) -> Decision:
+    """The decision over `jobs`, which come in an order in which they can be made; a need that is not among them counts
+    as done. `among`: send nothing but these."""
+    pending = {job.key: job for job in jobs if not job.done}
     live: dict[str, str] = {}
     stay: dict[str, str] = {}
     blocked: dict[str, str] = {}
     groups: dict[tuple[str, Execution, frozenset[str], int], list[Job]] = {}
-    # How many units wait for each other, one after the other, before this one. Those of one level wait for none of
+    # How many jobs wait for each other, one after the other, before this one. Those of one level wait for none of
     # each other, and so can be one array.
     level: dict[str, int] = {}
     # Students by the thousand share a few sets of needs.
     waits_of: dict[tuple[str, ...], frozenset[str]] = {}
-    for unit in pending.values():
-        fact = facts.get(unit.key, NOTHING)
-        if fact.element is not None:
-            live[unit.key] = fact.element
+    for job in pending.values():
+        history = histories.get(job.key, NO_HISTORY)
+        if history.element is not None:
+            live[job.key] = history.element
             continue
-        if not should_retry(fact, unit.execution):
-            stay[unit.key] = str(fact.cause)
+        if not should_retry(history, job.execution):
+            stay[job.key] = str(history.cause)
             continue
-        if among is not None and unit.key not in among:
-            stay[unit.key] = "not asked for"
+        if among is not None and job.key not in among:
+            stay[job.key] = "not asked for"
             continue
-        missing = next((n for n in unit.needs if n in stay or n in blocked), None)
+        missing = next((n for n in job.needs if n in stay or n in blocked), None)
         if missing is not None:
-            blocked[unit.key] = missing
+            blocked[job.key] = missing
             continue
-        if unit.needs not in waits_of:
-            waits_of[unit.needs] = _direct(unit.needs, pending)
-        before = [level.get(key, 1) for key in (*unit.needs, *unit.after) if key in live or key in level]
-        level[unit.key] = 1 + max(before, default=0)
-        groups.setdefault((unit.stage, unit.execution, waits_of[unit.needs], level[unit.key]), []).append(unit)
+        if job.needs not in waits_of:
+            waits_of[job.needs] = _drop_implied(job.needs, pending)
+        before = [level.get(key, 1) for key in (*job.needs, *job.after) if key in live or key in level]
+        level[job.key] = 1 + max(before, default=0)
+        groups.setdefault((job.stage, job.execution, waits_of[job.needs], level[job.key]), []).append(job)
     # First what others need, one other before many, then the longest: so chains begin early, and what waits for each of
-    # an array's first elements can be an array, too (`_paired`).
-    needed = Counter(key for unit in pending.values() for key in unit.needs)
+    # an array's first elements can be an array, too (`_pair_groups`).
+    needed = Counter(key for job in pending.values() for key in job.needs)
     made = [
         Group(
             stage,
             execution,
-            tuple(sorted(members, key=lambda u: (needed[u.key] or math.inf, -u.flops))),
+            tuple(sorted(members, key=lambda job: (needed[job.key] or math.inf, -job.flops))),
             waits,
-            frozenset(key for u in members for key in u.after if key in live or key in level),
+            frozenset(key for job in members for key in job.after if key in live or key in level),
         )
         for (stage, execution, waits, _), members in groups.items()
     ]
-    return Decision(
-        groups=tuple(_sendable(_paired(made))),
-        live=live,
-        stay=stay,
-        blocked=blocked,
-    )
+    return Decision(groups=tuple(_order_groups(_pair_groups(made))), live=live, stay=stay, blocked=blocked)
 
 
-def should_retry(fact: JobHistory, execution: Execution) -> bool:
-    """Whether sending a unit again is in order after how its attempts ended."""
-    if fact.cause is None:
+def should_retry(history: JobHistory, execution: Execution) -> bool:
+    """Whether sending a job again is in order after how its attempts ended."""
+    if history.cause is None:
         return True
-    budget = execution.time_limits if fact.cause == "time" else BUDGETS.get(fact.cause, 0)
-    if fact.cause in ("done", "diverged"):
+    budget = execution.time_limits if history.cause == "time" else BUDGETS.get(history.cause, 0)
+    if history.cause in ("done", "diverged"):
         return True  # and yet it is not done: its files were taken away
-    return budget is None or fact.causes.get(fact.cause, 0) <= budget
+    return budget is None or history.causes.get(history.cause, 0) <= budget
 
 
-def _paired(groups: Sequence[Group]) -> list[Group]:
-    """The groups, with those of one unit that wait each for one unit of the same earlier group made one: the tasks of a
+def _pair_groups(groups: Sequence[Group]) -> list[Group]:
+    """The groups, with those of one job that wait each for one job of the same earlier group made one: the tasks of a
     thousand models are one array, of which each element waits for its own model."""
-    own = {unit.key: group for group in groups for unit in group.units}
+    own = {job.key: group for group in groups for job in group.jobs}
     names: dict[str, Hashable] = {}
 
     def name(group: Group) -> Hashable:
-        """What is the same for groups that become one."""
-        first = group.units[0].key
+        """A value that is the same for groups that become one."""
+        first = group.jobs[0].key
         if first not in names:
             need = next(iter(group.waits)) if len(group.waits) == 1 else ""
-            alone = len(group.units) == 1 and not group.after and group.execution.pack == 1
+            alone = len(group.jobs) == 1 and not group.after and group.execution.pack == 1
             names[first] = (group.stage, group.execution, name(own[need])) if alone and need in own else first
         return names[first]
 
@@ -145,16 +138,16 @@ def _paired(groups: Sequence[Group]) -> list[Group]:
         if len(members) > 1:
             members.sort(key=position)
             needs = tuple(next(iter(g.waits)) for g in members)
-            group = replace(group, units=tuple(g.units[0] for g in members), waits=frozenset(needs), each=needs)
-        place |= {unit.key: i for i, unit in enumerate(group.units)}
+            group = replace(group, jobs=tuple(g.jobs[0] for g in members), waits=frozenset(needs), paired_needs=needs)
+        place |= {job.key: i for i, job in enumerate(group.jobs)}
         made.append(group)
     return made
 
 
-def _sendable(groups: Sequence[Group]) -> Iterator[Group]:
+def _order_groups(groups: Sequence[Group]) -> Iterator[Group]:
     """The groups as they are given, but each behind all that it waits for: what comes first in a plan is sent first,
     which counts where a site takes only so many jobs."""
-    of = {unit.key: i for i, group in enumerate(groups) for unit in group.units}
+    of = {job.key: i for i, group in enumerate(groups) for job in group.jobs}
     sorter = TopologicalSorter(
         {i: {of[key] for key in group.waits | group.after if key in of} for i, group in enumerate(groups)}
     )
@@ -168,7 +161,7 @@ def _sendable(groups: Sequence[Group]) -> Iterator[Group]:
         sorter.done(first)
 
 
-def _direct(needs: Iterable[str], pending: Mapping[str, Job]) -> frozenset[str]:
+def _drop_implied(needs: Iterable[str], pending: Mapping[str, Job]) -> frozenset[str]:
     """The needs that are not done, without those that another of them waits for anyway."""
     open_ones = {n for n in needs if n in pending}
     implied = {n for need in open_ones for n in pending[need].needs}

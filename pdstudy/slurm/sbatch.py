@@ -1,6 +1,6 @@
 """The real cluster: arrays sent through submitit, which writes the pickles and the sbatch text.
 
-An array's folder, `slurm/arrays/<id>`, holds `tasks.jsonl` (a header, then a line per element: what its units are) and
+An array's folder, `slurm/arrays/<id>`, holds `tasks.jsonl` (a header, then a line per element with its tasks) and
 submitit's files. A pickle holds the path of that file and an index, so nothing in it can go stale.
 """
 
@@ -29,23 +29,23 @@ from pdstudy.slurm.submit import Refused
 from pdstudy.workspace.layout import Workspace
 
 LIMIT = re.compile(r"SubmitJob|temporarily unable|Resource temporarily unavailable")
-"""sbatch's words for limits that pass."""
+"""sbatch's words for a limit that passes."""
 
 
 REASON = re.compile(r"(QOS|Assoc)[A-Z]\w+")
-"""A limit by its name; sbatch adds one sentence to whichever it is, which speaks of submit limits among others."""
+"""The name of a limit in sbatch's complaint, which ends with one sentence for all limits, submit limits among them."""
 
 
 UNANSWERED = re.compile(r"timed out|Unable to contact|Connection refused|Zero Bytes were transmitted")
-"""sbatch's words when the controller may or may not have taken the job."""
+"""sbatch's words where the controller may or may not have taken the job."""
 
 
 SHIELD = """/bin/sh -c 'trap "" USR2 TERM; exec "$@"' sh"""
-"""A signal that comes while Python starts would end it, and with it the job, as failed. Ignored, SLURM requeues."""
+"""A shell that ignores signals and starts Python, which a signal would end, and the job as failed, while it starts."""
 
 
 Describe = Callable[[Job], dict[str, Any]]
-"""What a job must know to make a unit, as JSON."""
+"""A job's line in `tasks.jsonl`, as JSON."""
 
 
 class Cluster:
@@ -74,22 +74,22 @@ class Cluster:
         folder.mkdir(parents=True)
         tasks = folder / "tasks.jsonl"
         self._write_tasks(tasks, array)
-        executor = submitit.SlurmExecutor(folder, python=python_command(array))
-        executor.update_parameters(**parameters(array, array_id, after, self._study, self.code, self._threads))
+        executor = submitit.SlurmExecutor(folder, python=make_python_command(array))
+        executor.update_parameters(**make_parameters(array, array_id, after, self._study, self.code, self._threads))
         count = len(array.elements)
         try:
-            with _outside_a_job():
+            with _hide_surrounding_job():
                 if count == 1:
-                    jobs = [executor.submit(work, str(tasks), 0)]
+                    sent = [executor.submit(work, str(tasks), 0)]
                 else:
-                    jobs = executor.map_array(work, [str(tasks)] * count, list(range(count)))
+                    sent = executor.map_array(work, [str(tasks)] * count, list(range(count)))
         except FailedJobError as error:
-            words = str(error).strip()
-            if UNANSWERED.search(words):
-                raise Refused(words, limit=True, unanswered=True) from error
+            complaint = str(error).strip()
+            if UNANSWERED.search(complaint):
+                raise Refused(complaint, limit=True, unanswered=True) from error
             shutil.rmtree(folder)
-            raise Refused(_short(words), limit=passes(words)) from error
-        return str(jobs[0].job_id).partition("_")[0]
+            raise Refused(_shorten(complaint), limit=is_passing_limit(complaint)) from error
+        return str(sent[0].job_id).partition("_")[0]
 
     def _write_tasks(self, path: Path, array: Array) -> None:
         header = {
@@ -99,11 +99,11 @@ class Cluster:
             "time_limits": array.execution.time_limits,
             "sent": time.time(),
         }
-        lines = [header, *([self._describe(unit) for unit in element] for element in array.elements)]
+        lines = [header, *([self._describe(job) for job in element] for element in array.elements)]
         write_bytes(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode())
 
 
-def finish_submission(workspace: Workspace, array_id: str, job: str, count: int) -> None:
+def finish_submission(workspace: Workspace, array_id: str, slurm_id: str, count: int) -> None:
     """Do what a process that died after sbatch left out: the pickles under the names that jobs look for."""
     from submitit.core.utils import DelayedSubmission, JobPaths
 
@@ -111,7 +111,7 @@ def finish_submission(workspace: Workspace, array_id: str, job: str, count: int)
 
     folder = array_folder(workspace, array_id)
     for index in range(count):
-        element = job if count == 1 else f"{job}_{index}"
+        element = slurm_id if count == 1 else f"{slurm_id}_{index}"
         path = JobPaths(folder, element, 0).submitted_pickle
         if not path.exists():
             delayed = DelayedSubmission(work, str(folder / "tasks.jsonl"), index)
@@ -119,22 +119,22 @@ def finish_submission(workspace: Workspace, array_id: str, job: str, count: int)
             delayed.dump(path)
 
 
-def passes(words: str) -> bool:
-    """Whether a later submit may be taken where sbatch has refused one with these words."""
-    return bool(LIMIT.search(words)) or ("submit limit" in words and not REASON.search(words))
+def is_passing_limit(complaint: str) -> bool:
+    """Whether a later submit may be taken where sbatch has refused one with this complaint."""
+    return bool(LIMIT.search(complaint)) or ("submit limit" in complaint and not REASON.search(complaint))
 
 
 def array_folder(workspace: Workspace, array_id: str) -> Path:
     return slurm_folder(workspace) / "arrays" / array_id
 
 
-def python_command(array: Array) -> str:
+def make_python_command(array: Array) -> str:
     container = f"{array.execution.container} " if array.execution.container else ""
     return f"{SHIELD} {container}{shlex.quote(sys.executable)}"
 
 
-def parameters(array: Array, array_id: str, after: str, study: str, code: Path, threads: int) -> dict[str, Any]:
-    """submitit's parameters for an array."""
+def make_parameters(array: Array, array_id: str, after: str, study: str, code: Path, threads: int) -> dict[str, Any]:
+    """The parameters of submitit's executor for an array."""
     execution = array.execution
     pack = execution.pack or 1
     cpus = max(execution.cpus or 1, threads) * pack
@@ -143,7 +143,7 @@ def parameters(array: Array, array_id: str, after: str, study: str, code: Path, 
         f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
         "export " + " ".join(f"{library}_NUM_THREADS={threads}" for library in ("OMP", "MKL", "OPENBLAS")),
     ]
-    said: dict[str, Any] = {
+    found: dict[str, Any] = {
         "job_name": f"{study}-{array.stage}",
         "time": execution.minutes,
         "nodes": execution.nodes,
@@ -166,27 +166,27 @@ def parameters(array: Array, array_id: str, after: str, study: str, code: Path, 
         "additional_parameters": {"requeue": True, **({"kill-on-invalid-dep": "yes"} if after else {})},
     }
     # submitit's own wckey is refused where a site keeps a list of them.
-    return {name: value for name, value in said.items() if value is not None} | {"wckey": None}
+    return {name: value for name, value in found.items() if value is not None} | {"wckey": None}
 
 
-def sbatch_text(array: Array, after: str, study: str, workspace: Workspace, code: Path, threads: int) -> str:
-    """What `send` would give to sbatch, but for the array's id. Needs no SLURM on this machine."""
+def render_sbatch(array: Array, after: str, study: str, workspace: Workspace, code: Path, threads: int) -> str:
+    """The text that `Cluster.send` would give to sbatch, but for the array's id. Needs no SLURM on this machine."""
     from submitit.slurm.slurm import _make_sbatch_string
 
     folder = array_folder(workspace, "ID")
-    command = f"{python_command(array)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    command = f"{make_python_command(array)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
     count = len(array.elements)
     return str(
         _make_sbatch_string(
             command=command,
             folder=folder,
             map_count=count if count > 1 else None,
-            **parameters(array, "ID", after, study, code, threads),
+            **make_parameters(array, "ID", after, study, code, threads),
         )
     )
 
 
-def last_words(workspace: Workspace, ledger: Ledger, array_id: str, index: int) -> str:
+def read_stderr_tail(workspace: Workspace, ledger: Ledger, array_id: str, index: int) -> str:
     """The end of what SLURM and submitit wrote beside a job (standard error)."""
     element = ledger.arrays[array_id].element(index)
     path = array_folder(workspace, array_id) / f"{element}_0_log.err"
@@ -198,14 +198,14 @@ def last_words(workspace: Workspace, ledger: Ledger, array_id: str, index: int) 
         return ""
 
 
-def _short(words: str) -> str:
+def _shorten(complaint: str) -> str:
     """sbatch's complaint without its repetitions."""
-    lines = [line.removeprefix("sbatch: error: ") for line in words.splitlines() if line.strip()]
+    lines = [line.removeprefix("sbatch: error: ") for line in complaint.splitlines() if line.strip()]
     return "; ".join(dict.fromkeys(lines))
 
 
 @contextlib.contextmanager
-def _outside_a_job() -> Iterator[None]:
+def _hide_surrounding_job() -> Iterator[None]:
     """Hide the surrounding job, if this is run inside one: its variables would shape the new one."""
     inside = "SLURM_JOB_ID" in os.environ
     hidden = {

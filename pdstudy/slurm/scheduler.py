@@ -1,6 +1,6 @@
-"""What SLURM says: one `squeue` for all jobs, `sacct` for what has left it, `scontrol` for the site's limits.
+"""SLURM's answers: one `squeue` for all jobs, `sacct` for those that have left it, `scontrol` for the site's limits.
 
-Everything works without accounting; what is then unknown is said to be unknown.
+Everything works without accounting; what is then unknown is reported as unknown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HELD = frozenset({"launch failed requeued held", "JobHoldMaxRequeue"})
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """One job element as the queue shows it."""
+    """One array element as the queue shows it."""
 
     state: str
     reason: str = ""
@@ -39,7 +39,7 @@ class QueuedJob:
 
 @dataclass(frozen=True)
 class Queue:
-    """A snapshot: job elements ("12_3") by id, and job ids by the array that they were sent for."""
+    """A snapshot: array elements by name ("12_3"), and SLURM's ids by the array that they were sent for."""
 
     jobs: Mapping[str, QueuedJob] = field(default_factory=dict)
     sent_for: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the site allows: elements of one array."""
+    """The site's limits. `array`: elements of one array (MaxArraySize)."""
 
     array: int = 1001
 
@@ -59,7 +59,7 @@ class Unanswered(ConfigError):
 
 
 COMMENT = "pdstudy "
-"""Beginning of every job's comment; the array's id follows, by which a job is found whose id was never noted."""
+"""Beginning of every job's comment; our id of the array follows, by which a job is found whose id was never noted."""
 
 
 def available() -> bool:
@@ -85,12 +85,12 @@ def read_queue(users: Collection[str] = ()) -> Queue:
     return Queue(jobs, sent_for)
 
 
-def ended_jobs(jobs: Iterable[str]) -> dict[str, str]:
-    """Final states of elements of jobs that have left the queue, from accounting; empty without it."""
-    wanted = set(jobs)
+def ended_jobs(elements: Iterable[str]) -> dict[str, str]:
+    """Final states of array elements that have left the queue, from accounting; empty without it."""
+    wanted = set(elements)
     if not wanted or shutil.which("sacct") is None:
         return {}
-    # Whole arrays: the elements of ten thousand cells, each by its name, are longer than an argument may be.
+    # Whole arrays: the elements of ten thousand runs, each by its name, are longer than an argument may be.
     arrays = sorted({element.partition("_")[0] for element in wanted})
     try:
         text = slurm_command.ask("sacct", "-n", "-X", "-P", "-o", "JobID,State", "-j", ",".join(arrays))
@@ -107,7 +107,7 @@ def ended_jobs(jobs: Iterable[str]) -> dict[str, str]:
 
 def read_limits() -> Limits:
     """Raises `Unanswered`."""
-    for line in _told("scontrol", "show", "config").splitlines():
+    for line in _require("scontrol", "show", "config").splitlines():
         name, _, value = line.partition("=")
         if name.strip() == "MaxArraySize":
             return Limits(array=int(value))
@@ -125,7 +125,7 @@ def job_details(job: str) -> dict[str, str]:
 
 def cancel(elements: Collection[str]) -> None:
     """Raises `Unanswered` where some may live on: the controller does not answer, or they are not the user's own."""
-    _told("scancel", *elements)
+    _require("scancel", *elements)
 
 
 def release(elements: Collection[str]) -> None:
@@ -143,10 +143,10 @@ def require_slurm() -> None:
             raise ConfigError(f"`{tool}` is not on this machine's PATH: submit from a login node of a SLURM cluster")
 
 
-def _told(*words: str) -> str:
+def _require(*words: str) -> str:
     """`slurm_command.ask` for what a command cannot go on without. Raises `Unanswered`."""
     try:
         return slurm_command.ask(*words)
     except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        raise Unanswered(f"{words[0]} failed: {said[0] if said else error}; try again later") from error
+        lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        raise Unanswered(f"{words[0]} failed: {lines[0] if lines else error}; try again later") from error

@@ -1,4 +1,4 @@
-"""The code that a submission runs, copied when it is submitted: editing it later changes no job that is under way."""
+"""The code that jobs run, copied when they are submitted: editing it later changes no job that is under way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pdstudy.slurm.ledger import slurm_folder
 from pdstudy.workspace.layout import Workspace
 
 
-def take(workspace: Workspace) -> Path:
+def take_snapshot(workspace: Workspace) -> Path:
     """A folder to put on PYTHONPATH, named by its content; made once per state of the code."""
     root = Path(__file__).resolve().parents[2]
     # In a checkout `pdstudy/analysis` is a link: what it leads to is copied.

@@ -1,4 +1,4 @@
-"""Studies of random shape, as units that a scheduler is asked to make, for `tests.slurm.simulation`."""
+"""Studies of random shape, as jobs that a scheduler is asked to make, for `tests.slurm.simulation`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def make_study(rng: random.Random, cells: int) -> list[Job]:
         for m in (10, 20)
     ]
     plain = resolve([], "corpus", 0)
-    units = [Job(f"corpus/{i}", "corpus", plain) for i in range(rng.randint(1, 2))]
-    corpora = [u.key for u in units]
+    jobs = [Job(f"corpus/{i}", "corpus", plain) for i in range(rng.randint(1, 2))]
+    corpora = [job.key for job in jobs]
     groups: list[tuple[str, ...]] = [(c,) for c in corpora]
     for t in range(rng.randint(1, 4)):
         corpus = rng.choice(corpora)
-        units.append(Job(f"teacher/{t}", "teacher", executions[t % 2], (corpus,)))
+        jobs.append(Job(f"teacher/{t}", "teacher", executions[t % 2], (corpus,)))
         slices = [Job(f"logits/{t}/{s}", "logits", plain, (corpus, f"teacher/{t}")) for s in range(rng.randint(1, 5))]
-        units += slices
+        jobs += slices
         groups.append((corpus, f"teacher/{t}", *(s.key for s in slices)))
     students: list[Job] = []
     for c in range(cells):
@@ -36,7 +36,7 @@ def make_study(rng: random.Random, cells: int) -> list[Job]:
             needs = (before.key,) if before is not None and luck < 0.4 else rng.choice(groups)
             made = Job(key, "student", rng.choice(executions), needs, flops=flops)
         students.append(made)
-    units += students
+    jobs += students
     share = rng.choice([0.1, 0.1, 0.1, 1.0])  # all are asked in a quarter of the studies: they take five times as long
-    units += [Job(f"evaluate/{s.key}", "evaluate", plain, (s.key,)) for s in students if rng.random() < share]
-    return units
+    jobs += [Job(f"evaluate/{s.key}", "evaluate", plain, (s.key,)) for s in students if rng.random() < share]
+    return jobs

@@ -15,9 +15,9 @@ import random
 import time
 from collections import Counter
 
-from pdstudy.slurm.job import Job, report_job
+from pdstudy.slurm.job import Job, make_report_job
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.outcomes import gather, held_jobs
+from pdstudy.slurm.outcomes import find_held_jobs, gather_histories
 from pdstudy.slurm.reconcile import decide
 from pdstudy.slurm.scheduler import Limits
 from pdstudy.slurm.submit import SubmitOutcome, adopt, submit
@@ -28,24 +28,24 @@ from tests.slurm.world import Crash, World
 def simulate(seed: int, cells: int) -> Counter[str]:
     """One study to its end. Raises `AssertionError` where an invariant breaks; returns what happened how often."""
     rng = random.Random(seed)
-    units = make_study(rng, cells)
+    jobs = make_study(rng, cells)
     size = max(4, rng.choice([cells // 7, cells, 1001]))
     world = World(
         rng=rng,
-        units=units,
+        jobs=jobs,
         allowed=Limits(array=size),
         max_submitted=rng.choice([None, None, max(25, cells // 3)]),
         accounting=rng.random() < 0.5,
         trouble=rng.choice([0.2, 1.0]),
     )
-    for unit in units:
-        for key in unit.after:
-            world.followers.setdefault(key, set()).add(unit.key)
+    for job in jobs:
+        for key in job.after:
+            world.followers.setdefault(key, set()).add(job.key)
     ledger = Ledger()
     rounds = 0
-    while len(world.done) < len(units):
+    while len(world.done) < len(jobs):
         rounds += 1
-        assert rounds < 400, f"{len(units) - len(world.done)} units are not done after {rounds} submits"
+        assert rounds < 400, f"{len(jobs) - len(world.done)} jobs are not done after {rounds} submits"
         if rounds == 12:
             world.trouble = 0.05  # nothing that fails for ever ever ends
         world.crash_before = world.crash_after = rng.random() < 0.3
@@ -65,42 +65,42 @@ def simulate(seed: int, cells: int) -> Counter[str]:
         assert more < 100, "everything is done and jobs stay in the queue"
         _submit(world, ledger, rng)
         world.step(0.9)
-    return Counter(rounds=rounds, **world.calls, restarts=sum(e.restart for m in world.jobs.values() for e in m))
+    return Counter(rounds=rounds, **world.calls, restarts=sum(e.restart for m in world.arrays.values() for e in m))
 
 
 def _submit(world: World, ledger: Ledger, rng: random.Random) -> SubmitOutcome | None:
     queue = world.queue()
     world.sent_in_round = set()
     adopt(ledger, queue, world.adopt)
-    units = [Job(**{**vars(u), "done": u.key in world.done}) if u.key in world.done else u for u in world.units]
-    report = report_job("sim", ())
-    keys = [*(u.key for u in units if not u.done), report.key]
-    facts = gather(keys, ledger, queue, world.rows.__getitem__, world.ended)
-    stuck = decide(units, facts).stay
+    jobs = [Job(**{**vars(job), "done": job.key in world.done}) if job.key in world.done else job for job in world.jobs]
+    report = make_report_job("sim", ())
+    keys = [*(job.key for job in jobs if not job.done), report.key]
+    histories = gather_histories(keys, ledger, queue, world.rows.__getitem__, world.ended)
+    stuck = decide(jobs, histories).stay
     if stuck and rng.random() < 0.7:
         ledger.append("retry", study="sim", units=list(stuck))
-        facts = gather(keys, ledger, queue, world.rows.__getitem__, world.ended)
+        histories = gather_histories(keys, ledger, queue, world.rows.__getitem__, world.ended)
     try:
-        waiting = held_jobs([*(u.key for u in units), report.key], ledger, queue)
-        return submit(units, facts, ledger, world, "sim", report=report, held=waiting)
+        waiting = find_held_jobs([*(job.key for job in jobs), report.key], ledger, queue)
+        return submit(jobs, histories, ledger, world, "sim", report=report, held=waiting)
     except Crash:
         return None
 
 
 def _nothing_is_forgotten(world: World, outcome: SubmitOutcome) -> None:
-    """Every unit is done, alive, sent, kept, or has a named reason to stay behind."""
-    sent = {u.key for _, array in outcome.sent for element in array.elements for u in element}
+    """Every job is done, alive, sent, kept, or has a named reason to stay behind."""
+    sent = {job.key for _, array in outcome.sent for element in array.elements for job in element}
     decision, kept = outcome.decision, set(outcome.kept)
-    for unit in world.units:
+    for job in world.jobs:
         places = [
-            unit.key in world.done,
-            unit.key in decision.live,
-            unit.key in sent,
-            unit.key in kept,
-            unit.key in decision.stay,
-            unit.key in decision.blocked,
+            job.key in world.done,
+            job.key in decision.live,
+            job.key in sent,
+            job.key in kept,
+            job.key in decision.stay,
+            job.key in decision.blocked,
         ]
-        assert sum(places) == 1, f"{unit.key} is in {places}"
+        assert sum(places) == 1, f"{job.key} is in {places}"
 
 
 def main() -> None:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from pdstudy.config.placement import Execution, resolve
-from pdstudy.slurm.arrays import Array, arrays_of, dependency, split
+from pdstudy.slurm.arrays import Array, cut_group, format_dependency, split_parallelism
 from pdstudy.slurm.cost import longest_chain_hours
 from pdstudy.slurm.job import Job
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.outcomes import JobHistory
 from pdstudy.slurm.reconcile import Group
-from pdstudy.slurm.sbatch import passes
+from pdstudy.slurm.sbatch import is_passing_limit
 from pdstudy.slurm.scheduler import Limits
 from pdstudy.slurm.submit import Refused, SubmitOutcome, submit
 
@@ -28,7 +28,7 @@ def test_what_waits_for_one_model_each_is_one_array() -> None:
     asked = [Job(f"evaluate/{t.key}", "evaluate", PLAIN, (t.key,)) for t in (*tuned, *twice)]
     sent = [*students, *tuned, *twice, *asked]
     outcome, ledger = send_all(sent)
-    assert [[u.key for e in a.elements for u in e] for _, a in outcome.sent] == [
+    assert [[job.key for e in a.elements for job in e] for _, a in outcome.sent] == [
         ["student/3", "student/1", "student/0", "student/4", "student/2"],
         ["finetune/3", "finetune/1", "finetune/0"],
         ["finetune/4-0", "finetune/4-1"],
@@ -57,7 +57,7 @@ def test_what_waits_for_one_model_each_is_sent_alone_where_indices_differ() -> N
 
 
 def send_all(
-    units: list[Job], facts: Mapping[str, JobHistory] | None = None, room: int = 99
+    jobs: list[Job], histories: Mapping[str, JobHistory] | None = None, room: int = 99
 ) -> tuple[SubmitOutcome, Ledger]:
     """What a submit sends to a site that takes `room` jobs and calls them 1, 2, ..."""
 
@@ -79,7 +79,7 @@ def send_all(
             return str(self.jobs)
 
     ledger = Ledger()
-    return submit(units, facts or {}, ledger, Site(), "study"), ledger
+    return submit(jobs, histories or {}, ledger, Site(), "study"), ledger
 
 
 ONE_SENTENCE = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -96,7 +96,7 @@ ONE_SENTENCE = "Job violates accounting/QOS policy (job submit limit, user's siz
     ],
 )
 def test_only_a_limit_that_passes_keeps_jobs_back(said: str, later: bool) -> None:
-    assert passes(f"{said}\nsbatch: error: Batch job submission failed: {ONE_SENTENCE}") is later
+    assert is_passing_limit(f"{said}\nsbatch: error: Batch job submission failed: {ONE_SENTENCE}") is later
 
 
 def test_the_longest_chain_goes_through_those_whose_end_is_waited_for() -> None:
@@ -110,16 +110,16 @@ def test_the_longest_chain_goes_through_those_whose_end_is_waited_for() -> None:
 def test_arrays_respect_the_sites_size_and_share_the_parallelism() -> None:
     many = tuple(Job(f"u{i}", "student", PLAIN) for i in range(2_500))
     execution = resolve([Execution(parallelism=10)], "student", 0)
-    arrays = list(arrays_of(Group("student", execution, many, frozenset()), Limits(array=1001)))
+    arrays = list(cut_group(Group("student", execution, many, frozenset()), Limits(array=1001)))
     assert [len(a.elements) for a in arrays] == [833, 833, 834]
     assert [a.parallelism for a in arrays] == [3, 3, 4]
-    assert [u.key for a in arrays for e in a.elements for u in e] == [u.key for u in many]
-    assert split(1, 3) == [1, 1, 1]
+    assert [job.key for a in arrays for e in a.elements for job in e] == [job.key for job in many]
+    assert split_parallelism(1, 3) == [1, 1, 1]
 
 
 def test_packing_puts_several_units_into_one_element() -> None:
     execution = resolve([Execution(pack=3)], "student", 0)
-    (array,) = arrays_of(
+    (array,) = cut_group(
         Group("student", execution, tuple(Job(f"u{i}", "student", PLAIN) for i in range(7)), frozenset()), Limits()
     )
     assert array.keys == [["u0", "u1", "u2"], ["u3", "u4", "u5"], ["u6"]]
@@ -127,5 +127,5 @@ def test_packing_puts_several_units_into_one_element() -> None:
 
 def test_a_whole_array_is_waited_for_by_its_job() -> None:
     sizes = {"5": 2, "6": 3}
-    assert dependency("afterok", ["5_0", "5_1", "6_2", "7"], {**sizes, "7": 1}) == "afterok:5:6_2:7"
-    assert dependency("afterok", [], sizes) == ""
+    assert format_dependency("afterok", ["5_0", "5_1", "6_2", "7"], {**sizes, "7": 1}) == "afterok:5:6_2:7"
+    assert format_dependency("afterok", [], sizes) == ""

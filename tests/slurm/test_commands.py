@@ -22,7 +22,7 @@ from pdstudy.slurm import gc as cleaning
 from pdstudy.slurm import scheduler as queue
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.attempt import attempts_file
-from pdstudy.slurm.commands import Request, cancel_study, preview, submit_study, top_up, without_shared
+from pdstudy.slurm.commands import Request, cancel_study, drop_shared, preview, submit_study, top_up
 from pdstudy.slurm.ledger import Ledger, append_row
 from pdstudy.slurm.sbatch import Cluster, array_folder
 from pdstudy.slurm.submit import Refused
@@ -105,15 +105,15 @@ def planned(workspace: Workspace, only: str | None = None, name: str = "grid") -
 
 
 def fail(workspace: Workspace, slurm: Slurm, stage: str, cause: str, at: float = 0.0, **more: object) -> str:
-    """The job of a stage has started and ended by `cause`, as its node tells it; its unit."""
-    job = slurm.job(stage)
-    unit = slurm.sent[job][1].keys[0][0]
-    element = next(e for e in slurm.states if e.partition("_")[0] == job)
+    """The job of a stage has started and ended by `cause`, as its node notes; its key."""
+    slurm_id = slurm.job(stage)
+    key = slurm.sent[slurm_id][1].keys[0][0]
+    element = next(e for e in slurm.states if e.partition("_")[0] == slurm_id)
     slurm.states[element] = "FAILED"
-    file = attempts_file(workspace, unit)
+    file = attempts_file(workspace, key)
     append_row(file, {"event": "start", "job": element, "token": element, "time": at})
     append_row(file, {"event": "end", "token": element, "cause": cause, "error": cause, "time": at, **more})
-    return unit
+    return key
 
 
 HELD = "launch failed requeued held"
@@ -165,7 +165,7 @@ def test_a_held_job_whose_work_is_done_is_cancelled_too(workspace: Workspace, sl
 
 
 def test_what_ran_out_of_memory_holds_nothing_else_back(workspace: Workspace, slurm: Slurm) -> None:
-    """No memory_gb was asked for, so none can be doubled: the user hears of it where the unit is tried again."""
+    """No memory_gb was asked for, so none can be doubled: the user hears of it where the job is tried again."""
     submit_study(planned(workspace), workspace, Request())
     teacher = fail(workspace, slurm, "teacher", "oom")
     assert submit_study(planned(workspace), workspace, Request())[1].decision.stay == {teacher: "oom"}
@@ -219,10 +219,10 @@ def test_what_is_cancelled_is_not_kept_back_any_more(workspace: Workspace, slurm
 
 def test_cancelling_some_cells_leaves_what_others_need(workspace: Workspace, slurm: Slurm) -> None:
     submit_study(planned(workspace), workspace, Request())
-    plan = without_shared(planned(workspace, "*loss=KD*seed=0*")(), planned(workspace)())
+    plan = drop_shared(planned(workspace, "*loss=KD*seed=0*")(), planned(workspace)())
     cancelled, _ = cancel_study(plan, workspace)
     assert [key.partition("/")[0] for key in cancelled] == ["student"]
-    plan = without_shared(planned(workspace, KD)(), planned(workspace)())
+    plan = drop_shared(planned(workspace, KD)(), planned(workspace)())
     cancelled, _ = cancel_study(plan, workspace)
     assert {key.partition("/")[0] for key in cancelled} == {"teacher", "logits", "student"}
     living = {e.partition("_")[0] for e, state in slurm.states.items() if state == "PENDING"}
@@ -285,7 +285,7 @@ def test_without_squeue_status_tells_what_the_files_say(
     assert sight is not None
     assert not sight.answered
     assert (sight.rows[teacher]["state"], sight.rows[teacher]["error"]) == ("failed", "exception")
-    assert {row["state"] for unit, row in sight.rows.items() if unit != teacher} == {"sent"}
+    assert {row["state"] for key, row in sight.rows.items() if key != teacher} == {"sent"}
 
 
 def test_logs_have_what_slurm_wrote_beside_a_job(
@@ -322,10 +322,10 @@ def test_gc_keeps_the_words_of_what_failed_and_waits_for_who_submits(workspace: 
     slurm.states = dict.fromkeys(slurm.states, "FAILED")
     code = workspace.root / "slurm" / "code"
     (report,) = (array_folder(workspace, a) for a, array, _ in slurm.sent.values() if array.stage == "report")
-    assert {w.path for w in cleaning.waste(workspace)} == {report, *code.iterdir()}
+    assert {w.path for w in cleaning.find_waste(workspace)} == {report, *code.iterdir()}
     path = workspace.root / "slurm" / "submit.claim"
     with Claim(path, "sending"), pytest.raises(Claimed, match="in the hands of"):
-        cleaning.delete(workspace)
+        cleaning.delete_waste(workspace)
     assert report.exists()
-    assert {w.path for w in cleaning.delete(workspace)} >= {report}
+    assert {w.path for w in cleaning.delete_waste(workspace)} >= {report}
     assert not report.exists()

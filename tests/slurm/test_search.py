@@ -55,7 +55,7 @@ class Searcher(Lab):
 
     def sendings(self) -> Counter[str]:
         """How often each run was sent."""
-        return Counter(unit for row in self._ledger("intent") for element in row["elements"] for unit in element)
+        return Counter(job for row in self._ledger("intent") for element in row["elements"] for job in element)
 
     @property
     def arrays(self) -> int:

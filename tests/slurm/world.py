@@ -25,11 +25,11 @@ class Crash(Exception):
 
 @dataclass
 class Element:
-    """One job element; `keys` are its units, of which `units` are still to be made."""
+    """One array element; `keys` are those of all its jobs, `jobs` those that are still to be made."""
 
     id: str
     array: str
-    units: tuple[Job, ...]
+    jobs: tuple[Job, ...]
     keys: tuple[str, ...]
     state: str = "PENDING"
     reason: str = ""
@@ -41,10 +41,10 @@ class Element:
 
 @dataclass
 class World:
-    """The cluster, the disk and the units of one study."""
+    """The cluster, the disk and the jobs of one study."""
 
     rng: random.Random
-    units: list[Job]
+    jobs: list[Job]
     allowed: Limits
     max_submitted: int | None
     accounting: bool
@@ -52,13 +52,14 @@ class World:
     done: set[str] = field(default_factory=set)
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     elements: dict[str, Element] = field(default_factory=dict)
-    jobs: dict[str, list[Element]] = field(default_factory=dict)
+    arrays: dict[str, list[Element]] = field(default_factory=dict)
+    """The elements of each array, by SLURM's id."""
     purged: dict[str, str] = field(default_factory=dict)
     pending: dict[str, Element] = field(default_factory=dict)
     running: dict[str, Element] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     homes: dict[str, str] = field(default_factory=dict)
-    """The element in which a unit was last sent, by the unit's key."""
+    """The element in which a job was last sent, by the job's key."""
     clock: float = 0.0
     calls: Counter[str] = field(default_factory=Counter)
     crash_before: bool = False
@@ -67,14 +68,14 @@ class World:
     """Whether sbatch may hear nothing from the controller, which may or may not have taken the jobs."""
     sent_in_round: set[str] = field(default_factory=set)
     followers: dict[str, set[str]] = field(default_factory=dict)
-    """Units that wait for the end of a unit, by its key."""
+    """Jobs that wait for the end of a job, by its key."""
 
     # --- what the reconciler sees
 
     def queue(self) -> Queue:
         self.calls["squeue"] += 1
         jobs = {e.id: QueuedJob(e.state, e.reason) for e in self.elements.values()}
-        return Queue(jobs, {e.array: job for job, members in self.jobs.items() for e in members[:1]})
+        return Queue(jobs, {e.array: slurm_id for slurm_id, members in self.arrays.items() for e in members[:1]})
 
     def limits(self) -> Limits:
         return self.allowed
@@ -91,30 +92,30 @@ class World:
         silent = self.silent and self.rng.random() < 0.3
         if silent and self.rng.random() < 0.5:
             raise unanswered
-        job = str(len(self.jobs) + len(self.purged) + 1 + self.calls["sbatch"])
+        slurm_id = str(len(self.arrays) + len(self.purged) + 1 + self.calls["sbatch"])
         waits: dict[str, list[str]] = {}
         for part in filter(None, after.split(",")):
             kind, *names = part.split(":")
             for name in names:
-                members = [name] if name in self.elements else [e.id for e in self.jobs.get(name, ())]
+                members = [name] if name in self.elements else [e.id for e in self.arrays.get(name, ())]
                 assert members, f"waits for {name}, which the queue does not know"
                 waits.setdefault(kind, []).extend(members)
         alone = len(array.elements) == 1
         ends = {id for ids in waits.values() for id in ids}
-        keys = [u.key for units in array.elements for u in units if u.stage != "report"]
-        assert len(set(keys)) == len(keys), "a unit is sent twice in one array"
+        keys = [job.key for jobs in array.elements for job in jobs if job.stage != "report"]
+        assert len(set(keys)) == len(keys), "a job is sent twice in one array"
         made = []
-        for index, units in enumerate(array.elements):
-            for unit in units:
-                assert unit.key not in self.done, f"{unit.key} is done and was sent"
-                if unit.stage != "report":  # reports queue up, each after the one before
-                    assert unit.key not in self.busy, f"{unit.key} lives and was sent"
-                    self._check_ends(unit, ends)
-            id = job if alone else f"{job}_{index}"
+        for index, jobs in enumerate(array.elements):
+            for job in jobs:
+                assert job.key not in self.done, f"{job.key} is done and was sent"
+                if job.stage != "report":  # reports queue up, each after the one before
+                    assert job.key not in self.busy, f"{job.key} lives and was sent"
+                    self._check_ends(job, ends)
+            id = slurm_id if alone else f"{slurm_id}_{index}"
             own = {k: ids if k != "aftercorr" else [f"{ids[0].partition('_')[0]}_{index}"] for k, ids in waits.items()}
             assert own.keys() != {"aftercorr"} or own["aftercorr"][0] in waits["aftercorr"]
-            made.append(Element(id, array_id, units, tuple(u.key for u in units), waits=own))
-        self.jobs[job] = made
+            made.append(Element(id, array_id, jobs, tuple(job.key for job in jobs), waits=own))
+        self.arrays[slurm_id] = made
         self.busy.update(keys)
         for element in made:
             self.homes.update(dict.fromkeys(element.keys, element.id))
@@ -123,26 +124,26 @@ class World:
             raise unanswered
         if self.crash_after and self.rng.random() < 0.3:
             raise Crash
-        return job
+        return slurm_id
 
-    def _check_ends(self, unit: Job, waits: set[str]) -> None:
-        """A unit is sent behind those living ones from which it may go on, and behind those sent with it."""
-        for key in unit.after:
-            # A packed job may live on when one of its units is done.
+    def _check_ends(self, job: Job, waits: set[str]) -> None:
+        """A job is sent behind those living ones from which it may go on, and behind those sent with it."""
+        for key in job.after:
+            # A packed element may live on when one of its jobs is done.
             over = key in self.done or key not in self.busy
-            assert over or self.homes[key] in waits, f"{unit.key} does not wait for the end of {key}"
-        early = self.followers.get(unit.key, set()) & self.sent_in_round
-        assert not early, f"{sorted(early)} were sent before {unit.key}, whose end they wait for"
-        self.sent_in_round.add(unit.key)
+            assert over or self.homes[key] in waits, f"{job.key} does not wait for the end of {key}"
+        early = self.followers.get(job.key, set()) & self.sent_in_round
+        assert not early, f"{sorted(early)} were sent before {job.key}, whose end they wait for"
+        self.sent_in_round.add(job.key)
 
     def release(self, elements: Sequence[str]) -> None:
         for id in elements:
             if id in self.elements:
                 self.elements[id].reason = ""
 
-    def adopt(self, array_id: str, job: str, count: int) -> None:
-        assert len(self.jobs[job]) == count
-        assert self.jobs[job][0].array == array_id
+    def adopt(self, array_id: str, slurm_id: str, count: int) -> None:
+        assert len(self.arrays[slurm_id]) == count
+        assert self.arrays[slurm_id][0].array == array_id
 
     def ended(self, gone: list[str]) -> dict[str, str]:
         return {e: self.purged[e] for e in gone if e in self.purged} if self.accounting else {}
@@ -193,41 +194,41 @@ class World:
         del self.pending[element.id]
         self.running[element.id] = element
         element.state = "RUNNING"
-        for unit in element.units:
-            if unit.stage != "report":
-                assert all(n in self.done for n in unit.needs), f"{unit.key} started without what it needs"
+        for job in element.jobs:
+            if job.stage != "report":
+                assert all(n in self.done for n in job.needs), f"{job.key} started without what it needs"
             token = f"{element.id}.{element.restart}"
-            self.rows[unit.key].append({"event": "start", "job": element.id, "token": token, "time": time.time()})
+            self.rows[job.key].append({"event": "start", "job": element.id, "token": token, "time": time.time()})
 
     def _finish(self, element: Element) -> None:
         if self.rng.random() > 0.35 * self.trouble:
-            self._units_end(element, {u.key: "done" for u in element.units})
+            self._end_jobs(element, {job.key: "done" for job in element.jobs})
             self._end(element, "COMPLETED")
             return
         misfortune = self.rng.choice(
             ["preempted", "chain", "requeued node", "late node", "lost node", "killed", "exception", "oom", "OOM",
              "timeout", "scancel"]
         )  # fmt: skip
-        keys = [u.key for u in element.units]
+        keys = [job.key for job in element.jobs]
         if misfortune in ("preempted", "chain"):
             some = keys[: self.rng.randrange(len(keys))]
             cause = "preempted" if misfortune == "preempted" else "time"
-            self._units_end(element, {k: "done" if k in some else cause for k in keys})
+            self._end_jobs(element, {k: "done" if k in some else cause for k in keys})
             self._requeue(element)
         elif misfortune == "requeued node":
             self._requeue(element)
         elif misfortune == "late node":  # all was made, and SLURM, which did not hear of it, starts the job again
-            self._units_end(element, dict.fromkeys(keys, "done"))
+            self._end_jobs(element, dict.fromkeys(keys, "done"))
             self._requeue(element)
         elif misfortune in ("exception", "oom"):
             bad = self.rng.choice(keys)
-            self._units_end(element, {k: misfortune if k == bad else "done" for k in keys})
+            self._end_jobs(element, {k: misfortune if k == bad else "done" for k in keys})
             self._end(element, "FAILED")
         else:
             states = {"lost node": "NODE_FAIL", "killed": "FAILED", "OOM": "OUT_OF_MEMORY", "timeout": "TIMEOUT"}
             self._end(element, states.get(misfortune, "CANCELLED"))
 
-    def _units_end(self, element: Element, causes: dict[str, str]) -> None:
+    def _end_jobs(self, element: Element, causes: dict[str, str]) -> None:
         for key, cause in causes.items():
             token = f"{element.id}.{element.restart}"
             self.rows[key].append({"event": "end", "token": token, "cause": cause, "time": time.time()})
@@ -238,8 +239,8 @@ class World:
         del self.running[element.id]
         element.restart += 1
         element.state, element.waits = "PENDING", {}
-        # What a packed job has made is not made again by its next attempt.
-        element.units = tuple(u for u in element.units if u.key not in self.done) or element.units[:1]
+        # What a packed element has made is not made again by its next attempt.
+        element.jobs = tuple(job for job in element.jobs if job.key not in self.done) or element.jobs[:1]
         self.pending[element.id] = element
 
     def _end(self, element: Element, state: str, reason: str = "") -> None:

@@ -15,11 +15,11 @@ import pytest
 from pdstudy.config.placement import resolve
 from pdstudy.core import slurm_command
 from pdstudy.slurm import scheduler as queue
-from pdstudy.slurm.arrays import dependency
-from pdstudy.slurm.attempt import cause_of_stop
+from pdstudy.slurm.arrays import format_dependency
+from pdstudy.slurm.attempt import classify_stop
 from pdstudy.slurm.job import Job
 from pdstudy.slurm.ledger import Ledger
-from pdstudy.slurm.outcomes import JobHistory, gather
+from pdstudy.slurm.outcomes import JobHistory, gather_histories
 from pdstudy.slurm.reconcile import Decision, decide
 from pdstudy.slurm.scheduler import Queue, QueuedJob
 from tests.slurm.simulation import simulate
@@ -41,16 +41,16 @@ def test_a_hundred_small_studies_all_end(first: int) -> None:
 
 def test_the_simulation_notices_a_unit_that_is_sent_without_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(kind: str, elements: Iterable[str], sizes: Mapping[str, int]) -> str:
-        return "" if kind == "afterany" else dependency(kind, elements, sizes)
+        return "" if kind == "afterany" else format_dependency(kind, elements, sizes)
 
-    monkeypatch.setattr("pdstudy.slurm.submit.dependency", forgetful)
+    monkeypatch.setattr("pdstudy.slurm.submit.format_dependency", forgetful)
     with pytest.raises(AssertionError, match="does not wait for the end of"):
         simulate_all(range(10))
 
 
 def test_the_simulation_notices_a_unit_that_is_sent_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hasty(units: Sequence[Job], *more: Any) -> Decision:
-        found = decide(units, *more)
+    def hasty(jobs: Sequence[Job], *more: Any) -> Decision:
+        found = decide(jobs, *more)
         return replace(found, groups=found.groups[::-1])
 
     monkeypatch.setattr("pdstudy.slurm.submit.decide", hasty)
@@ -67,7 +67,7 @@ def test_branches_of_several_families_are_sent_behind_their_trunks() -> None:
         Job("after trunk", "student", PLAIN, after=("trunk",)),
     ]
     decision = decide(made, {"live": JobHistory(element="7")})
-    assert [[u.key for u in g.units] for g in decision.groups] == [["trunk"], ["after live", "after trunk"]]
+    assert [[job.key for job in g.jobs] for g in decision.groups] == [["trunk"], ["after live", "after trunk"]]
     assert decision.groups[1].after == {"live", "trunk"}
 
 
@@ -81,7 +81,7 @@ def test_a_hundred_studies_of_ten_thousand_cells_all_end(first: int) -> None:
     assert not failed
 
 
-def units(*needs: tuple[str, ...]) -> list[Job]:
+def make_jobs(*needs: tuple[str, ...]) -> list[Job]:
     """u0, u1, ... with these needs."""
     return [Job(f"u{i}", "student", PLAIN, n) for i, n in enumerate(needs)]
 
@@ -96,7 +96,7 @@ def test_students_wait_for_their_own_inputs_only() -> None:
         Job("student/a", "student", PLAIN, ("teacher/a", "logits/a")),
         Job("student/b", "student", PLAIN, ("teacher/b", "logits/b")),
     ]
-    waits = {g.units[0].key: g.waits for g in decide(made, {}).groups}
+    waits = {g.jobs[0].key: g.waits for g in decide(made, {}).groups}
     # A finished teacher is not waited for; the teacher behind the logits need not be named.
     assert waits == {
         "teacher/a": frozenset(),
@@ -116,9 +116,9 @@ def test_students_wait_for_their_own_inputs_only() -> None:
     ],
 )  # fmt: skip
 def test_budgets_by_cause(cause: str, count: int, sent: bool) -> None:
-    facts = {"u0": JobHistory(cause=cause, causes={cause: count})}
-    decision = decide(units((), ("u0",), ()), facts)
-    assert [u.key for g in decision.groups for u in g.units] == (["u0", "u2", "u1"] if sent else ["u2"])
+    histories = {"u0": JobHistory(cause=cause, causes={cause: count})}
+    decision = decide(make_jobs((), ("u0",), ()), histories)
+    assert [job.key for g in decision.groups for job in g.jobs] == (["u0", "u2", "u1"] if sent else ["u2"])
     assert decision.blocked == ({} if sent else {"u1": "u0"})
 
 
@@ -129,10 +129,17 @@ def ledger_with(*rows: dict[str, object]) -> Ledger:
     return ledger
 
 
-def sent(unit: str, job: str) -> list[dict[str, object]]:
+def sent(key: str, slurm_id: str) -> list[dict[str, object]]:
     return [
-        {"event": "intent", "array": job, "study": "s", "stage": "student", "elements": [[unit]], "execution": None},
-        {"event": "sent", "array": job, "job": job},
+        {
+            "event": "intent",
+            "array": slurm_id,
+            "study": "s",
+            "stage": "student",
+            "elements": [[key]],
+            "execution": None,
+        },
+        {"event": "sent", "array": slurm_id, "job": slurm_id},
     ]
 
 
@@ -159,32 +166,32 @@ def sent(unit: str, job: str) -> list[dict[str, object]]:
 def test_what_an_end_without_a_word_means(state: str | None, started: bool, log: str, cause: str) -> None:
     queue = Queue({"7": QueuedJob(state)} if state else {})
     rows = [{"event": "start", "job": "7", "token": "7.0", "time": 2e9}] if started else []
-    facts = gather(["u"], ledger_with(*sent("u", "7")), queue, lambda unit: rows, log=lambda s: log)
-    assert facts["u"].cause == cause
-    assert not facts["u"].live
+    histories = gather_histories(["u"], ledger_with(*sent("u", "7")), queue, lambda key: rows, stderr=lambda s: log)
+    assert histories["u"].cause == cause
+    assert not histories["u"].live
 
 
 def test_a_dependent_that_slurm_dropped_is_said_to_be_so() -> None:
     queue = Queue({"7": QueuedJob("CANCELLED", "DependencyNeverSatisfied")})
-    assert gather(["u"], ledger_with(*sent("u", "7")), queue, lambda unit: [])["u"].cause == "dependency"
+    assert gather_histories(["u"], ledger_with(*sent("u", "7")), queue, lambda key: [])["u"].cause == "dependency"
     waiting = Queue({"7": QueuedJob("PENDING", "DependencyNeverSatisfied")})
-    assert not gather(["u"], ledger_with(*sent("u", "7")), waiting, lambda unit: [])["u"].live
+    assert not gather_histories(["u"], ledger_with(*sent("u", "7")), waiting, lambda key: [])["u"].live
 
 
 def test_an_older_job_that_lives_is_seen_and_a_refused_one_never_was() -> None:
     ledger = ledger_with(
         *sent("u", "7"), *sent("u", "8"), *sent("v", "9")[:1], {"event": "refused", "array": "9", "reason": ""}
     )
-    facts = gather(
-        ["u", "v"], ledger, Queue({"7": QueuedJob("REQUEUED"), "8": QueuedJob("NODE_FAIL")}), lambda unit: []
+    histories = gather_histories(
+        ["u", "v"], ledger, Queue({"7": QueuedJob("REQUEUED"), "8": QueuedJob("NODE_FAIL")}), lambda key: []
     )
-    assert facts["u"].element == "7"
-    assert "v" not in facts
+    assert histories["u"].element == "7"
+    assert "v" not in histories
 
 
 def test_when_the_scheduler_is_silent_nothing_counts_as_gone() -> None:
-    facts = gather(["u"], ledger_with(*sent("u", "7")), Queue(known=False), lambda unit: [])
-    assert facts["u"].live
+    histories = gather_histories(["u"], ledger_with(*sent("u", "7")), Queue(known=False), lambda key: [])
+    assert histories["u"].live
 
 
 def test_accounting_is_asked_once_and_only_for_what_left_the_queue() -> None:
@@ -195,10 +202,10 @@ def test_accounting_is_asked_once_and_only_for_what_left_the_queue() -> None:
         return {"8": "NODE_FAIL"}
 
     ledger = ledger_with(*sent("u", "7"), *sent("v", "8"), *sent("w", "9"))
-    facts = gather(["u", "v", "w"], ledger, Queue({"7": QueuedJob("RUNNING")}), lambda unit: [], ended)
+    histories = gather_histories(["u", "v", "w"], ledger, Queue({"7": QueuedJob("RUNNING")}), lambda key: [], ended)
     assert asked == [["8", "9"]]
-    assert facts["u"].live
-    assert (facts["v"].cause, facts["w"].cause) == ("node", "lost")
+    assert histories["u"].live
+    assert (histories["v"].cause, histories["w"].cause) == ("node", "lost")
 
 
 def test_accounting_is_asked_for_arrays_not_for_each_of_their_elements(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,12 +232,12 @@ def test_a_retry_forgets_what_was_before_it() -> None:
     ]
     ledger = ledger_with(*sent("u", "7"))
     queue = Queue({"7": QueuedJob("FAILED")})
-    before = gather(["u"], ledger, queue, lambda unit: rows)["u"]
+    before = gather_histories(["u"], ledger, queue, lambda key: rows)["u"]
     assert (before.cause, before.error) == ("exception", "ValueError: x")
     ledger.append("retry", study="s", units=["u"])
-    after = gather(["u"], ledger, queue, lambda unit: rows)["u"]
+    after = gather_histories(["u"], ledger, queue, lambda key: rows)["u"]
     assert after.cause is None
-    assert [end.cause for end in after.ends] == ["exception"]
+    assert [end.cause for end in after.endings] == ["exception"]
 
 
 def test_half_a_row_of_the_ledger_is_left_out_and_does_no_harm(tmp_path: Path) -> None:
@@ -247,7 +254,7 @@ def test_half_a_row_of_the_ledger_is_left_out_and_does_no_harm(tmp_path: Path) -
 
 def test_why_a_job_was_told_to_stop() -> None:
     def cause(**details: str) -> str:
-        return cause_of_stop({"JobState": "RUNNING", "PreemptTime": "None"} | details, 60, now=1_700_000_000.0)
+        return classify_stop({"JobState": "RUNNING", "PreemptTime": "None"} | details, 60, now=1_700_000_000.0)
 
     assert cause(PreemptTime="2023-11-14T22:13:00") == "preempted"
     assert cause(EndTime="2023-11-14T00:00:00") == "time"

@@ -19,8 +19,8 @@ from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.attempt import FENCED, Attempt, read_attempts
-from pdstudy.slurm.job import Job, jobs_of, task_of
-from pdstudy.slurm.job_main import GOES_ON, STAYS, Assigned, _stopped, _unit, missing_input
+from pdstudy.slurm.job import Job, make_job_task, make_jobs
+from pdstudy.slurm.job_main import REQUEUE, STAY, ArrayElement, _end_stopped, _make_part, find_missing_input
 from pdstudy.study.study_file import load_study
 from pdstudy.train.stop_signals import StopSignals
 from pdstudy.workspace.layout import Workspace
@@ -37,18 +37,18 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def planned(study: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, slice_tokens: int) -> Plan:
     """The study's plan, with shards so short that its small capture has several."""
     from pdstudy.distill.teacher import capture
-    from pdstudy.slurm import job as units
+    from pdstudy.slurm import job
 
     monkeypatch.setattr(capture, "SHARD_TOKENS", slice_tokens)
-    monkeypatch.setattr(units, "SLICE_TOKENS", slice_tokens)
+    monkeypatch.setattr(job, "SLICE_TOKENS", slice_tokens)
     return make_plan(load_study(str(study)), workspace)
 
 
-def make(plan: Plan, units: list[Job], workspace: Workspace, *stages: str) -> None:
+def make(plan: Plan, jobs: list[Job], workspace: Workspace, *stages: str) -> None:
     items = {i.key: i for i in plan.items}
-    for unit in units:
-        if unit.stage in stages:
-            perform(task_of(plan, unit, items[unit.item], workspace), lambda what, share: None, lambda: False)
+    for job in jobs:
+        if job.stage in stages:
+            perform(make_job_task(plan, job, items[job.artifact], workspace), lambda what, share: None, lambda: False)
 
 
 def shards(workspace: Workspace) -> dict[str, str]:
@@ -65,16 +65,16 @@ def test_shards_of_slices_are_those_of_one_capture(
     assert module.SLICE_TOKENS == capture.SHARD_TOKENS
     whole, sliced = Workspace(tmp_path / "whole"), Workspace(tmp_path / "sliced")
     plan = planned(study, whole, monkeypatch, 1024)
-    units = jobs_of(plan, (), whole)
-    assert [u.stage for u in units] == ["corpus", "teacher", "logits", "student", "student"]
-    make(plan, units, whole, "corpus", "teacher", "logits")
+    jobs = make_jobs(plan, (), whole)
+    assert [job.stage for job in jobs] == ["corpus", "teacher", "logits", "student", "student"]
+    make(plan, jobs, whole, "corpus", "teacher", "logits")
 
     plan = planned(study, sliced, monkeypatch, 1024)
-    units = jobs_of(plan, [Execution(stage="logits", slices=3)], sliced)
-    parts = [u for u in units if u.stage == "logits"]
-    assert [u.sequences for u in parts] == [(0, 32), (32, 96), (96, 160)]
-    assert set(units[-1].needs) >= {u.key for u in parts}
-    make(plan, units, sliced, "corpus", "teacher")
+    jobs = make_jobs(plan, [Execution(stage="logits", slices=3)], sliced)
+    parts = [job for job in jobs if job.stage == "logits"]
+    assert [job.sequences for job in parts] == [(0, 32), (32, 96), (96, 160)]
+    assert set(jobs[-1].needs) >= {job.key for job in parts}
+    make(plan, jobs, sliced, "corpus", "teacher")
     make(plan, parts[::-1], sliced, "logits")
     assert len(shards(sliced)) == 5
     assert shards(sliced) == shards(whole)
@@ -84,32 +84,34 @@ def test_shards_of_slices_are_those_of_one_capture(
     for path in sliced.root.glob("stores/*/*/shard-0000000032-*"):
         path.unlink()
     plan = planned(study, sliced, monkeypatch, 1024)
-    left = [u for u in jobs_of(plan, [Execution(stage="logits", slices=3)], sliced) if u.stage == "logits"]
-    assert [u.done for u in left] == [True, False, True]
+    left = [job for job in make_jobs(plan, [Execution(stage="logits", slices=3)], sliced) if job.stage == "logits"]
+    assert [job.done for job in left] == [True, False, True]
 
 
 def test_a_unit_says_which_input_it_lacks(study: Path, tmp_path: Path) -> None:
     """SLURM starts what depends on a job that it has forgotten, so the task looks for itself."""
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(load_study(str(study)), workspace)
-    units = jobs_of(plan, (), workspace)
+    jobs = make_jobs(plan, (), workspace)
     items = {i.key: i for i in plan.items}
 
     def lacking(number: int) -> str:
-        return str(missing_input(task_of(plan, units[number], items[units[number].item], workspace), workspace))
+        return str(
+            find_missing_input(make_job_task(plan, jobs[number], items[jobs[number].artifact], workspace), workspace)
+        )
 
     assert lacking(0) == "None"
     assert "its corpus" in lacking(1)
-    make(plan, units, workspace, "corpus")
+    make(plan, jobs, workspace, "corpus")
     assert lacking(1) == "None"
     assert "its teacher" in lacking(2)
     assert lacking(3) == "None"  # the LM student
     assert "its logits" in lacking(4)
-    task = task_of(plan, units[3], items[units[3].item], workspace)
+    task = make_job_task(plan, jobs[3], items[jobs[3].artifact], workspace)
     start = Start(model=task.subject)
     started = dataclasses.replace(task, subject=dataclasses.replace(task.subject, start=start))
-    assert "the run starts from" in str(missing_input(started, workspace))
-    assert "its model" in str(missing_input(dataclasses.replace(task, model="nowhere"), workspace))
+    assert "the run starts from" in str(find_missing_input(started, workspace))
+    assert "its model" in str(find_missing_input(dataclasses.replace(task, model="nowhere"), workspace))
 
 
 ATTEMPT = """
@@ -154,7 +156,7 @@ def test_an_older_attempt_that_comes_to_its_end_leaves_the_claim_of_the_newer(
     path = tmp_path / "claims" / "corpus-x"
     with Attempt(Workspace(tmp_path), "corpus/x", path, None):
         newer = Attempt(Workspace(tmp_path), "corpus/x", path, None).__enter__()
-    assert newer.held()
+    assert newer.is_newest()
 
 
 def test_a_start_without_its_inputs_says_so_and_makes_nothing(
@@ -163,11 +165,11 @@ def test_a_start_without_its_inputs_says_so_and_makes_nothing(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(load_study(str(study)), workspace)
-    unit, items = jobs_of(plan, (), workspace)[1], {i.key: i for i in plan.items}
-    told = {"unit": unit.key, "task": task_of(plan, unit, items[unit.item], workspace).to_json()}
-    assigned = Assigned({"workspace": str(workspace.root)}, [told])
-    assert _unit(assigned, 0, StopSignals()) == 1
-    (end,) = (r for r in read_attempts(workspace, unit.key) if r["event"] == "end")
+    job, items = make_jobs(plan, (), workspace)[1], {i.key: i for i in plan.items}
+    told = {"unit": job.key, "task": make_job_task(plan, job, items[job.artifact], workspace).to_json()}
+    assigned = ArrayElement({"workspace": str(workspace.root)}, [told])
+    assert _make_part(assigned, 0, StopSignals()) == 1
+    (end,) = (r for r in read_attempts(workspace, job.key) if r["event"] == "end")
     assert end["cause"] == "dependency"
     assert "its corpus" in end["error"]
     assert not workspace.claim("teacher", plan.items[1].key).exists()
@@ -175,16 +177,16 @@ def test_a_start_without_its_inputs_says_so_and_makes_nothing(
 
 @pytest.mark.parametrize(
     ("cause", "codes"),
-    [("time", [GOES_ON, GOES_ON, STAYS]), ("preempted", [GOES_ON] * 3), ("cancelled", [STAYS] * 3)],
+    [("time", [REQUEUE, REQUEUE, STAY]), ("preempted", [REQUEUE] * 3), ("cancelled", [STAY] * 3)],
 )
 def test_a_job_goes_on_as_often_as_its_time_limits_allow(
     cause: str, codes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setattr("pdstudy.slurm.job_main.why", lambda job, warning: cause)
-    assigned = Assigned({"warning_seconds": 60, "time_limits": 2, "sent": 0.0}, [])
+    monkeypatch.setattr("pdstudy.slurm.job_main.find_stop_cause", lambda job, warning: cause)
+    assigned = ArrayElement({"warning_seconds": 60, "time_limits": 2, "sent": 0.0}, [])
     made = [Attempt(Workspace(tmp_path), "student/x", tmp_path / "claim", None) for _ in codes]
-    assert [_stopped(assigned, attempt) for attempt in made] == codes
+    assert [_end_stopped(assigned, attempt) for attempt in made] == codes
 
 
 def test_a_local_run_keeps_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,8 +201,8 @@ def test_a_local_run_keeps_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_snapshot_is_the_code_as_it_was(tmp_path: Path) -> None:
-    folder = snapshot.take(Workspace(tmp_path))
-    assert snapshot.take(Workspace(tmp_path)) == folder
+    folder = snapshot.take_snapshot(Workspace(tmp_path))
+    assert snapshot.take_snapshot(Workspace(tmp_path)) == folder
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
     code = "import pdstudy, pdstudy.core.provenance as p; print(pdstudy.__file__); print(p.code())"
     told = subprocess.run(
