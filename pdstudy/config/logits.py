@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 from pdstudy.config.data import Slice
 from pdstudy.config.normal_form import normal_form
 
+Encoding = Literal["exact", "small"]
+
 
 @declared
 class Coverage:
@@ -28,8 +30,8 @@ class Coverage:
     p^(1/tau) outside them for each of `taus` (1 always is there); and `draws` ids drawn with replacement from
     p^exponent / sum p^exponent, in the order drawn, so that fewer draws are a prefix.
 
-    `encoding`: "exact" keeps float32; "fast" and "small" keep the same coded values in about 3 and 2 bytes per entry
-    (`pdstudy.distill.store.quantised`).
+    `encoding`: "exact" keeps float32; "small" keeps coded values in about 2 bytes per entry, and is `stored="coded"`
+    of `KD` (`pdstudy.distill.store.quantised`).
     """
 
     p: float = 1.0
@@ -37,7 +39,7 @@ class Coverage:
     taus: tuple[float, ...] = neutral(())
     draws: int = neutral(0)
     exponent: float = neutral(1.0)
-    encoding: Literal["exact", "fast", "small"] = neutral("exact")
+    encoding: Encoding = neutral("exact")
 
     def check(self) -> Iterator[Problem]:
         yield from TopPK(p=self.p, k=self.k).check()
@@ -86,7 +88,7 @@ def required_coverage(objective: KD) -> Coverage:
     tail = isinstance(objective.rest, Tail | Plain | OntoGold) and isinstance(temperature, Temperature)
     tau = temperature.tau if isinstance(temperature, Temperature | WTTM) else 1.0
     taus = (float(tau),) if (everything or tail) and tau != 1 else ()
-    encoding: Literal["exact", "small"] = "small" if objective.stored == "coded" else "exact"
+    encoding: Encoding = "small" if objective.stored == "coded" else "exact"
     return Coverage(p=cut.p, k=cut.k, taus=taus, draws=cut.draws, exponent=cut.exponent, encoding=encoding)
 
 

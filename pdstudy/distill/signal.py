@@ -1,4 +1,4 @@
-"""What a training step knows of the teacher, for N flattened positions of a batch."""
+"""The teacher's signal for the N flattened positions of a batch, truncated, as torch tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pdstudy.core.errors import ConfigError
 
 
 class Signal(Protocol):
-    """A teacher's signal for N positions, however it comes about."""
+    """A teacher's signal for N positions, read from a store or computed live."""
 
     @property
     def width(self) -> int:
@@ -27,7 +27,7 @@ class Signal(Protocol):
 
 @dataclass(frozen=True)
 class SparseTargets:
-    """The teacher's truncated next-token distributions, as torch tensors.
+    """Truncated next-token distributions of the teacher, one row per position.
 
     `ids` (int64 [N, K]) are the kept ids in rank order and `log_probs` (float32 [N, K], nats) their full-vocabulary
     log-probabilities; places that a row does not use hold id 0 and -inf. The first place of every row is used.
@@ -76,7 +76,7 @@ class SparseTargets:
 
     @staticmethod
     def concatenate(parts: Sequence[SparseTargets]) -> SparseTargets:
-        """All rows in order, as wide as the widest part."""
+        """Concatenate rows, padded to the width of the widest part."""
         width = max(part.ids.shape[1] for part in parts)
         joined: dict[str, Any] = {}
         for field in dataclasses.fields(SparseTargets):

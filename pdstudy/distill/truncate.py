@@ -1,7 +1,7 @@
-"""Which ids of a distribution are kept. Ranked by log-probability, then by id; p cuts first, then k.
+"""Truncation: which ids of a distribution are kept. Ranked by log-probability, then id; p cuts first, then k.
 
 Peng et al. 2024 (arXiv 2410.16215), section 3.2. Capture and training cut with the same function on the same float32
-values, so what a store derives is what the teacher itself would have given, bit for bit.
+values, so that a store serves a smaller truncation as the teacher itself would have, bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pdstudy.distill.signal import SparseTargets
 
 
 def rank(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The `k` most probable ids of each row, most probable first, equal ones by rising id.
+    """Rank the `k` most probable ids of each row, most probable first, equal ones by rising id.
 
     `log_probs` is float32 [N, V]. Returns (int64 [N, k], float32 [N, k]).
     """
@@ -42,7 +42,7 @@ def rank(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def mark_kept(log_probs: Tensor, truncation: TopPK) -> Tensor:
-    """Which places of rank-ordered rows the cut keeps: bool [N, K]. Unused places (-inf) are never kept.
+    """Mark the places of rank-ordered rows that the cut keeps: bool [N, K]. Unused places (-inf) are never kept.
 
     A place is kept while the mass before it is below p, that is, up to and including the one that reaches p; p = 1
     cuts nothing. Sums are in float64: the cut must not depend on the order of float32 additions.
@@ -57,10 +57,10 @@ def mark_kept(log_probs: Tensor, truncation: TopPK) -> Tensor:
 
 
 def cut(signal: SparseTargets, truncation: Truncation) -> SparseTargets:
-    """The signal under a smaller truncation. What is dropped goes to the tails.
+    """Cut the signal to a smaller truncation. The tails take the mass that is dropped.
 
-    Of draws, the first ones become the entries, repeats and all, with the logarithms of their shares of the estimate in
-    the place of log-probabilities.
+    Where the truncation samples, the first draws become the entries, repeats and all, and the logarithms of their
+    shares of the estimate take the place of log-probabilities.
     """
     if isinstance(truncation, Sampled):
         assert signal.drawn is not None

@@ -69,7 +69,7 @@ class TeacherScores:
         context = len(batch.targets) // len(batch.sequences)
         table = weight[: self._vocab].float()
         # Ten tensors like the logits live at a time.
-        size = choose_chunk_rows(self._vocab, torch.float32, hidden.device, beside=40 * self._vocab)
+        size = choose_chunk_rows(self._vocab, torch.float32, hidden.device, extra_bytes=40 * self._vocab)
         for row, sequence in enumerate(batch.sequences.tolist()):
             teacher = logits[row]
             for start in range(0, context, size):

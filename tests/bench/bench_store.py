@@ -27,7 +27,7 @@ from pdstudy.distill.store.quantised import Planes, added_kl
 
 T = TypeVar("T")
 
-STATISTICS = {"exact": 12, "fast": 6, "small": 6}
+STATISTICS = {"exact": 12, "small": 6}
 """Bytes per position of log-normaliser, entropy and deviation, which no step's loss at temperature 1 needs."""
 
 
@@ -76,8 +76,7 @@ def table(vocab: int, k: int, given: list[Block], block: int, together: int, rou
     powers = (0, 1) if k < 100 else (0, 1, 2, 3, 4)
     contenders = {
         "exact": ours(Exact(vocab=vocab), given, block),
-        "fast": ours(Planes(vocab=vocab, compressed=False), given, block),
-        "small": ours(Planes(vocab=vocab, compressed=True), given, block),
+        "small": ours(Planes(vocab=vocab), given, block),
         "fp16 + int32": theirs(Plain(), given, block, k),
         "DistillKit": theirs(DistillKit(vocab, 1 if k < 100 else 16, powers), given, block, k),
     }

@@ -93,7 +93,7 @@ def main() -> None:
         declared, corpus = make_corpus(folder)
         print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; {corpus.vocab:,} ids", flush=True)
         teacher = make_teacher(corpus, folder / "teacher")
-        view, coverage = View(context=CONTEXT), Coverage(p=1.0, k=50, encoding="fast")
+        view, coverage = View(context=CONTEXT), Coverage(p=1.0, k=50, encoding="small")
         spec = StoreSpec(corpus=declared, view=view, split="train", teacher=teacher)
         for part in (range(SEQUENCES // 16), range(SEQUENCES)):  # the first pays for what is loaded and compiled
             began, new = time.perf_counter(), len(part) if part.stop < SEQUENCES else SEQUENCES - SEQUENCES // 16

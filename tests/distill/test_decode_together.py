@@ -15,8 +15,7 @@ VOCAB = 70_000
 COUNTED = {"vocab": VOCAB, "columns": len(COLUMNS) + 2, "draws": DRAWS}
 CODECS: dict[str, Codec] = {
     "exact": Exact(**COUNTED, weighted=True),
-    "fast": Planes(**COUNTED, compressed=False),
-    "small": Planes(**COUNTED, compressed=True),
+    "small": Planes(**COUNTED),
 }
 TOKENS = 5
 even = st.integers(1, 30).map(lambda count: [count] * TOKENS)

@@ -20,7 +20,7 @@ from pdstudy.distill.teacher.capture import capture
 from tests.distill.conftest import CONTEXT, SEQUENCES
 
 
-@pytest.mark.parametrize("encoding", ["exact", "fast", "small"])
+@pytest.mark.parametrize("encoding", ["exact", "small"])
 def test_the_statistics_are_those_of_the_store(
     tmp_path: Path, encoding: str, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
 ) -> None:
@@ -81,15 +81,15 @@ def test_coding_changes_as_many_supports_as_it_says(
     tmp_path: Path, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
 ) -> None:
     kept = {}
-    for encoding in ("exact", "fast"):
+    for encoding in ("exact", "small"):
         coverage = Coverage(p=1.0, k=40, encoding=encoding)  # type: ignore[arg-type]
         capture(spec, coverage, range(20), corpus=corpus, teacher=teacher, directory=tmp_path / encoding)
         reader = open_store(
             tmp_path / encoding, spec=spec, corpus=corpus, wanted=TopPK(p=0.9, k=40), sequences=range(20)
         )
         kept[encoding] = (reader.signal(np.arange(20), TopPK(p=0.9, k=40)).log_probs > -np.inf).sum(1)
-    share = (kept["exact"] != kept["fast"]).double().mean().item()
-    assert examine(tmp_path / "fast")["coding"]["other_support"]["0.9"] == pytest.approx(share)
+    share = (kept["exact"] != kept["small"]).double().mean().item()
+    assert examine(tmp_path / "small")["coding"]["other_support"]["0.9"] == pytest.approx(share)
     assert share > 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Literal
@@ -48,13 +47,10 @@ def natural(vocab: int = 5000, tokens: int = 96, k: int = 60, p: float = 1.0) ->
     counts=counts,
     seed=st.integers(0, 10),
     vocab=st.sampled_from([40, 65_536, 65_537, 262_144]),
-    compressed=st.booleans(),
     k=st.one_of(st.none(), st.integers(1, 35)),
 )
-def test_ids_are_exact_and_values_within_half_a_step(
-    counts: list[int], seed: int, vocab: int, compressed: bool, k: int | None
-) -> None:
-    codec = decode(encode(Planes(vocab=vocab, compressed=compressed, columns=len(COLUMNS) + 2, draws=4)))
+def test_ids_are_exact_and_values_within_half_a_step(counts: list[int], seed: int, vocab: int, k: int | None) -> None:
+    codec = decode(encode(Planes(vocab=vocab, columns=len(COLUMNS) + 2, draws=4)))
     block = block_of(counts, vocab, seed)
     block.columns[GOLD] = -np.abs(block.columns[GOLD])
     block.columns[len(COLUMNS) :] = np.abs(block.columns[len(COLUMNS) :]) + 0.01
@@ -76,26 +72,25 @@ def test_ids_are_exact_and_values_within_half_a_step(
 
 
 @pytest.mark.parametrize("p", [1.0, 0.9])
-def test_compression_changes_bytes_alone_and_the_error_is_small(p: float) -> None:
+def test_an_entry_takes_less_than_two_bytes_and_the_error_is_small(p: float) -> None:
     block = natural(p=p)
-    raw, small = (Planes(vocab=5000, compressed=c, columns=6, draws=5) for c in (False, True))
-    data = {codec.compressed: flat(block, codec) for codec in (raw, small)}
-    assert len(data[True]) < 0.85 * len(data[False])
-    a, b = (c.decode([Encoded(data[c.compressed], c.numbering([block]))], 96, None) for c in (raw, small))
-    for field in dataclasses.fields(Block):
-        np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
-    added = added_kl(block, a)
+    codec = Planes(vocab=5000, columns=6, draws=5)
+    data = flat(block, codec)
+    sizes = codec.sizes(data, 96)
+    assert (sizes["values"] + sizes["ids"]) / (block.log_probs > -np.inf).sum() < 1.9
+    coded = codec.decode([Encoded(data, codec.numbering([block]))], 96, None)
+    added = added_kl(block, coded)
     assert added.min() > -1e-9
     assert added.mean() < 1e-4 < MOST_ADDED_KL
     big = block.columns[TAIL] > 1e-6
-    np.testing.assert_allclose(a.columns[TAIL, big], block.columns[TAIL, big], rtol=1 / 32 + 1e-3)
+    np.testing.assert_allclose(coded.columns[TAIL, big], block.columns[TAIL, big], rtol=1 / 32 + 1e-3)
 
 
 def test_a_shard_numbers_its_frequent_ids_first_and_that_saves_bytes() -> None:
     block = natural(vocab=20_000)
     # Half of the entries are 64 ids that lie far apart.
     block.ids[:, ::2] = np.random.default_rng(0).permutation(64)[np.newaxis, :30] * 300 + 77
-    codec = Planes(vocab=20_000, compressed=True, columns=6, draws=5)
+    codec = Planes(vocab=20_000, columns=6, draws=5)
     numbering, none = codec.numbering([block]), Numbering(np.zeros(0, np.uint32), 20_000)
     assert set(numbering.first[:30].tolist()) == set(block.ids[0, ::2].tolist())
     np.testing.assert_array_equal(numbering.ids[numbering.numbers], np.arange(20_000))
@@ -123,7 +118,7 @@ def test_distributions_that_coding_would_bend_too_much_are_not_written() -> None
     depths = (np.floor(depths) + np.where(np.arange(20) < 10, 0.499, 0.501)) / FINE
     block.log_probs[:] = -3.0 - np.append(0, depths)
     block.columns[TAIL] = 1 - np.exp(block.log_probs.astype(np.float64)).sum(1)
-    codec = Planes(vocab=5000, compressed=False, columns=6, draws=5)
+    codec = Planes(vocab=5000, columns=6, draws=5)
     numbering = codec.numbering([block])
     with pytest.raises(ConfigError, match=r"would add .* nats per token .*capture with encoding='exact'"):
         measure_coding_error([block], [codec.encode(block, numbering)], codec, 8, numbering)
@@ -134,13 +129,13 @@ def test_more_entries_than_a_coded_store_can_count_are_refused() -> None:
     ids = np.arange(vocab)[None]
     log_probs = np.full((1, vocab), -np.log(vocab), np.float32)
     block = Block(ids, log_probs, np.zeros((5, 1), np.float32), ids[:, :0], log_probs[:, :0])
-    codec = Planes(vocab=vocab, compressed=False)
+    codec = Planes(vocab=vocab)
     with pytest.raises(ConfigError, match=r"keeps 70,000 entries, a coded store at most 65,535; capture with a k"):
         codec.encode(block, codec.numbering([block]))
 
 
 def test_bytes_that_cannot_be_a_block_are_refused() -> None:
-    codec = Planes(vocab=5000, compressed=True, columns=6, draws=5)
+    codec = Planes(vocab=5000, columns=6, draws=5)
     data, numbering = flat(natural(), codec), codec.numbering([natural()])
     with pytest.raises(ConfigError, match="cannot have"):
         codec.decode([Encoded(data[:-1], numbering)], 96, None)
@@ -148,10 +143,10 @@ def test_bytes_that_cannot_be_a_block_are_refused() -> None:
         codec.decode([Encoded(data, numbering)], 95, None)
 
 
-@pytest.mark.parametrize("encoding", ["fast", "small"])
 def test_a_coded_store_serves_what_an_exact_one_does(
-    tmp_path: Path, encoding: Literal["fast", "small"], spec: StoreSpec, corpus: TokenCorpus, teacher: Path
+    tmp_path: Path, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
 ) -> None:
+    encoding: Literal["small"] = "small"
     cut, sequences = TopPK(p=0.98, k=20), np.arange(6)
     signals = {}
     for name in ("exact", encoding):
@@ -178,7 +173,7 @@ def test_a_run_says_whether_its_targets_are_coded() -> None:
     assert (exact.encoding, small.encoding) == ("exact", "small")
     assert not exact.admits(small)
     assert not small.admits(exact)
-    assert Coverage(p=1.0, k=100, encoding="fast").admits(small)
+    assert Coverage(p=1.0, k=100, encoding="small").admits(small)
     assert union([small, small]).label == "p0.95-k100-small"
     with pytest.raises(ConfigError, match="one store has one encoding"):
         union([exact, small])

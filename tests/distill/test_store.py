@@ -19,7 +19,7 @@ from pdstudy.config.losses import WTTM, OntoGold, Tail, Temperature
 from pdstudy.config.run import KD, Pretrained
 from pdstudy.config.truncation import Sampled, TopPK
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.identity import decode, encode
+from pdstudy.core.identity import decode, encode, fingerprint
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.quantised import Planes
@@ -96,7 +96,7 @@ def test_a_sidecar_without_a_field_that_is_read_is_refused(
 
 @pytest.mark.parametrize(
     ("content", "lacking"),
-    [("{}", "it lacks codec, context, coverage, format, identity, spec, vocab, weights"), ("[]", "it lacks all")],
+    [("{}", "it lacks codec, context, coverage, format, identity, spec, vocab, weights"), ("[]", "it lacks every")],
 )
 def test_a_manifest_that_says_too_little_is_refused(
     copied: Path, spec: StoreSpec, corpus: TokenCorpus, content: str, lacking: str
@@ -133,10 +133,21 @@ def test_a_store_of_another_format_is_refused(copied: Path, spec: StoreSpec, cor
     path = copied / "manifest.json"
     manifest = json.loads(path.read_text())
     # Coded values had format 1 before ids were numbered by frequency.
-    coded = encode(Planes(vocab=corpus.vocab, compressed=True))
+    coded = encode(Planes(vocab=corpus.vocab))
     path.write_text(json.dumps(manifest | {"codec": coded, "format": 1}))
     with pytest.raises(ConfigError, match=r"has format 1, this pdstudy reads 2 .* move .* away and capture anew"):
         opened(copied, spec, corpus)
+
+
+def test_a_store_of_an_encoding_that_is_no_more_is_refused(copied: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text())
+    coded = encode(Planes(vocab=corpus.vocab)) | {"compressed": False}
+    coverage = manifest["coverage"] | {"encoding": "fast"}
+    path.write_text(json.dumps(manifest | {"codec": coded, "coverage": coverage, "format": 2}))
+    with pytest.raises(ConfigError, match=r"has encoding 'fast'; this pdstudy reads .* move .* away and capture anew"):
+        opened(copied, spec, corpus)
+    assert fingerprint(Coverage(encoding="small")) == "504a881ab6b1899f"
 
 
 def test_another_teacher_view_split_corpus_or_tokenizer_is_refused(

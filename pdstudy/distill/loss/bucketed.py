@@ -1,9 +1,9 @@
-"""Every loss that is not linear: the kept ids one by one, the rest of the vocabulary as one bucket.
+"""Losses that are not linear: the kept ids one by one, the rest of the vocabulary as one bucket.
 
 Such a loss is a function of the kept logits and of the log-sum-exp of the rest. Autograd differentiates that function,
 on [C, K] numbers in float64 (differences of logarithms cancel); the gradient of a logit in the rest is then the
 bucket's gradient times its share of the bucket, formed in the buffer that held the logits. A student's temperature
-takes a second buffer and a second pass.
+takes a second buffer and goes over the logits a second time.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pdstudy.distill.loss.targets import Target, make_target, teacher_tau
 from pdstudy.distill.signal import SparseTargets
 
 LEAST_TAIL = torch.finfo(torch.float32).tiny
-"""Stands for a teacher's tail that is 0 in float32, whose logarithm would make KL(q || t) infinite."""
+"""Probability that stands for a teacher's tail of 0 in float32, whose logarithm would make KL(q || t) infinite."""
 
 
 ENTRY_BYTES = 192
-"""What a kept entry takes: some twenty float64 numbers, most of them autograd's."""
+"""Bytes that a kept entry takes: some twenty float64 numbers, most of them autograd's, and its id."""
 
 
 class _BucketedLogits:
-    """Logits [C, V] seen as the kept ids and a bucket; their buffer becomes the gradient.
+    """Logits [C, V] as those of the kept ids and of one bucket; their buffer becomes the gradient.
 
     `kept` is [C, K], `rest` [C] the log-sum-exp of everything else, -inf where there is nothing else.
     """
@@ -41,15 +41,15 @@ class _BucketedLogits:
         self._softmax = RowSoftmax(buffer)
         self.rest = self._softmax.log_sum
 
-    def gradient(self, of_kept: Tensor, of_rest: Tensor) -> Tensor:
-        """The buffer as the gradient of logits, from the gradients of `kept` and `rest`."""
-        buffer = self._softmax.weigh(of_rest)
-        return buffer.scatter_add_(1, self._ids, of_kept.to(buffer.dtype))
+    def backward(self, kept_gradient: Tensor, rest_gradient: Tensor) -> Tensor:
+        """Turn the buffer into the gradient of the logits, from the gradients of `kept` and `rest`."""
+        buffer = self._softmax.weigh(rest_gradient)
+        return buffer.scatter_add_(1, self._ids, kept_gradient.to(buffer.dtype))
 
 
 @dataclass(frozen=True)
 class BucketedLoss:
-    """A chunk's losses; see `pdstudy.distill.loss.fused.ChunkLoss`."""
+    """Any loss, as `pdstudy.distill.loss.fused.ChunkLoss` describes it."""
 
     objective: KD
 
@@ -65,7 +65,7 @@ class BucketedLoss:
         assert signal is not None
         objective = self.objective
         target = make_target(signal, gold, objective.rest, objective.temperature, torch.float64)
-        # Places that are no event of their own repeat the row's first id, which always is one.
+        # Places that are no entry of their own repeat the row's first id, which always is one.
         ids = torch.where(target.used, target.ids, target.ids[:, :1])
         gold_logits = logits.gather(1, gold[:, None])[:, 0]
         tau = self._student_tau(signal, logits)
@@ -81,18 +81,18 @@ class BucketedLoss:
             if gradients:
                 found = torch.autograd.grad((lm_share * lm + kd_share * kd).sum(), leaves, materialize_grads=True)
         if gradients:
-            warm.gradient(*found[:2]).scatter_add_(1, gold[:, None], -lm_share[:, None])
+            warm.backward(*found[:2]).scatter_add_(1, gold[:, None], -lm_share[:, None])
             if cold is not None and tau is not None:
-                of_cold = cold.gradient(*found[2:]).div_(tau[:, None])
+                cold_gradient = cold.backward(*found[2:]).div_(tau[:, None])
                 if adapted is not None:
                     # tau = scale std(z), so that d loss / d tau = -sum_j (d loss / d z_j at fixed tau) z_j / tau.
-                    slope = torch.linalg.vecdot(of_cold, adapted)
+                    slope = torch.linalg.vecdot(cold_gradient, adapted)
                     adapted -= adapted.mean(1, keepdim=True)
-                    of_cold -= adapted.mul_((slope / adapted.square().sum(1))[:, None])
-                logits += of_cold
+                    cold_gradient -= adapted.mul_((slope / adapted.square().sum(1))[:, None])
+                logits += cold_gradient
         return lm.detach().to(logits.dtype), kd.detach().to(logits.dtype)
 
-    def beside(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
+    def extra_bytes(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
         temperature = self.objective.temperature
         both = isinstance(temperature, Temperature) and temperature.both
         # A student's temperature takes a buffer; one that is differentiated, two more.
@@ -100,7 +100,7 @@ class BucketedLoss:
         return buffers * vocab * dtype.itemsize + ENTRY_BYTES * kept
 
     def _student_tau(self, signal: SparseTargets, logits: Tensor) -> Tensor | None:
-        """The student's temperature of each row; None where its bucket is at 1."""
+        """The student's temperature of each row; None where it is 1 throughout."""
         temperature = self.objective.temperature
         if isinstance(temperature, NormKD):
             return temperature.scale * logits.std(1, correction=0)
@@ -110,7 +110,7 @@ class BucketedLoss:
         return teacher_tau(signal, temperature, logits.dtype)
 
     def _loss(self, signal: SparseTargets, target: Target, normaliser: Tensor, kept: Tensor, rest: Tensor) -> Tensor:
-        """sum_i weight_i loss_i of each row, [C]; `kept` and `rest` are the student's at its temperature."""
+        """Sum weight_i loss_i for each row, [C]; `kept` and `rest` are the student's logits at its temperature."""
         rule = self.objective.rest
         inside = _inside(target, kept)
         whole = torch.logaddexp(inside, rest)
@@ -119,7 +119,7 @@ class BucketedLoss:
         used = torch.cat([target.used, has_rest], 1)
         norm = inside if isinstance(rule, RenormaliseBoth) else whole
         log_q = torch.cat([kept, rest[:, None]], 1) - norm[:, None]
-        events = Entries(
+        entries = Entries(
             used=used,
             t=torch.cat([target.probs, target.rest[:, None]], 1),
             log_t=torch.cat([target.log_probs, target.rest.clamp(min=LEAST_TAIL).log()[:, None]], 1),
@@ -139,7 +139,7 @@ class BucketedLoss:
                 row = kl(mass, mass.log(), torch.stack([inside - whole, rest - whole], 1))
                 row = row + (1 - tail) * kl(target.probs, target.log_probs, shape)
             else:
-                row = row_loss(term, events)
+                row = row_loss(term, entries)
             rows = rows + weight * row
         return rows
 

@@ -1,7 +1,8 @@
-"""Losses of a row from its events: the ids of a target and, last, everything else as one bucket.
+"""Formulas of the losses, each a function of a row's entries: the ids of a target and, last, everything else as one
+bucket.
 
-Exact for the whole vocabulary where the target says nothing about single ids of the bucket, or gives them all 0.
-Autograd differentiates these; they see [C, J] numbers, never a vocabulary.
+The bucket is exact where the target says nothing about single ids inside it, or gives them all 0. Autograd
+differentiates these functions; they see [C, J] numbers, never a vocabulary.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from pdstudy.config.losses import KLD, MSE, NLL, JensenShannon, ReverseKL, Singl
 
 @dataclass(frozen=True)
 class Entries:
-    """C rows of E events. Places where `used` is false count for nothing.
+    """C rows of E entries, in float64. Places where `used` is false count for nothing.
 
     `t`, `log_t`: the target (0 and -inf where it has no mass). `log_q`: the student's log-probabilities (finite where
-    used). `scored`: which events a mean over entries is of. `logits` and `teacher_logits` [C, J], both divided by their
+    used). `scored`: the entries over which a mean is taken. `logits` and `teacher_logits` [C, J], both divided by their
     temperatures, are of the ids alone; `normaliser` [C] is the student's log-sum-exp at temperature 1.
     """
 
@@ -34,9 +35,9 @@ class Entries:
     normaliser: Tensor
 
 
-def row_loss(loss: Single, events: Entries) -> Tensor:
-    """The loss of each row, [C], by the formula in the class's docstring."""
-    used, t, log_t, log_q = events.used, events.t, events.log_t, events.log_q
+def row_loss(loss: Single, entries: Entries) -> Tensor:
+    """The loss of each row, [C], by the formula in the docstring of the loss's class."""
+    used, t, log_t, log_q = entries.used, entries.t, entries.log_t, entries.log_q
     q = log_q.exp().where(used, 0)
     if isinstance(loss, NLL):
         return -(t * log_q).sum(1)
@@ -46,19 +47,19 @@ def row_loss(loss: Single, events: Entries) -> Tensor:
         return kl(q, log_q, log_t.where(used, 0))
     if isinstance(loss, JensenShannon):
         middle = _mixture(log_t, log_q, loss.beta)
-        ours = (q * (log_q - middle)).where(used, 0).sum(1)
-        return loss.beta * kl(t, log_t, middle) + (1 - loss.beta) * ours
+        student_part = (q * (log_q - middle)).where(used, 0).sum(1)
+        return loss.beta * kl(t, log_t, middle) + (1 - loss.beta) * student_part
     if isinstance(loss, SkewKL):
         return kl(t, log_t, _mixture(log_t, log_q, loss.lam))
     if isinstance(loss, TotalVariation):
         return 0.5 * (t - q).abs().sum(1)
     if isinstance(loss, ZLoss):
-        return events.normaliser**2
+        return entries.normaliser**2
     assert isinstance(loss, MSE)
     if loss.on == "probabilities":
-        return (t - q).where(events.scored, 0).square().sum(1) / events.scored.sum(1)
-    kept = used[:, : events.logits.shape[1]]
-    return (events.logits - events.teacher_logits).where(kept, 0).square().sum(1) / kept.sum(1)
+        return (t - q).where(entries.scored, 0).square().sum(1) / entries.scored.sum(1)
+    kept = used[:, : entries.logits.shape[1]]
+    return (entries.logits - entries.teacher_logits).where(kept, 0).square().sum(1) / kept.sum(1)
 
 
 def kl(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
-"""Triton kernels for what torch's own would read a chunk of logits several times. Each has its plain form where it is
-used, for CPUs, float64, and machines on which Triton cannot build."""
+"""Triton kernels for steps in which torch's own operations read a chunk of logits several times.
+
+Each has a plain form where it is used, for CPUs, float64, and machines on which Triton cannot build.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 BLOCK_LOGITS = 4096
-"""Logits of a row that a program has in registers at a time."""
+"""Logits of a row that a Triton program holds in registers at a time."""
 
 
 def can_use(buffer: Tensor) -> bool:
@@ -21,47 +23,51 @@ def can_use(buffer: Tensor) -> bool:
 
 @functools.cache
 def _can_build(device: torch.device) -> bool:
-    """Whether Triton is here, as it is beside torch for CUDA, and has the C compiler and Python headers it asks for."""
+    """Whether Triton is installed, as it is beside torch for CUDA, with the C compiler and Python headers it needs."""
     if importlib.util.find_spec("triton") is None:
         return False
     try:
         row_sums(torch.zeros(1, 1, device=device))
-    except Exception as error:  # whatever its compilers raise: the plain form does
-        warnings.warn(f"no Triton kernels here, so the head is slower: {error}", stacklevel=2)
+    except Exception as error:  # whatever its compilers raise: the plain form serves
+        warnings.warn(f"no Triton kernels here, so the loss is slower: {error}", stacklevel=2)
         return False
     return True
 
 
 def row_sums(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest logit of each row and the sum of exponentials of the distances to it, both [C, 1], in one reading.
+    """The largest logit of each row and the sum of exponentials of the differences to it, both [C, 1], in one reading.
 
-    `logits` is float32 [C, V]. A row of nothing but -inf has the least float32 and 0.
+    `logits` is float32 [C, V]. For a row of nothing but -inf they are the least float32 and 0.
     """
-    from pdstudy.distill.loss import triton_kernels as triton_rows
+    from pdstudy.distill.loss import triton_kernels
 
     top, total = (torch.empty(len(logits), 1, dtype=logits.dtype, device=logits.device) for _ in range(2))
     with torch.cuda.device(logits.device):
-        triton_rows.row_sums[(len(logits),)](logits, top, total, logits.stride(0), logits.shape[1], BLOCK=BLOCK_LOGITS)
+        triton_kernels.row_sums[(len(logits),)](
+            logits, top, total, logits.stride(0), logits.shape[1], BLOCK=BLOCK_LOGITS
+        )
     return top, total
 
 
 def scale_exponentials(logits: Tensor, top: Tensor, factor: Tensor) -> Tensor:
-    """`logits` [C, V] becomes factor * exp(logits - top), with `top` and `factor` [C, 1]."""
-    from pdstudy.distill.loss import triton_kernels as triton_rows
+    """Overwrite `logits` [C, V] by factor * exp(logits - top), with `top` and `factor` [C, 1]."""
+    from pdstudy.distill.loss import triton_kernels
 
-    grid = (len(logits), triton_rows.count_blocks(logits.shape[1], BLOCK_LOGITS))
+    grid = (len(logits), triton_kernels.count_blocks(logits.shape[1], BLOCK_LOGITS))
     with torch.cuda.device(logits.device):
-        triton_rows.scale_exponentials[grid](logits, top, factor, logits.stride(0), logits.shape[1], BLOCK=BLOCK_LOGITS)
+        triton_kernels.scale_exponentials[grid](
+            logits, top, factor, logits.stride(0), logits.shape[1], BLOCK=BLOCK_LOGITS
+        )
     return logits
 
 
-def narrow(values: Tensor, out: Tensor, scale: float) -> Tensor:
-    """`out`, of a half type [C, V], becomes `values` times `scale`."""
-    from pdstudy.distill.loss import triton_kernels as triton_rows
+def scale_to_half(values: Tensor, out: Tensor, scale: float) -> Tensor:
+    """Fill `out` [C, V], of a 16-bit type, with `values` times `scale`."""
+    from pdstudy.distill.loss import triton_kernels
 
-    grid = (len(values), triton_rows.count_blocks(values.shape[1], BLOCK_LOGITS))
+    grid = (len(values), triton_kernels.count_blocks(values.shape[1], BLOCK_LOGITS))
     with torch.cuda.device(values.device):
-        triton_rows.narrow[grid](
+        triton_kernels.scale_to_half[grid](
             values, out, scale, values.stride(0), out.stride(0), values.shape[1], BLOCK=BLOCK_LOGITS
         )
     return out

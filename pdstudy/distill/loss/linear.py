@@ -1,7 +1,7 @@
 """Losses that are linear in the student's log-probabilities: one sparse target, one pass over the logits.
 
-Per row the loss is `c * logsumexp(z) - sum_j t_j z_j + constant`, so its gradient is `c * softmax(z) - t`, formed in
-the buffer that held the logits; data and teacher are one target of K + 1 entries. This is cross-entropy's cost.
+The loss of a row is `c * logsumexp(z) - sum_j t_j z_j + constant`, so its gradient is `c * softmax(z) - t`, formed in
+the buffer that held the logits; data and teacher are one target of K + 1 entries. It costs what cross-entropy costs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pdstudy.distill.signal import SparseTargets
 
 
 def is_linear(objective: KD) -> bool:
-    """True where the student is at temperature 1, over the whole vocabulary, inside a logarithm alone."""
+    """Whether the student enters at temperature 1, over the whole vocabulary, and in a logarithm alone."""
     student_at_one = isinstance(objective.temperature, WTTM | Adaptive) or (
         isinstance(objective.temperature, Temperature)
         and (objective.temperature.tau == 1 or not objective.temperature.both)
@@ -63,7 +63,7 @@ def _make_sparse_target(
     losses = terms(objective.loss)
     # KLD is NLL and a constant: the teacher's entropy.
     weight = target.scale * sum(weight for weight, loss in losses if not isinstance(loss, ZLoss))
-    of_entropy = target.scale * sum(weight for weight, loss in losses if isinstance(loss, KLD))
+    entropy_weight = target.scale * sum(weight for weight, loss in losses if isinstance(loss, KLD))
     constant = (target.probs * target.log_probs.where(target.probs > 0, 0)).sum(1)
     soft = target.probs * weight[:, None]
     flat = None
@@ -74,12 +74,12 @@ def _make_sparse_target(
         soft = (soft - flat[:, None]).where(target.used, 0)
     square = target.scale * sum(weight for weight, loss in losses if isinstance(loss, ZLoss))
     mass = weight * (target.probs.sum(1) + target.rest)
-    return _SparseTarget(target.ids, soft, flat, mass, square, of_entropy * constant)
+    return _SparseTarget(target.ids, soft, flat, mass, square, entropy_weight * constant)
 
 
 @dataclass(frozen=True)
 class LinearLoss:
-    """A chunk's losses; see `pdstudy.distill.loss.fused.ChunkLoss`."""
+    """A linear loss, as `pdstudy.distill.loss.fused.ChunkLoss` describes it."""
 
     objective: LM | KD
 
@@ -116,5 +116,5 @@ class LinearLoss:
                     logits.sub_((sparse.flat * kd_share)[:, None])
         return lm, kd
 
-    def beside(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
+    def extra_bytes(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
         return 6 * dtype.itemsize * kept  # up to six arrays of [C, K] at a time

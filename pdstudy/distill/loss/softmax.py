@@ -1,7 +1,7 @@
-"""Softmax of the rows of a buffer, in the buffer: first its normalisers, then itself, weighted.
+"""Softmax of the rows of a buffer, in place: first the log-sum-exp of each row, then its softmax times a weight.
 
-Every loss here needs just that of a vocabulary: log-sum-exps, and gradients that are multiples of the softmax. On a CPU
-the exponentials stay in the buffer between the two; a CUDA device takes them twice and reads the buffer half as often
+No loss here needs more of a vocabulary: log-sum-exps, and gradients that are multiples of the softmax. On a CPU the
+exponentials stay in the buffer between the two; a CUDA device computes them twice and reads the buffer half as often
 (`kernels`).
 """
 
@@ -14,8 +14,10 @@ from pdstudy.distill.loss import kernels
 
 
 class RowSoftmax:
-    """`buffer` [C, V] of logits, which belongs to this object until `weigh` has been called. `log_sum` is [C], -inf
-    where a row holds nothing else."""
+    """The softmax of `buffer` [C, V], logits that nobody else may touch until `weigh` has been called.
+
+    `log_sum` is [C]: -inf where a row holds nothing else.
+    """
 
     def __init__(self, buffer: Tensor) -> None:
         self._buffer = buffer
@@ -28,7 +30,7 @@ class RowSoftmax:
         self.log_sum = (self._top + self._total.log())[:, 0]
 
     def weigh(self, share: Tensor) -> Tensor:
-        """The buffer as share times softmax, `share` [C]; 0 in rows that hold nothing."""
+        """Overwrite the buffer by share times softmax, `share` [C]; 0 in rows of nothing but -inf."""
         factor = (share[:, None].to(self._total.dtype) / self._total).where(self._total > 0, 0)
         if self._fused:
             return kernels.scale_exponentials(self._buffer, self._top, factor)

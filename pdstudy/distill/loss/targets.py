@@ -1,4 +1,4 @@
-"""The teacher's side of the loss: from kept log-probabilities to the target that the student is shown."""
+"""The teacher's side of the loss: its temperature, and the target made of its kept log-probabilities."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pdstudy.distill.signal import SparseTargets
 
 @dataclass(frozen=True)
 class Target:
-    """The target t of C rows over J ids and, as one more event, everything else.
+    """The target t of C rows over J ids and, as one more entry, everything else.
 
-    `ids` int64 [C, J]; `used` bool [C, J], the places that are events of their own (no id twice); `probs` and
+    `ids` int64 [C, J]; `used` bool [C, J], the places that are entries of their own (no id twice); `probs` and
     `log_probs` [C, J] are t and its logarithm, 0 and -inf elsewhere; `rest` [C] is t's mass outside. `scale` [C]
     multiplies the row's loss.
     """
@@ -42,7 +42,7 @@ class Target:
 def make_target(
     signal: SparseTargets, gold: Tensor, rest: Rest, temperature: AnyTemperature, dtype: torch.dtype
 ) -> Target:
-    """t under `rest` and `temperature`; `gold` int64 [C] are the data's next tokens.
+    """Make t under `rest` and `temperature`; `gold` int64 [C] are the data's next tokens.
 
     With the paper's defaults t = softmax(Truncate(log p) / tau) (Peng et al. 2024, Eq. 4). Dividing log-probabilities
     or logits by tau is the same there: they differ by a constant per row.
@@ -54,7 +54,7 @@ def make_target(
     nothing = torch.zeros_like(tau)
     if isinstance(rest, Tail | Plain | OntoGold | Smooth):
         outside = signal.tail_at(temperature.tau if isinstance(temperature, Temperature) else 1.0).to(dtype)
-        # At tau = 1 the total is 1 but for rounding; dividing by it would turn a coded tail's error into everyone's.
+        # At tau = 1 the total is 1 but for rounding; dividing by it would spread a coded tail's error over all entries.
         total = tempered.exp().sum(1) + outside if not _is_one(temperature) else torch.ones_like(outside)
         log_t, outside = tempered - total.log()[:, None], outside / total
     else:
@@ -67,7 +67,7 @@ def make_target(
 
 
 def _add_to_gold(ids: Tensor, used: Tensor, log_t: Tensor, gold: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same with `mass` added on the gold id: in its own place where it is not among the kept."""
+    """Add `mass` to the gold id, in a place of its own where it is not among the kept ids."""
     same = (ids == gold[:, None]) & used
     kept = same.any(1, keepdim=True)
     added = mass.log()[:, None]

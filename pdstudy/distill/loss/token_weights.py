@@ -1,4 +1,4 @@
-"""The share of distillation from token to token."""
+"""The weight of distillation from token to token: by entropy, by confidence, or routed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pdstudy.distill.signal import SparseTargets
 
 
 def token_share(rule: TokenRule, signal: SparseTargets, dtype: torch.dtype) -> Tensor:
-    """The weight of each token's alpha, [N], 0 to 1."""
+    """The factor of each token's alpha, [N], 0 to 1."""
     if isinstance(rule, ByEntropy):
         return (signal.entropy.to(dtype) / rule.full).clamp(max=1)
     if isinstance(rule, ByConfidence):

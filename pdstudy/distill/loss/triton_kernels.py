@@ -1,4 +1,7 @@
-"""The kernels themselves; imported where Triton is. A program works on one row, or on one block of one row."""
+"""The Triton kernels themselves, imported only where Triton is installed (`kernels` calls them).
+
+A program works on one row, or on one block of one row.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ LEAST_FLOAT32 = tl.constexpr(-3.4028234663852886e38)
 
 
 def count_blocks(width: int, block: int) -> int:
+    """Blocks of `block` columns that cover `width` columns."""
     return int(triton.cdiv(width, block))
 
 
 @triton.jit
 def row_sums(logits, top, total, stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
-    # Every lane has a largest value and a sum of its own until the end: no reduction inside the loop.
+    # Every lane has a maximum and a sum of its own until the end: no reduction inside the loop.
     tops = tl.full([BLOCK], LEAST_FLOAT32, tl.float32)
     sums = tl.zeros([BLOCK], tl.float32)
     for start in range(0, WIDTH, BLOCK):
@@ -39,7 +43,7 @@ def scale_exponentials(logits, top, factor, stride, WIDTH: tl.constexpr, BLOCK: 
 
 
 @triton.jit
-def narrow(values, out, scale, stride, out_stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+def scale_to_half(values, out, scale, stride, out_stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(values + row * stride + at, mask=at < WIDTH, other=0.0)

@@ -1,4 +1,4 @@
-"""How the sequences of a logit store become bytes and back."""
+"""The encodings of a logit store: what a codec is, and the exact one. The coded one is in `quantised`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import declared, neutral
 
 COLUMNS = ("tail", "gold", "log_normaliser", "entropy", "std")
-"""What a store knows of each position beside the kept entries (`SparseTargets`), in the order stored."""
+"""Numbers that a store keeps of each position beside the kept entries (`SparseTargets`), in the order stored."""
 
 
 TAIL, GOLD, ENTROPY = 0, 1, 3
-"""Rows of `Block.columns`."""
+"""Indices of these columns in `Block.columns`."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """The T positions of one sequence, or of several one below the other.
+    """The teacher's signal for the T positions of one sequence, or of several sequences one after another.
 
     `ids` (int64 [T, K]) and `log_probs` (float32 [T, K], nats) are the kept entries in rank order; unused places, all
     at the end of their row, hold id 0 and -inf. `columns` is float32 [C, T]: `COLUMNS`, then tempered tails. `drawn`
@@ -39,9 +39,9 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Numbering:
-    """Another number for each id of a shard: `first` (uint32) are numbered 0, 1, ..., all others follow by rising id.
+    """New numbers for a shard's ids: `first` (uint32) are numbered 0, 1, ..., all others follow by rising id.
 
-    With a shard's most frequent ids first, high bytes of numbers are mostly small, and compress.
+    With a shard's most frequent ids first, the high bytes of numbers are mostly small, and compress.
     """
 
     first: npt.NDArray[np.uint32]
@@ -64,29 +64,29 @@ class Numbering:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """The bytes of one block, and how its shard numbers ids."""
+    """The bytes of one block, and the numbering of its shard's ids."""
 
     data: npt.NDArray[np.uint8]
     numbering: Numbering
 
 
 class Codec(Protocol):
-    """A declared object: the store's manifest holds it, so a store says itself how it is read."""
+    """Blocks to bytes and back. A declared object, kept in the store's manifest: a store says itself how it is read."""
 
     format: ClassVar[int]
-    """What the manifest of a store so coded has as its format; another one says that bytes mean something else."""
+    """The format in the manifest of a store so encoded; raised when its bytes come to mean something else."""
 
     def numbering(self, blocks: Sequence[Block]) -> Numbering:
-        """How a shard of these blocks numbers its ids."""
+        """Number the ids of a shard of these blocks."""
 
     def encode(self, block: Block, numbering: Numbering) -> bytes:
-        """The bytes of one block."""
+        """Turn one block into bytes."""
 
     def decode(self, encoded: Sequence[Encoded], tokens: int, k: int | None) -> Block:
-        """Blocks of `tokens` positions each, one below the other, rows cut to their first `k` places (None: to the
-        longest row). What the cut drops is in the tail column.
+        """Read blocks of `tokens` positions each as one, rows cut to their first `k` places (None: to the longest row).
 
-        Several at a time, because calls cost more than the work in a block of few positions.
+        The tail column takes what the cut drops. Several blocks at a time, because calls cost more than the work in a
+        block of few positions.
         """
 
     def sizes(self, data: npt.NDArray[np.uint8], tokens: int) -> dict[str, int]:
@@ -95,7 +95,7 @@ class Codec(Protocol):
 
 @declared
 class Exact:
-    """Everything as it is: float32 values, ids in the fewest of 2 or 4 bytes that `vocab` allows.
+    """The exact codec: float32 values, ids in 2 bytes where `vocab` is at most 65,536, else in 4.
 
     Per block: kept entries of each position (uint32 [T]), columns (float32 [columns, T]), values (float32), weights of
     draws (float32 [T, draws], left out where `weighted` is off and all are 1), ids, ids drawn; little-endian.
@@ -113,7 +113,7 @@ class Exact:
 
     def encode(self, block: Block, numbering: Numbering) -> bytes:
         used = block.log_probs > -np.inf
-        planes: tuple[npt.NDArray[Any], ...] = (
+        parts: tuple[npt.NDArray[Any], ...] = (
             used.sum(1).astype("<u4"),
             block.columns.astype("<f4"),
             block.log_probs[used].astype("<f4"),
@@ -121,7 +121,7 @@ class Exact:
             block.ids[used].astype(self._id),
             block.drawn.astype(self._id),
         )
-        return b"".join(plane.tobytes() for plane in planes)
+        return b"".join(part.tobytes() for part in parts)
 
     def decode(self, encoded: Sequence[Encoded], tokens: int, k: int | None) -> Block:
         split = [self._parts(one.data, tokens) for one in encoded]
@@ -132,19 +132,19 @@ class Exact:
         log_probs = places.rows(values).astype(np.float32)
         if places.unused is not None:
             log_probs[places.unused] = -np.inf
-        of_draws = len(counts), self.draws
-        weights = weight.astype(np.float32) if self.weighted else np.ones(of_draws, np.float32)
+        drawn_shape = len(counts), self.draws
+        weights = weight.astype(np.float32) if self.weighted else np.ones(drawn_shape, np.float32)
         block = Block(
             places.rows(ids).astype(np.int64),
             log_probs,
             columns.astype(np.float32),
-            drawn.reshape(of_draws).astype(np.int64),
-            weights.reshape(of_draws),
+            drawn.reshape(drawn_shape).astype(np.int64),
+            weights.reshape(drawn_shape),
         )
         return add_dropped_mass(block, counts, places.width)
 
     def _parts(self, data: npt.NDArray[np.uint8], tokens: int) -> list[npt.NDArray[Any]]:
-        """Counts, columns, values, weights of draws, ids and ids drawn of one block."""
+        """Split a block into counts, columns, values, weights of draws, ids and ids drawn."""
         entries, drawn = int(data[: 4 * tokens].view("<u4").sum()), tokens * self.draws
         id_bytes = self._id.itemsize
         sizes = [4 * tokens, 4 * tokens * self.columns, 4 * entries, 4 * drawn * self.weighted, id_bytes * entries]
@@ -171,15 +171,15 @@ class Exact:
 
 
 def concatenate(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """One after another; a part that is alone stays where it is."""
+    """Concatenate arrays; one that is alone is not copied."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 class RowLayout:
-    """Where the entries of planes go whose rows have `counts` (int64 [T]) entries, one row after another.
+    """The places of a ragged array's entries: its rows have `counts` (int64 [T]) entries and lie one after another.
 
-    Rows are cut to their first `k` places; None: as wide as the longest. `unused` (bool [T, width]) marks the places
-    that no entry has; None where there are none.
+    Rows are cut to their first `k` places; None: as wide as the longest. `unused` (bool [T, width]) marks places
+    without an entry; None where every place has one.
     """
 
     def __init__(self, counts: npt.NDArray[np.int64], k: int | None) -> None:
@@ -194,25 +194,25 @@ class RowLayout:
 
     @functools.cached_property
     def _inside(self) -> npt.NDArray[np.bool_]:
-        """Which entries of a plane lie in the first `width` places of their row."""
+        """Which entries lie in the first `width` places of their row."""
         begins = np.cumsum(self._counts) - self._counts
         place = np.arange(int(self._counts.sum())) - np.repeat(begins, self._counts)
         return np.asarray(place < self.width)
 
-    def rows(self, plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The entries of a plane in their places, [T, width]; 0 in places unused."""
+    def rows(self, entries: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The entries in their places, [T, width]; 0 in unused places."""
         if self._even and self._longest >= self.width:
-            return plane.reshape(len(self._counts), self._longest)[:, : self.width]
-        kept = plane[self._inside] if self._longest > self.width else plane
+            return entries.reshape(len(self._counts), self._longest)[:, : self.width]
+        kept = entries[self._inside] if self._longest > self.width else entries
         if self._used is None:
             return kept.reshape(len(self._counts), self.width)
-        out = np.zeros((len(self._counts), self.width), plane.dtype)
+        out = np.zeros((len(self._counts), self.width), entries.dtype)
         out[self._used] = kept
         return out
 
 
 def add_dropped_mass(block: Block, counts: npt.NDArray[np.int64], width: int) -> Block:
-    """The block, with what rows of more entries than `width` lost added to their tails."""
+    """Add to the tails what rows of more than `width` entries lost."""
     if counts.max(initial=0) > width:
         dropping = counts > width
         inside = np.exp(block.log_probs[dropping].astype(np.float64)).sum(1)

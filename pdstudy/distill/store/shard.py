@@ -1,4 +1,4 @@
-"""One shard of a logit store: a safetensors file of encoded sequences, and the JSON beside it that vouches for it.
+"""Shards of a logit store: a safetensors file of encoded sequences, and the JSON sidecar by which it is verified.
 
 The data are written first, then the sidecar, each atomically: a shard without a sidecar does not exist.
 """
@@ -29,20 +29,21 @@ from pdstudy.distill.truncate import mark_kept
 from pdstudy.workspace.store_index import stored_ranges
 
 ENTROPY_BINS = 1024
+"""Bins of the histogram of entropies in a sidecar: 64 to the nat, the last for all above 16 nats."""
 
 
 TRIED_PS = (0.5, 0.7, 0.9, 0.95)
-"""Where coded values are tried for what a top-p makes of them."""
+"""The p of top-p cuts for which it is measured how often coded values keep other ids than exact ones."""
 
 
 SIDECAR_FIELDS = {"bytes", "sha256", "tokens_sha256", "tokens", "entries", "entropy_counts", "mean_gold", "added_kl"}
-"""Fields of a sidecar that every shard has; the others are for people."""
+"""Fields of a sidecar that are read, so that every shard has them; the others are for people."""
 
 
 def entropy_bins(entropy: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The bin of each entropy (nats): 64 to the nat, the last for all above 16.
+    """The bin of each entropy (nats).
 
-    Of the entropy in float16, which coded stores keep, so that what is counted at writing is what is read.
+    Entropies are rounded to float16 first, as coded stores keep them, so that counts at writing are those of reading.
     """
     return (entropy.astype(np.float16).astype(np.float32) * 64).clip(0, ENTROPY_BINS - 1).astype(np.int64)
 
@@ -55,11 +56,11 @@ def write_shard(
     stream: TokenStream,
     context: int,
     seconds: float,
-    beside: Mapping[str, Any],
+    more_fields: Mapping[str, Any],
 ) -> None:
-    """Store `blocks` as the sequences from `first` on; `seconds` is what making them took.
+    """Store `blocks` as the sequences from `first` on; `seconds`: the time that making them took.
 
-    `beside` are more fields of the sidecar.
+    `more_fields` go into the sidecar, too.
     """
     stop = first + len(blocks)
     numbering = codec.numbering(blocks)
@@ -79,12 +80,12 @@ def write_shard(
             "tokens_sha256": stream.sha256(first * context, stop * context + 1),
             "tokens": len(blocks) * context,
             "entries": sum(int((block.log_probs > -np.inf).sum()) for block in blocks),
-            # How many positions have an entropy in each of `entropy_bins`: quantiles of a corpus without reading it.
+            # A histogram: quantiles of the entropy, and routing by it, need not read the store.
             "entropy_counts": np.bincount(entropy_bins(columns[ENTROPY]), minlength=ENTROPY_BINS).tolist(),
             "mean_gold": float(columns[GOLD].mean(dtype=np.float64)),
             "seconds": round(seconds, 3),
             "added_kl": error,
-            **beside,
+            **more_fields,
         },
     )
 
@@ -92,8 +93,11 @@ def write_shard(
 def measure_coding_error(
     blocks: Sequence[Block], encoded: Sequence[bytes], codec: Codec, context: int, numbering: Numbering
 ) -> dict[str, Any]:
-    """Mean and largest KL divergence (nats) that the codec adds to a position, and the share of positions where a
-    top-p keeps other ids than on exact values, for each p of `TRIED_PS`. Raises `ConfigError` above `MOST_ADDED_KL`."""
+    """Measure the mean and the largest KL divergence (nats) that the codec adds to a position, and how often it changes
+    a top-p: the share of positions at which other ids are kept than of exact values, for each p of `TRIED_PS`.
+
+    Raises `ConfigError` where the mean is above `MOST_ADDED_KL`.
+    """
     if not isinstance(codec, Planes):
         return {"mean": 0.0, "largest": 0.0, "other_support": dict.fromkeys(map(str, TRIED_PS), 0.0)}
     added, other = [], []
@@ -113,14 +117,14 @@ def measure_coding_error(
 
 
 def _count_kept(block: Block, p: float) -> npt.NDArray[np.int64]:
-    """How many of its entries top-p keeps at each position: all differences, since coding keeps ids and their order."""
+    """Entries that top-p keeps at each position: that number is all that coding can change, not ids or their order."""
     return mark_kept(torch.from_numpy(block.log_probs), TopPK(p=p, k=None)).sum(1).numpy()
 
 
 @dataclass(frozen=True, eq=False)
 class ShardContent:
-    """A shard's bytes: its blocks one after another in `data`, where each begins and the last ends, and the ids that
-    its `Numbering` has first."""
+    """A shard's encoded blocks: one after another in `data`, their `offsets` (the last is the end), and `first_ids` of
+    the shard's `Numbering`."""
 
     data: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
@@ -129,7 +133,7 @@ class ShardContent:
 
 @dataclass(frozen=True)
 class Shard:
-    """The sequences [first, stop) of a store."""
+    """The sequences [first, stop) of the store in `directory`, verified when they are opened."""
 
     directory: Path
     first: int
@@ -137,7 +141,7 @@ class Shard:
 
     @classmethod
     def all_of(cls, directory: Path) -> list[Shard]:
-        """Every complete shard of a store, by its first sequence."""
+        """List every complete shard of a store, by its first sequence."""
         return [cls(directory, first, stop) for first, stop in stored_ranges(directory)]
 
     @property
@@ -146,6 +150,7 @@ class Shard:
 
     @functools.cached_property
     def sidecar(self) -> dict[str, Any]:
+        """The JSON beside the data. Raises `ConfigError` where it is damaged or lacks a field that is read."""
         path = self.data_file.with_suffix(".json")
         try:
             found = read_json(path)
@@ -183,7 +188,7 @@ class Shard:
             )
 
     def open(self) -> ShardContent:
-        """The memory-mapped content, checked (once per process and file state).
+        """Map the content into memory, verified by size and sha256 (once per process and file state).
 
         Raises `ConfigError` on content that is not what was written.
         """
@@ -201,7 +206,7 @@ class Shard:
 
     @property
     def checked(self) -> tuple[int, float]:
-        """Bytes hashed and seconds it took, once opened."""
+        """Bytes that were hashed, and the seconds that it took, once opened."""
         stat = self.data_file.stat()
         return stat.st_size, _hash(self.data_file, stat.st_size, stat.st_mtime_ns)[1]
 

@@ -1,8 +1,8 @@
-"""The logit store: what a teacher said about a stream of tokens, addressed by sequence of a view's grid.
+"""The logit store: a teacher's distributions over a stream of tokens, addressed by sequence of a view's grid.
 
 A store is a folder: `manifest.json` says what it is (never rewritten), and shards hold ranges of sequences. Shards may
-come from several writers and be appended at any time; what the store holds is what its complete shards hold. One store
-serves every slice, batch size, order and token budget, and every truncation that its coverage admits.
+come from several writers and be appended at any time; a store holds what its complete shards hold. One store serves
+every slice, batch size, order and token budget, and every truncation that its coverage admits.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pdstudy.config.logits import Coverage, StoreSpec, union
+from pdstudy.config.logits import Coverage, Encoding, StoreSpec, union
 from pdstudy.config.normal_form import normal_teacher
 from pdstudy.config.truncation import TopPK, Truncation
 from pdstudy.core.errors import ConfigError
@@ -33,11 +33,11 @@ from pdstudy.distill.store.shard import ENTROPY_BINS, Shard, ShardContent, entro
 from pdstudy.distill.truncate import cut
 
 MANIFEST_FIELDS = {"format", "identity", "weights", "coverage", "codec", "context", "vocab", "spec"}
-"""Fields of a manifest that reading needs."""
+"""Fields of a manifest without which a store cannot be read."""
 
 
-def store_identity(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
-    """What a store and its readers must share, part by part, so that a refusal can say what differs."""
+def identify(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
+    """Identify what a store and its readers must share, part by part, so that a refusal can say what differs."""
     return {
         "tokenizer": corpus.tokenizer_hash,
         "corpus": str(corpus.manifest["fingerprint"]),
@@ -48,10 +48,10 @@ def store_identity(spec: StoreSpec, corpus: TokenCorpus) -> dict[str, str]:
 
 
 def choose_codec(coverage: Coverage, vocab: int) -> Codec:
-    """The codec that holds what `coverage` keeps."""
+    """The codec for what `coverage` keeps."""
     columns = len(COLUMNS) + len(coverage.taus)
     if coverage.encoding != "exact":
-        return Planes(vocab=vocab, compressed=coverage.encoding == "small", columns=columns, draws=coverage.draws)
+        return Planes(vocab=vocab, columns=columns, draws=coverage.draws)
     weighted = coverage.draws > 0 and coverage.exponent != 1
     return Exact(vocab=vocab, columns=columns, draws=coverage.draws, weighted=weighted)
 
@@ -73,7 +73,7 @@ class StoreWriter:
         self._codec = choose_codec(coverage, corpus.vocab)
         known = {
             "format": self._codec.format,
-            "identity": store_identity(spec, corpus),
+            "identity": identify(spec, corpus),
             "weights": weights,
             "coverage": encode(coverage),
             "codec": encode(self._codec),
@@ -92,32 +92,32 @@ class StoreWriter:
                     )
 
     def missing(self, sequences: range) -> list[range]:
-        """The parts of `sequences` that no shard holds yet."""
+        """Parts of `sequences` that no shard holds yet."""
         return find_missing(Shard.all_of(self._directory), sequences)
 
-    def write(self, first: int, blocks: Sequence[Block], beside: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Store the sequences from `first` on: one new shard, there whole or not at all; `beside`: see `write_shard`.
+    def write(self, first: int, blocks: Sequence[Block], more_fields: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Store the sequences from `first` on as one new shard, there whole or not at all; see `write_shard`.
 
-        The time since the last shard (or since this writer was made) is noted as what the shard took.
+        The sidecar's seconds are the time since the last shard, or since this writer was made.
         """
         now = time.perf_counter()
-        write_shard(self._directory, first, blocks, self._codec, self._stream, self._context, now - self._since, beside)
-        self._since = now
+        seconds, self._since = now - self._since, now
+        write_shard(self._directory, first, blocks, self._codec, self._stream, self._context, seconds, more_fields)
 
 
 def open_store(
     directory: Path, *, spec: StoreSpec, corpus: TokenCorpus, wanted: Truncation | Coverage, sequences: range
 ) -> StoreReader:
-    """Open a store for reading `sequences`, for a truncation or for all that an objective needs (`coverage.needed`).
+    """Open a store to read `sequences`, for a truncation or for all that an objective needs (`required_coverage`).
 
-    Raises `ConfigError`, saying which, where tokenizer, corpus, view, split or teacher are others, the coverage does
+    Raises `ConfigError` where tokenizer, corpus, view, split or teacher (it says which) are others, the coverage does
     not admit what is wanted, sequences are missing, or a shard is damaged. Content (sha256 of each shard and of the
-    tokens under it) is checked when a shard is first read.
+    tokens under it) is verified when a shard is first read.
     """
     stored = read_manifest(directory)
     if stored is None:
         raise ConfigError(f"no logit store at {directory}: it has no manifest.json; `pdstudy run` captures it")
-    for part, here in store_identity(spec, corpus).items():
+    for part, here in identify(spec, corpus).items():
         if stored["identity"][part] != here:
             raise ConfigError(
                 f"the store {directory} was captured with another {part}: {stored['identity'][part]}, this run has "
@@ -134,7 +134,7 @@ def open_store(
 
 
 class StoreReader:
-    """Reads a checked store; made by `open_store`. Shards are memory-mapped, only wanted sequences are decoded."""
+    """Reads a store that `open_store` has checked. Shards are memory-mapped; only wanted sequences are decoded."""
 
     def __init__(
         self, directory: Path, manifest: dict[str, Any], corpus: TokenCorpus, spec: StoreSpec, sequences: range
@@ -155,7 +155,7 @@ class StoreReader:
                 f"the store {directory} lacks sequences {listed}{more} of the {spec.split} split; capture them "
                 f"(`pdstudy run` does)"
             )
-        # Shards of two captures may overlap: of each, the part that none before it has. Together they are `wanted`.
+        # Shards of two captures may overlap: each serves the part that none before it has. Together they are `wanted`.
         self._parts: list[tuple[Shard, range]] = []
         at = wanted.start
         for shard in shards:
@@ -170,7 +170,7 @@ class StoreReader:
         self._opened: dict[int, tuple[ShardContent, Numbering]] = {}
 
     def signal(self, sequences: npt.NDArray[np.int64], truncation: Truncation) -> SparseTargets:
-        """The truncated teacher for `sequences` (absolute indices), flattened to N = len(sequences) * context rows."""
+        """The teacher's signal for `sequences` (absolute indices), N = len(sequences) * context rows."""
         # A smaller k needs no more than the first places of each row, unless tempered tails must take in the others.
         k = truncation.k if isinstance(truncation, TopPK) and not self._coverage.taus else None
         block = self._codec.decode([self._encoded(int(sequence)) for sequence in sequences], self._context, k)
@@ -182,20 +182,23 @@ class StoreReader:
             **named,
             tempered=columns[len(COLUMNS) :].T,
             taus=self._coverage.taus,
-            entropy_rank=self._rank_of(named["entropy"]),
+            entropy_rank=self._rank(named["entropy"]),
             drawn=torch.from_numpy(block.drawn),
             drawn_weights=torch.from_numpy(block.drawn_weights),
         )
         return cut(signal, truncation)
 
-    def _rank_of(self, entropy: Tensor) -> Tensor:
-        """The share of the tokens of this reader's sequences whose entropy lies in a lower bin (`entropy_bins`)."""
-        return self._below[torch.from_numpy(entropy_bins(entropy.numpy()))]
+    def _rank(self, entropy: Tensor) -> Tensor:
+        """The share of this reader's tokens whose entropy lies in a lower bin (`entropy_bins`) than each of these."""
+        return self._shares_below[torch.from_numpy(entropy_bins(entropy.numpy()))]
 
     @functools.cached_property
-    def _below(self) -> Tensor:
-        """That share for each bin. Of a shard that has other sequences besides, only the reader's count: what a run
-        reads must not depend on how the store was cut into shards, or on what else it holds."""
+    def _shares_below(self) -> Tensor:
+        """The share of this reader's tokens below each bin.
+
+        In a shard that has other sequences besides, only the reader's count: a run's routing must not depend on how the
+        store was cut into shards, or on what else it holds.
+        """
         counts = np.zeros(ENTROPY_BINS, np.int64)
         for shard, part in self._parts:
             if part == range(shard.first, shard.stop):
@@ -208,7 +211,7 @@ class StoreReader:
 
     @property
     def checked(self) -> tuple[int, float]:
-        """Bytes of shards hashed so far, and MB/s of it."""
+        """Bytes of shards hashed so far, and MB/s."""
         checked = [self._parts[i][0].checked for i in self._opened]
         size, seconds = sum(c[0] for c in checked), sum(c[1] for c in checked)
         return size, size / 1e6 / max(seconds, 1e-9)
@@ -226,7 +229,7 @@ class StoreReader:
 
 
 def _suggest_coverage(coverage: Coverage, wanted: Truncation | Coverage) -> Coverage:
-    """What to capture for `wanted`: with what the store serves already, where one store can hold both."""
+    """The coverage to capture for `wanted`, together with the store's own where one store can hold both."""
     try:
         return union([coverage, wanted])
     except ConfigError:
@@ -234,16 +237,20 @@ def _suggest_coverage(coverage: Coverage, wanted: Truncation | Coverage) -> Cove
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """What the store in a folder says it is; None where there is none. Raises `ConfigError` on another format, or
-    where it is damaged."""
+    """Read the manifest of the store in a folder; None where there is none.
+
+    Raises `ConfigError` on another format, on an encoding of earlier versions, and where it is damaged.
+    """
     path = directory / "manifest.json"
     mend = f"move {directory} away and capture anew"
     stored: dict[str, Any] | None = read_json(path, mend)
     if stored is None:
         return None
-    lacking = sorted(MANIFEST_FIELDS - set(stored)) if isinstance(stored, dict) else ["all that a store says of itself"]
+    lacking = sorted(MANIFEST_FIELDS - set(stored)) if isinstance(stored, dict) else ["every field of a store"]
     if lacking:
         raise ConfigError(f"{path} is damaged: it lacks {', '.join(lacking)}; {mend}")
+    if (encoding := stored["coverage"].get("encoding", "exact")) not in get_args(Encoding):
+        raise ConfigError(f"{path} has encoding {encoding!r}; this pdstudy reads {get_args(Encoding)}; {mend}")
     reads = getattr(decode(stored["codec"]), "format", None)
     if stored["format"] != reads:
         raise ConfigError(f"{path} has format {stored['format']}, this pdstudy reads {reads} for what it keeps; {mend}")
@@ -251,6 +258,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
 
 
 def find_missing(shards: Sequence[Shard], sequences: range) -> list[range]:
+    """Parts of `sequences` that no shard holds, ascending."""
     out = []
     at = sequences.start
     for shard in shards:

@@ -1,4 +1,4 @@
-"""One pass of a teacher over a stream of tokens, into a logit store."""
+"""Teacher inference over a stream of tokens, into a logit store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pdstudy.distill.teacher.load import load_teacher, weights_sha256
 from pdstudy.distill.teacher.statistics import summarise
 
 SHARD_TOKENS = 65_536
-"""Positions of a full shard: some tens of megabytes, and what a kill can lose."""
+"""Positions of a full shard: some tens of megabytes, and the most that a kill can lose."""
 
 
 Progress = Callable[[str, float], None]
@@ -45,9 +45,9 @@ def capture(
     progress: Progress = quiet,
     threads: int = 1,
 ) -> None:
-    """Store what the model in the folder `teacher` says about `sequences` (absolute indices of the view's grid).
+    """Store the distributions of the model in the folder `teacher` over `sequences` (absolute indices of the view).
 
-    Sequences that the store holds are skipped, so that a capture goes on where it was killed, and may be extended.
+    Sequences that the store holds are skipped, so that a capture continues where it was killed, and may be extended.
     Shards end at multiples of a fixed number of sequences. Raises `ConfigError` where the teacher does not fit the
     corpus, or the folder holds another store.
     """
@@ -73,7 +73,7 @@ def capture(
 
 
 def split_into_shards(sequences: range, context: int) -> Iterator[range]:
-    """`sequences` cut at multiples of a full shard's size."""
+    """Cut `sequences` at multiples of a full shard's number of sequences."""
     size = max(1, SHARD_TOKENS // context)
     at = sequences.start
     while at < sequences.stop:
@@ -102,7 +102,7 @@ def _make_blocks(
 
 
 def to_block(signal: SparseTargets) -> Block:
-    """What a store keeps of the positions of one sequence."""
+    """Make of the signal for one sequence the block that a store keeps."""
     tempered = () if signal.tempered is None else signal.tempered.unbind(1)
     columns = torch.stack([*(getattr(signal, name) for name in COLUMNS), *tempered])
     none = signal.ids[:, :0]

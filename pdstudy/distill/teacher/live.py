@@ -1,10 +1,9 @@
-"""A teacher that runs in the step: no store and no pass beforehand, at the price of its forward in every run."""
+"""A live teacher, run inside the training step: no store, at the price of its forward pass in every run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,22 +14,20 @@ from pdstudy.config.run import KD, Pretrained, Run
 from pdstudy.config.truncation import Sampled, TopPK, Truncation
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
+from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.teacher.load import load_teacher
 from pdstudy.distill.teacher.statistics import draw_uniforms, summarise_states, whole_signal
 from pdstudy.distill.truncate import cut
 
-if TYPE_CHECKING:
-    from pdstudy.distill.micro_batch import MicroBatch
-
-
 UNCUT = TopPK(p=1, k=None)
-"""Nothing is cut, so that nothing needs a rank: sorting a vocabulary takes longer than all else of a step together."""
+"""The truncation that keeps everything, so that nothing is ranked: sorting a vocabulary takes longer than all the rest
+of a step."""
 
 
 @dataclass(frozen=True)
 class LiveTargets:
-    """What a store would hold of N positions, made when a chunk of them is asked for: never tokens x vocabulary.
+    """The signal of a store for N positions, computed chunk by chunk as it is read: never tokens x vocabulary.
 
     `states` [N, H] are the teacher's last hidden states and `head` [vocab, H] its output head, both in its own type;
     `targets` int64 [N] (any negative id where nothing counts); `uniform` float64 [N, draws] decides draws.
@@ -62,7 +59,7 @@ class LiveTargets:
 class LiveTeacher:
     """The teacher of a run, without gradients. Raises `ConfigError` where it does not fit the corpus or the view.
 
-    `model` loses nothing when its trunk is sharded afterwards: the head is kept whole, because every chunk needs it.
+    The trunk of `model` may be sharded afterwards: the head is kept whole here, because every chunk needs it.
     """
 
     def __init__(self, folder: Path, run: Run, corpus: TokenCorpus) -> None:
@@ -78,7 +75,7 @@ class LiveTeacher:
 
     @torch.no_grad()
     def signal(self, batch: MicroBatch) -> LiveTargets:
-        """The teacher's signal for a micro-batch that is on the device."""
+        """Compute the teacher's signal for a micro-batch that is on the device."""
         assert batch.sequences is not None
         states = self.model.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state.flatten(0, 1)
         # Draws depend on the sequence alone, so that they are those of a capture.

@@ -1,4 +1,4 @@
-"""Loading a teacher from a transformers folder, checked against the corpus. No remote code, no pickles."""
+"""Loading a teacher from a transformers folder, checked against the corpus: no remote code, no pickles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pdstudy.corpus import TokenCorpus
 
 
 def weights_sha256(folder: Path) -> str:
-    """sha256 of model.safetensors, or over the hashes of all its parts. Raises `ConfigError` where there are none."""
+    """Hash model.safetensors, or the hashes of all its parts, by sha256. Raises `ConfigError` where there are none."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ConfigError(
@@ -27,7 +27,7 @@ def weights_sha256(folder: Path) -> str:
 
 
 def load_teacher(folder: Path, corpus: TokenCorpus, context: int, dtype: torch.dtype) -> PreTrainedModel:
-    """The causal LM in `folder`, in evaluation mode, on the first GPU where there is one.
+    """Load the causal LM in `folder`, in evaluation mode, on the first GPU where there is one.
 
     Raises `ConfigError` where its tokenizer or vocabulary cannot be the corpus's, or its context is too short.
     """
@@ -61,7 +61,7 @@ def _check_tokenizer(folder: Path, corpus: TokenCorpus) -> None:
 
 
 def _tokenizer_content(path: Path) -> str:
-    """What a tokenizer does, as text: independent of how the file is laid out and of padding and truncation."""
+    """A tokenizer's behaviour as text, independent of the file's layout and of padding and truncation."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()

@@ -1,4 +1,4 @@
-"""From a teacher's logits to what a training step, or a store, knows of them."""
+"""Statistics of a teacher's logits: kept entries, tails, entropy and draws, as a step or a store has them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pdstudy.distill.truncate import mark_kept, rank
 
 
 def summarise(logits: Tensor, targets: Tensor, coverage: Coverage, vocab: int, seed: int) -> SparseTargets:
-    """The kept entries and columns of raw logits [N, at least vocab], for target ids int64 [N]. Float32 inside.
+    """Summarise raw logits [N, at least vocab], for target ids int64 [N], as kept entries and columns, in float32.
 
     Logits from `vocab` on are padding and count as minus infinity. `seed` decides the draws.
     """
@@ -26,19 +26,20 @@ def summarise(logits: Tensor, targets: Tensor, coverage: Coverage, vocab: int, s
 def summarise_states(
     states: Tensor, head: Tensor, targets: Tensor, coverage: Coverage, uniform: Tensor
 ) -> SparseTargets:
-    """`summarise` of the logits of last hidden states [N, H] under a head [vocab, H], a chunk of them at a time.
+    """Summarise the logits of last hidden states [N, H] under a head [vocab, H], a chunk of them at a time.
 
-    Products are in the type of the states. `uniform` are the `draw_uniforms` of these N positions.
+    Products are in the type of the states. `uniform` are the numbers of `draw_uniforms` for these N positions.
     """
     return _in_chunks(lambda part: (states[part] @ head.t()).float(), targets, coverage, len(head), uniform)
 
 
 def whole_signal(logits: Tensor, targets: Tensor, vocab: int, taus: tuple[float, ...] = ()) -> SparseTargets:
-    """Full distributions as a signal that keeps every id, from raw logits [N, at least vocab]: what `summarise` gives
-    where nothing is cut, but with ids in order of number, not of rank. So it cannot be cut, and nothing is sorted.
+    """Make a signal of full distributions from raw logits [N, at least vocab], in numerical order of ids.
 
-    `targets` is int64 [N]; what ids below 0 have as `gold` counts for nothing. `taus`: of tails, which are all 0. A
-    dozen bytes per token and id of the vocabulary: for few tokens at a time.
+    `summarise` without a cut gives the same by rank: here nothing is sorted, and nothing can be cut afterwards.
+
+    `targets` is int64 [N]; `gold` is meaningless where they are below 0. `taus`: of tails, which are all 0. A dozen
+    bytes per token and id of the vocabulary: for few tokens at a time.
     """
     logits = logits[:, :vocab].float()
     normaliser = logits.logsumexp(1)
@@ -57,7 +58,7 @@ def whole_signal(logits: Tensor, targets: Tensor, vocab: int, taus: tuple[float,
 
 
 def draw_uniforms(seed: int, tokens: int, coverage: Coverage) -> Tensor:
-    """The uniform numbers that decide the draws of a sequence, float64 [tokens, draws], on the CPU."""
+    """Draw the uniform numbers that decide a sequence's draws, float64 [tokens, draws], on the CPU."""
     return torch.rand(tokens, coverage.draws, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -107,7 +108,7 @@ def _summarise(logits: Tensor, targets: Tensor, coverage: Coverage, uniform: Ten
 
 
 def _draw(log_probs: Tensor, probs: Tensor, coverage: Coverage, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Ids [N, draws] drawn with replacement from p^exponent, and p / proposal of each."""
+    """Draw ids [N, draws] with replacement from p^exponent; also p / proposal of each."""
     proposal = probs.double() if coverage.exponent == 1 else (coverage.exponent * log_probs.double()).exp()
     mass = proposal.cumsum(1)
     uniform = uniform.to(mass.device)
