@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked; the exit status. A refusal is one line on standard error and status 2."""
+    """Run the chosen command and return its exit status. A refusal is one line on standard error and status 2."""
     command = {"fit": _fit, "isoflop": _isoflop, "allocate": _allocate, "compare": _compare}[args.analysis]
     try:
         command(args)

@@ -1,4 +1,4 @@
-"""What the analysis raises instead of returning a number that means nothing."""
+"""Errors raised in place of a number that would mean nothing."""
 
 
 class AnalysisError(ValueError):
@@ -10,13 +10,13 @@ class DataError(AnalysisError):
 
 
 class TooFewRuns(AnalysisError):
-    """There are too few runs, sizes or seeds for what was asked; the message says how many are needed."""
+    """Too few runs, sizes or seeds for the request; the message says how many are needed."""
 
 
 class NoMinimum(AnalysisError):
-    """An optimum was asked for that the data or the law doesn't have (not bracketed, flat, at the edge)."""
+    """The data or the law has no such optimum (not bracketed, flat, at the edge)."""
 
 
 def describe_os_error(error: OSError) -> str:
-    """What the system refused, without its number: "No such file or directory: runs.csv"."""
+    """An error of the operating system without its number: "No such file or directory: runs.csv"."""
     return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")

@@ -1,1 +1,21 @@
-"""TODO face."""
+"""Comparisons of arms with a baseline: paired by seed over runs, paired by item over downstream tasks.
+
+Fits no law and reads no run directory: a table of runs goes in."""
+
+from pdstudy.analysis.compare.comparison import Comparison, Effect, Verdict
+from pdstudy.analysis.compare.items import ItemEffect, accuracy_effect, bits_effect, mean_effect, sign_flip
+from pdstudy.analysis.compare.seeds import bootstrap_seeds, compare, holm
+
+__all__ = [
+    "Comparison",
+    "Effect",
+    "ItemEffect",
+    "Verdict",
+    "accuracy_effect",
+    "bits_effect",
+    "bootstrap_seeds",
+    "compare",
+    "holm",
+    "mean_effect",
+    "sign_flip",
+]

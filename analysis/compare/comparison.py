@@ -9,7 +9,7 @@ import pandas as pd
 
 
 class Verdict(StrEnum):
-    """What can be said of one arm against its baseline."""
+    """The verdict on one arm against its baseline."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -18,7 +18,7 @@ class Verdict(StrEnum):
     WITHIN_NOISE = "within noise"
     """Neither a difference nor equivalence is shown."""
     SAME = "same computation"
-    """Every paired difference is exactly zero: the arms did the same, which no experiment on noise can say."""
+    """Every paired difference is exactly zero: the arms did the same computation."""
     NO_SPREAD = "no interval"
     """One seed, and no other arm to take a spread from; or seeds that agree to the last digit."""
 

@@ -1,8 +1,8 @@
-"""Two models asked the same items: differences with intervals, and tests, over items.
+"""Paired differences between two arms over the items of a task, with intervals and tests.
 
-They say what other items might have shown of these very models; what other runs might have shown is for seeds to say
-(`pdstudy.analysis.compare.seeds`). Both arms are asked by the models of the same seeds, which are averaged item by item
-first: the items are shared, so that seeds do not multiply them."""
+Their uncertainty is that of other items for the same models; that of other runs is over seeds
+(`pdstudy.analysis.compare.seeds`). Models of equal seeds are averaged item by item first: the items are shared, so
+seeds do not multiply them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pdstudy.analysis.data.task_answers import Items
 
 @dataclass(frozen=True)
 class ItemEffect:
-    """One arm less its baseline on one task (or over several): `low` and `high` bound the difference at 95 %.
+    """One arm minus its baseline on one task (or over several): `low` and `high` bound the difference at 95 %.
 
     `error` is its standard error over items, `p` two-sided and unadjusted; both NaN where there are too few items.
     """
@@ -30,7 +30,7 @@ class ItemEffect:
     high: float
     p: float
     same: bool
-    """No item differs: the two answer alike."""
+    """No item differs."""
 
 
 def accuracy_effect(arm: Sequence[Items], baseline: Sequence[Items]) -> ItemEffect:

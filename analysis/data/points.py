@@ -1,4 +1,4 @@
-"""From a table of runs to the points of a fit, refusing what can't be fitted with a message that says what to do."""
+"""A table of runs as the points of a fit; data that can't be fitted are refused with the way to mend them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Run directories to tables: a row per run, and a row per held-out evaluation. Knows files, not the trainer.
 
-A *record* (plain JSON, written by `pdstudy run` under `<workspace>/studies/`) says which runs are a study's cells,
-under which labels. Runs that failed, diverged or have not started have rows too.
+A *record* (plain JSON, written by `pdstudy run` under `<workspace>/studies/`) lists a study's combinations of arm and
+seed (column `cell`), with their labels and the run of each. Runs that failed, diverged or have not started have rows
+too.
 """
 
 from __future__ import annotations
@@ -31,31 +32,31 @@ SCORES = ("loss", "bits_per_byte", "recalibrated", "accuracy", "ece")
 
 
 PROBED = ("kl", "agreement", "kept_entries", "kept_mass")
-"""Columns of a probe, from the last one made."""
+"""Columns of a run's last probe."""
 
 
 RESPONSE_SCORES = ("loss", "accuracy")
-"""Columns of an evaluation of responses, the last one made, there with "responses_" in front."""
+"""Columns of a run's last evaluation of responses, there with "responses_" in front."""
 
 
 def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
-    """One row per cell of a study.
+    """One row per combination of arm and seed of a study.
 
     Columns: `study`, `cell`, one per axis (its label; see `axis_column`), `seed`, `run` (key), `state`,
     `steps`, `tokens`, `non_embedding`, `total` (parameters), `validation_loss`, `test_loss` (nats per token, the last
     of the study's evaluations of each split, at the end), `*_bits_per_byte`, `responses_loss`, `responses_accuracy` (of
-    held-out examples, where the study asks), `train_loss`, `flops_student`,
+    held-out examples, where the study evaluates them), `train_loss`, `flops_student`,
     `flops_evaluation`, `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`,
     `attempts`, `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, every field of the configuration
-    as `config.FIELD`, and what models were asked as `tasks.NAME` (see
+    as `config.FIELD`, and downstream scores as `tasks.NAME` (see
     `pdstudy.analysis.data.task_answers.answer_columns`)."""
     teachers = {t["run"]: outcome(workspace, t["run"], record) for t in record["teachers"]}
     rows = []
     for cell in record["cells"]:
         row: dict[str, Any] = {"study": record["study"], "cell": cell["name"]}
-        came_to = outcome(workspace, cell["run"], record)
+        ended_as = outcome(workspace, cell["run"], record)
         row |= {axis_column(axis): label for axis, label in cell["labels"].items()}
-        row |= {"seed": cell["seed"], "run": cell["run"]} | came_to
+        row |= {"seed": cell["seed"], "run": cell["run"]} | ended_as
         row["flops_planned"] = cell["planned"]["flops"]
         for name in ("non_embedding", "total", "tokens"):
             row[name] = cell["planned"][name] if row[name] is None else row[name]
@@ -72,7 +73,7 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
 
 
 def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
-    """One row per held-out evaluation of every cell, in the order made: `cell`, axis labels, `seed`, `run`, `step`,
+    """One row per held-out evaluation of every run of the study, in time: `cell`, axis labels, `seed`, `run`, `step`,
     `tokens`, `split`, `nats_per_token`, `bits_per_byte`, `final`."""
     wanted = heldout(record)
     rows = []
@@ -87,7 +88,7 @@ def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
 
 
 def load_metrics(workspace: Path, record: Record) -> pd.DataFrame:
-    """One row per logged training step of every cell, with its labels and seed."""
+    """One row per logged training step of every run of the study: `cell`, `seed`, `run`, and the logged columns."""
     rows = []
     for cell in record["cells"]:
         for row in read_jsonl(workspace / "runs" / cell["run"] / "metrics.jsonl"):
@@ -120,14 +121,14 @@ def arm_summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean_heading(column: str) -> str:
-    """`tasks.mean` as a reader is shown it; "tasks2: ..." of a second suite."""
+    """Heading of `tasks.mean`; "tasks2: ..." of a second suite."""
     suite, _, measure = column.partition(".mean")
     named = "mean bits per byte" if measure else "mean accuracy (%)"
     return named if suite == "tasks" else f"{suite}: {named}"
 
 
 def answer_summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per arm and measure, a column per task, seeds averaged; empty where no model has been asked."""
+    """One row per arm and measure, a column per task, seeds averaged; empty where no model has been evaluated."""
     seen = list(frame.columns)
     axes = seen[seen.index("cell") + 1 : seen.index("seed")]
     rows = []
@@ -144,7 +145,7 @@ def answer_summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def heldout(record: Record) -> set[str]:
-    """The evaluations whose losses are reported. A probe's few tokens have other columns, and a loss of less weight."""
+    """Keys of the evaluations whose losses are reported; a probe's few tokens are not among them."""
     return _evaluation_keys(record, "Heldout")
 
 
@@ -153,12 +154,12 @@ def _evaluation_keys(record: Record, kind: str) -> set[str]:
 
 
 def final_evaluations(result: Record, wanted: Collection[str]) -> list[dict[str, Any]]:
-    """Of a finished run's evaluations those that a study asked for: another study may have added its own."""
+    """A finished run's evaluations that this study declares: another study may have added its own."""
     return [e for e in result.get("evals", []) if e["eval"] in wanted]
 
 
 def outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
-    """What a run came to, the same columns whatever its state."""
+    """State and results of a run, the same columns whatever its state."""
     directory = workspace / "runs" / key
     result = read_json(directory / "result.json")
     status = read_json(directory / "status.json") or {"state": "new"}

@@ -21,8 +21,7 @@ RESERVED = frozenset((
     "responses_loss", "responses_accuracy",
     "baseline", "value", "baseline_value", "difference", "p", "dof", "verdict",
 ))  # fmt: skip
-"""Columns of ours, here and in what `analysis` makes of these tables: an axis of such a name has its column called
-`axis_NAME`."""
+"""Names of columns that the analysis uses itself: an axis of such a name has its column called `axis_NAME`."""
 
 
 def axis_column(axis: str) -> str:
@@ -31,6 +30,6 @@ def axis_column(axis: str) -> str:
 
 
 def axis_title(column: str) -> str:
-    """What a reader is shown above an axis: its name, but for one that would repeat a heading of `summary`."""
+    """Heading of an axis: its name, or its column's where the name would repeat a heading of `arm_summary`."""
     name = column.removeprefix("axis_")
     return column if name in ("N (non-embedding)", "runs", "validation loss", "test loss", "tokens/s") else name

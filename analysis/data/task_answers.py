@@ -1,8 +1,8 @@
-"""What models answered to downstream tasks: from a workspace's files to tables. Knows files, not who asked.
+"""Answers to downstream tasks, from a workspace's files to tables.
 
-A record names, for each cell, the folders below `downstream/` where its model's answers lie, or will: `results.json`
-(per task) and `items.jsonl` (per item). `suite` is the place of a `Downstream` in the study; the same task may be asked
-in two of them.
+A record names, for each arm and seed, the folders below `downstream/` that hold its model's answers, or will:
+`results.json` (per task) and `items.jsonl` (per item). `suite` is the place of a `Downstream` in the study; two suites
+may share a task.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pdstudy.core.files import read_json, read_jsonl
 
 @dataclass(frozen=True)
 class Items:
-    """One model's answers to one task, items in the order asked: arrays of one length.
+    """One model's answers to one task: arrays of one length, items in their order.
 
     `names` (part and number of the item), `correct` 0 or 1 in the metric shown, `bits` (NaN where the gold answer is
     not scored by likelihood) and `bytes` of the gold answer.
@@ -41,27 +41,29 @@ class Items:
         return float(np.mean(np.where(self.choices > 1, 1 / self.choices, 0.0)))
 
     def check_same(self, other: Items, what: str) -> None:
-        """Raises `DataError` where the two were not asked the same."""
+        """Raise `DataError` where the two hold different items."""
         if self.names != other.names or not np.array_equal(self.bytes, other.bytes, equal_nan=True):
-            raise DataError(f"{what}: the two models were not asked the same items; ask both again")
+            raise DataError(
+                f"{what}: the two models were evaluated on different items; delete both below downstream/ and run again"
+            )
 
 
 def load_answers(workspace: Path, record: Record, suite: int | None = None) -> pd.DataFrame:
-    """One row per task, model and cell that has been answered: `cell`, axis labels, `seed`, `run`, `suite`, `key`,
-    `step`, `tokens` (that the model had seen), `final`, `task`, `metric`, `items`, `value`, `bits_per_byte`, `cut`
+    """One row per evaluated task, model, arm and seed: `cell`, axis labels, `seed`, `run`, `suite`, `key`,
+    `step`, `tokens` (training tokens of the model), `final`, `task`, `metric`, `items`, `value`, `bits_per_byte`, `cut`
     (share of prompts longer than the model's context). All suites, or the one named.
     """
     axes = [axis_column(axis) for axis in record["axes"]]
     rows = []
     for cell in record["cells"]:
         labels = {axis_column(axis): label for axis, label in cell["labels"].items()}
-        for asked in cell.get("downstream", ()):
-            if suite not in (None, asked["suite"]):
+        for each in cell.get("downstream", ()):
+            if suite not in (None, each["suite"]):
                 continue
-            found = read_json(workspace / "downstream" / asked["key"] / "results.json")
+            found = read_json(workspace / "downstream" / each["key"] / "results.json")
             for task, part in (found or {}).get("tasks", {}).items():
                 row = {"cell": cell["name"], **labels, "seed": cell["seed"], "run": cell["run"]}
-                row |= {name: asked[name] for name in ("suite", "key", "step", "tokens", "final")}
+                row |= {name: each[name] for name in ("suite", "key", "step", "tokens", "final")}
                 row |= {"task": task, **{name: part[name] for name in ("metric", "items", "value")}}
                 rows.append(row | {"bits_per_byte": part.get("bits_per_byte", np.nan), "cut": part.get("cut", 0.0)})
     heads = ("cell", *axes, "seed", "run", "suite", "key", "step", "tokens", "final", "task", "metric", "items",
@@ -94,7 +96,7 @@ def _items(rows: list[dict[str, Any]], column: str) -> Items:
 
 
 def answer_columns(answers: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell, index `cell`: what its finished model answered.
+    """Scores of the finished models, one row per arm and seed (index `cell`).
 
     Per suite a share `tasks.NAME` and `tasks.NAME.bits_per_byte` of each task, and their unweighted means over tasks,
     `tasks.mean` and `tasks.mean.bits_per_byte`; the second suite's begin with `tasks2.`, and so on.
@@ -118,12 +120,12 @@ def answer_columns(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def task_columns(runs: pd.DataFrame) -> list[str]:
-    """Those of `answer_columns` in a table of runs."""
+    """Columns of a table of runs that come from `answer_columns`."""
     return [c for c in runs.columns if re.match(r"tasks\d*\.", str(c))]
 
 
 def shown_answers(runs: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
-    """Some of `task_columns`, as text: means over the runs that have been asked, accuracies in per cent."""
+    """Some of `task_columns`, as text: means over the evaluated runs, accuracies in per cent."""
     found = {}
     for column in columns:
         factor, places = (1, 3) if column.endswith(".bits_per_byte") else (100, 1)

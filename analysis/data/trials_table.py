@@ -1,4 +1,4 @@
-"""A search's record as tables: a row per trial, a column per dimension, weights of a simplex in the place of sticks."""
+"""A search's record as a table: a row per trial, a column per dimension, weights of a simplex as shares."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pdstudy.core.format import si
 
 
 def student_and_teacher(
-    world: ComputeModel,
+    model: ComputeModel,
     students: Sequence[tuple[float, float]],
     teacher_losses: np.ndarray,
     runs: pd.DataFrame | None = None,
@@ -37,9 +37,9 @@ def student_and_teacher(
             label="$L_S = L_T$",
         )
         for i, (n, d) in enumerate(students):
-            loss, style = world.distilled(n, d, teacher_losses), look(i)
+            loss, style = model.distilled(n, d, teacher_losses), look(i)
             axes.plot(teacher_losses, loss, color=style.colour, label=f"{si(n)}, {si(d)} tokens")
-            best, lowest = (float(v) for v in world.best_teacher(n, d))
+            best, lowest = (float(v) for v in model.best_teacher(n, d))
             axes.plot(best, lowest, style.marker, color=style.colour, markeredgecolor="black", markersize=5)
             if runs is not None:
                 mine = runs[(runs["N"] == n) & (runs["D"] == d)]
@@ -58,15 +58,15 @@ def student_and_teacher(
 
 
 def u_curves(
-    world: ComputeModel, student_n: float, tokens: Sequence[float], teacher_sizes: np.ndarray, ratio: float = 20.0
+    model: ComputeModel, student_n: float, tokens: Sequence[float], teacher_sizes: np.ndarray, ratio: float = 20.0
 ) -> Plot:
     """Student loss against teacher size at `ratio` tokens per teacher parameter, one curve per student token count."""
-    teacher_loss = world.supervised(teacher_sizes, ratio * teacher_sizes)
+    teacher_loss = model.supervised(teacher_sizes, ratio * teacher_sizes)
     rows = []
     with styled():
         figure, (axes,) = panels(COLUMN, 2.5)
         for i, d in enumerate(tokens):
-            loss, style = world.distilled(student_n, d, teacher_loss), look(i)
+            loss, style = model.distilled(student_n, d, teacher_loss), look(i)
             axes.plot(teacher_sizes, loss, color=style.colour, linestyle=style.dash, label=f"{si(d)} student tokens")
             best = int(np.argmin(loss))
             axes.plot(teacher_sizes[best], loss[best], style.marker, color=style.colour)
@@ -81,10 +81,10 @@ def u_curves(
 
 
 def distil_or_train_map(
-    world: ComputeModel, sizes: np.ndarray, tokens: np.ndarray, teacher_losses: Sequence[float]
+    model: ComputeModel, sizes: np.ndarray, tokens: np.ndarray, teacher_losses: Sequence[float]
 ) -> Plot:
     """Contours of L_S - L_supervised over student size and tokens, one panel per teacher; zero line black."""
-    gaps = [distil_or_train(world, sizes, tokens, t) for t in teacher_losses]
+    gaps = [distil_or_train(model, sizes, tokens, t) for t in teacher_losses]
     reach = max(float(np.abs(g).max()) for g in gaps)
     reach = min(reach, 0.4)  # a student far better than its teacher would wash out all else
     levels = np.linspace(-reach, reach, 17)
@@ -115,10 +115,10 @@ def distil_or_train_map(
     return Plot(figure, pd.concat(frames, ignore_index=True), caption)
 
 
-def best_teacher_map(world: ComputeModel, sizes: np.ndarray, tokens: np.ndarray) -> Plot:
+def best_teacher_map(model: ComputeModel, sizes: np.ndarray, tokens: np.ndarray) -> Plot:
     """The teacher loss that gives the best student, over student size and tokens."""
     n, d = np.meshgrid(sizes, tokens, indexing="ij")
-    teacher, student = world.best_teacher(n, d)
+    teacher, student = model.best_teacher(n, d)
     with styled():
         figure, (axes,) = panels(4.4, 2.8)
         # The scales first: labels cut their gaps into the lines in the scale of the moment.
@@ -163,7 +163,7 @@ def scenario_losses(table: pd.DataFrame) -> Plot:
     return Plot(
         figure,
         table.reset_index(drop=True),
-        "Best student loss against total compute, by what of the teacher is charged.",
+        "Best student loss against total compute, by the teacher's share that is charged.",
     )
 
 
@@ -195,5 +195,5 @@ def scenario_allocation(table: pd.DataFrame, student_n: float) -> Plot:
     return Plot(
         figure,
         part.reset_index(drop=True),
-        f"Best allocation for a student of {si(student_n)}, by what of the teacher is charged.",
+        f"Best allocation for a student of {si(student_n)}, by the teacher's share that is charged.",
     )

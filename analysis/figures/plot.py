@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pdstudy.analysis.figures import style
 
 @dataclass(frozen=True)
 class Plot:
-    """What every function of `pdstudy.analysis.figures` returns.
+    """A figure, its numbers and its caption; every function of `pdstudy.analysis.figures` returns one.
 
     `data` holds the plotted numbers (one row per mark), so that a reader can check or redraw the figure; `caption`
     states n, seeds and conventions, so that the figure can't be shown without them.
@@ -26,6 +27,15 @@ class Plot:
     def svg(self) -> str:
         """The figure as SVG text, for a page."""
         return style.svg_text(self.figure)
+
+    def _repr_html_(self) -> str:
+        """The figure with its caption, for a notebook."""
+        svg = self.svg()
+        return f"<figure>\n{svg[svg.index('<svg') :]}<figcaption>{html.escape(self.caption)}</figcaption>\n</figure>"
+
+    def _repr_png_(self) -> bytes:
+        """The figure, for a notebook that shows no HTML."""
+        return style.png_bytes(self.figure)
 
     def save(self, stem: Path | str) -> list[Path]:
         """Write `stem`.pdf, .svg, .png and .csv; return the paths."""

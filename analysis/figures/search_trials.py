@@ -21,7 +21,7 @@ from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, look, panels,
 from pdstudy.core.format import si
 
 COLOURS = "cividis"
-"""Dark is low, which is good."""
+"""Colour map of values: dark is low, which is good."""
 
 
 def scale(values: pd.Series) -> Normalize:
@@ -69,7 +69,7 @@ def history(searched: Searched) -> Plot:
         axes.set_ylabel(searched.objective)
         axes.legend(ncols=5, loc="lower left", bbox_to_anchor=(0, 1.02))
     above = int((scored["value"] > top).sum())
-    caption = "Trials in the order in which they were asked for, and the lowest value so far; ticks at the top edge: "
+    caption = "Trials in their order, and the lowest value so far; ticks at the top edge: "
     caption += "pruned at a rung, so without a value at full length."
     caption += f" Triangles at the top edge: {above} trials above it." if above else ""
     return Plot(figure, trials[["number", "state", "value"]], caption)
@@ -103,7 +103,7 @@ def importances(searched: Searched) -> Plot:
 
 
 def slices(searched: Searched) -> Plot:
-    """Value against each dimension, a panel each, coloured by when the trial was asked for."""
+    """Value against each dimension, a panel each, coloured by the trial's place in the order."""
     scored, pruned = searched.scored, searched.trials[searched.trials["state"] == "pruned"]
     if not len(scored):
         raise AnalysisError("no trial has been trained in full yet")
@@ -180,7 +180,7 @@ def contours(searched: Searched, count: int = 3) -> Plot:
 
 
 def pruning(searched: Searched) -> Plot:
-    """Value at the first rung against that at full length: what comparing early is worth."""
+    """Value at the first rung against that at full length: how far an early comparison predicts the last one."""
     (first, *_) = searched.rungs or [0]
     column = f"rung {first}"
     part = searched.scored.dropna(subset=[column]) if searched.rungs else searched.scored.iloc[:0]
@@ -227,7 +227,7 @@ def front(searched: Searched) -> Plot:
 
 
 def colour_bar(figure: Figure, axes: list[Axes], norm: Normalize, label: str) -> None:
-    """A bar for values coloured by `scale`, open at its upper end."""
+    """Add a bar for values coloured by `scale`, open at its upper end."""
     bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=axes, extend="max", pad=0.02, aspect=30)
     bar.set_label(plain(label))
     bar.outline.set_linewidth(0.4)

@@ -106,6 +106,14 @@ def svg_text(figure: Figure) -> str:
     return buffer.getvalue()
 
 
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as PNG, the same bytes every time."""
+    buffer = io.BytesIO()
+    with styled():
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def savefig(figure: Figure, stem: Path | str) -> list[Path]:
     """Write `stem`.pdf, .svg and .png and return their paths; equal figures give equal bytes."""
     base = Path(stem)
@@ -114,6 +122,6 @@ def savefig(figure: Figure, stem: Path | str) -> list[Path]:
     files = [base.parent / f"{base.name}.{kind}" for kind in ("pdf", "svg", "png")]
     with styled():
         figure.savefig(files[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
-        figure.savefig(files[2], metadata={"Software": None})
     files[1].write_text(svg_text(figure), encoding="utf-8")
+    files[2].write_bytes(png_bytes(figure))
     return files

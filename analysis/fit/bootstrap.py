@@ -42,7 +42,7 @@ class Bootstrap:
         return {name: natural[:, j] for j, name in enumerate(self.fit.law.names)}
 
     def errors(self) -> dict[str, float]:
-        """Standard error of each parameter in its own units; coefficients also as 'ln A', less heavy-tailed."""
+        """Standard error of each parameter in its own units; coefficients also as 'ln A', whose tails are lighter."""
         found = {name: float(values.std(ddof=1)) for name, values in self.draws.items()}
         for j, p in enumerate(self.fit.law.parameters):
             if p.log:

@@ -90,7 +90,7 @@ class Fit:
 
     @property
     def gradient_norm(self) -> float:
-        """What is left to gain, as a part of the objective: half the squared Newton decrement (no unit)."""
+        """Predicted relative decrease that is left: half the squared Newton decrement over the objective (no unit)."""
         return float(self.solution.decrement[self._best()])
 
     @property

@@ -1,4 +1,4 @@
-"""Prediction of runs that a fit hasn't seen: the check that leads the choice of a law."""
+"""Prediction of held-out runs: the check that leads the choice of a law."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pdstudy.analysis.laws.base import Array, Law
 
 @dataclass(frozen=True)
 class HoldOut:
-    """A law fitted to some runs and asked for the others.
+    """A law fitted to some runs, and its predictions of the others.
 
     `errors` are ln measured - ln predicted of the held-out runs (relative errors). `coverage` is the share of them in
     the 95 % prediction band, NaN without a bootstrap.

@@ -48,8 +48,8 @@ def profile(fit: Fit, parameter: str, values: Sequence[float]) -> pd.DataFrame:
 def excess(fit: Fit, objective: float) -> float:
     """Twice the log likelihood lost at a higher objective, from the independent runs (clusters).
 
-    Residuals beyond delta count as Laplace (2 n ln ratio), those within as Gaussian (n ln ratio), by what the median
-    is. An objective of zero (data without noise) is taken as residuals of 1e-9.
+    Residuals beyond delta count as Laplace (2 n ln ratio), those within as Gaussian (n ln ratio); the median residual
+    decides. An objective of zero (data without noise) is taken as residuals of 1e-9.
     """
     units = len(set(fit.points.clusters))
     per_run = 2.0 if np.median(np.abs(fit.residuals)) > fit.problem.delta else 1.0

@@ -15,7 +15,7 @@ from pdstudy.analysis.fit.objective import Objective, Sample
 from pdstudy.analysis.laws.base import Array
 
 TOLERANCE = 1e-13
-"""Converged: the predicted decrease of the objective is below this part of it."""
+"""Convergence: predicted relative decrease of the objective below which a row stops (no unit)."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.laws.base import Array, Index, Law
 
 CHUNK = 120_000
-"""Numbers per array of one batch: bounds memory, and keeps the working set in the processor's cache."""
+"""Most elements of one array in a batch: bounds memory, and keeps the working set in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Sample:
-    """What is fitted: weights and targets (ln loss), each (n,) for all rows of a batch or (S, n), one per row."""
+    """Weights and targets (ln loss) of a fit, each (n,) for all rows of a batch or (S, n), one per row."""
 
     weights: Array
     target: Array

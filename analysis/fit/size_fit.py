@@ -1,4 +1,4 @@
-"""The law of student size that a study's few sizes bear."""
+"""The power law of student size that a study's few sizes can support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Scaling laws as small objects."""
+"""Scaling laws as small objects: formula, parameters with bounds, gradient, starting points, source.
+
+Each predicts a loss from columns of a table; fitting them is `pdstudy.analysis.fit`."""
 
 from pdstudy.analysis.laws.base import Array, Columns, Law, Parameter, check_gradient, coefficient, exponent
 from pdstudy.analysis.laws.distillation import (

@@ -1,4 +1,4 @@
-"""What a scaling law is to the fitter: parameters with bounds, a log form with its gradient, and where to start."""
+"""The interface of a scaling law: parameters with bounds, a log form with its gradient, and starting points."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Law(ABC):
     """
 
     name: str
-    """What the command line calls it."""
+    """Name on the command line."""
 
     columns: tuple[str, ...]
     """The quantities it needs, such as N (parameters) and D (tokens); all positive."""
@@ -69,10 +69,10 @@ class Law(ABC):
     """Who published it, with the equation."""
 
     identified_by: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    """Which parameters only the variation of a column can tell; where that column hardly varies they are flagged."""
+    """Parameters that only the variation of a column identifies; they are flagged where that column hardly varies."""
 
     note: str = ""
-    """What a user has to know before believing a fit of it."""
+    """A caveat that belongs beside any fit of it."""
 
     @abstractmethod
     def log_loss(self, theta: Array, x: Columns) -> tuple[Array, Sequence[Array]]:

@@ -33,7 +33,7 @@ _SHARED = (
 
 
 class _Distilled(Law):
-    """What both forms share: everything but the middle factor."""
+    """The part that both forms share: everything but the middle factor."""
 
     columns = ("N", "D", "LT", "LM")
     identified_by = MappingProxyType({"N": ("A", "alpha"), "D": ("B", "beta")})
@@ -62,7 +62,7 @@ class _Distilled(Law):
 
 
 class DistillationLimit(_Distilled):
-    """The limit of large c1: eight parameters, all of which data can tell."""
+    """The limit of large c1: eight parameters, all of which data can identify."""
 
     name = "distillation"
     parameters = (*_SHARED, coefficient("k"), Parameter("f1", "f_1", log=True, lower=0.01, upper=10.0))
@@ -158,5 +158,5 @@ DISTILLATION_PUBLISHED = {
 
 
 def stable(c1: float, f1: float, d1: float) -> float:
-    """k = c1 f1 d1^(-1/f1): what the data tell of c1 and d1."""
+    """k = c1 f1 d1^(-1/f1), the combination of c1 and d1 that data identify."""
     return float(np.exp(np.log(c1) + np.log(f1) - np.log(d1) / f1))

@@ -91,5 +91,5 @@ def _effective(base: Array, amount: Array, log_decay: Array) -> tuple[Array, Arr
 
 
 def token_worth(epochs: float, decay: float) -> float:
-    """What a token of `epochs` epochs over the same data is worth on average, against a new one (R*_D = `decay`)."""
+    """Mean worth of a token in `epochs` epochs over the same data, relative to a new token (R*_D = `decay`)."""
     return float((1 + decay * -np.expm1(-(epochs - 1) / decay)) / epochs)

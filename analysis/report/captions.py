@@ -1,4 +1,4 @@
-"""What captions of a study's own figures and tables say beside what is shown: conventions that its runs follow."""
+"""Conventions that captions of a study's own figures and tables state."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pdstudy.analysis.tables.table import Table
 
 
 def tau_convention(runs: pd.DataFrame) -> str:
-    """What a static temperature other than 1 does in these runs (frame of `load_runs`), for captions; empty where none
-    has one. Adaptive rules are their arms' names."""
+    """The convention of a static temperature other than 1 in these runs (from `load_runs`); empty where there is none.
+    Adaptive rules are their arms' names."""
     at = "config.objective.temperature"
     if f"{at}.is" not in runs:
         return ""

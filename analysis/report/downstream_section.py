@@ -27,7 +27,7 @@ MEAN = "average"
 
 @dataclass(frozen=True)
 class Measure:
-    """What is told of a task: accuracy in per cent, or bits per byte of the gold answer."""
+    """A score of a task: accuracy in per cent, or bits per byte of the gold answer."""
 
     column: str
     name: str
@@ -45,21 +45,21 @@ BITS = Measure("bits_per_byte", "bits per byte of the gold answer", "bits per by
 
 
 def task_blocks(workspace: Path, record: Record) -> list[Block]:
-    """All that a study's models answered, or how many still have to; empty where they are asked nothing."""
+    """Results of a study's downstream tasks and how many models are still to be evaluated; empty without such tasks."""
     blocks: list[Block] = []
-    for number, asked in enumerate(record.get("downstream", ())):
+    for number, suite in enumerate(record.get("downstream", ())):
         answers = load_answers(workspace, record, suite=number)
         wanted = {a["key"] for cell in record["cells"] for a in cell["downstream"] if a["suite"] == number}
         found = set(answers["key"])
         if len(found) < len(wanted):
-            blocks.append(Text(f"{len(found)} of {len(wanted)} models have been asked so far."))
+            blocks.append(Text(f"{len(found)} of {len(wanted)} models have been evaluated so far."))
         if found:
-            blocks += Suite(workspace, record, answers, asked.get("limit")).blocks()
+            blocks += Suite(workspace, record, answers, suite.get("limit")).blocks()
     return blocks
 
 
 class Suite:
-    """What the models of one study answered to one list of tasks; `answers` is what `load_answers` gives."""
+    """Results of one study's models on one list of tasks, from the table of `load_answers`."""
 
     def __init__(self, workspace: Path, record: Record, answers: pd.DataFrame, limit: int | None) -> None:
         axes = [axis_column(a) for a in record["axes"]]
@@ -69,9 +69,9 @@ class Suite:
         self.named = "/".join(map(axis_title, baseline))
         self.reference = "/".join(baseline.values())
         self.answers = answers.assign(
-            name=_joined(answers, axes, " "),
-            arm=_joined(answers, list(baseline), "/"),
-            stratum=_joined(answers, self.within, " "),
+            name=_join_labels(answers, axes, " "),
+            arm=_join_labels(answers, list(baseline), "/"),
+            stratum=_join_labels(answers, self.within, " "),
         )
         self.final = self.answers[self.answers["final"]]
         self.tasks = list(dict.fromkeys(answers["task"]))
@@ -110,7 +110,7 @@ class Suite:
             marked = [bool(value == top and differ) for value, top, differ in zip(row, best, varies, strict=True)]
             cells = [TableCell(fixed(v, measure.places), v, best=b) for v, b in zip(row, marked, strict=True)]
             count = int(seeds[name, tokens])
-            gain = [_gain(row[-1], self._baseline_mean(wide, name, tokens))] if self.reference else []
+            gain = [_make_gain_cell(row[-1], self._baseline_mean(wide, name, tokens))] if self.reference else []
             when = [TableCell(si(tokens), int(tokens))] if moments else []
             rows.append((name, *when, TableCell(str(count), count), *cells, *gain))
         if measure is ACCURACY:
@@ -123,10 +123,10 @@ class Suite:
         return Table(heads, tuple(rows), self._caption(measure), f"tab:tasks-{measure.column.replace('_', '-')}")
 
     def over_items(self, measure: Measure) -> Table:
-        """Each arm less its baseline by task, with 95 % intervals over items. Raises `AnalysisError` without a pair."""
+        """Each arm minus its baseline by task, with 95 % intervals over items; `AnalysisError` without a pair."""
         found = {(stratum, arm): self._effects(part, arm, measure) for stratum, arm, part in self._pairs()}
         if not found:
-            raise AnalysisError("no arm shares a seed with its baseline whose models have both been asked")
+            raise AnalysisError("no arm shares a seed with its baseline whose models have both been evaluated")
         columns = list(next(iter(found.values())))
         p = {c: holm({key: e[c].p for key, e in found.items() if not np.isnan(e[c].p)}) for c in columns}
         rows: list[tuple[TableCell | str, ...]] = []
@@ -141,13 +141,13 @@ class Suite:
         test = "an exact test of turned signs (one seed: McNemar's)" if measure is ACCURACY else "t tests"
         caption = (
             f"Difference of {measure.name} to {self.reference}, paired by item, seeds averaged first. ± 95 % over "
-            f"items: what other items might have shown of these models. Marks by {test}, adjusted for the number of "
+            f"items: the same models on other items. Marks by {test}, adjusted for the number of "
             "rows (Holm)."
         )
-        return Table((f"less {self.reference}", *columns), tuple(rows), caption, f"tab:items-{measure.column}")
+        return Table((f"minus {self.reference}", *columns), tuple(rows), caption, f"tab:items-{measure.column}")
 
     def over_seeds(self, measure: Measure) -> Table:
-        """Each arm's mean over tasks less its baseline's, paired by seed. Raises `AnalysisError` without a pair."""
+        """Each arm's mean over tasks minus its baseline's, paired by seed. Raises `AnalysisError` without a pair."""
         return comparison_table(self.comparison(measure), f"Mean over {len(self.tasks)} tasks.")
 
     def comparison(self, measure: Measure) -> Comparison:
@@ -155,7 +155,7 @@ class Suite:
         metric = f"average {measure.short}"
         pairs = [part for _, _, part in self._pairs()]
         if not pairs:
-            raise AnalysisError("no arm shares a seed with its baseline whose models have both been asked")
+            raise AnalysisError("no arm shares a seed with its baseline whose models have both been evaluated")
         rows = pd.concat(pairs).drop_duplicates(["cell", "task"]).dropna(subset=[measure.column])
         within = [a for a in self.within if rows[a].nunique() > 1 or rows[a].iloc[0]]
         keys = [*within, "arm", "seed"]
@@ -164,7 +164,7 @@ class Suite:
                        lower_is_better=measure.lower_is_better)  # fmt: skip
 
     def curves(self) -> Block:
-        """Mean accuracy against the tokens that a model had seen."""
+        """Mean accuracy against training tokens."""
         keys = ["name", "stratum", "arm", "seed", "tokens"]
         mean = self.answers.groupby(keys, sort=False)["value"].mean().mul(100).reset_index()
         return line_grid(
@@ -177,7 +177,7 @@ class Suite:
             y_label="average accuracy (%)",
             arm_label=self.named if self.reference else "",
             logarithmic=False,
-            caption="Accuracy, averaged over tasks, of the models that runs had on the way.",
+            caption="Accuracy, averaged over tasks, of the models along training.",
         )
 
     def _pairs(self) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -231,11 +231,11 @@ class Suite:
         return text
 
 
-def _joined(frame: pd.DataFrame, columns: Sequence[str], by: str) -> pd.Series:
+def _join_labels(frame: pd.DataFrame, columns: Sequence[str], by: str) -> pd.Series:
     """The labels of these columns in one; empty text without columns."""
     return frame[list(columns)].agg(by.join, axis=1) if columns else pd.Series("", index=frame.index)
 
 
-def _gain(value: float, base: float) -> TableCell:
+def _make_gain_cell(value: float, base: float) -> TableCell:
     gain = 100 * (value / base - 1)
     return TableCell(fixed(gain, 1, signed=True), gain)

@@ -1,4 +1,4 @@
-"""What a captured store keeps of a token at each p and k, beside the paper's figures 2 and 3."""
+"""Entries that a captured store keeps per token at each p and k, beside the paper's figures 2 and 3."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def kept_blocks(workspace: Path, store: str) -> list[Block]:
         return [Text("Not shown: the store has not been captured yet.")]
     cuts: pd.DataFrame = pd.DataFrame(found["cuts"])
     read = found["positions_read"]
-    return [kept_against_p(cuts, read), kept_against_k(cuts, read), _beside(found["cuts"], read)]
+    return [kept_against_p(cuts, read), kept_against_k(cuts, read), _tabulate_beside_paper(found["cuts"], read)]
 
 
-def _beside(cuts: list[dict[str, float]], read: int) -> Table:
+def _tabulate_beside_paper(cuts: list[dict[str, float]], read: int) -> Table:
     """A row per cut of the paper's two figures: entries and mass kept here, entries kept there."""
     kept = published()["kept"]
     theirs = {(float(p), 100.0): n for p, n in kept["p, k = 100"].items()}

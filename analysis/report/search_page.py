@@ -1,4 +1,4 @@
-"""A search's report: its figures and tables, the cost, and the last comparison on fresh seeds where that was made."""
+"""A search's report: figures, tables, cost, and the final comparison on fresh seeds where there is one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.ternary import ternary
 from pdstudy.analysis.report.page import Block, Page, Section, Text
 from pdstudy.analysis.report.study_outputs import Outputs
-from pdstudy.analysis.report.study_page import provenance, save_blocks
+from pdstudy.analysis.report.study_page import collect_provenance, save_blocks
 from pdstudy.analysis.tables.table import Table, TableCell
 from pdstudy.core.format import si
 
@@ -25,38 +25,42 @@ SHOWN = 15
 def build_search(workspace: Path, record: Record, final: Record | None, out: Path) -> str:
     """Write `out`/index.html with figures/, tables/ and data/. Returns the table of the best trials as text.
 
-    `final` is the record of the last comparison, an ordinary study; None where none was asked for or nothing is chosen
-    yet.
+    `final` is the record of the final comparison, an ordinary study; None where there is none, or not yet.
     """
     searched = Searched(record)
     best = best_table(searched)
     sections = [
-        Section("Question", tuple(Text(t) for t in (record["about"], _asked(searched)) if t)),
+        Section("Question", tuple(Text(t) for t in (record["about"], _describe_search(searched)) if t)),
         Section("Trials and cost", (cost_table(searched),)),
         Section("Best trials", (best,)),
-        Section("History", (_or_reason(lambda: figures.history(searched)),)),
-        *(Section("Mixture", (_or_reason(lambda s=s: ternary(searched, s)),)) for s in searched.simplexes),  # type: ignore[misc]
-        Section("Importances", (_or_reason(lambda: figures.importances(searched)),)),
-        Section("Slices", (_or_reason(lambda: figures.slices(searched)),)),
-        Section("Contours", (_or_reason(lambda: figures.contours(searched)),)),
+        Section("History", (_draw_or_say_why(lambda: figures.history(searched)),)),
+        *(Section("Mixture", (_draw_or_say_why(lambda s=s: ternary(searched, s)),)) for s in searched.simplexes),  # type: ignore[misc]
+        Section("Importances", (_draw_or_say_why(lambda: figures.importances(searched)),)),
+        Section("Slices", (_draw_or_say_why(lambda: figures.slices(searched)),)),
+        Section("Contours", (_draw_or_say_why(lambda: figures.contours(searched)),)),
     ]
     if searched.rungs:
-        sections.append(Section("Pruning", (_or_reason(lambda: figures.pruning(searched)),)))
+        sections.append(Section("Pruning", (_draw_or_say_why(lambda: figures.pruning(searched)),)))
     if len(record["objectives"]) > 1:
-        sections.append(Section("Front", (_or_reason(lambda: figures.front(searched)),)))
+        sections.append(Section("Front", (_draw_or_say_why(lambda: figures.front(searched)),)))
     notes: dict[str, str] = {"search": record["identity"]}
     if final is not None:
         report = Outputs(workspace, final)
-        sections.append(Section("Fresh seeds", (Text(final["about"]), _states(report), *_luck(searched, report))))
+        sections.append(
+            Section(
+                "Fresh seeds",
+                (Text(final["about"]), _count_runs(report), *_compare_fresh(searched, report)),
+            )
+        )
         sections += [Section(o["title"], tuple(report.blocks(o))) for o in final["outputs"]]
-        notes |= provenance(report)
+        notes |= collect_provenance(report)
         (out / "data").mkdir(parents=True, exist_ok=True)
         report.runs.to_csv(out / "data" / "final.csv", index=False, lineterminator="\n")
     for number, section in enumerate(sections, 1):
         save_blocks(section, number, out)
     (out / "data").mkdir(parents=True, exist_ok=True)
     searched.trials.to_csv(out / "data" / "trials.csv", index=False, lineterminator="\n")
-    Page(record["title"], tuple(sections), _banner(searched), notes).save(out / "index.html")
+    Page(record["title"], tuple(sections), _warn_of_missing(searched), notes).save(out / "index.html")
     for section in sections:
         for block in section.blocks:
             if isinstance(block, Plot):
@@ -65,14 +69,14 @@ def build_search(workspace: Path, record: Record, final: Record | None, out: Pat
                         columns=list(best.columns)).to_string(index=False)  # fmt: skip
 
 
-def _or_reason(make: Callable[[], Plot]) -> Block:
+def _draw_or_say_why(make: Callable[[], Plot]) -> Block:
     try:
         return make()
     except AnalysisError as error:
         return Text(f"Not shown: {error}.")
 
 
-def _asked(searched: Searched) -> str:
+def _describe_search(searched: Searched) -> str:
     record = searched.record
     pruner = record["pruner"]
     seeds = record["seeds"]
@@ -86,44 +90,44 @@ def _asked(searched: Searched) -> str:
     return text
 
 
-def _banner(searched: Searched) -> str:
+def _warn_of_missing(searched: Searched) -> str:
     ended = int((~searched.trials["state"].isin(["reused", "running"])).sum())
     wanted = searched.record["wanted"]
     return "" if ended >= wanted else f"The search goes on: {ended} of {wanted} trials have ended."
 
 
 def cost_table(searched: Searched) -> Table:
-    """How trials ended, and what they cost beside the same trials, all trained in full."""
+    """States of the trials, and their cost beside that of the same trials trained in full."""
     trials, record = searched.trials, searched.record
-    asked = trials[trials["state"] != "reused"]
-    states = asked["state"].value_counts()
-    full = float(asked["full_flops"].sum())
-    spent = float(asked["flops"].sum())
-    answered = asked[(asked["state"] == "complete") & (asked["trained"] == 0)]
+    own = trials[trials["state"] != "reused"]
+    states = own["state"].value_counts()
+    full = float(own["full_flops"].sum())
+    spent = float(own["flops"].sum())
+    answered = own[(own["state"] == "complete") & (own["trained"] == 0)]
     ends = [t["ended"] for t in record["trials"] if t["state"] != "reused" and t["ended"]]
     starts = [t["started"] for t in record["trials"] if t["state"] != "reused" and t["started"]]
-    rows: list[tuple[str, TableCell]] = [("trials asked for", _count(len(asked)))]
-    rows += [(f"  {name}", _count(int(states.get(key, 0)))) for name, key in
+    rows: list[tuple[str, TableCell]] = [("trials", _count_cell(len(own)))]
+    rows += [(f"  {name}", _count_cell(int(states.get(key, 0)))) for name, key in
              (("complete", "complete"), ("pruned", "pruned"), ("failed", "fail"), ("running", "running"))]  # fmt: skip
-    beyond = int((asked["value"].notna() & ~asked["within"].astype(bool)).sum())
-    rows += [("beyond a constraint", _count(beyond))] if beyond else []
+    beyond = int((own["value"].notna() & ~own["within"].astype(bool)).sum())
+    rows += [("beyond a constraint", _count_cell(beyond))] if beyond else []
     rows += [
-        ("answered from the workspace without training", _count(len(answered))),
-        ("finished runs reused as trials", _count(int((trials["state"] == "reused").sum()))),
-        ("runs trained", _count(int(asked["trained"].sum()))),
+        ("answered from the workspace without training", _count_cell(len(answered))),
+        ("finished runs reused as trials", _count_cell(int((trials["state"] == "reused").sum()))),
+        ("runs trained", _count_cell(int(own["trained"].sum()))),
         ("training compute (FLOPs)", TableCell(si(spent), spent)),
         ("the same trials, all in full, as random search has them (FLOPs)", TableCell(si(full), full)),
         ("share of that", TableCell(f"{spent / full:.0%}" if full else "-", spent / full if full else 0.0)),
-        ("seconds of its runs", TableCell(f"{asked['seconds'].sum():.0f}", float(asked["seconds"].sum()))),
+        ("seconds of its runs", TableCell(f"{own['seconds'].sum():.0f}", float(own["seconds"].sum()))),
     ]
     if ends and starts:
         wall = max(ends) - min(starts)
         rows.append(("seconds from the first trial's start to the last one's end", TableCell(f"{wall:.0f}", wall)))
-    caption = "Compute is that of the students' training steps: evaluation and what trials share with studies left out."
+    caption = "Compute of the students' training steps, without evaluation and without what trials share with studies."
     return Table(("", "search"), tuple(rows), caption)
 
 
-def _count(n: int) -> TableCell:
+def _count_cell(n: int) -> TableCell:
     return TableCell(str(n), n)
 
 
@@ -151,14 +155,14 @@ def best_table(searched: Searched) -> Table:
     return Table(columns, tuple(rows), caption)
 
 
-def _states(report: Outputs) -> Text:
+def _count_runs(report: Outputs) -> Text:
     counts = ", ".join(f"{n} {state}" for state, n in report.runs["state"].value_counts().items())
     seeds = ", ".join(map(str, report.record["seeds"]))
     return Text(f"{len(report.runs)} runs on seeds {seeds}: {counts}.")
 
 
-def _luck(searched: Searched, report: Outputs) -> list[Block]:
-    """What the best trials scored in the search, and on seeds that it had not seen."""
+def _compare_fresh(searched: Searched, report: Outputs) -> list[Block]:
+    """Scores of the best trials in the search, and on fresh seeds."""
     rows = []
     values = {f"trial {number:.0f}": float(value) for number, value in searched.scored[["number", "value"]].to_numpy()}
     for arm, part in report.done.groupby(axis_column("arm"), sort=False):
@@ -178,7 +182,7 @@ def _luck(searched: Searched, report: Outputs) -> list[Block]:
         return [Text("Not shown: no run of it is done yet.")]
     columns = ("arm", "seeds", "in the search", "validation, fresh seeds", "test, fresh seeds", "test, recalibrated")
     caption = (
-        "Means over fresh seeds ± standard deviation (nats/token). What a trial scored in the search chose it, and so "
-        "is too good; the columns beside it are not."
+        "Means over fresh seeds ± standard deviation (nats/token). The score in the search selected the trial and so "
+        "is biased; the columns beside it are not."
     )
     return [Table(columns, tuple(rows), caption)]

@@ -1,4 +1,4 @@
-"""What each output that a study declares becomes: figures and tables, or the reason why there are none."""
+"""Declared outputs of a study as figures and tables, or the reason why there are none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.compare.comparison import Comparison
-from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.runs import load_evaluations, load_runs
 from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.data.task_answers import load_answers
@@ -22,15 +20,17 @@ from pdstudy.analysis.figures.run_comparisons import effects, gain_and_kept, gai
 from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.size_fit import size_fit
+from pdstudy.analysis.report.arm_comparison import arm_gains, compare_arms
 from pdstudy.analysis.report.captions import noted, tau_convention
 from pdstudy.analysis.report.page import Block, Listing, Text
 from pdstudy.analysis.summary import summary
 from pdstudy.analysis.tables.builders import comparison_table
-from pdstudy.analysis.tables.paper import beside, paper_table, tasks_beside
+from pdstudy.analysis.tables.paper import loss_beside_paper, paper_table, tasks_beside_paper
 from pdstudy.analysis.tables.planned_and_spent import cost_table
 from pdstudy.analysis.tables.table import Table, TableCell
 
 BOOTSTRAPS = 1000
+"""Resamples behind the band of a size law."""
 
 
 class Outputs:
@@ -49,7 +49,7 @@ class Outputs:
 
     @property
     def diverged(self) -> str:
-        """Which cells diverged, in words; empty where none did."""
+        """Runs that diverged, as a sentence; empty where none did."""
         cells = self.runs.loc[self.runs["state"] == "diverged", "cell"]
         return f"Diverged, and so in no mean and no comparison: {', '.join(cells)}." if len(cells) else ""
 
@@ -100,18 +100,18 @@ class Outputs:
     def sweep(self, output: dict[str, Any]) -> list[Block]:
         column = axis_column(output["x"])
         caption = f"Final {output['split']} loss against {output['x']}; a ring marks the lowest mean."
-        plot = self._final_losses(output, column, output["x"], caption, best=True)
+        plot = self._draw_final_losses(output, column, output["x"], caption, best=True)
         if plot is None:
             return [Text("Not shown: no run is done yet.")]
         panel = axis_column(output["panels"]) if output["panels"] else None
-        return [plot, _best_levels(plot.data, column, panel, axis_column(output["lines"]))]
+        return [plot, _tabulate_best(plot.data, column, panel, axis_column(output["lines"]))]
 
     def loss_by_tokens(self, output: dict[str, Any]) -> list[Block]:
         caption = f"Final {output['split']} loss of runs of so many tokens, each with a decay of its own."
-        plot = self._final_losses(output, "tokens", "training tokens", caption)
+        plot = self._draw_final_losses(output, "tokens", "training tokens", caption)
         return [Text("Not shown: no run is done yet.") if plot is None else plot]
 
-    def _final_losses(
+    def _draw_final_losses(
         self, output: dict[str, Any], column: str, x_label: str, caption: str, *, best: bool = False
     ) -> Plot | None:
         """Losses of finished runs against a column of numbers; None where no run is finished."""
@@ -122,7 +122,7 @@ class Outputs:
         lines = axis_column(output["lines"])
         panel = axis_column(output["panels"]) if output["panels"] else None
         self._check_distinct(rows, lines, panel, column)
-        rows = rows.assign(**{column: _numbers(rows[column])})
+        rows = rows.assign(**{column: _parse_numbers(rows[column])})
         return line_grid(
             rows,
             x=column,
@@ -172,17 +172,20 @@ class Outputs:
 
     def compare(self, output: dict[str, Any]) -> list[Block]:
         metric = output.get("metric", "loss")
-        comparison, left_out = self.comparison(output["split"], metric, output.get("against"))
+        comparison, left_out = compare_arms(self.runs, self.record, output["split"], metric, output.get("against"))
         unit = "share" if metric == "accuracy" else "nats/token"
         reference = output.get("against") or "the baseline"
         label = f"difference to {reference},\n{comparison.metric} ({unit})"
-        blocks: list[Block] = [effects(comparison, label=label, arms=self._arm_axes()), comparison_table(comparison)]
+        blocks: list[Block] = [
+            effects(comparison, label=label, arms=self._name_arm_axes()),
+            comparison_table(comparison),
+        ]
         notes = [f"Left out: {left_out}."] if left_out else []
         notes += [self.diverged] if self.diverged else []
         return [*blocks, *map(Text, notes)]
 
-    def _arm_axes(self) -> str:
-        """What the names of a comparison's arms are: the axes that they are matched on, then the baseline's."""
+    def _name_arm_axes(self) -> str:
+        """Axes that the names of a comparison's arms are made of: those they are matched on, then the baseline's."""
         baseline = self.record["baseline"]
         return ", ".join([*(a for a in self.axes if a not in baseline), *baseline])
 
@@ -193,36 +196,29 @@ class Outputs:
         axes, pairs = [named] if named else list(self.axes), {str(a): str(b) for a, b in output["pairs"]}
         blocks: list[Block] = []
         try:
-            blocks.append(beside(self.done, axes, self.record["baseline"], output["table"], pairs))
+            blocks.append(loss_beside_paper(self.done, axes, self.record["baseline"], output["table"], pairs))
         except AnalysisError as error:
             blocks += [Text(f"Not shown: {error}.")] if named else []
-        return [*blocks, *self.tasks_beside(output), paper_table(output["table"])]
+        return [*blocks, *self._tasks_beside_paper(output), paper_table(output["table"])]
 
-    def tasks_beside(self, output: dict[str, Any]) -> list[Block]:
-        """What models answered beside a table of the paper; nothing where they are asked nothing."""
+    def _tasks_beside_paper(self, output: dict[str, Any]) -> list[Block]:
+        """Downstream accuracies beside a table of the paper; empty for a study without downstream tasks."""
         if not self.record.get("downstream"):
             return []
         answers = load_answers(self.workspace, self.record, suite=0)
         baseline = {axis_column(a): label for a, label in self.record["baseline"].items()}
         axes = [axis_column(a) for a in self.axes]
         try:
-            return [tasks_beside(answers, axes, baseline, output["table"], dict(output["pairs"]))]
+            return [tasks_beside_paper(answers, axes, baseline, output["table"], dict(output["pairs"]))]
         except AnalysisError as error:
             return [Text(f"Not shown: {error}.")]
-
-    def gains(self, split: str) -> pd.DataFrame:
-        """One row per arm of each stratum: `difference`, `low`, `high` as gains (baseline less arm)."""
-        comparison, _ = self.comparison(split)
-        frame = comparison.to_frame()
-        turned = {"difference": -frame["difference"], "low": -frame["high"], "high": -frame["low"]}
-        return frame.assign(**turned)
 
     def gain_and_kept(self, output: dict[str, Any]) -> list[Block]:
         column = axis_column(output["x"])
         kept = self.done.groupby(column, sort=False)[["kept_entries", "kept_mass"]].mean()
-        gains = self.gains(output["split"])
+        gains = arm_gains(self.runs, self.record, output["split"])
         gains = gains.assign(kept=gains["arm"].map(kept["kept_entries"]), mass=gains["arm"].map(kept["kept_mass"]))
-        gains = gains.assign(**{column: _numbers(gains["arm"].rename(output["x"]))})
+        gains = gains.assign(**{column: _parse_numbers(gains["arm"].rename(output["x"]))})
         label = f"gain in {output['split']} loss (nats/token)"
         masses = ", ".join(f"{a}: {m:.2f}" for a, m in zip(gains["arm"], gains["mass"], strict=True))
         caption = (
@@ -237,7 +233,7 @@ class Outputs:
         ]
 
     def gain_by_size(self, output: dict[str, Any]) -> list[Block]:
-        gains = self.gains(output["split"])
+        gains = arm_gains(self.runs, self.record, output["split"])
         others = [a for a in self.axes if a not in self.record["baseline"]]
         if len(others) != 1:
             named = ", ".join(others) or "none"
@@ -251,36 +247,8 @@ class Outputs:
         named = "/".join(self.record["baseline"])
         return [gain_by_size(table, gain_label=label, arms=named, caption=caption)]
 
-    def comparison(self, split: str, of: str = "loss", against: str | None = None) -> tuple[Comparison, str]:
-        """All arms against the study's baseline, or against another arm, matched on every axis that the baseline does
-        not name."""
-        baseline = self.record["baseline"]
-        if not baseline:
-            raise AnalysisError("the study names no baseline")
-        within = [axis_column(a) for a in self.axes if a not in baseline]
-        named = [axis_column(a) for a in baseline]
-        metric = f"recalibrated {split} loss" if of == "recalibrated" else f"{split} {of}"
-        rows = self.runs.rename(columns={f"{split}_{of}": metric})
-        rows = rows.assign(arm=rows[named].agg("/".join, axis=1))
-        reference = against or "/".join(baseline.values())
-        kept, missing = [], []
-        for stratum, every in rows.groupby(within, sort=False) if within else [((), rows)]:
-            part = every[(every["state"] == "done") & every[metric].notna()]
-            seeds = set(part.loc[part["arm"] == reference, "seed"])
-            fits = part[(part["arm"] == reference) | part["seed"].isin(seeds)]
-            if fits["arm"].nunique() > 1:
-                kept.append(fits)
-            else:
-                missing.append(" ".join(map(str, stratum)) or "all")
-        if not kept:
-            raise AnalysisError("no arm shares a finished seed with its baseline yet")
-        table = pd.concat(kept)
-        comparison = compare(table[[*within, "arm", "seed", metric]], metric=metric, baseline=reference, within=within,
-                             lower_is_better=of != "accuracy")  # fmt: skip
-        return comparison, ", ".join(missing)
 
-
-def _numbers(labels: pd.Series) -> pd.Series:
+def _parse_numbers(labels: pd.Series) -> pd.Series:
     """The labels of an axis as numbers. Raises `AnalysisError` where one is none."""
     found = pd.to_numeric(labels, errors="coerce")
     if not np.isfinite(found).all():
@@ -289,7 +257,7 @@ def _numbers(labels: pd.Series) -> pd.Series:
     return found.astype(float)
 
 
-def _best_levels(data: pd.DataFrame, x: str, panel: str | None, lines: str) -> Table:
+def _tabulate_best(data: pd.DataFrame, x: str, panel: str | None, lines: str) -> Table:
     """The lowest mean of each line, and whether the sweep brackets it."""
     rows: list[tuple[TableCell | str, ...]] = []
     for (level, arm), part in data.groupby(["panel", "arm"], sort=False, dropna=False):

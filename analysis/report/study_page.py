@@ -1,7 +1,7 @@
 """A study's report: from its record and run directories to figures, tables and one page. Works on partial data.
 
-`pdstudy.analysis.report.study_outputs` makes of each declared output its figures and tables; what the data cannot carry
-is said in words in its place. Equal results give equal files."""
+`pdstudy.analysis.report.study_outputs` turns each declared output into figures and tables; where the data cannot carry
+one, a sentence says why. Equal results give equal files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ from pdstudy.core.files import read_json
 def build(workspace: Path, record: Record, out: Path) -> str:
     """Write `out`/index.html with figures/, tables/ and data/. Returns the result table as text."""
     report = Outputs(workspace, record)
-    texts = (record["about"], _runs_line(report) if record["cells"] else "", report.diverged, *_teacher_lines(report))
+    texts = (
+        record["about"],
+        _count_runs(report) if record["cells"] else "",
+        report.diverged,
+        *_describe_teachers(report),
+    )
     opening = [Text(t) for t in texts if t]
     sections = [Section("Question", tuple(opening))]
     shown = [(output["title"], report.blocks(output)) for output in record["outputs"]]
@@ -43,13 +48,13 @@ def build(workspace: Path, record: Record, out: Path) -> str:
         sections.append(section)
     table = arm_summary(report.runs)
     if len(table):
-        sections.append(Section("All arms", (_table_of(table),)))
+        sections.append(Section("All arms", (_make_arm_table(table),)))
     (out / "data").mkdir(parents=True, exist_ok=True)
     report.runs.to_csv(out / "data" / "runs.csv", index=False, lineterminator="\n")
     report.evaluations.to_csv(out / "data" / "evaluations.csv", index=False, lineterminator="\n")
     if answered:
         load_answers(workspace, record).to_csv(out / "data" / "answers.csv", index=False, lineterminator="\n")
-    page = Page(record["title"], tuple(sections), _banner(report.runs), provenance(report))
+    page = Page(record["title"], tuple(sections), _warn_of_missing(report.runs), collect_provenance(report))
     page.save(out / "index.html")
     for section in sections:
         for block in section.blocks:
@@ -61,26 +66,26 @@ def build(workspace: Path, record: Record, out: Path) -> str:
 def save_blocks(section: Section, number: int, out: Path) -> None:
     """Write a section's figures and tables as files, named by its number and title."""
     for i, block in enumerate(section.blocks):
-        stem = f"{number}-{_slug(section.title)}" + (f"-{i}" if i else "")
+        stem = f"{number}-{_make_slug(section.title)}" + (f"-{i}" if i else "")
         if isinstance(block, Plot):
             block.save(out / "figures" / stem)
         elif isinstance(block, Table):
             block.save(out / "tables" / stem)
 
 
-def _table_of(frame: pd.DataFrame) -> Table:
+def _make_arm_table(frame: pd.DataFrame) -> Table:
     rows = tuple(tuple(str(v) for v in row) for row in frame.itertuples(index=False))
     return Table(tuple(map(str, frame.columns)), rows, "Mean over seeds ± standard deviation; loss in nats per token.")
 
 
-def _runs_line(report: Outputs) -> str:
-    runs = report.runs.drop_duplicates("run")  # several cells may be one run
+def _count_runs(report: Outputs) -> str:
+    runs = report.runs.drop_duplicates("run")  # several arms may share one run
     counts = ", ".join(f"{n} {state}" for state, n in runs["state"].value_counts().items())
-    cells = f" for {len(report.runs)} cells" if len(runs) < len(report.runs) else ""
-    return f"{len(runs)} runs{cells}, {report.runs['seed'].nunique()} seeds: {counts}."
+    shared = f" for {len(report.runs)} combinations of arm and seed" if len(runs) < len(report.runs) else ""
+    return f"{len(runs)} runs{shared}, {report.runs['seed'].nunique()} seeds: {counts}."
 
 
-def _teacher_lines(report: Outputs) -> list[str]:
+def _describe_teachers(report: Outputs) -> list[str]:
     """One line per teacher that was trained here: its size and losses, which bound what students can learn from it."""
     lines = []
     wanted = heldout(report.record)
@@ -92,7 +97,7 @@ def _teacher_lines(report: Outputs) -> list[str]:
     return lines
 
 
-def _banner(runs: pd.DataFrame) -> str:
+def _warn_of_missing(runs: pd.DataFrame) -> str:
     missing = runs[~runs["state"].isin(["done", "diverged"])]
     if not len(missing):
         return ""
@@ -101,7 +106,7 @@ def _banner(runs: pd.DataFrame) -> str:
     return f"Partial results: {len(missing)} of {len(runs)} runs are not done: {shown}{more}."
 
 
-def provenance(report: Outputs) -> dict[str, str]:
+def collect_provenance(report: Outputs) -> dict[str, str]:
     """Where the numbers come from: the newest run's date, and every version, commit and machine that occurs."""
     notes: dict[str, set[str]] = {}
     for key in sorted(set(report.runs["run"])):
@@ -121,7 +126,7 @@ def provenance(report: Outputs) -> dict[str, str]:
     return lines | {name: "; ".join(sorted(values)) for name, values in notes.items()}
 
 
-def _slug(title: str) -> str:
+def _make_slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 

@@ -1,4 +1,4 @@
-"""Data and compute multipliers: how much more the baseline needs to match an arm."""
+"""Data and compute multipliers: the amount that the baseline needs to match an arm, over the arm's own."""
 
 from __future__ import annotations
 

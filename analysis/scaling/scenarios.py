@@ -24,7 +24,7 @@ class Scenario(Enum):
 
     @property
     def label(self) -> str:
-        """As captions name it."""
+        """Name in captions."""
         return {
             Scenario.FREE: "teacher free",
             Scenario.INFERENCE: "teacher inference",
@@ -34,13 +34,13 @@ class Scenario(Enum):
 
 
 def two_n(n: Array) -> Array:
-    """2 N FLOPs per token forward. `allocate.TrueFlops(...).forward` counts attention and embeddings too."""
+    """2 N FLOPs per token forward. `allocation.TrueFlops(...).forward` counts attention and embeddings too."""
     return 2.0 * n
 
 
 @dataclass(frozen=True)
 class ComputeModel:
-    """A supervised law, a distillation law, and what a forward pass costs.
+    """A supervised law, a distillation law, and the cost of a forward pass.
 
     N without embeddings, D in tokens, losses in nats per token, FLOPs. The default values are Busbridge et al.'s
     Table 6 (their data, vocabulary and architecture: for other models fit your own).
@@ -122,19 +122,19 @@ class Best:
     student_share: float
 
 
-def best_supervised(world: ComputeModel, student_n: float, budget: float) -> Best:
+def best_supervised(model: ComputeModel, student_n: float, budget: float) -> Best:
     """All of the budget on the student's own tokens."""
-    d = budget / (3 * world.per_token(student_n))
+    d = budget / (3 * model.per_token(student_n))
     nan = float("nan")
-    return Best(student_n, budget, "supervised", float(world.supervised(student_n, d)), d, nan, nan, nan, 1.0)
+    return Best(student_n, budget, "supervised", float(model.supervised(student_n, d)), d, nan, nan, nan, 1.0)
 
 
 def best_distilled(
-    world: ComputeModel, student_n: float, budget: float, scenario: Scenario, *, max_teacher_tokens: float = 1e14
+    model: ComputeModel, student_n: float, budget: float, scenario: Scenario, *, max_teacher_tokens: float = 1e14
 ) -> Best:
     """The best student tokens, teacher size and teacher tokens for this budget.
 
-    By a grid that zooms in on its best cell: the surface is U-shaped along a curved valley, where a gradient method
+    By a grid that zooms in on its best point: the surface is U-shaped along a curved valley, where a gradient method
     ends wherever it began. Where the teacher's pre-training isn't charged, its tokens end at `max_teacher_tokens`.
 
     Raises:
@@ -143,7 +143,7 @@ def best_distilled(
     if not budget > 0:
         raise AnalysisError(f"the budget is {budget}; it must be positive (FLOPs)")
     inference, pretraining = scenario.value
-    # ln teacher size, ln teacher tokens, and the share of the budget (logit) that goes to the student's own passes.
+    # ln teacher size, ln teacher tokens, and the share of the budget (logit) that goes to the student's own training.
     low = np.array([np.log(1e7), np.log(1e8), -12.0])
     high = np.array([np.log(1e13), np.log(max_teacher_tokens), 12.0])
     best: tuple[float, Array] = (np.inf, low)
@@ -153,16 +153,16 @@ def best_distilled(
             np.exp(v) if i < 2 else v for i, v in enumerate(np.meshgrid(*axes, indexing="ij"))
         )
         share = 1 / (1 + np.exp(-logit))
-        per_token = 3 * world.per_token(student_n) + inference * world.forward(teacher_n)
+        per_token = 3 * model.per_token(student_n) + inference * model.forward(teacher_n)
         if pretraining:
             # The rest of the budget is the teacher's: its tokens follow, the second axis only repeats.
             d = share * budget / per_token
-            teacher_d = (1 - share) * budget / (3 * world.forward(teacher_n))
+            teacher_d = (1 - share) * budget / (3 * model.forward(teacher_n))
         else:
             d = budget / per_token
         teacher_d = np.clip(teacher_d, 1.0, max_teacher_tokens)
-        teacher_loss = world.supervised(teacher_n, teacher_d)
-        loss = world.distilled(student_n, d, teacher_loss)
+        teacher_loss = model.supervised(teacher_n, teacher_d)
+        loss = model.distilled(student_n, d, teacher_loss)
         i = np.unravel_index(int(np.argmin(loss)), loss.shape)
         if loss[i] < best[0]:
             best = (float(loss[i]), np.array([teacher_n[i], teacher_d[i], d[i], teacher_loss[i]]))
@@ -172,20 +172,20 @@ def best_distilled(
     size, seen, tokens, level = (float(v) for v in best[1])
     if scenario is Scenario.FREE:  # any teacher of this loss will do: its size and tokens aren't determined
         size = seen = float("nan")
-    own = 3 * world.per_token(student_n) * tokens / budget
+    own = 3 * model.per_token(student_n) * tokens / budget
     return Best(student_n, budget, scenario.label, best[0], tokens, size, seen, level, own)
 
 
-def compare_scenarios(world: ComputeModel, student_n: float, budgets: Sequence[float]) -> pd.DataFrame:
+def compare_scenarios(model: ComputeModel, student_n: float, budgets: Sequence[float]) -> pd.DataFrame:
     """The best loss of each scenario and of supervised training per budget: one row each, columns as `Best`."""
     rows = []
     for budget in budgets:
-        rows.append(best_supervised(world, student_n, budget))
-        rows += [best_distilled(world, student_n, budget, scenario) for scenario in Scenario]
+        rows.append(best_supervised(model, student_n, budget))
+        rows += [best_distilled(model, student_n, budget, scenario) for scenario in Scenario]
     return pd.DataFrame([vars(r) for r in rows])
 
 
-def distil_or_train(world: ComputeModel, sizes: Array, tokens: Array, teacher_loss: float) -> Array:
+def distil_or_train(model: ComputeModel, sizes: Array, tokens: Array, teacher_loss: float) -> Array:
     """L_S - L_supervised over students (rows: sizes, columns: tokens); below zero the teacher helps."""
     n, d = np.meshgrid(sizes, tokens, indexing="ij")
-    return world.distilled(n, d, teacher_loss) - world.supervised(n, d)
+    return model.distilled(n, d, teacher_loss) - model.supervised(n, d)

@@ -1,4 +1,4 @@
-"""The report's table of what finetuning did to the models that were asked: held-out losses before and after it."""
+"""The report's table of finetuning: held-out losses of the evaluated models before and after it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pdstudy.analysis.tables.builders import fixed
 from pdstudy.analysis.tables.table import Table, TableCell
 
 LOSSES = {"responses_loss": "responses", "test_loss": "test"}
-"""What is scored before and after, and its name in a heading."""
+"""Columns that are compared before and after finetuning, and their names in a heading (nats per token)."""
 
 
 def load_finetuned(workspace: Path, record: Record) -> pd.DataFrame:
-    """One row per finished cell whose last model was finetuned: `cell`, axis labels, `seed`, and for each of `LOSSES`
-    (nats per token, NaN where the study does not ask) NAME_before and NAME_after."""
+    """One row per finished run of the study whose last model was finetuned: `cell` (its name), axis labels, `seed`, and
+    for each of `LOSSES` (nats per token, NaN where the study does not evaluate it) NAME_before and NAME_after."""
     rows = []
     for cell in record["cells"]:
-        tuned = (asked["key"].split("/")[0] for asked in cell.get("downstream", ()) if asked["final"])
+        tuned = (each["key"].split("/")[0] for each in cell.get("downstream", ()) if each["final"])
         for model in dict.fromkeys(key for key in tuned if key != cell["run"]):
             before, after = (outcome(workspace, key, record) for key in (cell["run"], model))
             if (before["state"], after["state"]) == ("done", "done"):

@@ -39,7 +39,7 @@ def published() -> dict[str, Any]:
 
 def paper_table(number: str) -> Table:
     """One of the paper's tables as printed. Raises `AnalysisError` for a number that is not kept."""
-    known, table = published(), _kept_table(number)
+    known, table = published(), _read_table(number)
     printed: dict[str, float] = table.get("printed", {})
     rows = [(row[0], *(TableCell(f"{v:.1f}", v) for v in row[1:])) for row in table["rows"]]
     caption = f"The paper's table {number}, {table['title']}: accuracy in per cent, one run each"
@@ -52,7 +52,7 @@ def paper_table(number: str) -> Table:
     return Table((*known["columns"], "Δ (%)"), wide, caption, f"tab:paper-{number}")
 
 
-def _kept_table(number: str) -> dict[str, Any]:
+def _read_table(number: str) -> dict[str, Any]:
     tables: dict[str, dict[str, Any]] = published()["tables"]
     if number not in tables:
         raise AnalysisError(f"no table {number!r} of the paper is kept; there are {', '.join(tables)}")
@@ -62,14 +62,14 @@ def _kept_table(number: str) -> dict[str, Any]:
 def paper_gain(number: str, row: str, base: str) -> float:
     """Per cent by which the paper's average of one row of a table is above another's: as printed where it is, else from
     the eight accuracies, whose mean is rounded less than the printed one. NaN where the table lacks either."""
-    table = _kept_table(number)
+    table = _read_table(number)
     scores = {name: values for name, *values, _ in table["rows"]}
     if base == table["rows"][0][0] and row in table.get("printed", {}):
         return float(table["printed"][row])
-    return _percent(float(np.mean(scores[row])), float(np.mean(scores[base]))) if {row, base} <= set(scores) else np.nan
+    return _change(float(np.mean(scores[row])), float(np.mean(scores[base]))) if {row, base} <= set(scores) else np.nan
 
 
-def beside(
+def loss_beside_paper(
     runs: pd.DataFrame, axes: Sequence[str], baseline: Mapping[str, str], number: str, pairs: Mapping[str, str]
 ) -> Table:
     """A row per arm: ours on test text, the paper's average accuracy.
@@ -79,7 +79,7 @@ def beside(
     cent of the baseline's, the paper's the rise of the average: signs agree when findings do, sizes cannot be compared.
     Raises `AnalysisError` where no baseline has a finished run or a row, or no other arm a row."""
     over = "/".join(baseline.values())
-    theirs = {row[0]: float(row[-1]) for row in _kept_table(number)["rows"]}
+    theirs = {row[0]: float(row[-1]) for row in _read_table(number)["rows"]}
     scored = ["test_loss", "test_recalibrated", "test_accuracy"]
     means = runs.groupby([axis_column(axis) for axis in axes], sort=False)[scored].mean()
     labels = [index if isinstance(index, tuple) else (index,) for index in means.index]
@@ -98,7 +98,7 @@ def beside(
     rows: list[tuple[TableCell | str, ...]] = []
     for name, row in ours.items():
         base, named = ours.get(based[name]), pairs.get(name, name)
-        gains = [-_percent(row[m], base[m]) if base else np.nan for m in scored[:2]]
+        gains = [-_change(row[m], base[m]) if base else np.nan for m in scored[:2]]
         paper, gain = theirs.get(named, np.nan), paper_gain(number, named, pairs.get(based[name], based[name]))
         rows.append(
             (
@@ -120,21 +120,21 @@ def beside(
     return Table(heads, tuple(rows), caption, "tab:beside")
 
 
-def _percent(value: float, base: float) -> float:
+def _change(value: float, base: float) -> float:
     return 100 * (value / base - 1)
 
 
-def tasks_beside(
+def tasks_beside_paper(
     answers: pd.DataFrame, axes: Sequence[str], baseline: Mapping[str, str], number: str, pairs: Mapping[str, str]
 ) -> Table:
-    """Two rows per arm that both have: our accuracies and the paper's, on the tasks that ours were asked.
+    """Two rows per arm that both have: our accuracies and the paper's, on the tasks that ours were evaluated on.
 
     `answers` is what `load_answers` gives, `axes` its columns of labels, `baseline` the labels of the arm that gains
     are over; `pairs` as in `pdstudy.config.outputs.PaperTable`. Raises `AnalysisError` where nothing is to be shown
     yet."""
     shared = [task for task in TASKS if task in set(answers["task"])]
     if not shared:
-        raise AnalysisError("none of the paper's tasks has been asked yet")
+        raise AnalysisError("none of the paper's tasks has been evaluated yet")
     known = published()
     places = [known["columns"].index(TASKS[task]) for task in shared]
     theirs = {row[0]: [row[place] for place in places] for row in known["tables"][number]["rows"]}
@@ -148,7 +148,7 @@ def tasks_beside(
             if row in theirs:
                 found[name] = (base, {"ours": _with_mean(ours), "paper": _with_mean(theirs[row])})
     if not found:
-        raise AnalysisError(f"no arm that has been asked has a row in the paper's table {number}")
+        raise AnalysisError(f"no arm that has been evaluated has a row in the paper's table {number}")
     # The paper compares some rows with one that is no arm here.
     over = {base: {"paper": _with_mean(theirs[pairs.get(base, base)])[-1]} for base, _ in found.values()
             if pairs.get(base, base) in theirs}  # fmt: skip
@@ -157,13 +157,13 @@ def tasks_beside(
     rows: list[tuple[TableCell | str, ...]] = []
     for name, (base, both) in found.items():
         for whose, values in both.items():
-            gain = _percent(values[-1], over[base][whose]) if whose in over.get(base, {}) and base != name else np.nan
+            gain = _change(values[-1], over[base][whose]) if whose in over.get(base, {}) and base != name else np.nan
             cells = [*(TableCell(fixed(v, 1), v) for v in values), TableCell(fixed(gain, 1, signed=True), gain)]
             rows.append((name if whose == "ours" else "", whose, *cells))
     caption = (
         f"Accuracy in per cent of ours (means over seeds) and in the paper's table {number} (one run each); the "
-        "average is over these tasks. Sizes and text differ, and items where only the first were asked: findings can "
-        "be compared, values cannot. What of Δ is noise, the section on downstream tasks says."
+        "average is over these tasks. Sizes and text differ, and items where only the first were evaluated: findings "
+        "can be compared, values cannot. The section on downstream tasks says how much of Δ is noise."
     )
     heads = ("arm", "", *(TASKS[task] for task in shared), "average", "Δ (%)")
     return Table(heads, tuple(rows), caption, f"tab:tasks-beside-{number}")

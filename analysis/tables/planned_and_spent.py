@@ -1,4 +1,4 @@
-"""What a study was planned to cost and what it cost, stage by stage."""
+"""Planned cost of a study beside its measured cost, stage by stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pdstudy.analysis.tables.table import Table, TableCell
 from pdstudy.core.files import read_json
 
 MAX_STAGES = 12
-"""Rows of students in the table of costs; axes are left out, the last first, until there are no more."""
+"""Most rows of students in the table of costs. Axes are dropped, the last first, until no more rows are left."""
 
 
 def cost_table(workspace: Path, record: Record, runs: pd.DataFrame) -> Table:

@@ -159,6 +159,10 @@ class Table:
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
         )
 
+    def _repr_html_(self) -> str:
+        """The table, for a notebook."""
+        return self.to_html()
+
     def save(self, stem: Path | str) -> list[Path]:
         """Write `stem`.csv, .md and .tex; return the paths."""
         base = Path(stem)

@@ -171,21 +171,21 @@ def repeats_section(data: Path) -> Section:
 
 def distillation_section() -> Section:
     """Busbridge et al.'s published coefficients (Table 6): what their law says."""
-    world = ComputeModel()
+    model = ComputeModel()
     losses = np.linspace(1.65, 3.0, 120)
     students = ((1.98e8, 20 * 1.98e8), (5.46e8, 20 * 5.46e8), (5.46e8, 1e11), (1.82e9, 1e11), (3e9, 5e11))
     sizes, tokens = np.geomspace(1e8, 1e10, 40), np.geomspace(1e9, 1e12, 40)
     budgets = list(np.geomspace(1e20, 1e25, 9))
-    scenarios = pd.concat([compare_scenarios(world, n, budgets) for n in (5.46e8, 3e9)], ignore_index=True)
+    scenarios = pd.concat([compare_scenarios(model, n, budgets) for n in (5.46e8, 3e9)], ignore_index=True)
     shown = scenarios[scenarios["budget"] == budgets[4]].drop(columns="budget")
     caption = f"Best allocation at C = {budgets[4]:.2g} FLOPs."
     return Section(
         "Distillation law (Busbridge et al., Table 6): capacity gap, distil or train, scenarios",
         (
-            distillation.student_and_teacher(world, students, losses),
-            distillation.u_curves(world, 5.46e8, [2e10, 1e11, 5e11], np.geomspace(1e8, 3e11, 80)),
-            distillation.distil_or_train_map(world, sizes, tokens, [1.9, 2.1, 2.3]),
-            distillation.best_teacher_map(world, sizes, tokens),
+            distillation.student_and_teacher(model, students, losses),
+            distillation.u_curves(model, 5.46e8, [2e10, 1e11, 5e11], np.geomspace(1e8, 3e11, 80)),
+            distillation.distil_or_train_map(model, sizes, tokens, [1.9, 2.1, 2.3]),
+            distillation.best_teacher_map(model, sizes, tokens),
             distillation.scenario_losses(scenarios),
             distillation.scenario_allocation(scenarios, 3e9),
             plain_table(shown, caption, "tab:scenarios"),

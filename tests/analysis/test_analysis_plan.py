@@ -151,37 +151,37 @@ def test_best_teacher_reference_values(n: float, d: float, teacher: float, stude
 
 
 def test_scenarios_are_ordered_and_spend_the_budget() -> None:
-    world = ComputeModel()
+    model = ComputeModel()
     for n, c in ((5.46e8, 1e21), (3e9, 1e23)):
-        best = {s: best_distilled(world, n, c, s) for s in Scenario}
+        best = {s: best_distilled(model, n, c, s) for s in Scenario}
         free, both = best[Scenario.FREE].loss, best[Scenario.BOTH].loss
         for s in (Scenario.INFERENCE, Scenario.PRETRAINING):
             assert free <= best[s].loss + 1e-6
             assert best[s].loss <= both + 1e-6
         for s in (Scenario.PRETRAINING, Scenario.BOTH):
             b = best[s]
-            spent = world.cost(*(np.array([v]) for v in (n, b.student_d, b.teacher_n, b.teacher_d)), s)[0]  # type: ignore[call-arg]
+            spent = model.cost(*(np.array([v]) for v in (n, b.student_d, b.teacher_n, b.teacher_d)), s)[0]  # type: ignore[call-arg]
             assert spent == pytest.approx(c, rel=1e-6)
 
 
 def test_zoom_finds_what_a_random_search_does_not_beat() -> None:
-    world, n, c = ComputeModel(), 1e9, 1e22
-    best = best_distilled(world, n, c, Scenario.BOTH)
+    model, n, c = ComputeModel(), 1e9, 1e22
+    best = best_distilled(model, n, c, Scenario.BOTH)
     rng = np.random.default_rng(0)
     teacher_n, share = np.exp(rng.uniform(np.log(1e7), np.log(1e12), 40_000)), rng.uniform(0.01, 0.99, 40_000)
     d = share * c / (3 * 2 * n + 2 * teacher_n)
     teacher_d = (1 - share) * c / (6 * teacher_n)
-    assert best.loss <= world.distilled(n, d, world.supervised(teacher_n, teacher_d)).min() + 1e-7
+    assert best.loss <= model.distilled(n, d, model.supervised(teacher_n, teacher_d)).min() + 1e-7
 
 
 def test_busbridges_findings() -> None:
-    world = ComputeModel()
+    model = ComputeModel()
     # With the teacher's training charged to one student, supervised wins; with a free teacher, distillation wins early.
-    assert best_supervised(world, 3e9, 1e22).loss < best_distilled(world, 3e9, 1e22, Scenario.BOTH).loss
-    assert best_distilled(world, 3e9, 1e21, Scenario.FREE).loss < best_supervised(world, 3e9, 1e21).loss
-    gap = distil_or_train(world, np.array([1e9]), np.array([1e9, 1e13]), 2.0)
+    assert best_supervised(model, 3e9, 1e22).loss < best_distilled(model, 3e9, 1e22, Scenario.BOTH).loss
+    assert best_distilled(model, 3e9, 1e21, Scenario.FREE).loss < best_supervised(model, 3e9, 1e21).loss
+    gap = distil_or_train(model, np.array([1e9]), np.array([1e9, 1e13]), 2.0)
     assert gap[0, 0] < 0 < gap[0, 1]  # supervised catches up with enough tokens
-    tokens = world.tokens_for(1.82e9, 2.2)
-    assert float(world.supervised(1.82e9, tokens)) == pytest.approx(2.2, abs=1e-9)
+    tokens = model.tokens_for(1.82e9, 2.2)
+    assert float(model.supervised(1.82e9, tokens)) == pytest.approx(2.2, abs=1e-9)
     with pytest.raises(NoMinimum, match=r"never reaches a loss of 1\.5"):
-        world.tokens_for(1e8, 1.5)
+        model.tokens_for(1e8, 1.5)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pdstudy.analysis.errors import AnalysisError
-from pdstudy.analysis.tables.paper import beside, paper_gain, paper_table, published, tasks_beside
+from pdstudy.analysis.tables.paper import loss_beside_paper, paper_gain, paper_table, published, tasks_beside_paper
 from pdstudy.analysis.tables.table import Table, TableCell
 from pdstudy.config.outputs import BesidePaper, PaperTable
 from pdstudy.study.collection import Collection
@@ -59,11 +59,11 @@ def numbers(table: Table, column: int) -> list[float | None]:
 
 def test_gains_have_the_signs_of_findings() -> None:
     runs = ended({"alpha": ["0", "0", "0.9", "0.9"]}, [4.0, 4.2, 3.9, 3.9])
-    table = beside(runs, ["alpha"], {"alpha": "0"}, "10", {})
+    table = loss_beside_paper(runs, ["alpha"], {"alpha": "0"}, "10", {})
     assert numbers(table, 2) == pytest.approx([0, 100 * (1 - 3.9 / 4.1)])
     assert numbers(table, 6) == pytest.approx([0, 3.6]), "as printed: the printed averages give 3.7"
     with pytest.raises(AnalysisError, match="no finished run"):
-        beside(runs[runs["alpha"] != "0"], ["alpha"], {"alpha": "0"}, "10", {})
+        loss_beside_paper(runs[runs["alpha"] != "0"], ["alpha"], {"alpha": "0"}, "10", {})
 
 
 def test_gains_over_another_row_than_the_papers_are_of_means_that_are_not_rounded() -> None:
@@ -83,14 +83,14 @@ def test_arms_of_several_axes_stand_beside_the_rows_that_they_are_named_with() -
     runs = ended(axes, [4.0, 5.0, 4.1, 4.0])
     pairs = {"early LM": "LLM-LM", "late LM": "LLM-LM", "early online": "LLM-Online-100B-L",
              "late online": "LLM-Online-100B"}  # fmt: skip
-    table = beside(runs, ["window", "source"], {"source": "LM"}, "6", pairs)
+    table = loss_beside_paper(runs, ["window", "source"], {"source": "LM"}, "6", pairs)
     assert [row[0] for row in table.rows] == ["early LM", "early online", "late LM", "late online"]
     assert numbers(table, 2) == pytest.approx([0, -25, 0, 100 * (1 - 4.0 / 4.1)])
     assert numbers(table, 6) == pytest.approx([0, -20.9, 0, -3.9])
     with pytest.raises(AnalysisError, match="no row of the paper's table 13 is named for the baseline 'LM'"):
-        beside(runs, ["window", "source"], {"source": "LM"}, "13", pairs)
+        loss_beside_paper(runs, ["window", "source"], {"source": "LM"}, "13", pairs)
     with pytest.raises(AnalysisError, match="no arm has a row"):
-        beside(runs, ["window", "source"], {"source": "LM"}, "6", {"early LM": "LLM-LM"})
+        loss_beside_paper(runs, ["window", "source"], {"source": "LM"}, "6", {"early LM": "LLM-LM"})
 
 
 def answered(*rows: tuple[str, str, int, bool, str, float]) -> pd.DataFrame:
@@ -104,7 +104,7 @@ def test_our_tasks_stand_beside_the_papers() -> None:
         ("1.9B", loss, step, step == 59_604, task, values[loss] + (0.1 if task == "piqa" else 0) + step / 1e6)
         for loss in values for step in (10_000, 59_604) for task in ("piqa", "arc_easy", "hellaswag")
     ]  # fmt: skip
-    table = tasks_beside(answered(*found), ["student", "loss"], {"loss": "LM"}, "12", {})
+    table = tasks_beside_paper(answered(*found), ["student", "loss"], {"loss": "LM"}, "12", {})
     assert table.columns == ("arm", "", "HellaSwag", "PIQA", "average", "Δ (%)")
     names = ["1.9B LM 10,000", "", "1.9B LM 59,604", "", "1.9B KD 10,000", "", "1.9B KD 59,604", ""]
     assert [row[0] for row in table.rows] == names
@@ -115,12 +115,12 @@ def test_our_tasks_stand_beside_the_papers() -> None:
 
 def test_arms_are_paired_by_their_labels() -> None:
     found = answered(("1.9B", "PD*", 7, True, "piqa", 0.7), ("1.9B", "control", 7, True, "piqa", 0.6))
-    table = tasks_beside(found, ["student", "loss"], {"loss": "LM"}, "13", {})
+    table = tasks_beside_paper(found, ["student", "loss"], {"loss": "LM"}, "13", {})
     assert [row[:2] for row in table.rows] == [("1.9B PD*", "ours"), ("", "paper")]
     assert numbers(table, -1) == pytest.approx([np.nan, 100 * (73.9 / 72.9 - 1)], nan_ok=True), (
         "its LM is no arm of ours"
     )
-    with pytest.raises(AnalysisError, match="no arm that has been asked has a row in the paper's table 1"):
-        tasks_beside(found, ["student", "loss"], {"loss": "LM"}, "1", {})
+    with pytest.raises(AnalysisError, match="no arm that has been evaluated has a row in the paper's table 1"):
+        tasks_beside_paper(found, ["student", "loss"], {"loss": "LM"}, "1", {})
     with pytest.raises(AnalysisError, match="none of the paper's tasks"):
-        tasks_beside(found.assign(task="sciq"), ["student", "loss"], {}, "13", {})
+        tasks_beside_paper(found.assign(task="sciq"), ["student", "loss"], {}, "13", {})

@@ -62,7 +62,7 @@ def test_what_a_search_cost_is_what_its_runs_cost(tmp_path: Path) -> None:
     record, trained = carried_out(search, tmp_path)
     searched = Searched(record)
     cost = numbers(searched)
-    assert cost["trials asked for"] == 24 == cost["complete"] + cost["pruned"]
+    assert cost["trials"] == 24 == cost["complete"] + cost["pruned"]
     assert cost["runs trained"] == len(trained) == 24 + cost["complete"]
     assert cost["training compute (FLOPs)"] == pytest.approx(sum(map(training_flops, trained)))
     per_token = training_flops(search.base) / search.base.num_tokens

@@ -69,7 +69,7 @@ def test_bits_per_byte_are_ratios_of_sums() -> None:
     assert mean_effect([effect, effect]).error == pytest.approx(effect.error / 2**0.5)
 
 
-def asked(root: Path, tasks: tuple[str, ...] = ("piqa", "lambada"), better: float = 0.3) -> dict[str, Any]:
+def answered_study(root: Path, tasks: tuple[str, ...] = ("piqa", "lambada"), better: float = 0.3) -> dict[str, Any]:
     """A study whose KD models answer a share `better` more of PIQA right, of which the harder items are the same."""
     losses = {(arm, str(seed)): 3.0 for arm in ("LM", "KD") for seed in (0, 1, 2)}
     record = make_workspace(root, losses, {"loss": ["LM", "KD"]})
@@ -106,7 +106,7 @@ def asked(root: Path, tasks: tuple[str, ...] = ("piqa", "lambada"), better: floa
 
 
 def test_runs_have_their_tasks(tmp_path: Path) -> None:
-    runs = load_runs(tmp_path, asked(tmp_path))
+    runs = load_runs(tmp_path, answered_study(tmp_path))
     kd = runs[runs["loss"] == "KD"]
     assert (kd["tasks.mean"] == (kd["tasks.piqa"] + kd["tasks.lambada"]) / 2).all()
     assert kd["tasks.mean.bits_per_byte"].tolist() == pytest.approx([1.6] * 3)
@@ -118,7 +118,7 @@ def test_runs_have_their_tasks(tmp_path: Path) -> None:
 
 
 def test_tables_of_tasks(tmp_path: Path) -> None:
-    record = asked(tmp_path)
+    record = answered_study(tmp_path)
     build(tmp_path, record, tmp_path / "report")
     tables = tmp_path / "report" / "tables"
     values = pd.read_csv(tables / "1-downstream-tasks.csv")
@@ -127,7 +127,7 @@ def test_tables_of_tasks(tmp_path: Path) -> None:
     assert values["piqa"].iloc[-1] == 50
     assert values["lambada"].iloc[-1] == 0
     assert values["Δ (%)"][3] == pytest.approx(100 * (values["average"][3] / values["average"][1] - 1))
-    over_items = pd.read_csv(tables / "1-downstream-tasks-2.csv").set_index("less LM")
+    over_items = pd.read_csv(tables / "1-downstream-tasks-2.csv").set_index("minus LM")
     runs = load_runs(tmp_path, record).groupby("loss")["tasks.piqa"].mean()
     assert over_items.loc["KD", "piqa"] == pytest.approx(100 * (runs["KD"] - runs["LM"]))
     text = (tables / "1-downstream-tasks-2.md").read_text()
@@ -139,7 +139,7 @@ def test_tables_of_tasks(tmp_path: Path) -> None:
 
 
 def test_noise_over_items_is_marked(tmp_path: Path) -> None:
-    record = asked(tmp_path, better=0.0)
+    record = answered_study(tmp_path, better=0.0)
     (suite,) = [Suite(tmp_path, record, load(tmp_path, record), ITEMS)]
     for measure in (ACCURACY, BITS):
         row = suite.over_items(measure).rows[0]
@@ -152,24 +152,24 @@ def load(root: Path, record: dict[str, Any]) -> pd.DataFrame:
     return load_answers(root, record, suite=0)
 
 
-def test_models_that_were_not_asked_are_counted(tmp_path: Path) -> None:
-    record = asked(tmp_path)
+def test_models_not_yet_evaluated_are_counted(tmp_path: Path) -> None:
+    record = answered_study(tmp_path)
     for cell in record["cells"]:
         if cell["labels"]["loss"] == "LM":
             (tmp_path / "downstream" / cell["downstream"][1]["key"] / "results.json").unlink()
     blocks = task_blocks(tmp_path, record)
     texts = [block.text for block in blocks if hasattr(block, "text")]
-    assert texts[0] == "9 of 12 models have been asked so far."
+    assert texts[0] == "9 of 12 models have been evaluated so far."
     assert texts[1].startswith("Not shown: no arm shares a seed with its baseline")
     assert "tasks.piqa" in load_runs(tmp_path, record).columns
 
 
-def test_models_asked_other_items_are_not_compared(tmp_path: Path) -> None:
-    record = asked(tmp_path)
+def test_models_evaluated_on_other_items_are_not_compared(tmp_path: Path) -> None:
+    record = answered_study(tmp_path)
     path = tmp_path / "downstream" / record["cells"][0]["downstream"][1]["key"] / "items.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     texts = [block.text for block in task_blocks(tmp_path, record) if hasattr(block, "text")]
-    assert "piqa of KD and LM, seed 0: the two models were not asked the same items" in texts[0]
+    assert "piqa of KD and LM, seed 0: the two models were evaluated on different items" in texts[0]
 
 
 def test_studies_that_ask_nothing_have_no_section(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import pandas as pd
 
 from pdstudy import BesidePaper, Compare, Cost, Curves, GainBySize, LossByTokens, SizeLaw, Sweep
 from pdstudy.analysis.data.runs import arm_summary, load_evaluations, load_runs
+from pdstudy.analysis.report.arm_comparison import compare_arms
 from pdstudy.analysis.report.captions import tau_convention
 from pdstudy.analysis.report.study_outputs import Outputs
-from pdstudy.analysis.report.study_page import _teacher_lines, build
+from pdstudy.analysis.report.study_page import _describe_teachers, build
 from pdstudy.analysis.tables.builders import fixed
 from pdstudy.core.identity import encode
 
@@ -93,7 +94,7 @@ def test_a_teacher_of_a_study_without_evaluations_is_trained_or_not(tmp_path: Pa
     """It was called "not finished (nats per token)" for want of a loss."""
     record = two_arms(tmp_path)
     record |= {"evaluations": [], "teachers": [{"run": record["cells"][0]["run"], "name": "teacher, 1.8M parameters"}]}
-    assert _teacher_lines(Outputs(tmp_path, record)) == ["Teacher, 1.8M parameters: trained."]
+    assert _describe_teachers(Outputs(tmp_path, record)) == ["Teacher, 1.8M parameters: trained."]
 
 
 def test_captions_say_what_a_temperature_divides(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_every_output_draws(tmp_path: Path) -> None:
 
 
 def test_the_comparison_finds_the_planted_difference(tmp_path: Path) -> None:
-    comparison, left_out = Outputs(tmp_path, two_arms(tmp_path)).comparison("test")
+    comparison, left_out = compare_arms(load_runs(tmp_path, record := two_arms(tmp_path)), record, "test")
     assert left_out == ""
     assert len(comparison.effects) == 4
     for effect in comparison.effects:
@@ -180,7 +181,7 @@ def test_axes_may_be_called_as_they_like(tmp_path: Path) -> None:
         text = build(root, record, root / "report")
         assert "LM" in text
         assert "KD" in text
-        effects = Outputs(root, record).comparison("test")[0].to_frame()
+        effects = compare_arms(load_runs(root, record), record, "test")[0].to_frame()
         assert list(effects["difference"]) == [1.0]
 
 
@@ -260,7 +261,7 @@ def test_diverged_runs_are_named_where_they_are_missing(tmp_path: Path) -> None:
 def test_one_run_of_two_cells_is_counted_once(tmp_path: Path) -> None:
     record = make_workspace(tmp_path, {("LM", "0"): 3.0, ("KD0", "0"): 3.0}, {"loss": ["LM", "KD0"]})
     record["cells"][1]["run"] = record["cells"][0]["run"]
-    assert "1 runs for 2 cells, 1 seeds: 1 done." in page_of(tmp_path, record, Compare())
+    assert "1 runs for 2 combinations of arm and seed, 1 seeds: 1 done." in page_of(tmp_path, record, Compare())
 
 
 def test_a_probe_s_loss_is_not_the_reported_one(tmp_path: Path) -> None:
