@@ -118,7 +118,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _logs(args: argparse.Namespace) -> int:
-    from pdstudy.launch.task import make_task
+    from pdstudy.launch.work_order import make_order
     from pdstudy.slurm.cluster_status import job_stderr
 
     plan, workspace = _seen(args)
@@ -131,7 +131,7 @@ def _logs(args: argparse.Namespace) -> int:
     if args.follow and len(chosen) > 1:
         raise ConfigError(f"-f follows one log; {args.cell!r} matches {len(chosen)}")
     for item in chosen:
-        log = make_task(plan, item, workspace).log
+        log = make_order(plan, item, workspace).log
         print(f"== {item.kind} {item.label} ({log})")
         text = log.read_bytes() if log.exists() else b""
         lines = text.decode(errors="replace").splitlines() or ["(nothing was logged)"]

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from pdstudy.config.placement import TRAINING
 from pdstudy.core.claim import Claim
-from pdstudy.launch.task import make_task
+from pdstudy.launch.work_order import make_order
 from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
@@ -175,7 +175,7 @@ class _Driver:
                 if item is not None:
                     del self.waiting[item.key]
                     self.view.begin(slot.number, item)
-                    slot.give(item, make_task(self.plan, item, self.workspace).to_json())
+                    slot.give(item, make_order(self.plan, item, self.workspace).to_json())
             if not any(s.item for s in self.slots) and not self._later():
                 return
             try:

@@ -9,7 +9,7 @@ from pdstudy.config.optimizer import WSD
 from pdstudy.config.run import KD, Online, Run, Start
 from pdstudy.core.errors import ConfigError
 from pdstudy.launch.stages import perform
-from pdstudy.launch.task import make_task
+from pdstudy.launch.work_order import make_order
 from pdstudy.launch.worker import output_to
 from pdstudy.plan.builder import make_plan
 from pdstudy.study.grid import Grid, arm
@@ -68,9 +68,9 @@ def try_runs(study: Study, workspace: Workspace, steps: int) -> int:
     if plan.problems:
         raise ConfigError("\n".join(str(p) for p in plan.problems))
     for item in plan.items:  # those done, too: a second try shows what the first one found
-        task = make_task(plan, item, apart)
-        with output_to(task.log):
-            state = perform(task, lambda what, share: None, lambda: False)
+        order = make_order(plan, item, apart)
+        with output_to(order.log):
+            state = perform(order, lambda what, share: None, lambda: False)
         tail = ""
         if isinstance(item.subject, Run):
             result = apart.run(item.subject).result() or {}

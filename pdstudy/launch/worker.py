@@ -23,7 +23,7 @@ from pdstudy.config.placement import TRAINING
 from pdstudy.core.claim import Claimed
 from pdstudy.core.errors import ConfigError
 from pdstudy.launch.stages import perform
-from pdstudy.launch.task import Task
+from pdstudy.launch.work_order import WorkOrder
 from pdstudy.workspace.run_dir import RunDir
 
 
@@ -54,7 +54,7 @@ def main() -> None:
 
     send("ready")
     while (message := tasks.get()) is not None:
-        task = Task.from_json(message)
+        order = WorkOrder.from_json(message)
         last = 0.0
 
         def progress(what: str, share: float) -> None:
@@ -64,19 +64,19 @@ def main() -> None:
                 last = now
                 send("progress", what=what, share=share)
 
-        with output_to(task.log):
+        with output_to(order.log):
             try:
-                send("end", state=perform(task, progress, stop.is_set))
+                send("end", state=perform(order, progress, stop.is_set))
             except Claimed as claimed:
                 send("claimed", error=str(claimed))
             except Exception as error:
                 text = traceback.format_exc()
                 print(text, file=sys.stderr, flush=True)
                 short = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-                if task.kind in TRAINING:
+                if order.kind in TRAINING:
                     with contextlib.suppress(OSError):
-                        RunDir(task.log.parent).set_status("failed", error=short)
-                send("failed", error=short, log=str(task.log))
+                        RunDir(order.log.parent).set_status("failed", error=short)
+                send("failed", error=short, log=str(order.log))
 
 
 class output_to(contextlib.AbstractContextManager[None]):

@@ -7,16 +7,16 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pdstudy.config.logits import StoreNeed, StoreSpec
+from pdstudy.config.logits import StoreNeed
 from pdstudy.config.placement import Execution, misfit, resolve, warning_exceeds_limit
 from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.validation import Problem
-from pdstudy.launch.task import Task, make_task
+from pdstudy.launch.work_order import CaptureJob, WorkOrder, make_order
 from pdstudy.plan.cost import sizes
 from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import holds
 
@@ -120,10 +120,13 @@ def make_report_job(study: str, rules: Sequence[Execution]) -> Job:
     return Job(f"report/{study}", "report", resolve(rules, "report", 0.0), label=study)
 
 
-def make_job_task(plan: Plan, job: Job, artifact: Artifact, workspace: Workspace) -> Task:
-    """The artifact's task, cut to the job's slice, on the job's ranks."""
-    task = make_task(plan, artifact, workspace)
-    changes: dict[str, Any] = {"placement": dataclasses.replace(task.placement, replicas=job.execution.replicas or 1)}
-    if isinstance(task.subject, StoreSpec):
-        changes["sequences"] = job.sequences
-    return dataclasses.replace(task, **changes)
+def make_job_task(plan: Plan, job: Job, artifact: Artifact, workspace: Workspace) -> WorkOrder:
+    """The artifact's order, cut to the job's slice, on the job's ranks."""
+    order = make_order(plan, artifact, workspace)
+    work = order.work
+    if isinstance(work, TrainingJob):
+        placement = dataclasses.replace(work.placement, replicas=job.execution.replicas or 1)
+        work = dataclasses.replace(work, placement=placement)
+    elif isinstance(work, CaptureJob) and job.sequences is not None:
+        work = dataclasses.replace(work, sequences=range(*job.sequences))
+    return dataclasses.replace(order, work=work)

@@ -18,16 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config.logits import StoreSpec
-from pdstudy.config.run import Run
 from pdstudy.core.claim import Claimed
 from pdstudy.core.errors import ConfigError
-from pdstudy.launch.stages import perform_claimed, start_folder
-from pdstudy.launch.task import Task
+from pdstudy.launch.stages import perform_claimed
+from pdstudy.launch.work_order import WorkOrder
 from pdstudy.launch.worker import output_to
 from pdstudy.slurm.attempt import Attempt, find_stop_cause, job_element, requeue
 from pdstudy.slurm.job import escape_key
 from pdstudy.train.stop_signals import StopSignals
+from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
 
@@ -97,20 +96,20 @@ def _make_part(element: ArrayElement, index: int, signals: StopSignals) -> int:
     """Make one job's artifact, as one of its ranks; the exit code."""
     part = element.parts[index]
     if _rank():
-        state = perform_claimed(Task.from_json(part["task"]), _ignore_progress, signals.seen)
+        state = perform_claimed(WorkOrder.from_json(part["task"]), _ignore_progress, signals.seen)
         if state == "stopped":
             _leave(0)
         return 0
     workspace, job = element.workspace, part["unit"]
     kind, _, key = job.partition("/")
     claim = workspace.claim(kind, key)
-    task = Task.from_json(part["task"]) if "task" in part else None
-    run = workspace.run(task.subject) if task is not None and isinstance(task.subject, Run) else None
-    log = task.log if task is not None else workspace.root / "logs" / f"{escape_key(job)}.txt"
+    order = WorkOrder.from_json(part["task"]) if "task" in part else None
+    run = RunDir(order.work.directory) if order is not None and isinstance(order.work, TrainingJob) else None
+    log = order.log if order is not None else workspace.root / "logs" / f"{escape_key(job)}.txt"
     with output_to(log):
         try:
             with Attempt(workspace, job, claim, run) as attempt:
-                return _carry_out(element, part, task, run, attempt, signals)
+                return _carry_out(element, part, order, run, attempt, signals)
         except Claimed as claimed:
             print(claimed, file=sys.stderr)
             return FAILED
@@ -123,22 +122,22 @@ def _ignore_progress(what: str, share: float) -> None:
 def _carry_out(
     element: ArrayElement,
     part: dict[str, Any],
-    task: Task | None,
+    order: WorkOrder | None,
     run: RunDir | None,
     attempt: Attempt,
     signals: StopSignals,
 ) -> int:
     try:
-        if task is None:
+        if order is None:
             _make_report(element.workspace, part["report"])
             state = "done"
         else:
-            lacking = find_missing_input(task, element.workspace)
+            lacking = order.work.missing_input()
             if lacking:
                 attempt.end("dependency", lacking)
                 print(lacking, file=sys.stderr)
                 return FAILED
-            state = _perform(task, attempt, signals.seen)
+            state = _perform(order, attempt, signals.seen)
     except Exception as error:
         text = traceback.format_exc()
         print(text, file=sys.stderr, flush=True)
@@ -154,15 +153,15 @@ def _carry_out(
         return _end_stopped(element, attempt)
     attempt.end(state)
     # What needs a diverged teacher must not start; a diverged student is a result.
-    return FAILED if state == "diverged" and task is not None and task.kind == "teacher" else 0
+    return FAILED if state == "diverged" and order is not None and order.kind == "teacher" else 0
 
 
-def _perform(task: Task, attempt: Attempt, signalled: Callable[[], bool]) -> str:
+def _perform(order: WorkOrder, attempt: Attempt, signalled: Callable[[], bool]) -> str:
     def should_stop() -> bool:
         attempt.guard_step()
         return signalled()
 
-    return perform_claimed(task, _ignore_progress, should_stop, attempt.guard)
+    return perform_claimed(order, _ignore_progress, should_stop, attempt.guard)
 
 
 def _end_stopped(element: ArrayElement, attempt: Attempt) -> int:
@@ -173,33 +172,6 @@ def _end_stopped(element: ArrayElement, attempt: Attempt) -> int:
         goes_on = attempt.count_endings("time", element.header["sent"]) < element.header["time_limits"]
     attempt.end(cause, goes_on=goes_on)
     return REQUEUE if goes_on else STAY
-
-
-def find_missing_input(task: Task, workspace: Workspace) -> str | None:
-    """A message on an input that a task needs and the disk lacks. A dependency on a job that SLURM has forgotten holds
-    nothing back."""
-    from pdstudy.workspace.store_index import holds
-
-    subject = task.subject
-    if isinstance(subject, Run | StoreSpec) and not (workspace.corpus(subject.corpus) / "manifest.json").exists():
-        return f"its corpus {workspace.corpus(subject.corpus)} is not there"
-    needs_teacher = isinstance(subject, StoreSpec) or (isinstance(subject, Run) and subject.is_live)
-    if needs_teacher and isinstance(subject.teacher, Run):
-        result = workspace.run(subject.teacher).result()
-        if result is None or result["state"] != "done":
-            return f"its teacher {workspace.run(subject.teacher).path} is not there"
-    if isinstance(subject, Run) and task.store is not None and workspace.run(subject).result() is None:
-        store = Path(task.store)
-        if not (store / "manifest.json").exists() or not holds(store, subject.view.sequences(subject.data)):
-            return f"its logits {store} are not all there"
-    if isinstance(subject, Run) and workspace.run(subject).result() is None:
-        try:
-            start_folder(subject, workspace)
-        except ConfigError as lacking:
-            return str(lacking)
-    if task.model is not None and not Path(task.model).exists():
-        return f"its model {task.model} is not there"
-    return None
 
 
 def _export_ranks() -> None:

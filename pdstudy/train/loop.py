@@ -4,115 +4,75 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pdstudy.config.evaluation import Evaluation
-from pdstudy.config.placement import Placement
-from pdstudy.config.run import Objective, Run
+from pdstudy.config.run import Objective
 from pdstudy.config.trajectory import alpha_at, learning_rate
 from pdstudy.core.errors import ConfigError
-from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus import open_corpus
 from pdstudy.models.build_model import Observer
 from pdstudy.models.distributed import Ranks, open_ranks
 from pdstudy.models.parallelize import announce_backward
 from pdstudy.train.loader import BatchLoader
-from pdstudy.train.online_logits import OnlineLogits, StoreToFill, check_passed
+from pdstudy.train.online_logits import OnlineLogits, check_passed
 from pdstudy.train.recorder import Diverged
 from pdstudy.train.trainer import Trainer
+from pdstudy.train.training_job import Progress, TrainingJob, never, quiet
 from pdstudy.train.weight_update import clip, set_learning_rate
-from pdstudy.workspace.run_dir import RunDir
-
-
-def quiet(what: str, share: float) -> None:
-    """Report progress to nobody."""
-
-
-def never() -> bool:
-    """Do not stop early."""
-    return False
+from pdstudy.workspace.run_dir import RunDir, unguarded
 
 
 def train(
-    run: Run,
-    directory: RunDir,
+    job: TrainingJob,
     *,
-    corpus: TokenCorpus,
-    store: Path | None,
-    evaluations: tuple[Evaluation, ...],
-    placement: Placement = Placement(),  # noqa: B008 (frozen)
-    relatives: tuple[RunDir, ...] = (),
-    exports: tuple[int, ...] = (),
-    records: tuple[StoreToFill, ...] = (),
-    until: int | None = None,
-    teacher: Path | None = None,
-    probed: Mapping[str, Path] = MappingProxyType({}),
-    start: Path | None = None,
-    progress: Callable[[str, float], None] = quiet,
+    progress: Progress = quiet,
     should_stop: Callable[[], bool] = never,
+    guard: Callable[[], None] = unguarded,
 ) -> str:
-    """Train `run` in `directory` and return its final state: "done", "diverged" or "stopped".
+    """Train the job's run and return its final state: "done", "diverged" or "stopped".
 
-    Goes on from the newest checkpoint by itself; "stopped" means that `should_stop` was true at the end of a step:
-    all is saved, and calling again continues. Every rank of a run calls this; ranks come from the environment
-    (torchrun, submitit), and it is enough that one of them is told to stop. `store` holds the teacher's distributions
-    where the objective has a teacher, `teacher` is the model folder of a live one. `relatives` are runs that may begin
-    alike: a new run starts from the latest of their checkpoints that lies on its own way (provenance says so; the
-    result is the same). After each step (1-based) of `exports` the model is written to `directory.export(step)`, as
-    the final one is to `directory.model`. `records` are stores that the run fills with its own distributions over the
-    text it learns from. `until`: stop after that many steps. `probed` are the model folders of the teachers of probes,
-    by fingerprint. `start` is the transformers folder whose weights a run with a `start` begins at.
+    The run goes on from its newest checkpoint by itself; "stopped" means that `should_stop` was true at the end of a
+    step, or that the job's `until` was reached: all is saved, and calling again continues. Every rank of a run calls
+    this; ranks come from the environment (torchrun, submitit), and it is enough that `should_stop` is true on one of
+    them. A run that starts from a relative's checkpoint has the result of one trained straight through; its provenance
+    says so.
 
     Raises `ConfigError` on what does not fit together, before anything is trained, and on a disk that cannot be
     written.
     """
+    run, directory = job.run, RunDir(job.directory, guard, models=job.models)
+    corpus = open_corpus(job.corpus)
     if (finished := directory.result()) is not None:
         if finished["state"] == "done":
-            check_passed(directory, run.num_steps, exports, OnlineLogits(run, records, corpus))
+            check_passed(directory, run.num_steps, job.exports, OnlineLogits(run, job.online, corpus))
         return str(finished["state"])
     try:
-        with open_ranks(replicas=placement.replicas, sharded=run.precision != "float32") as world:
-            session = Trainer(
-                run,
-                directory,
-                corpus,
-                store,
-                evaluations,
-                placement,
-                progress,
-                relatives,
-                world,
-                exports,
-                records,
-                teacher,
-                probed,
-                start,
-            )
+        with open_ranks(replicas=job.placement.replicas, sharded=run.precision != "float32") as world:
+            trainer = Trainer(job, directory, corpus, world, progress)
             try:
-                return _train(session, should_stop, until or run.num_steps)
+                return _train(trainer, should_stop, job.until or run.num_steps)
             finally:
-                session.feed.close()
+                trainer.feed.close()
     except OSError as error:
         raise ConfigError(
             f"{directory.path} cannot be written: {error}; what is there is whole: make room and run again"
         ) from error
 
 
-def _train(session: Trainer, should_stop: Callable[[], bool], until: int) -> str:
+def _train(trainer: Trainer, should_stop: Callable[[], bool], until: int) -> str:
     """The loop itself."""
-    run, vocab = session.run, session.corpus.vocab
-    model, optimiser, feed, recorder = session.model, session.optimiser, session.feed, session.recorder
+    run, vocab = trainer.run, trainer.corpus.vocab
+    model, optimiser, feed, recorder = trainer.model, trainer.optimiser, trainer.feed, trainer.recorder
     try:
         with _quiet_gc():
-            for step in range(session.resume(), run.num_steps):
+            for step in range(trainer.resume(), run.num_steps):
                 alpha = alpha_at(run.objective, step, run.num_steps)
                 rate = learning_rate(run, step)
                 valid, sums = gradients(
-                    model, feed, session.world, step, run.objective, alpha, vocab, session.records.observer(step)
+                    model, feed, trainer.world, step, run.objective, alpha, vocab, trainer.online.observer(step)
                 )
                 norm = clip(model, run.optimiser.clip)
                 set_learning_rate(optimiser, rate)
@@ -122,11 +82,11 @@ def _train(session: Trainer, should_stop: Callable[[], bool], until: int) -> str
                 recorder.add(step + 1, valid, {**sums, "grad_norm": norm})
                 if recorder.is_due(step + 1):
                     recorder.write(step + 1, lr=rate, alpha=alpha)
-                if session.after(step + 1, should_stop() or step + 1 >= until):
-                    return session.stopped(step + 1)
+                if trainer.after(step + 1, should_stop() or step + 1 >= until):
+                    return trainer.stopped(step + 1)
     except Diverged as divergence:
-        return session.diverged(divergence)
-    return session.done()
+        return trainer.diverged(divergence)
+    return trainer.done()
 
 
 def gradients(

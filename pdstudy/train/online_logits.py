@@ -6,7 +6,6 @@ of its own: hidden states are those of the training step, before its update; the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
@@ -24,17 +22,8 @@ from pdstudy.distill.store.store import StoreWriter
 from pdstudy.distill.teacher.capture import split_into_shards, to_block
 from pdstudy.distill.teacher.statistics import draw_uniforms, summarise_states
 from pdstudy.models.build_model import Observer
+from pdstudy.train.training_job import StoreToFill
 from pdstudy.workspace.run_dir import RunDir
-
-
-@dataclass(frozen=True)
-class StoreToFill:
-    """One store to write while a run trains: `sequences` (absolute indices of the view's grid) of the run's text."""
-
-    spec: StoreSpec
-    coverage: Coverage
-    sequences: range
-    directory: Path
 
 
 class OnlineLogits:

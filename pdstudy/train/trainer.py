@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from pdstudy.config.evaluation import Evaluation
-from pdstudy.config.placement import Placement
-from pdstudy.config.run import Run
 from pdstudy.config.trajectory import lasting_steps
 from pdstudy.core import provenance
 from pdstudy.core.files import read_json, read_jsonl, truncate_jsonl, write_json, write_jsonl
@@ -31,8 +28,9 @@ from pdstudy.plan.cost import live_flops
 from pdstudy.train import setup as inputs
 from pdstudy.train.checkpoint import Checkpoints, starting_point, step_of
 from pdstudy.train.loader import BatchLoader
-from pdstudy.train.online_logits import OnlineLogits, StoreToFill, check_passed
+from pdstudy.train.online_logits import OnlineLogits, check_passed
 from pdstudy.train.recorder import Clock, Diverged, Recorder, peak_flops, peak_memory_bytes
+from pdstudy.train.training_job import TrainingJob
 from pdstudy.train.weight_update import adamw
 from pdstudy.workspace.run_dir import RunDir
 
@@ -51,35 +49,26 @@ class Trainer:
 
     def __init__(
         self,
-        run: Run,
+        job: TrainingJob,
         directory: RunDir,
         corpus: TokenCorpus,
-        store: Path | None,
-        evaluations: tuple[Evaluation, ...],
-        placement: Placement,
-        progress: Callable[[str, float], None],
-        relatives: tuple[RunDir, ...],
         world: Ranks,
-        exports: tuple[int, ...] = (),
-        records: tuple[StoreToFill, ...] = (),
-        teacher: Path | None = None,
-        probed: Mapping[str, Path] = MappingProxyType({}),
-        start: Path | None = None,
+        progress: Callable[[str, float], None],
     ) -> None:
-        self.run, self.directory, self.corpus, self.evaluations = run, directory, corpus, evaluations
-        self.placement, self.progress, self.relatives, self.world = placement, progress, relatives, world
+        run, placement, evaluations = job.run, job.placement, job.evaluations
+        self.job, self.run, self.directory, self.corpus = job, run, directory, corpus
+        self.world, self.progress = world, progress
         inputs.check(run, corpus)
         self.texts = {e: held_out(e, run.view, corpus) for e in evaluations}
         torch.set_num_threads(placement.threads)
         self.attention = attention.choose(placement.attention, precision=run.precision, device=world.device)
         self.packed = self.attention == "flash_attention_2"
-        self.exports = exports
-        self.compared = {e: compared(e, run, probed, corpus) for e in evaluations}
-        self.records = OnlineLogits(run, records, corpus)
-        stored, live = inputs.store_of(run, store, corpus), inputs.live_teacher(run, teacher, corpus, world)
+        self.compared = {e: compared(e, run, job.probed, corpus) for e in evaluations}
+        self.online = OnlineLogits(run, job.online, corpus)
+        stored, live = inputs.store_of(run, job.store, corpus), inputs.live_teacher(run, job.teacher, corpus, world)
         self.feed = BatchLoader(run, corpus, stored, placement, world, packed=self.packed, live=live)
         self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(world.device)
-        if (begun := inputs.start_of(run, start)) is not None:
+        if (begun := inputs.start_of(run, job.start)) is not None:
             models.start_from(self.model, begun, corpus.vocab)
         self.parameters = models.parameter_counts(self.model)
         lay_out(self.model, placement, world, run.precision)
@@ -129,9 +118,9 @@ class Trainer:
             step = trainer["step"]
             self.clock.seconds.update(trainer["seconds"])
             self.recorder.resume(trainer["pending"], step)
-        if step in self.exports and not self.directory.export(step).exists():
+        if step in self.job.exports and not self.directory.export(step).exists():
             self._export_step(step)
-        check_passed(self.directory, step, self.exports, self.records)
+        check_passed(self.directory, step, self.job.exports, self.online)
         self.world.on_main(lambda: self._drop_rows_after(step))
         self._status("running", step)
         self.world.say(f"attempt {self.attempt} begins after step {step:,} of {self.run.num_steps:,}")
@@ -139,13 +128,14 @@ class Trainer:
 
     def _branch(self) -> str | None:
         """The checkpoint of a relative to start from, its rows made this run's own."""
-        limit = min([self.records.first_step, *(s for s in self.exports if not self.directory.export(s).exists())])
-        found = starting_point(self.run, self.relatives, limit)
+        limit = min([self.online.first_step, *(s for s in self.job.exports if not self.directory.export(s).exists())])
+        relatives = (RunDir(path) for path in self.job.relatives if (path / "config.json").exists())
+        found = starting_point(self.run, relatives, limit)
         if found is None:
             return None
         relative, path = found
         step = step_of(path)
-        wanted = {fingerprint(heldout) for heldout in self.evaluations}
+        wanted = {fingerprint(heldout) for heldout in self.job.evaluations}
         write_jsonl(self.directory.metrics_file, (r for r in read_jsonl(relative.metrics_file) if r["step"] <= step))
         evals = (r for r in read_jsonl(relative.evals_file) if r["step"] <= step and not r["final"])
         write_jsonl(self.directory.evals_file, (r for r in evals if r["eval"] in wanted))
@@ -165,13 +155,13 @@ class Trainer:
             self._status("running", step)
         if step == self.run.num_steps:
             return False
-        if step in self.exports:
+        if step in self.job.exports:
             self._export_step(step)
-        for heldout in self.evaluations:
+        for heldout in self.job.evaluations:
             if heldout.every_tokens is not None and self._crosses(heldout.every_tokens, step):
                 self._evaluate(heldout, step)
         self.checkpoints.publish()
-        due = time.monotonic() - self._last_save > 60 * self.placement.save_minutes
+        due = time.monotonic() - self._last_save > 60 * self.job.placement.save_minutes
         if self.world.size == 1 or step % AGREE_EVERY[self.world.device.type] == 0:
             stop, due = self.world.any(stop, due)
         else:
@@ -203,7 +193,7 @@ class Trainer:
         """Save a checkpoint, of a state that is known to be finite. Raises `Diverged` where it is not."""
         self.recorder.drain()
         with self.clock.charge("save"):
-            self.records.flush()
+            self.online.flush()
             trainer = {"step": step, "pending": self.recorder.pending, "seconds": dict(self.clock.seconds)}
             self.checkpoints.save(step, trainer, background=background)
         self._last_save = time.monotonic()
@@ -211,7 +201,7 @@ class Trainer:
     def _evaluate(self, heldout: Evaluation, step: int, *, final: bool = False) -> dict[str, Any]:
         self.recorder.drain()
         with self.clock.charge("evaluate"):
-            bound = self.placement.micro_batch_tokens
+            bound = self.job.placement.micro_batch_tokens
             scored = evaluate(
                 self.model,
                 self.texts[heldout],
@@ -241,9 +231,9 @@ class Trainer:
         """Final checkpoint, evaluations and export, then result.json."""
         steps = self.run.num_steps
         self._save(steps, background=False)
-        evals = [self._evaluate(heldout, steps, final=True) for heldout in self.evaluations]
+        evals = [self._evaluate(heldout, steps, final=True) for heldout in self.job.evaluations]
         with self.clock.charge("save"):
-            if steps in self.exports:
+            if steps in self.job.exports:
                 self._export_step(steps)
             self._export(self.directory.model, steps, evals)
             self.checkpoints.settle()

@@ -36,6 +36,7 @@ from pdstudy.models.distributed import Ranks, open_ranks
 from pdstudy.models.parallelize import lay_out
 from pdstudy.train.loader import BatchLoader
 from pdstudy.train.loop import gradients, train
+from pdstudy.train.training_job import TrainingJob
 from pdstudy.train.weight_update import adamw, clip
 from pdstudy.workspace.run_dir import RunDir
 
@@ -169,7 +170,7 @@ def whole_run(run: Run, corpus: TokenCorpus, folder: Path, steps: int) -> float:
     """CPU seconds of a run by `train`, everything included."""
     directory = RunDir(folder / "run")
     began = time.process_time()
-    train(dataclasses.replace(run, steps=steps), directory, corpus=corpus, store=None, evaluations=())
+    train(TrainingJob(dataclasses.replace(run, steps=steps), directory.path, corpus.directory))
     spent = time.process_time() - began
     shutil.rmtree(directory.path)
     return spent

@@ -15,7 +15,7 @@ from pdstudy.config.optimizer import WSD, Cosine
 from pdstudy.config.run import KD, LM, Online, Run, Start
 from pdstudy.core.files import read_jsonl
 from pdstudy.launch.stages import perform
-from pdstudy.launch.task import make_task
+from pdstudy.launch.work_order import make_order
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import training_flops
 from pdstudy.plan.plan import Artifact, Plan
@@ -56,7 +56,7 @@ def make(plan: Plan, item: Artifact, workspace: Workspace, stop: int = 10**6) ->
         taken += 1
         return taken >= stop
 
-    return perform(make_task(plan, item, workspace), lambda what, share: None, should_stop), taken
+    return perform(make_order(plan, item, workspace), lambda what, share: None, should_stop), taken
 
 
 def corpus_of(plan: Plan, workspace: Workspace) -> None:

@@ -19,7 +19,7 @@ from pdstudy.config.run import KD, LM, Online, Pretrained, Run, Start
 from pdstudy.config.trajectory import alpha_at, learning_rate, shared_steps
 from pdstudy.config.truncation import TopPK
 from pdstudy.launch.stages import perform
-from pdstudy.launch.task import make_task
+from pdstudy.launch.work_order import make_order
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.plan.record import make_record
@@ -40,7 +40,7 @@ def tiny(tmp_path: Path) -> Study:
 
 def carry_out(plan: Plan, workspace: Workspace) -> list[str]:
     assert not plan.problems
-    todo = [make_task(plan, item, workspace) for item in plan.todo]
+    todo = [make_order(plan, item, workspace) for item in plan.todo]
     return [perform(task, lambda what, share: None, lambda: False) for task in todo]
 
 
@@ -101,7 +101,7 @@ def test_budgets_of_a_wsd_schedule_share_one_trunk(tiny: Study, tmp_path: Path) 
     assert middle.flops == pytest.approx(short.flops)
     order = [i for i in plan.items if i.kind == "corpus"] + [short, middle, long]
     for item in order:
-        perform(make_task(plan, item, workspace), lambda what, share: None, lambda: False)
+        perform(make_order(plan, item, workspace), lambda what, share: None, lambda: False)
     carry_out(make_plan(dataclasses.replace(study, grid=axis("tokens", {"16": 16}, field="steps")), apart), apart)
     assert loss(workspace, long) == loss(apart, straight)
     assert not make_plan(study, workspace).todo
@@ -186,10 +186,11 @@ def test_each_model_is_asked_once_in_a_job_of_its_own(tiny: Study, tmp_path: Pat
     lm, kd = students(plan)
     assert [job.needs for job in jobs] == [(lm.key,), (lm.key,), (kd.key,), (kd.key,)]
     assert lm.exports == kd.exports == (8,)
-    on_the_way, at_end = (make_task(plan, job, workspace) for job in jobs[:2])
+    orders = [make_order(plan, job, workspace) for job in jobs[:2]]
     folder = workspace.root / "runs" / lm.key
-    assert (on_the_way.model, at_end.model) == (str(folder / "models/step-00000008"), str(folder / "model"))
-    answers = workspace.root / "downstream" / at_end.key
+    models = [getattr(order.work, "model", None) for order in orders]
+    assert models == [folder / "models/step-00000008", folder / "model"]
+    answers = workspace.root / "downstream" / jobs[1].key
     answers.mkdir(parents=True)
     (answers / "results.json").write_text("{}")
     again = [item.done for item in make_plan(study, workspace).items if item.kind == "evaluate"]

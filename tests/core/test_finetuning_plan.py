@@ -21,7 +21,7 @@ from pdstudy.config.optimizer import AdamW, Cosine
 from pdstudy.config.placement import Execution, resolve
 from pdstudy.config.run import Run
 from pdstudy.launch.stages import perform
-from pdstudy.launch.task import make_task
+from pdstudy.launch.work_order import make_order
 from pdstudy.plan.account import account, charges, not_priced, runs, spent
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import sizes, tokens_read, training_flops
@@ -108,13 +108,13 @@ def test_finetuned_models_are_made_and_given_to_the_tasks(tiny: Study, tmp_path:
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(tiny, workspace)
     todo = [item for item in plan.todo if item.kind != "evaluate"]
-    states = [perform(make_task(plan, item, workspace), lambda what, share: None, lambda: False) for item in todo]
+    states = [perform(make_order(plan, item, workspace), lambda what, share: None, lambda: False) for item in todo]
     assert states == ["done"] * 9
     assert {item.kind for item in make_plan(tiny, workspace).todo} == {"evaluate"}
     on_the_way, at_end = of_kind(plan, "finetune")[:2]
-    asked = [make_task(plan, item, workspace) for item in of_kind(plan, "evaluate")[:2]]
-    assert [task.model for task in asked] == [
-        str(workspace.root / "runs" / item.key / "model") for item in (on_the_way, at_end)
+    orders = [make_order(plan, item, workspace) for item in of_kind(plan, "evaluate")[:2]]
+    assert [getattr(order.work, "model", None) for order in orders] == [
+        workspace.root / "runs" / item.key / "model" for item in (on_the_way, at_end)
     ]
     before = workspace.run(tiny.base).result()
     after = workspace.root / "runs" / at_end.key / "result.json"

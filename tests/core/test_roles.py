@@ -13,7 +13,7 @@ from pdstudy.config.run import KD, LM, Online, Run, Start
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import write_json
 from pdstudy.core.identity import fingerprint
-from pdstudy.launch.task import make_task
+from pdstudy.launch.work_order import make_order
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.record import make_record
 from pdstudy.study.grid import axis
@@ -72,7 +72,7 @@ def test_one_claim_on_a_run_whether_it_teaches_or_learns(tiny: Study, workspace:
     teaching = make_plan(tiny, workspace)
     learning = make_plan(dataclasses.replace(tiny, grid=axis("arm", {"same": as_cell(teacher_of(tiny))})), workspace)
     tasks = [
-        make_task(plan, item, workspace)
+        make_order(plan, item, workspace)
         for plan in (teaching, learning)
         for item in plan.items
         if item.subject == teacher_of(tiny)

@@ -16,7 +16,7 @@ from pdstudy.evaluate import lm_eval_run as module
 from pdstudy.evaluate.lm_eval_run import evaluate_downstream
 from pdstudy.evaluate.lm_eval_tasks import official, task_folder
 from pdstudy.launch.stages import perform
-from pdstudy.launch.task import make_task
+from pdstudy.launch.work_order import make_order
 from pdstudy.plan.builder import make_plan
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
@@ -53,7 +53,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = make_plan(study, workspace)
     assert not plan.problems
     for item in plan.items:
-        assert perform(make_task(plan, item, workspace), lambda what, share: None, lambda: False) == "done"
+        assert perform(make_order(plan, item, workspace), lambda what, share: None, lambda: False) == "done"
     return workspace.run(study.cells[0].run).model
 
 

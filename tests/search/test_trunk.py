@@ -13,7 +13,7 @@ from safetensors import safe_open
 from pdstudy.config.optimizer import WSD
 from pdstudy.config.run import KD, Run
 from pdstudy.launch.stages import perform
-from pdstudy.launch.task import make_task
+from pdstudy.launch.work_order import make_order
 from pdstudy.plan.builder import make_plan
 from pdstudy.search.search import Halving, Search
 from pdstudy.search.space import Log, Uniform
@@ -62,7 +62,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
 
 def make(plan: Any, workspace: Workspace) -> None:
     for item in plan.todo:
-        perform(make_task(plan, item, workspace), lambda what, share: None, lambda: False)
+        perform(make_order(plan, item, workspace), lambda what, share: None, lambda: False)
 
 
 def outcome(workspace: Workspace, run: Run) -> tuple[Any, ...]:

@@ -12,17 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from pdstudy.config.downstream import OFFLINE_SUITE, Downstream
 from pdstudy.config.placement import Execution
-from pdstudy.config.run import Start
 from pdstudy.launch.stages import perform
+from pdstudy.launch.work_order import TasksJob
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.attempt import FENCED, Attempt, read_attempts
 from pdstudy.slurm.job import Job, make_job_task, make_jobs
-from pdstudy.slurm.job_main import REQUEUE, STAY, ArrayElement, _end_stopped, _make_part, find_missing_input
+from pdstudy.slurm.job_main import REQUEUE, STAY, ArrayElement, _end_stopped, _make_part
 from pdstudy.study.study_file import load_study
 from pdstudy.train.stop_signals import StopSignals
+from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.layout import Workspace
 from tests.slurm.lab import Lab, write_texts
 
@@ -96,9 +98,8 @@ def test_a_unit_says_which_input_it_lacks(study: Path, tmp_path: Path) -> None:
     items = {i.key: i for i in plan.items}
 
     def lacking(number: int) -> str:
-        return str(
-            find_missing_input(make_job_task(plan, jobs[number], items[jobs[number].artifact], workspace), workspace)
-        )
+        order = make_job_task(plan, jobs[number], items[jobs[number].artifact], workspace)
+        return str(order.work.missing_input())
 
     assert lacking(0) == "None"
     assert "its corpus" in lacking(1)
@@ -107,16 +108,17 @@ def test_a_unit_says_which_input_it_lacks(study: Path, tmp_path: Path) -> None:
     assert "its teacher" in lacking(2)
     assert lacking(3) == "None"  # the LM student
     assert "its logits" in lacking(4)
-    task = make_job_task(plan, jobs[3], items[jobs[3].artifact], workspace)
-    start = Start(model=task.subject)
-    started = dataclasses.replace(task, subject=dataclasses.replace(task.subject, start=start))
-    assert "the run starts from" in str(find_missing_input(started, workspace))
-    assert "its model" in str(find_missing_input(dataclasses.replace(task, model="nowhere"), workspace))
+    job = make_job_task(plan, jobs[3], items[jobs[3].artifact], workspace).work
+    assert isinstance(job, TrainingJob)
+    started = dataclasses.replace(job, start=workspace.run(job.run).model)
+    assert "the model that it starts from" in str(started.missing_input())
+    assert "its model" in str(TasksJob(Downstream(tasks=OFFLINE_SUITE), tmp_path / "nowhere", tmp_path).missing_input())
 
 
 ATTEMPT = """
 import os, sys
 from pathlib import Path
+from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.layout import Workspace
 from pdstudy.slurm.attempt import Attempt
 with Attempt(Workspace(Path(sys.argv[1])), "student/x", Path(sys.argv[1]) / "claims" / "student-x", None) as attempt:

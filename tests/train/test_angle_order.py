@@ -23,8 +23,8 @@ from pdstudy.corpus.batch import read_batch
 from pdstudy.distill.micro_batch import MicroBatch, make_micro_batch
 from pdstudy.evaluate.gradient_angles import angles
 from pdstudy.models.build_model import load_exported
-from pdstudy.train.loop import train
 from pdstudy.workspace.run_dir import RunDir
+from tests.train.one_run import train_run
 
 SEQUENCES, AT_ONCE = 96, 48
 TEACHER = Shape(width=64, layers=2, heads=4, query_groups=2, ffn=128, vocab=512)
@@ -39,7 +39,7 @@ def test_less_truncation_is_a_smaller_angle_and_sampling_the_smallest(
     models = {}
     for name, run in {"student": small_run, "teacher": teacher_run}.items():
         directory = RunDir(tmp_path / name)
-        assert train(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
+        assert train_run(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
         models[name] = load_exported(directory.model)
     stream = corpus.stream("train")
 

@@ -17,8 +17,8 @@ from pdstudy.config.trajectory import lasting_steps, shared_steps
 from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
 from pdstudy.train.checkpoint import step_of, whole
-from pdstudy.train.loop import train
 from pdstudy.workspace.run_dir import RunDir
+from tests.train.one_run import train_run
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,12 @@ def test_a_branch_ends_as_the_run_that_began_at_the_beginning(
     longer = dataclasses.replace(stable, steps=24)
     trunk, branch, whole_run, other = (RunDir(tmp_path / name) for name in ("trunk", "branch", "whole", "other"))
     common = {"corpus": corpus, "store": None, "evaluations": heldout}
-    train(stable, trunk, **common)
+    train_run(stable, trunk, **common)
     assert [step_of(path) for path in whole(trunk.checkpoints)] == [12, 16]
-    train(dataclasses.replace(stable, seed=1), other, **common)
-    train(longer, whole_run, **common)
+    train_run(dataclasses.replace(stable, seed=1), other, **common)
+    train_run(longer, whole_run, **common)
     seen: list[int] = []
-    train(
+    train_run(
         longer, branch, **common, relatives=(other, trunk),
         progress=lambda what, share: seen.append(round(share * 24)),
     )  # fmt: skip

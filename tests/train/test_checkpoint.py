@@ -19,9 +19,9 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.models.build_model import build_model
 from pdstudy.models.distributed import Ranks
 from pdstudy.train.checkpoint import Checkpoints, step_of, whole
-from pdstudy.train.loop import train
 from pdstudy.train.weight_update import adamw
 from pdstudy.workspace.run_dir import RunDir
+from tests.train.one_run import train_run
 
 ALONE = Ranks(torch.device("cpu"))
 OFTEN = Placement(save_minutes=1e-9)
@@ -71,13 +71,13 @@ def test_saves_follow_the_clock_and_a_finished_run_keeps_one(
 ) -> None:
     often, rarely = RunDir(tmp_path / "often"), RunDir(tmp_path / "rarely")
     for directory, placement in ((often, OFTEN), (rarely, Placement())):
-        train(
+        train_run(
             small_run, directory, corpus=corpus, store=None, evaluations=(), placement=placement,
             should_stop=stop_after(9),
         )  # fmt: skip
     assert steps(often.checkpoints) == [8, 9]
     assert steps(rarely.checkpoints) == [9]
-    train(small_run, often, corpus=corpus, store=None, evaluations=(), placement=OFTEN)
+    train_run(small_run, often, corpus=corpus, store=None, evaluations=(), placement=OFTEN)
     assert steps(often.checkpoints) == [24]
 
 
@@ -85,7 +85,7 @@ def test_saves_follow_the_clock_and_a_finished_run_keeps_one(
 def stopped_once(small_run: Run, corpus: TokenCorpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stopped") / "run"
     for count in (5, 4):
-        train(small_run, RunDir(path), corpus=corpus, store=None, evaluations=(), should_stop=stop_after(count))
+        train_run(small_run, RunDir(path), corpus=corpus, store=None, evaluations=(), should_stop=stop_after(count))
     assert steps(RunDir(path).checkpoints) == [5, 9]
     return path
 
@@ -113,10 +113,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
         ].unlink()
     rows = directory.metrics_file.read_text()
     with pytest.raises(ConfigError, match=r"step-00000009 is damaged.*delete it"):
-        train(small_run, directory, corpus=corpus, store=None, evaluations=())
+        train_run(small_run, directory, corpus=corpus, store=None, evaluations=())
     assert directory.metrics_file.read_text() == rows
     shutil.rmtree(newest)
-    assert train(small_run, directory, corpus=corpus, store=None, evaluations=()) == "done"
+    assert train_run(small_run, directory, corpus=corpus, store=None, evaluations=()) == "done"
     assert [row["step"] for row in read_jsonl(directory.metrics_file)] == list(range(1, 25))
 
 
@@ -125,7 +125,7 @@ def test_a_half_written_checkpoint_is_not_taken_for_whole(small_run: Run, corpus
     five, nine = whole(directory.checkpoints)
     nine.rename(nine.with_name(f".{nine.name}"))
     seen: list[int] = []
-    train(
+    train_run(
         small_run, directory, corpus=corpus, store=None, evaluations=(),
         progress=lambda what, share: seen.append(round(share * 24)),
     )  # fmt: skip
@@ -150,22 +150,22 @@ def test_a_full_disk_loses_nothing(
 ) -> None:
     directory, undisturbed = RunDir(small_disk / "run"), RunDir(tmp_path / "undisturbed")
     common = {"corpus": corpus, "store": None, "evaluations": ()}
-    train(small_run, directory, **common, should_stop=stop_after(6))
+    train_run(small_run, directory, **common, should_stop=stop_after(6))
     filler = small_disk / "filler"
     filler.write_bytes(b"0" * (shutil.disk_usage(small_disk).free - 100_000))
     with pytest.raises(ConfigError, match=r"cannot be written.*the newest whole one is step-00000006. Make room"):
-        train(small_run, directory, **common, placement=placement)
+        train_run(small_run, directory, **common, placement=placement)
     assert steps(directory.checkpoints) == [6]
     assert not list(directory.checkpoints.glob(".step-*"))
     size = sum(file.stat().st_size for file in whole(directory.checkpoints)[0].rglob("*"))
     filler.write_bytes(b"0" * (shutil.disk_usage(small_disk).free + filler.stat().st_size - size - 80_000))
     with pytest.raises(ConfigError, match="make room and run again"):  # the last checkpoint fits, the export does not
-        train(small_run, directory, **common)
+        train_run(small_run, directory, **common)
     assert steps(directory.checkpoints)[-1] == 24
     assert not directory.model.exists()
     assert directory.result() is None
     filler.unlink()
-    assert train(small_run, directory, **common) == "done"
-    train(small_run, undisturbed, **common)
+    assert train_run(small_run, directory, **common) == "done"
+    train_run(small_run, undisturbed, **common)
     losses = [[row["loss"] for row in read_jsonl(d.metrics_file)] for d in (directory, undisturbed)]
     assert losses[0] == losses[1]

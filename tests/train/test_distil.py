@@ -20,9 +20,9 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.teacher.capture import capture
-from pdstudy.train.loop import train
 from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
+from tests.train.one_run import train_run
 
 TEACHER = Shape(width=64, layers=2, heads=4, query_groups=2, ffn=128, vocab=512)
 
@@ -35,7 +35,7 @@ def distilled(small_run: Run, corpus: TokenCorpus, tmp_path_factory: pytest.Temp
         small_run, student=TEACHER, data=Slice(tokens=64 * 400, start=64 * 1000), steps=60, optimiser=AdamW(lr=5e-3)
     )
     directory = RunDir(folder / "teacher")
-    assert train(teacher, directory, corpus=corpus, store=None, evaluations=()) == "done"
+    assert train_run(teacher, directory, corpus=corpus, store=None, evaluations=()) == "done"
     run = dataclasses.replace(small_run, objective=KD(teacher=teacher, truncation=TopPK(p=0.95, k=20), alpha=0.9))
     spec = StoreSpec(corpus=run.corpus, view=run.view, split="train", teacher=teacher)
     sequences = run.view.sequences(run.data)
@@ -48,7 +48,7 @@ def test_a_student_learns_from_its_teacher(
 ) -> None:
     run, store = distilled
     directory = RunDir(tmp_path / "student")
-    assert train(run, directory, corpus=corpus, store=store, evaluations=heldout) == "done"
+    assert train_run(run, directory, corpus=corpus, store=store, evaluations=heldout) == "done"
     rows = list(read_jsonl(directory.metrics_file))
     assert rows[-1]["kd"] < rows[0]["kd"] - 0.3
     for row in rows:
@@ -57,7 +57,7 @@ def test_a_student_learns_from_its_teacher(
 
 
 def train_on_ranks(run: Run, path: Path, corpus: TokenCorpus, store: Path, placement: Placement) -> None:
-    train(run, RunDir(path), corpus=corpus, store=store, evaluations=(), placement=placement)
+    train_run(run, RunDir(path), corpus=corpus, store=store, evaluations=(), placement=placement)
 
 
 def test_ranks_and_micro_batches_do_not_change_distillation(
@@ -65,7 +65,7 @@ def test_ranks_and_micro_batches_do_not_change_distillation(
 ) -> None:
     run, store = distilled
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
-    train(run, one, corpus=corpus, store=store, evaluations=())
+    train_run(run, one, corpus=corpus, store=store, evaluations=())
     ranks.run(2, train_on_ranks, run, two.path, corpus, store, Placement(micro_batch_tokens=128, read_ahead=2))
     for ours, theirs in zip(read_jsonl(two.metrics_file), read_jsonl(one.metrics_file), strict=True):
         for part in ("loss", "lm", "kd"):
@@ -75,18 +75,18 @@ def test_ranks_and_micro_batches_do_not_change_distillation(
 def test_a_run_without_its_store_is_refused(distilled: tuple[Run, Path], corpus: TokenCorpus, tmp_path: Path) -> None:
     run, store = distilled
     with pytest.raises(ConfigError, match="no logit store was given"):
-        train(run, RunDir(tmp_path / "none"), corpus=corpus, store=None, evaluations=())
+        train_run(run, RunDir(tmp_path / "none"), corpus=corpus, store=None, evaluations=())
     more = dataclasses.replace(run, objective=dataclasses.replace(run.objective, truncation=TopPK(p=1.0, k=21)))
     with pytest.raises(ConfigError, match="21"):
-        train(more, RunDir(tmp_path / "none"), corpus=corpus, store=store, evaluations=())
+        train_run(more, RunDir(tmp_path / "none"), corpus=corpus, store=store, evaluations=())
     tempered = dataclasses.replace(run.objective, temperature=Temperature(tau=2.0), rest=Tail())
     with pytest.raises(ConfigError, match="capture with a coverage of p1-k20-t2"):
-        train(
+        train_run(
             dataclasses.replace(run, objective=tempered), RunDir(tmp_path / "none"), corpus=corpus, store=store,
             evaluations=(),
         )  # fmt: skip
     assert not (tmp_path / "none").exists()
     longer = dataclasses.replace(run, data=Slice(tokens=64 * 208))
     with pytest.raises(ConfigError, match="lacks sequences 200 to 207"):
-        train(longer, RunDir(tmp_path / "none"), corpus=corpus, store=store, evaluations=())
+        train_run(longer, RunDir(tmp_path / "none"), corpus=corpus, store=store, evaluations=())
     assert not (tmp_path / "none").exists()

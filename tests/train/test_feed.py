@@ -22,9 +22,10 @@ from pdstudy.models import attention
 from pdstudy.models.build_model import build_model
 from pdstudy.models.distributed import Ranks
 from pdstudy.train.loader import BatchLoader
-from pdstudy.train.loop import gradients, train
+from pdstudy.train.loop import gradients
 from pdstudy.train.weight_update import adamw, clip
 from pdstudy.workspace.run_dir import RunDir
+from tests.train.one_run import train_run
 
 ALONE = Ranks(torch.device("cpu"))
 RESPECT = View(context=64, documents="respect")
@@ -44,7 +45,7 @@ def test_reading_ahead_changes_nothing(small_run: Run, corpus: TokenCorpus, tmp_
     ahead.close()
     directory = RunDir(tmp_path / "run")
     ahead_by_two = Placement(read_ahead=2)
-    assert train(small_run, directory, corpus=corpus, store=None, evaluations=(), placement=ahead_by_two) == "done"
+    assert train_run(small_run, directory, corpus=corpus, store=None, evaluations=(), placement=ahead_by_two) == "done"
 
 
 def test_ranks_divide_a_step_and_others_are_refused(small_run: Run, corpus: TokenCorpus) -> None:

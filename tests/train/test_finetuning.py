@@ -17,11 +17,12 @@ from pdstudy.config.run import Run, Start
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
-from pdstudy.launch.stages import start_folder
+from pdstudy.launch.work_order import model_folder
 from pdstudy.models.build_model import build_model, start_from
-from pdstudy.train.loop import train
+from pdstudy.train.run_job import run_job
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
+from tests.train.one_run import job_of, train_run
 
 STEPS = 6
 
@@ -35,7 +36,7 @@ def stop_after(steps: int) -> Callable[[], bool]:
 def workspace(small_run: Run, corpus: TokenCorpus, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Holds `small_run`, finished, with the model of half way."""
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))
-    train(small_run, workspace.run(small_run), corpus=corpus, store=None, evaluations=(), exports=(12,))
+    train_run(small_run, workspace.run(small_run), corpus=corpus, store=None, evaluations=(), exports=(12,))
     return workspace
 
 
@@ -47,6 +48,11 @@ def finetuning(run: Run, tmp_path: Path, tokens: int | None = None) -> Run:
     view = View(context=64, documents="respect")
     start = Start(model=run, tokens=tokens)
     return dataclasses.replace(run, start=start, instructions=instructions, view=view, steps=STEPS, seed=7)
+
+
+def start_folder(run: Run, workspace: Workspace) -> Path:
+    assert run.start is not None
+    return model_folder(run.start.model, workspace, run.start.step)
 
 
 @pytest.mark.parametrize("step", [None, 12])
@@ -69,9 +75,9 @@ def test_the_weights_at_the_start_are_the_models(
 
     # And through the trainer: the loss of its first step is far below that of random weights.
     tuned = RunDir(tmp_path / "tuned")
-    train(run, tuned, corpus=corpus, store=None, evaluations=(), start=folder, should_stop=stop_after(1))
+    train_run(run, tuned, corpus=corpus, store=None, evaluations=(), start=folder, should_stop=stop_after(1))
     fresh = RunDir(tmp_path / "fresh")
-    train(dataclasses.replace(run, start=None), fresh, corpus=corpus, store=None, evaluations=(),
+    train_run(dataclasses.replace(run, start=None), fresh, corpus=corpus, store=None, evaluations=(),
           should_stop=stop_after(1))  # fmt: skip
     first, other = (next(iter(read_jsonl(d.metrics_file)))["loss"] for d in (tuned, fresh))
     assert first < other - 0.3
@@ -83,9 +89,9 @@ def test_a_stopped_finetuning_ends_bit_identical(
     run = finetuning(small_run, tmp_path)
     whole, stopped = RunDir(tmp_path / "whole"), RunDir(tmp_path / "stopped")
     common = {"corpus": corpus, "store": None, "evaluations": (), "start": start_folder(run, workspace)}
-    assert train(run, whole, **common) == "done"
-    assert train(run, stopped, **common, should_stop=stop_after(3)) == "stopped"
-    assert train(run, stopped, **common) == "done"
+    assert train_run(run, whole, **common) == "done"
+    assert train_run(run, stopped, **common, should_stop=stop_after(3)) == "stopped"
+    assert train_run(run, stopped, **common) == "done"
     ours, theirs = (load_file(d.model / "model.safetensors") for d in (stopped, whole))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
     losses = [[row["loss"] for row in read_jsonl(d.metrics_file)] for d in (stopped, whole)]
@@ -97,9 +103,10 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     run = finetuning(small_run, tmp_path)
     with pytest.raises(ConfigError, match="no model folder was given"):
-        train(run, RunDir(tmp_path / "run"), corpus=corpus, store=None, evaluations=())
-    with pytest.raises(ConfigError, match="which is not there"):
-        start_folder(run, Workspace(tmp_path))
+        train_run(run, RunDir(tmp_path / "run"), corpus=corpus, store=None, evaluations=())
+    missing = job_of(run, RunDir(tmp_path / "run"), corpus, start=start_folder(run, Workspace(tmp_path)))
+    with pytest.raises(ConfigError, match="the model that it starts from is not there"):
+        run_job(missing)
     folder = start_folder(run, workspace)
     assert isinstance(folder, Path)
     for change, found in (

@@ -15,8 +15,8 @@ from pdstudy.config.placement import Placement
 from pdstudy.config.run import Run
 from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
-from pdstudy.train.loop import train
 from pdstudy.workspace.run_dir import RunDir
+from tests.train.one_run import train_run
 
 pytestmark = [
     pytest.mark.gpu,
@@ -34,7 +34,7 @@ def test_flash_attention_agrees_with_torchs_own(
     for attention in ("sdpa", "flash_attention_2"):
         directory = RunDir(tmp_path / attention)
         placement = Placement(attention=attention)
-        train(run, directory, corpus=corpus, store=None, evaluations=heldout, placement=placement)
+        train_run(run, directory, corpus=corpus, store=None, evaluations=heldout, placement=placement)
         losses.append([row["loss"] for row in read_jsonl(directory.metrics_file)])
     assert losses[1] == pytest.approx(losses[0], abs=0.02)
 
@@ -45,7 +45,7 @@ def test_a_step_does_not_wait_for_the_device(small_run: Run, corpus: TokenCorpus
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with pytest.warns(UserWarning, match="synchronizing") as seen:
-            train(run, RunDir(tmp_path / "run"), corpus=corpus, store=None, evaluations=())
+            train_run(run, RunDir(tmp_path / "run"), corpus=corpus, store=None, evaluations=())
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len([w for w in seen if "synchronizing" in str(w.message)]) < 2 * 250 + 50

@@ -32,10 +32,10 @@ from pdstudy.distill.micro_batch import make_micro_batch
 from pdstudy.distill.store.quantised import MOST_ADDED_KL
 from pdstudy.distill.teacher.capture import capture
 from pdstudy.distill.teacher.live import LiveTeacher
-from pdstudy.train.loop import train
 from pdstudy.workspace.run_dir import RunDir
 from tests.distill.teachers import make_teacher
 from tests.train import ranks
+from tests.train.one_run import train_run
 
 TEACHER = Shape(width=48, layers=2, heads=4, query_groups=2, ffn=96, vocab=512)
 
@@ -46,7 +46,7 @@ def teacher(small_run: Run, corpus: TokenCorpus, tmp_path_factory: pytest.TempPa
     run = dataclasses.replace(
         small_run, student=TEACHER, data=Slice(tokens=64 * 400, start=64 * 1000), steps=60, optimiser=AdamW(lr=5e-3)
     )
-    assert train(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
+    assert train_run(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
     return directory
 
 
@@ -68,7 +68,7 @@ def losses(
         )
         live = {"teacher": None, "store": folder}
     directory = RunDir(path / "run")
-    assert train(run, directory, corpus=corpus, evaluations=(), placement=placement or Placement(), **live) == "done"
+    assert train_run(run, directory, corpus=corpus, placement=placement or Placement(), **live) == "done"
     return [[row[name] for name in ("loss", "lm", "kd")] for row in read_jsonl(directory.metrics_file)]
 
 
@@ -147,7 +147,7 @@ def test_no_tensor_of_tokens_times_vocabulary(
 
 
 def on_ranks(run: Run, path: Path, corpus: TokenCorpus, folder: Path, placement: Placement) -> None:
-    train(run, RunDir(path), corpus=corpus, store=None, teacher=folder, evaluations=(), placement=placement)
+    train_run(run, RunDir(path), corpus=corpus, store=None, teacher=folder, evaluations=(), placement=placement)
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_ranks_share_the_teacher(
     if not tied:
         other = dataclasses.replace(teacher.config(), student=dataclasses.replace(TEACHER, tied=False))
         teacher = RunDir(tmp_path / "untied")
-        train(other, teacher, corpus=corpus, store=None, evaluations=())
+        train_run(other, teacher, corpus=corpus, store=None, evaluations=())
     run = student(small_run, teacher, truncation=TopPK(p=0.95, k=20), stored="live")
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
     on_ranks(run, one.path, corpus, teacher.model, Placement())
@@ -207,7 +207,7 @@ def test_a_bfloat16_teacher_speaks_in_bfloat16(
             )
         directory = RunDir(tmp_path / f"run-{stored}")
         store = folder if stored == "exact" else None
-        train(run, directory, corpus=corpus, store=store, teacher=teacher.model, evaluations=())
+        train_run(run, directory, corpus=corpus, store=store, teacher=teacher.model, evaluations=())
         found.append([row["kd"] for row in read_jsonl(directory.metrics_file)])
     assert found[1] == pytest.approx(found[0], abs=2e-3)  # a bfloat16 logit of 4 is known to 0.03
 
@@ -243,4 +243,4 @@ def test_what_a_live_teacher_cannot_do_is_refused(
     assert "stored='live'" in str(problem)
     run = student(small_run, teacher, stored="live")
     with pytest.raises(ConfigError, match="no model folder was given"):
-        train(run, RunDir(tmp_path / "none"), corpus=corpus, store=None, evaluations=())
+        train_run(run, RunDir(tmp_path / "none"), corpus=corpus, store=None, evaluations=())

@@ -17,8 +17,8 @@ from pdstudy.config.run import Run
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import step_sequences
 from pdstudy.models.build_model import build_model
-from pdstudy.train.loop import train
 from pdstudy.workspace.run_dir import RunDir
+from tests.train.one_run import train_run
 
 STEPS, WARMUP, DECAY = 6, 1024, 1536
 
@@ -71,7 +71,7 @@ def test_a_run_is_what_a_plain_loop_computes(
     optimiser = AdamW(lr=5e-3, betas=(0.8, 0.9), eps=1e-4, weight_decay=2.0, clip=0.1)
     run = dataclasses.replace(small_run, optimiser=optimiser, schedule=schedule, steps=STEPS, seed=3)
     directory = RunDir(tmp_path / "run")
-    assert train(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
+    assert train_run(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
     found = dict(AutoModelForCausalLM.from_pretrained(directory.model).named_parameters())
     for name, expected in plain_loop(run, corpus).items():
         # Rows of padding are not exported.

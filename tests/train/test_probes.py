@@ -21,10 +21,10 @@ from pdstudy.core.identity import fingerprint
 from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus
 from pdstudy.evaluate.heldout import evaluate_export
-from pdstudy.train.loop import train
 from pdstudy.workspace.run_dir import RunDir
 from tests.distill.reference import kept_ids
 from tests.train import ranks
+from tests.train.one_run import train_run
 
 TEACHER = Shape(width=48, layers=2, heads=4, query_groups=2, ffn=96, vocab=512)
 DATA = Slice(tokens=64 * 32, split="validation")
@@ -37,7 +37,7 @@ def teacher(small_run: Run, corpus: TokenCorpus, tmp_path_factory: pytest.TempPa
     run = dataclasses.replace(
         small_run, student=TEACHER, data=Slice(tokens=64 * 400, start=64 * 1000), steps=60, optimiser=AdamW(lr=5e-3)
     )
-    assert train(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
+    assert train_run(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
     return directory
 
 
@@ -45,7 +45,7 @@ def probed(run: Run, path: Path, teacher: RunDir, corpus: TokenCorpus, evaluatio
     """The run, with a live teacher where it distils, and a micro-batch that does not divide the probe."""
     directory = RunDir(path)
     folders = {fingerprint(teacher.config()): teacher.model}
-    state = train(
+    state = train_run(
         run, directory, corpus=corpus, store=None, teacher=teacher.model, evaluations=evaluations, probed=folders,
         placement=Placement(micro_batch_tokens=64 * 5),
     )  # fmt: skip

@@ -23,10 +23,10 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import read_batch, step_sequences
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.store import open_store
-from pdstudy.train.loop import train
-from pdstudy.train.online_logits import StoreToFill
+from pdstudy.train.training_job import StoreToFill
 from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
+from tests.train.one_run import train_run
 
 WINDOW = range(8, 120)
 COVERAGE = Coverage(p=0.98, k=30, draws=8)
@@ -64,8 +64,8 @@ def test_in_the_order_of_the_stream(teacher: Run) -> None:
 
 def test_records_are_the_dense_distributions_before_the_step(teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     directory, made = RunDir(tmp_path / "teacher"), record(teacher, tmp_path / "store")
-    state = train(
-        teacher, directory, corpus=corpus, store=None, evaluations=(), exports=(5, 24), records=(made,),
+    state = train_run(
+        teacher, directory, corpus=corpus, store=None, evaluations=(), exports=(5, 24), online=(made,),
         placement=Placement(micro_batch_tokens=192),
     )  # fmt: skip
     assert state == "done"
@@ -100,13 +100,13 @@ def test_an_interrupted_run_records_what_an_undisturbed_one_does(
     teacher: Run, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
     whole, parts = record(teacher, tmp_path / "whole"), record(teacher, tmp_path / "parts")
-    train(teacher, RunDir(tmp_path / "one"), corpus=corpus, store=None, evaluations=(), records=(whole,))
+    train_run(teacher, RunDir(tmp_path / "one"), corpus=corpus, store=None, evaluations=(), online=(whole,))
 
     other = RunDir(tmp_path / "other")
-    options = {"corpus": corpus, "store": None, "evaluations": (), "records": (parts,)}
-    train(teacher, other, placement=Placement(), should_stop=stop_after(4), **options)
-    train(teacher, other, placement=OFTEN, should_stop=stop_after(3), **options)
-    assert train(teacher, other, placement=Placement(), **options) == "done"
+    options = {"corpus": corpus, "store": None, "evaluations": (), "online": (parts,)}
+    train_run(teacher, other, placement=Placement(), should_stop=stop_after(4), **options)
+    train_run(teacher, other, placement=OFTEN, should_stop=stop_after(3), **options)
+    assert train_run(teacher, other, placement=Placement(), **options) == "done"
     assert len(list(parts.directory.glob("shard-*.json"))) > len(list(whole.directory.glob("shard-*.json")))
     for wanted in (TopPK(p=0.98, k=30), Sampled(draws=8)):
         ours, theirs = signal(parts, corpus, wanted), signal(whole, corpus, wanted)
@@ -115,7 +115,7 @@ def test_an_interrupted_run_records_what_an_undisturbed_one_does(
 
 
 def on_ranks(run: Run, path: Path, corpus: TokenCorpus, made: StoreToFill) -> None:
-    train(run, RunDir(path), corpus=corpus, store=None, evaluations=(), records=(made,))
+    train_run(run, RunDir(path), corpus=corpus, store=None, evaluations=(), online=(made,))
 
 
 def test_two_ranks_record_together(teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
@@ -130,14 +130,14 @@ def test_two_ranks_record_together(teacher: Run, corpus: TokenCorpus, tmp_path: 
 
 def test_a_student_trains_on_the_window(teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     made = record(teacher, tmp_path / "store")
-    train(teacher, RunDir(tmp_path / "teacher"), corpus=corpus, store=None, evaluations=(), records=(made,))
+    train_run(teacher, RunDir(tmp_path / "teacher"), corpus=corpus, store=None, evaluations=(), online=(made,))
     objective = KD(teacher=teacher, truncation=TopPK(p=0.95, k=20), alpha=0.9)
     window = Slice(start=64 * WINDOW.start, tokens=64 * len(WINDOW))
     student = dataclasses.replace(
         teacher, order="shuffled", data=window, objective=objective, optimiser=AdamW(lr=3e-3), steps=20
     )
     student_dir = RunDir(tmp_path / "student")
-    assert train(student, student_dir, corpus=corpus, store=made.directory, evaluations=()) == "done"
+    assert train_run(student, student_dir, corpus=corpus, store=made.directory, evaluations=()) == "done"
     rows = [json.loads(line) for line in student_dir.metrics_file.read_text().splitlines()]
     assert rows[-1]["kd"] < rows[0]["kd"] - 0.3
 
@@ -146,14 +146,14 @@ def test_what_cannot_be_recorded_is_refused(small_run: Run, teacher: Run, corpus
     directory = RunDir(tmp_path / "run")
     options = {"corpus": corpus, "store": None, "evaluations": ()}
     with pytest.raises(ConfigError, match="'stream'"):
-        train(small_run, directory, records=(record(small_run, tmp_path / "store"),), **options)
+        train_run(small_run, directory, online=(record(small_run, tmp_path / "store"),), **options)
     with pytest.raises(ConfigError, match="that the run reads, 0 to 191"):
-        train(teacher, directory, records=(record(teacher, tmp_path / "store", range(8, 193)),), **options)
+        train_run(teacher, directory, online=(record(teacher, tmp_path / "store", range(8, 193)),), **options)
     assert not directory.path.exists()
-    train(teacher, directory, should_stop=stop_after(4), **options)
+    train_run(teacher, directory, should_stop=stop_after(4), **options)
     with pytest.raises(ConfigError, match="gone through step 4 when its model after step 2 and its logits in store"):
-        train(teacher, directory, exports=(2,), records=(record(teacher, tmp_path / "store"),), **options)
-    train(teacher, directory, exports=(4,), **options)
+        train_run(teacher, directory, exports=(2,), online=(record(teacher, tmp_path / "store"),), **options)
+    train_run(teacher, directory, exports=(4,), **options)
     assert (directory.export(4) / "model.safetensors").exists()
     with pytest.raises(ConfigError, match="its model after step 9"):
-        train(teacher, directory, exports=(4, 9), **options)
+        train_run(teacher, directory, exports=(4, 9), **options)

@@ -26,9 +26,9 @@ from pdstudy.corpus.examples import pack, read_examples
 from pdstudy.evaluate.heldout import evaluate, evaluate_export
 from pdstudy.evaluate.heldout_data import held_out
 from pdstudy.models.build_model import build_model
-from pdstudy.train.loop import train
 from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
+from tests.train.one_run import train_run
 from tests.train.test_survival import OFTEN, assert_same, ends, rows_of, wait_for
 
 VIEW = View(context=64)
@@ -78,7 +78,7 @@ def test_tokens_bound_what_is_read_and_a_finished_run_is_scored_later(
     few, more = (HeldoutResponses(instructions=instructions, tokens=64 * n) for n in (2, 5))
     directory = RunDir(tmp_path / "run")
     run = dataclasses.replace(small_run, steps=3)
-    train(run, directory, corpus=corpus, store=None, evaluations=(few,))
+    train_run(run, directory, corpus=corpus, store=None, evaluations=(few,))
     evaluate_export(run, directory, corpus=corpus, evaluations=(more,), progress=lambda what, share: None)
     one, other = directory.result()["evals"]
     assert 0 < one["tokens_scored"] < other["tokens_scored"]
@@ -86,7 +86,7 @@ def test_tokens_bound_what_is_read_and_a_finished_run_is_scored_later(
 
 
 def tune(run: Run, path: Path, corpus: Path, start: Path, evaluations: Any, placement: Placement) -> None:
-    state = train(
+    state = train_run(
         run, RunDir(path), corpus=open_corpus(corpus), store=None, evaluations=evaluations, placement=placement,
         start=start,
     )  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_killed_finetuning_ends_bit_identical(
     small_run: Run, corpus: TokenCorpus, instructions: Instructions, tmp_path: Path
 ) -> None:
     first = RunDir(tmp_path / "first")
-    train(small_run, first, corpus=corpus, store=None, evaluations=())
+    train_run(small_run, first, corpus=corpus, store=None, evaluations=())
     run = dataclasses.replace(
         small_run, start=Start(model=small_run), instructions=instructions, steps=40,
         view=dataclasses.replace(small_run.view, documents="respect"),
@@ -153,7 +153,7 @@ def test_finetuning_lowers_the_loss_of_responses_that_it_never_saw(dictionary: I
         for run in (first, text, tuned):
             directory = RunDir(tmp_path / f"{len(losses)}-{seed}")
             begun = None if run is first else RunDir(tmp_path / f"0-{seed}").model
-            train(run, directory, corpus=corpus, store=None, evaluations=scored, start=begun)
+            train_run(run, directory, corpus=corpus, store=None, evaluations=scored, start=begun)
             losses.append(directory.result()["evals"][0]["loss"])
         gains.append([losses[0] - losses[1], losses[0] - losses[2]])
     text, tuned = np.transpose(gains)

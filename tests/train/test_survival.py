@@ -23,10 +23,10 @@ from pdstudy.config.run import Run
 from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus, open_corpus
 from pdstudy.train.checkpoint import step_of, whole
-from pdstudy.train.loop import train
 from pdstudy.train.stop_signals import StopSignals
 from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
+from tests.train.one_run import train_run
 
 TIMINGS = ("tokens_per_second", "memory_bytes", "seconds")
 OFTEN = Placement(save_minutes=1e-5, micro_batch_tokens=128)
@@ -34,7 +34,7 @@ OFTEN = Placement(save_minutes=1e-5, micro_batch_tokens=128)
 
 def work(run: Run, path: Path, corpus: Path, evaluations: tuple[Heldout, ...], placement: Placement) -> None:
     with StopSignals() as signals:
-        state = train(
+        state = train_run(
             run, RunDir(path), corpus=open_corpus(corpus), store=None, evaluations=evaluations, placement=placement,
             should_stop=signals.seen,
         )  # fmt: skip
@@ -141,7 +141,7 @@ def work_until(steps: int, *arguments: Any) -> None:
     run, path, corpus, evaluations, placement = arguments
     calls = iter(range(1, 10**6))
     last = os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1)
-    state = train(
+    state = train_run(
         run, RunDir(path), corpus=open_corpus(corpus), store=None, evaluations=evaluations, placement=placement,
         should_stop=lambda: next(calls) >= steps and last,
     )  # fmt: skip
@@ -157,7 +157,7 @@ def test_a_run_diverges_on_all_ranks_at_one_step(small_run: Run, corpus: TokenCo
 
 
 def diverge(run: Run, path: Path, corpus: Path) -> None:
-    assert train(run, RunDir(path), corpus=open_corpus(corpus), store=None, evaluations=()) == "diverged"
+    assert train_run(run, RunDir(path), corpus=open_corpus(corpus), store=None, evaluations=()) == "diverged"
 
 
 def test_held_out_losses_do_not_depend_on_the_ranks(

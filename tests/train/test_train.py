@@ -28,8 +28,8 @@ from pdstudy.core.files import read_jsonl
 from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
 from pdstudy.evaluate.heldout import evaluate_export
-from pdstudy.train.loop import train
 from pdstudy.workspace.run_dir import RunDir
+from tests.train.one_run import train_run
 
 SMALL_VOCAB = Shape(width=32, layers=1, heads=4, query_groups=2, ffn=64, vocab=300)
 TIMINGS = ("tokens_per_second", "memory_bytes", "seconds")
@@ -48,7 +48,7 @@ def finished(
     small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> RunDir:
     directory = RunDir(tmp_path_factory.mktemp("run") / "finished")
-    assert train(small_run, directory, corpus=corpus, store=None, evaluations=heldout) == "done"
+    assert train_run(small_run, directory, corpus=corpus, store=None, evaluations=heldout) == "done"
     return directory
 
 
@@ -94,7 +94,7 @@ def test_the_export_gives_the_recorded_loss(finished: RunDir, corpus: TokenCorpu
 
 def test_a_finished_run_is_not_run_again(finished: RunDir, small_run: Run, corpus: TokenCorpus) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
-    assert train(small_run, finished, corpus=corpus, store=None, evaluations=()) == "done"
+    assert train_run(small_run, finished, corpus=corpus, store=None, evaluations=()) == "done"
     assert before == {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
 
 
@@ -117,7 +117,7 @@ def test_a_stopped_run_ends_bit_identical(
     state, attempts = "", 0
     while state != "done":
         attempts += 1
-        state = train(
+        state = train_run(
             small_run, directory, corpus=corpus, store=None, evaluations=heldout,
             should_stop=stop_after(int(random.integers(2, 12))),
         )  # fmt: skip
@@ -135,9 +135,9 @@ def test_rows_of_several_steps_survive_a_stop_in_between(
 ) -> None:
     monkeypatch.setattr("pdstudy.train.recorder.ROWS", 5)
     whole, stopped = RunDir(tmp_path / "whole"), RunDir(tmp_path / "stopped")
-    train(small_run, whole, corpus=corpus, store=None, evaluations=())
+    train_run(small_run, whole, corpus=corpus, store=None, evaluations=())
     for steps in (7, 4, 99):
-        train(small_run, stopped, corpus=corpus, store=None, evaluations=(), should_stop=stop_after(steps))
+        train_run(small_run, stopped, corpus=corpus, store=None, evaluations=(), should_stop=stop_after(steps))
     assert [row["step"] for row in rows(whole.metrics_file)] == [1, 5, 10, 15, 20, 24]
     assert rows(stopped.metrics_file) == rows(whole.metrics_file)
 
@@ -147,15 +147,15 @@ def test_a_crash_after_a_checkpoint_repeats_the_steps_since(
 ) -> None:
     directory = RunDir(tmp_path / "crashed")
     common = {"corpus": corpus, "store": None, "evaluations": heldout}
-    train(small_run, directory, **common, should_stop=stop_after(10))
+    train_run(small_run, directory, **common, should_stop=stop_after(10))
 
     def crash() -> bool:
         raise MemoryError
 
     for _ in range(2):
         with pytest.raises(MemoryError):
-            train(small_run, directory, **common, should_stop=crash)
-    assert train(small_run, directory, **common) == "done"
+            train_run(small_run, directory, **common, should_stop=crash)
+    assert train_run(small_run, directory, **common) == "done"
     assert rows(directory.metrics_file) == rows(finished.metrics_file)
     assert rows(directory.evals_file) == rows(finished.evals_file)
 
@@ -165,7 +165,7 @@ def test_micro_batches_do_not_change_the_run(
 ) -> None:
     directory = RunDir(tmp_path / "micro")
     placement = Placement(micro_batch_tokens=200)  # three sequences, so 3 + 3 + 2
-    train(small_run, directory, corpus=corpus, store=None, evaluations=(), placement=placement)
+    train_run(small_run, directory, corpus=corpus, store=None, evaluations=(), placement=placement)
     for ours, theirs in zip(rows(directory.metrics_file)[:3], rows(finished.metrics_file), strict=False):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
         assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-5)
@@ -177,7 +177,7 @@ def test_a_diverged_run_is_a_result(
     wild = dataclasses.replace(small_run, optimiser=AdamW(lr=1e30, weight_decay=0.0), schedule=Cosine(warmup_tokens=0))
     directory = RunDir(tmp_path / "wild")
     common = {"corpus": corpus, "store": None, "evaluations": heldout}
-    assert train(wild, directory, **common) == "diverged"
+    assert train_run(wild, directory, **common) == "diverged"
     result = directory.result()
     assert result["state"] == directory.status()["state"] == "diverged"
     assert result["step"] == result["steps"] > 1
@@ -185,7 +185,7 @@ def test_a_diverged_run_is_a_result(
     assert [row["step"] for row in rows(directory.metrics_file)] == list(range(1, result["step"]))
     assert not directory.checkpoints.exists()
     assert not directory.model.exists()
-    assert train(wild, directory, **common) == "diverged"
+    assert train_run(wild, directory, **common) == "diverged"
 
 
 def test_late_evaluations_join_a_finished_run(
@@ -193,8 +193,8 @@ def test_late_evaluations_join_a_finished_run(
 ) -> None:
     early, late = RunDir(tmp_path / "early"), RunDir(tmp_path / "late")
     short = dataclasses.replace(small_run, steps=2)
-    train(short, early, corpus=corpus, store=None, evaluations=heldout)
-    train(short, late, corpus=corpus, store=None, evaluations=heldout[:1])
+    train_run(short, early, corpus=corpus, store=None, evaluations=heldout)
+    train_run(short, late, corpus=corpus, store=None, evaluations=heldout[:1])
     missing = late.missing_evaluations(heldout)
     assert missing == heldout[1:]
     evaluate_export(short, late, corpus=corpus, evaluations=missing, progress=lambda what, share: None)
@@ -222,7 +222,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 ) -> None:  # fmt: skip
     directory = RunDir(tmp_path / "none")
     with pytest.raises(ConfigError, match=words):
-        train(
+        train_run(
             dataclasses.replace(small_run, **change), directory, corpus=corpus, store=None, evaluations=evaluations,
             placement=Placement(**placement),
         )  # fmt: skip

@@ -1,0 +1,159 @@
+"""The work behind each artifact of a plan, as plain data: what a worker or a SLURM job is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config.data import Corpus
+from pdstudy.config.downstream import Downstream
+from pdstudy.config.evaluation import probe_teacher
+from pdstudy.config.logits import Coverage, StoreNeed, StoreSpec
+from pdstudy.config.run import Online, Pretrained, Run
+from pdstudy.core.identity import fingerprint
+from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.study.study import Study
+from pdstudy.train.messages import from_json, message, to_json
+from pdstudy.train.training_job import StoreToFill, TrainingJob, missing_model
+from pdstudy.workspace.layout import Workspace
+from pdstudy.workspace.run_dir import RunDir
+
+
+@message
+class CorpusJob:
+    """A corpus to build in `directory`."""
+
+    corpus: Corpus
+    directory: Path
+
+    def missing_input(self) -> str | None:
+        """Texts are looked for by the build itself."""
+        return None
+
+
+@message
+class CaptureJob:
+    """What the model in `teacher` says about `sequences`, to be stored in `directory`."""
+
+    spec: StoreSpec
+    coverage: Coverage
+    sequences: range
+    directory: Path
+    corpus: Path
+    teacher: Path
+    threads: int
+
+    def missing_input(self) -> str | None:
+        """The first thing that the capture needs and the disk lacks, in words; None where all is there."""
+        if not (self.corpus / "manifest.json").exists():
+            return f"its corpus {self.corpus} is not there"
+        return missing_model("teacher", self.teacher)
+
+
+@message
+class TasksJob:
+    """Tasks on which lm-eval evaluates the model in `model`; their results go to `directory`."""
+
+    downstream: Downstream
+    model: Path
+    directory: Path
+
+    def missing_input(self) -> str | None:
+        """What is said where the model is not there."""
+        return None if self.model.exists() else f"its model {self.model} is not there"
+
+
+@message
+class WorkOrder:
+    """One artifact to make: its stage and key, the workspace that it belongs to, and the work itself."""
+
+    kind: str
+    key: str
+    workspace: Path
+    work: CorpusJob | CaptureJob | TrainingJob | TasksJob
+
+    def to_json(self) -> Any:
+        return to_json(self)
+
+    @staticmethod
+    def from_json(data: Any) -> WorkOrder:
+        order = from_json(data)
+        assert isinstance(order, WorkOrder)
+        return order
+
+    @property
+    def claim(self) -> Path:
+        """The file that is held by whoever makes this."""
+        return Workspace(self.workspace).claim(self.kind, self.key)
+
+    @property
+    def log(self) -> Path:
+        """Where the worker's output for this order goes."""
+        if isinstance(self.work, TrainingJob):
+            return self.work.directory / "log.txt"
+        return self.workspace / "logs" / f"{self.kind}-{self.key.replace('/', '-')}.txt"
+
+
+def make_order(plan: Plan, item: Artifact, workspace: Workspace) -> WorkOrder:
+    """The order for one artifact of a plan."""
+    return WorkOrder(item.kind, item.key, workspace.root, _work(plan.study, item, workspace))
+
+
+def _work(study: Study, item: Artifact, workspace: Workspace) -> CorpusJob | CaptureJob | TrainingJob | TasksJob:
+    subject = item.subject
+    if isinstance(subject, Corpus):
+        return CorpusJob(subject, workspace.corpus(subject))
+    if isinstance(subject, Downstream):
+        run, _, step = item.key.partition("/")[0].partition("-")
+        directory = RunDir(workspace.root / "runs" / run)
+        model = directory.export(int(step)) if step else directory.model
+        return TasksJob(subject, model, workspace.root / "downstream" / item.key)
+    if isinstance(subject, StoreNeed):
+        spec = subject.spec
+        assert not isinstance(spec.teacher, Online)
+        return CaptureJob(
+            spec,
+            subject.coverage,
+            subject.sequences,
+            workspace.store(spec, subject.coverage),
+            workspace.corpus(spec.corpus),
+            model_folder(spec.teacher, workspace),
+            study.placement.threads,
+        )
+    return training_job(study, item, workspace)
+
+
+def training_job(study: Study, item: Artifact, workspace: Workspace) -> TrainingJob:
+    """The job of a run of a study. A student is pointed at the store that the plan found or will have made."""
+    run = item.subject
+    assert isinstance(run, Run)
+    reads, start = item.reads, run.start
+    # A teacher is made before there are others to compare it with.
+    probed = [probe_teacher(e, run) for e in study.evaluations] if item.kind != "teacher" else []
+    return TrainingJob(
+        run,
+        workspace.run(run).path,
+        workspace.corpus(run.corpus),
+        store=workspace.store(reads.spec, reads.coverage) if reads else None,
+        evaluations=study.evaluations,
+        placement=study.placement,
+        teacher=model_folder(run.teacher, workspace) if run.is_live else None,
+        probed={fingerprint(teacher): model_folder(teacher, workspace) for teacher in probed if teacher is not None},
+        start=model_folder(start.model, workspace, start.step) if start else None,
+        relatives=tuple(workspace.root / "runs" / key for key in item.after),
+        exports=item.exports,
+        online=tuple(
+            StoreToFill(need.spec, need.coverage, need.sequences, workspace.store(need.spec, need.coverage))
+            for need in item.records
+        ),
+        claim=workspace.claim(item.kind, item.key),
+    )
+
+
+def model_folder(model: Run | Pretrained | Online | None, workspace: Workspace, step: int | None = None) -> Path:
+    """The transformers folder of a model, there or not: of a run's, the one after `step` steps where given."""
+    if isinstance(model, Pretrained):
+        return Path(model.path).expanduser().absolute()
+    assert isinstance(model, Run)
+    directory = workspace.run(model)
+    return directory.model if step is None else directory.export(step)
