@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pdstudy.analysis.errors import AnalysisError, describe_os_error
 from pdstudy.cli import inspect as inspect_command
+from pdstudy.cli import job_command
 from pdstudy.cli import search_commands as search_command
 from pdstudy.cli import slurm_commands as cluster
 from pdstudy.cli.arguments import positive
@@ -108,6 +109,7 @@ def _parser(*, analyse: bool) -> argparse.ArgumentParser:
         "--steps", type=int, help="try it: this many steps per run, in this process, in a workspace of its own"
     )
     sub.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    job_command.add(command, _workspace)
     search_command.add(command, _workspace)
     cluster.add_submit_and_cancel(command, _planned, _seen, _workspace)
     sub = command("status", _status, "the state of every artifact of a study, or of a search so far; read-only")
