@@ -51,13 +51,13 @@ def _final(args: argparse.Namespace) -> int:
     from pdstudy.launch.local import run_plan
     from pdstudy.launch.progress import PlainView
     from pdstudy.plan.record import write_record
-    from pdstudy.search.final import final_plan
+    from pdstudy.search.final import make_final_plan
     from pdstudy.search.search_file import load_search
 
     search, workspace = load_search(args.study, args.scale), args.where(args)
     if args.slurm:
-        return send(args, lambda: final_plan(search, workspace), request(args))  # a study like any other
-    plan = final_plan(search, workspace)
+        return send(args, lambda: make_final_plan(search, workspace), request(args))  # a study like any other
+    plan = make_final_plan(search, workspace)
     write_record(plan, workspace)
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         outcome = run_plan(plan, workspace, slots=args.workers or processor_cores(), view=PlainView())
@@ -120,12 +120,12 @@ def report(args: argparse.Namespace, search: Search, workspace: Workspace) -> in
     from pdstudy.analysis.report.search_page import build_search
     from pdstudy.cli.tables import print_json
     from pdstudy.plan.record import make_record
-    from pdstudy.search.final import final_plan
-    from pdstudy.search.search_record import search_record
+    from pdstudy.search.final import make_final_plan
+    from pdstudy.search.search_record import make_search_record
 
-    record = search_record(search, workspace)
+    record = make_search_record(search, workspace)
     chosen = search.final is not None and any(t["values"] and t["within"] for t in record["trials"])
-    final = make_record(final_plan(search, workspace)) if chosen else None
+    final = make_record(make_final_plan(search, workspace)) if chosen else None
     out = args.out or Path("reports") / search.name
     text = build_search(workspace.root, record, final, out)
     if args.json:

@@ -18,7 +18,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.launch.local import processor_cores
 from pdstudy.plan.builder import checked_plan, parts
 from pdstudy.plan.plan import Plan
-from pdstudy.search.search_file import found_search
+from pdstudy.search.search_file import find_search
 from pdstudy.workspace.layout import Workspace
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _plan(args: argparse.Namespace) -> int:
     from pdstudy.cli.plan_tables import plan_json, print_plan
     from pdstudy.cli.tables import print_json
 
-    search = found_search(args.study, args.scale)
+    search = find_search(args.study, args.scale)
     if search is not None:
         return search_command.plan(args, search, _workspace(args))
     plan, workspace = _planned(args)
@@ -178,7 +178,7 @@ def _report(args: argparse.Namespace) -> int:
     from pdstudy.analysis.report.study_page import build, build_index
     from pdstudy.distill.store.inspection import look_into
 
-    search = found_search(args.study, args.scale)
+    search = find_search(args.study, args.scale)
     if search is not None:
         return search_command.report(args, search, _workspace(args))
     plan, workspace = _planned(args)

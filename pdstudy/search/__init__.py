@@ -1,6 +1,7 @@
-"""Searching a space of runs: declared beside studies, carried out by the same plans, workers and workspace.
+"""Searches over spaces of runs: declared beside studies, carried out by the same plans, workers and workspace.
 
-What a file that declares a search needs is here; importing it does not import optuna.
+A file that declares a search needs the names below, whose import does not import Optuna. Carrying one out is
+`pdstudy search`; it trains nothing by itself.
 """
 
 from __future__ import annotations

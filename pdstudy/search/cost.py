@@ -13,7 +13,7 @@ from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
 from pdstudy.search.search import Search
 from pdstudy.search.space import corners
-from pdstudy.search.trial_plans import asked, trials_plan
+from pdstudy.search.trial_plans import list_requested, plan_trials
 from pdstudy.workspace.layout import Workspace
 
 
@@ -24,7 +24,7 @@ def device_hours(search: Search, workspace: Workspace, trials: Sequence[FrozenTr
     on from left out. A run that failed counts as it was estimated. What all trials share (corpus, teacher, logits) and
     runs that were there before the search began are not counted.
     """
-    plan = trials_plan(search, workspace, asked(search, trials))
+    plan = plan_trials(search, workspace, list_requested(search, trials))
     runs = [i for i in plan.items if i.kind == "student" and i.cells]
     estimated = plan.seconds(i for i in runs if not i.done)
     measured = sum(_seconds(workspace, i.subject) for i in runs if i.done and isinstance(i.subject, Run))
@@ -45,7 +45,7 @@ def priced(search: Search, workspace: Workspace) -> tuple[Plan, dict[str, Any]]:
     """The plan of what all trials share, and FLOPs and device-hours of trials, their evaluation included: of the
     cheapest and the dearest at the space's corners, pruned at the first rung and trained at all of them. A trunk that
     a longer run goes on from counts once."""
-    shared = trials_plan(search, workspace, [])
+    shared = plan_trials(search, workspace, [])
     places = list(corners(search.space))
     rungs = range(len(search.lengths))
     arms = [search.arm(f"{i}@{rung}", changes, rung) for i, changes in enumerate(places) for rung in rungs]

@@ -18,7 +18,7 @@ from pdstudy.study.study import Study
 from pdstudy.workspace.layout import Workspace
 
 
-def best_trials(trials: list[FrozenTrial], count: int) -> list[FrozenTrial]:
+def select_best(trials: list[FrozenTrial], count: int) -> list[FrozenTrial]:
     """The best of the trials that were trained in full and keep the search's bounds, of two objectives by the first; of
     equal runs the first."""
     kept = [t for t in trials if t.state == TrialState.COMPLETE and all(v <= 0 for v in t.constraints.values())]
@@ -29,15 +29,15 @@ def best_trials(trials: list[FrozenTrial], count: int) -> list[FrozenTrial]:
     return list(unlike.values())[:count]
 
 
-def final_study(search: Search, trials: list[FrozenTrial]) -> Study:
-    """The study that a search's `final` asks for, of the trials that are best so far.
+def make_final_study(search: Search, trials: list[FrozenTrial]) -> Study:
+    """The study that a search's `final` declares, of the trials that are best so far.
 
     Raises `ConfigError` where the search declares no `final`, or where no trial is complete.
     """
     final, (file, line) = search.final, search.where
     if final is None:
         raise ConfigError(f"{file}:{line}: search {search.name!r} has no final: give it final=Final(...)")
-    best = best_trials(trials, final.best)
+    best = select_best(trials, final.best)
     if not best:
         which = "no complete trial that keeps its bounds" if search.constraints else "no complete trial"
         raise ConfigError(f"search {search.name!r} has {which} yet; `pdstudy search` makes some")
@@ -66,9 +66,10 @@ def final_study(search: Search, trials: list[FrozenTrial]) -> Study:
     )
 
 
-def final_plan(search: Search, workspace: Workspace) -> Plan:
-    """What the last comparison needs. Raises `ConfigError` as `final_study` does, and with all problems of its arms."""
-    plan = make_plan(final_study(search, read_trials(search, workspace)), workspace)
+def make_final_plan(search: Search, workspace: Workspace) -> Plan:
+    """The plan of the last comparison. Raises `ConfigError` as `make_final_study` does, and with all problems of its
+    arms."""
+    plan = make_plan(make_final_study(search, read_trials(search, workspace)), workspace)
     if plan.problems:
         raise ConfigError("\n".join(map(str, plan.problems)))
     return plan

@@ -10,9 +10,10 @@ from pdstudy.launch.progress import PlainView
 from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.search.progress import Teller
 from pdstudy.search.search import Search
-from pdstudy.search.storage import storage_needed
-from pdstudy.search.trial_plans import trials_plan
-from pdstudy.search.trials import Trials, look
+from pdstudy.search.storage import explain_lost_storage
+from pdstudy.search.trial_plans import plan_trials
+from pdstudy.search.trial_results import read_run_result
+from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 
 
@@ -20,19 +21,19 @@ def run_search(search: Search, workspace: Workspace, *, slots: int) -> RunOutcom
     """Carry out a search until its trials are used up. Raises `ConfigError` where its space is not sound, or texts or
     models that it names are not here."""
     # What all trials share is made before the first: one pass of the teacher serves the whole space.
-    shared = trials_plan(search, workspace, [])
+    shared = plan_trials(search, workspace, [])
     dataclasses.replace(shared, study=search.envelope()).check_here()
     if shared.todo:
         outcome = run_plan(shared, workspace, slots=slots, view=PlainView())
         if outcome.stopped or outcome.failed or outcome.blocked:
             return outcome
-    with storage_needed(search):
+    with explain_lost_storage(search):
         return _carry_out(search, workspace, shared, slots)
 
 
 def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int) -> RunOutcome:
     failed: set[str] = set()
-    trials = Trials(search, workspace, lambda run: look(search, workspace, run, failed))
+    trials = Trials(search, workspace, lambda run: read_run_result(search, workspace, run, failed))
     tell = Teller(trials)
 
     def more(outcome: RunOutcome) -> Plan:
@@ -41,13 +42,13 @@ def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int) -
         tell()
         if not active:
             return dataclasses.replace(shared, items=())
-        return trials_plan(search, workspace, [(a.number, a.changes, a.rung) for a in active])
+        return plan_trials(search, workspace, [(a.number, a.changes, a.rung) for a in active])
 
     try:
         outcome = drive(dataclasses.replace(shared, items=()), workspace, slots=slots, view=_Lines(), more=more)
     finally:
         trials.close()
-    for words in trials.held():
+    for words in trials.describe_held():
         print(words, file=sys.stderr)
     return outcome
 

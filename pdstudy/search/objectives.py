@@ -1,4 +1,4 @@
-"""What a search may want little of, or not too much of: numbers of a trial's run, the smaller the better."""
+"""Objectives and constraints of a search: numbers of a trial's run, the smaller the better."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pdstudy.core.validation import Problem
 from pdstudy.plan.cost import training_flops
 
 LOSSES = ("loss", "recalibrated", "bits_per_byte")
+"""Columns of evals.jsonl that `Loss` may name."""
 
 
 MEASURES = ("gap", "ece")
+"""Measures that `Calibration` may name."""
 
 
 class Quantity(ABC):
@@ -31,12 +33,12 @@ class Quantity(ABC):
     @property
     @abstractmethod
     def label(self) -> str:
-        """What an axis of a figure says, with the unit."""
+        """The text of a figure's axis, with the unit."""
 
     @abstractmethod
     def value(self, run: Run, row: Mapping[str, Any]) -> float:
-        """Of a run at its whole length, and the newest row of evals.jsonl for the search's validation slice, to which
-        `train_seconds` is added, the seconds that its `tokens` took."""
+        """The number for a run at its whole length. `row` is its newest row of evals.jsonl for the search's validation
+        slice, with `train_seconds`, the seconds that its `tokens` took."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Loss(Quantity):
 class Calibration(Quantity):
     """How far a student's probabilities are off on the search's validation slice.
 
-    `gap`: nats per token that the recalibration of its temperature gains, raw less recalibrated loss, 0 or so where
+    `gap`: nats per token that the recalibration of its temperature gains, raw minus recalibrated loss, about 0 where
     the student is calibrated. `ece`: the expected calibration error of its most probable ids, a share.
     """
 

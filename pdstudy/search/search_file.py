@@ -1,4 +1,4 @@
-"""Importing search files."""
+"""Importing files that declare a search."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def load_search(name: str, scale: str | None = None) -> Search:
     return search
 
 
-def found_search(name: str, scale: str | None = None) -> Search | None:
+def find_search(name: str, scale: str | None = None) -> Search | None:
     """The search that a file declares; None where it declares none, or is a folder."""
     from pdstudy.search.search import Search
 
     path = find_study(name)
-    # Asked for a search first: the file of one may well have taken a `study` over from another file.
-    there = path.suffix == ".py" and _load(path, scale, Search, optional=True) is not None
-    return load_search(name, scale) if there else None
+    # A search first: its file may well have imported a `study` from another file.
+    declared = path.suffix == ".py" and _load(path, scale, Search, optional=True) is not None
+    return load_search(name, scale) if declared else None

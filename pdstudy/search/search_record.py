@@ -21,10 +21,10 @@ from pdstudy.search.storage import read_trials
 from pdstudy.workspace.layout import Workspace
 
 LABELS = {"optimiser.lr": "learning rate", "objective.mix": "alpha over training"}
-"""What figures call fields whose names say little."""
+"""Names in figures of fields whose own names say little."""
 
 
-def search_record(search: Search, workspace: Workspace) -> dict[str, Any]:
+def make_search_record(search: Search, workspace: Workspace) -> dict[str, Any]:
     """The state of a search, plain JSON. Losses in nats per token, costs in FLOPs and seconds of its runs.
 
     A run that several trials share is charged to the first of them, one that was there before to none.
@@ -128,13 +128,13 @@ def _trial(search: Search, workspace: Workspace, trial: FrozenTrial, paid: set[s
 
 
 def _runs(search: Search, trial: FrozenTrial) -> Iterator[Run]:
-    """The runs that a trial has asked for so far, from the first rung on."""
+    """The runs of a trial up to the rung that it is on, from the first rung on."""
     try:
         changes: Changes = suggest(FixedTrial(trial.params), search.space)
         for rung in range(trial.user_attrs.get("rung", 0) + 1):
             for seed in search.seeds:
                 yield search.run(changes, seed, rung)
-    except (ConfigError, ValueError):  # no run is possible there, or it was not asked in full yet
+    except (ConfigError, ValueError):  # no run is possible there, or its parameters are not all drawn yet
         return
 
 
@@ -150,8 +150,8 @@ def _whole(search: Search, trial: FrozenTrial) -> list[Run]:
 def _importances(search: Search, trials: list[FrozenTrial]) -> dict[str, float]:
     """PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255): shares of what sets the best tenth of all trials apart.
 
-    It asks of a trial only whether it is among the best, so pruned ones count, as worse than those that went on. A
-    simplex is seen by its weights, not by the sticks they were broken off.
+    It needs of a trial only whether it is among the best, so pruned ones count, as worse than those that went on. A
+    simplex counts by its weights, not by the sticks that they were broken off.
     """
     done = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     values = [t.values[0] for t in done if t.state == TrialState.COMPLETE]

@@ -1,12 +1,13 @@
 """A search on a SLURM cluster: its trials are runs of arrays that `pdstudy submit` would send.
 
-The driver asks for trials, sends what they lack and looks at the files of their runs. Nothing is in its memory alone:
-killed, it leaves jobs that go on, and the next driver finds them in the ledger and what they made in the workspace.
+The driver, one process, begins trials, sends what they lack and reads the files of their runs. Nothing is in its memory
+alone: killed, it leaves jobs that go on, and the next one finds them in the ledger and their results in the workspace.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import sys
 import time
@@ -17,9 +18,10 @@ from pdstudy.launch.local import RunOutcome
 from pdstudy.plan.plan import Plan
 from pdstudy.search.progress import Teller
 from pdstudy.search.search import Search
-from pdstudy.search.storage import storage_needed
-from pdstudy.search.trial_plans import trials_plan
-from pdstudy.search.trials import Active, Trials, look
+from pdstudy.search.storage import explain_lost_storage
+from pdstudy.search.trial_plans import plan_trials
+from pdstudy.search.trial_results import read_run_result
+from pdstudy.search.trials import ActiveTrial, Trials
 from pdstudy.slurm.commands import Request, strip_slice, submit_study
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.scheduler import Unanswered
@@ -27,11 +29,11 @@ from pdstudy.slurm.submit import SubmitOutcome as Submitted
 from pdstudy.workspace.layout import Workspace
 
 POLL_SECONDS = 2.0
-"""How often the files of the runs under way are looked at."""
+"""Seconds between two readings of the files of the runs under way."""
 
 
-ASK_SECONDS = 30.0
-"""How often SLURM is asked, where no file says that anything has happened: a job may end without a word."""
+SUBMIT_SECONDS = 30.0
+"""Seconds between two submits where no file shows that anything has happened: a job may end without a word."""
 
 
 class Cancelled(Exception):
@@ -41,10 +43,10 @@ class Cancelled(Exception):
 def search_on_cluster(search: Search, workspace: Workspace, request: Request, *, width: int) -> RunOutcome:
     """Carry out a search as jobs, `width` trials at a time, until its trials are used up; on Ctrl-C jobs go on.
 
-    Raises `ConfigError` where its space is not sound, where SLURM refuses what is asked of it, and where something
+    Raises `ConfigError` where its space is not sound, where SLURM refuses its jobs, and where something
     that all trials need has failed.
     """
-    with storage_needed(search):
+    with explain_lost_storage(search):
         return _Driver(search, workspace, dataclasses.replace(request, report=False)).run(width)
 
 
@@ -54,7 +56,8 @@ class _Driver:
         self.started = time.time()
         self.outcome = RunOutcome()
         failed = self.outcome.failed
-        self.trials = Trials(search, workspace, lambda run: look(search, workspace, run, failed), claims=False)
+        read_result = functools.partial(read_run_result, search, workspace, failed=failed)
+        self.trials = Trials(search, workspace, read_result, claims=False)
         self.tell = Teller(self.trials)
         self.hindrance = ""
 
@@ -72,32 +75,32 @@ class _Driver:
 
     def _loop(self, width: int) -> None:
         sent: list[tuple[int, int]] | None = None
-        asked = -math.inf
+        submitted = -math.inf
         while active := self.trials.step(width):
             self.tell()
             wanted = [(a.number, a.rung) for a in active]
-            if wanted != sent or time.monotonic() - asked > ASK_SECONDS:
+            if wanted != sent or time.monotonic() - submitted > SUBMIT_SECONDS:
                 sent = wanted if self._send(active) else None
-                asked = time.monotonic()
+                submitted = time.monotonic()
             time.sleep(POLL_SECONDS)
         self.tell()
 
-    def _send(self, active: list[Active]) -> bool:
+    def _send(self, active: list[ActiveTrial]) -> bool:
         """Send what is not done and has no living job; False where that has to wait."""
         try:
             plan, submitted = submit_study(lambda: self._plan(active), self.workspace, self.request)
         except (Claimed, Unanswered) as error:
             self._hindered(str(error))
             return False
-        self.request = dataclasses.replace(self.request, retry=())  # it was asked for once
+        self.request = dataclasses.replace(self.request, retry=())  # one submit tries again what the user named
         for job, array in submitted.sent:
             print(f"sent {array.stage}: job {job}, {len(array.elements)} in all", flush=True)
         self._hindered(f"{len(submitted.kept)} kept back: {submitted.reason}" if submitted.kept else "")
         self._note_failures(plan, submitted)
         return True
 
-    def _plan(self, active: list[Active]) -> Plan:
-        plan = trials_plan(self.search, self.workspace, [(a.number, a.changes, a.rung) for a in active])
+    def _plan(self, active: list[ActiveTrial]) -> Plan:
+        plan = plan_trials(self.search, self.workspace, [(a.number, a.changes, a.rung) for a in active])
         wanted = {f"{i.kind}/{i.key}" for i in plan.todo}
         cancelled = Ledger.of(self.workspace).cancelled
         if any(at > self.started and strip_slice(unit) in wanted for unit, at in cancelled.items()):

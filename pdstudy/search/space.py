@@ -7,7 +7,7 @@ A space maps dotted fields of the base run to dimensions:
      "objective.rest": Choice({"tail": Tail(),
                                "both": Level(RenormaliseBoth(), {"objective.temperature.tau": Log(0.5, 2)})})}
 
-A `Level` brings a space of its own, which is searched where that level is chosen: that is how conditions are said.
+A `Level` brings a space of its own, which is searched where that level is chosen: so conditions are declared.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Changes = list[tuple[str, Any]]
 """Fields and their values, in the order in which they are set."""
 
 Params = dict[str, Any]
-"""What a trial was asked, by the names that the storage knows."""
+"""A trial's parameters, by the names that the storage knows."""
 
 
 class Suggests(Protocol):
-    """What is needed of an optuna trial."""
+    """The part of an Optuna trial that dimensions need."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int: ...
@@ -75,7 +75,7 @@ class Integer:
         return [(path, trial.suggest_int(name, self.low, self.high, step=self.step))]
 
     def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
-        value = field_of(run, path)
+        value = get_field(run, path)
         there = isinstance(value, int) and (value - self.low) % self.step == 0
         return _number(run, name, path, self.low, self.high) if there else iter(())
 
@@ -104,7 +104,7 @@ class Choice:
     def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
         for label, level in self.levels.items():
             space = level.space if isinstance(level, Level) else {}
-            yield from ({name: label, **inner} for inner in readings(run, space, f"{name}={label}/"))
+            yield from ({name: label, **inner} for inner in invert_space(run, space, f"{name}={label}/"))
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ class Simplex:
     terms: Mapping[str, Any]
 
     def suggest(self, trial: Suggests, name: str, path: str) -> Changes:
-        names = list(self.terms)
-        return self._changes(weights_of([trial.suggest_float(f"{name}/{n}", 0.0, 1.0) for n in names[:-1]]), path)
+        sticks = [trial.suggest_float(f"{name}/{term}", 0.0, 1.0) for term in list(self.terms)[:-1]]
+        return self._changes(sticks_to_weights(sticks), path)
 
     def _changes(self, weights: list[float], path: str) -> Changes:
         losses = [(w, loss) for w, loss in zip(weights, self.terms.values(), strict=True) if not isinstance(loss, LM)]
@@ -134,26 +134,26 @@ class Simplex:
         return [*changes, (f"{path}.loss", kept[0][1] if len(kept) == 1 else Weighted(terms=tuple(kept)))]
 
     def read(self, run: Any, name: str, path: str) -> Iterator[Params]:
-        kd = field_of(run, path)
+        kd = get_field(run, path)
         if not isinstance(kd, KD):
             return
         inside = {loss: weight for weight, loss in terms(kd.loss)}
         mixed = any(isinstance(term, LM) for term in self.terms.values())
         share = kd.alpha if mixed else 1.0
         weights = [1 - share if isinstance(t, LM) else share * inside.get(t, 0.0) for t in self.terms.values()]
-        yield {f"{name}/{term}": u for term, u in zip(self.terms, sticks_of(weights), strict=False)}
+        yield {f"{name}/{term}": u for term, u in zip(self.terms, weights_to_sticks(weights), strict=False)}
 
     def weights(self, params: Mapping[str, Any], name: str) -> dict[str, float]:
         """The weights that a trial's parameters stand for, by term."""
         names = list(self.terms)
-        return dict(zip(names, weights_of([params[f"{name}/{n}"] for n in names[:-1]]), strict=True))
+        return dict(zip(names, sticks_to_weights([params[f"{name}/{n}"] for n in names[:-1]]), strict=True))
 
 
 Dimension = Uniform | Log | Integer | Choice | Simplex
 
 
-def weights_of(sticks: list[float]) -> list[float]:
-    """len(sticks) + 1 weights, 0 or more, whose sum is 1 to rounding; see `Simplex`."""
+def sticks_to_weights(sticks: list[float]) -> list[float]:
+    """The len(sticks) + 1 weights, 0 or more, whose sum is 1 to rounding; see `Simplex`."""
     weights, left = [], 1.0
     for i, u in enumerate(sticks):
         taken = left * (1 - (1 - u) ** (1 / (len(sticks) - i)))
@@ -162,8 +162,8 @@ def weights_of(sticks: list[float]) -> list[float]:
     return [*weights, max(0.0, left)]
 
 
-def sticks_of(weights: list[float]) -> list[float]:
-    """What `weights_of` makes these weights of; one half where nothing was left to break."""
+def weights_to_sticks(weights: list[float]) -> list[float]:
+    """The inverse of `sticks_to_weights`; one half where nothing was left to break."""
     sticks, left, last = [], 1.0, len(weights) - 1
     for i, weight in enumerate(weights[:-1]):
         share = min(1.0, weight / left) if left > 0 else None
@@ -172,46 +172,48 @@ def sticks_of(weights: list[float]) -> list[float]:
     return sticks
 
 
-def readings(run: Any, space: Mapping[str, Dimension], prefix: str = "") -> Iterator[Params]:
+def invert_space(run: Any, space: Mapping[str, Dimension], prefix: str = "") -> Iterator[Params]:
     """Parameters that may stand for a run in a space: all labels of choices, with the numbers that the run has.
 
-    Whether a trial of such parameters *is* the run is for the caller to see: labels are not compared here.
+    Whether a trial of such parameters *is* the run is for the caller to check: labels are not compared here.
     """
     each = [list(dimension.read(run, f"{prefix}{path}", path)) for path, dimension in space.items()]
-    return together(each)
+    return combine(each)
 
 
-def together(each: Iterable[Iterable[Params]]) -> Iterator[Params]:
+def combine(each: Iterable[Iterable[Params]]) -> Iterator[Params]:
     """All combinations of one reading of each dimension."""
     for parts in itertools.product(*each):
         yield {name: value for part in parts for name, value in part.items()}
 
 
-def field_of(run: Any, path: str) -> Any:
-    """What a run has at a dotted path; None where there is no such field."""
+def get_field(run: Any, path: str) -> Any:
+    """The value of a run at a dotted path; None where there is no such field."""
     for name in path.split("."):
         run = getattr(run, name, None)
     return run
 
 
 def _number(run: Any, name: str, path: str, low: float, high: float) -> Iterator[Params]:
-    value = field_of(run, path)
+    value = get_field(run, path)
     if isinstance(value, int | float) and low <= value <= high:
         yield {name: value}
 
 
 def suggest(trial: Suggests, space: Mapping[str, Dimension], prefix: str = "") -> Changes:
-    """The fields that a trial sets. Asked again of the same trial, it gives the same."""
+    """The fields that a trial sets; always the same for one trial."""
     return [change for path, dimension in space.items() for change in dimension.suggest(trial, f"{prefix}{path}", path)]
 
 
 ENDS = (0.0, 1.0)
+"""Places in a range, as shares of it: both ends."""
+
 INSIDE = (0.382,)
-"""Not the middle, where a range often has what is neutral."""
+"""A place in a range, as a share of it: not the middle, where the neutral value often is."""
 
 
 class _Corner:
-    """Suggests one place of every range; of choices the label that is wanted, else the first."""
+    """A trial that suggests one place of every range, and of choices the label that is given, else the first."""
 
     def __init__(self, at: float, labels: Mapping[str, str]) -> None:
         self.at, self.labels = at, labels
@@ -231,8 +233,8 @@ class _Corner:
 
 
 def corners(space: Mapping[str, Dimension], at: tuple[float, ...] = ENDS) -> Iterator[Changes]:
-    """Both ends of everything (or another place), and every level of every choice once: what a check, and a shared
-    store, must cover."""
+    """Corners of a space: both ends of every range (or other places), and every level of every choice once. A check,
+    and a shared store, must cover them."""
     waiting: list[dict[str, str]] = [{}]
     seen: set[tuple[str, str]] = set()
     while waiting:

@@ -1,4 +1,4 @@
-"""A search's trials in optuna's storage, and its sampler. The one module that imports optuna."""
+"""A search's trials in Optuna's storage, and its sampler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -25,8 +24,8 @@ from pdstudy.search.search import GP, TPE, Sampler, Search
 from pdstudy.workspace.layout import Workspace
 
 
-def folder(search: Search, workspace: Workspace) -> Path:
-    """Claims of trials, and the journal where no other storage is named."""
+def search_folder(search: Search, workspace: Workspace) -> Path:
+    """The folder of a search: claims of its trials, and the journal where no other storage is named."""
     return workspace.root / "searches" / search.identity
 
 
@@ -36,7 +35,7 @@ def open_study(search: Search, workspace: Workspace) -> optuna.Study:
     `optuna.load_study(study_name=search.identity, storage=...)` and `optuna-dashboard JOURNAL` open the same.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder(search, workspace).mkdir(parents=True, exist_ok=True)
+    search_folder(search, workspace).mkdir(parents=True, exist_ok=True)
     with _explained(search, workspace):
         return optuna.create_study(
             study_name=search.identity, storage=_storage(search, workspace), load_if_exists=True,
@@ -65,29 +64,29 @@ def _explained(search: Search, workspace: Workspace) -> Iterator[None]:
         raise
     except (ValueError, ImportError, OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         found = repr(search.storage) if search.storage is not None else f"none, so {_journal(search, workspace)}"
-        said = str(error).splitlines()[0]
+        message = str(error).splitlines()[0]
         allowed = "None (a journal in the workspace), or a URL such as sqlite:///trials.db"
         raise ConfigError(
-            f"storage: found {found}, which optuna cannot open ({said}); allowed: {allowed}, "
+            f"storage: found {found}, which optuna cannot open ({message}); allowed: {allowed}, "
             f"whose driver is installed and which can be reached"
         ) from error
 
 
 @contextlib.contextmanager
-def storage_needed(search: Search) -> Iterator[None]:
-    """Say in words that a database went away while a search was carried out."""
+def explain_lost_storage(search: Search) -> Iterator[None]:
+    """Raise `ConfigError` where a database goes away while a search is carried out."""
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        said = str(error.__cause__ or error).splitlines()[0]
+        message = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
-            f"storage {search.storage!r} could be opened, and is gone or refuses ({said}); what was told and trained "
-            f"is kept: once it is back, search again"
+            f"storage {search.storage!r} could be opened, and is gone or refuses ({message}); all results are "
+            f"kept: once it is back, search again"
         ) from error
 
 
 def _journal(search: Search, workspace: Workspace) -> Path:
-    return folder(search, workspace) / "journal.log"
+    return search_folder(search, workspace) / "journal.log"
 
 
 def _storage(search: Search, workspace: Workspace) -> Any:
@@ -111,7 +110,7 @@ class Journal(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         entries = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with get_lock_file(self.lock), self.path.open("r+b") as file:
+        with self._locked(), self.path.open("r+b") as file:
             end = file.seek(0, os.SEEK_END)
             while end > 0 and (file.seek(end - 1), file.read(1)) != (end - 1, b"\n"):
                 end -= 1
@@ -120,6 +119,14 @@ class Journal(JournalFileBackend):
             file.write(entries.encode())
             file.flush()
             os.fsync(file.fileno())
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.lock.acquire()
+        try:
+            yield
+        finally:
+            self.lock.release()
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         number = log_number_from
@@ -136,7 +143,7 @@ class Journal(JournalFileBackend):
 
 class Seeded(BaseSampler):
     """The declared sampler, seeded anew for each trial by its number, and for each field that is drawn by itself by its
-    name: a driver that is started again does not repeat the numbers that it drew before, and given equal trials in the
+    name: a process that is started again does not repeat the numbers that it drew before, and given equal trials in the
     storage draws what it would have drawn, also where the one before died between two fields of a trial."""
 
     def __init__(self, sampler: Sampler, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""What a search wants made, as plans of ordinary studies."""
+"""Plans of a search: what its trials need, as plans of ordinary studies."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-Asked = tuple[int, Changes, int]
+RequestedTrial = tuple[int, Changes, int]
 """A trial: its number, its fields, and the rung that it is on."""
 
 
-def trials_plan(search: Search, workspace: Workspace, trials: Iterable[Asked]) -> Plan:
-    """What some trials need, what all trials of the space share included. Raises `ConfigError` with what is wrong.
+def plan_trials(search: Search, workspace: Workspace, trials: Iterable[RequestedTrial]) -> Plan:
+    """The plan of some trials, with what all trials of the space share. Raises `ConfigError` with what is wrong.
 
     The corners of the space are planned, too, and their own runs left out: so the shared stores serve every trial,
-    whichever asks first. Of a trial all rungs up to its own are in the plan, since each may go on from the one before.
+    whichever comes first. Of a trial all rungs up to its own are in the plan, since each may go on from the one before.
     """
     arms = [arm for number, changes, rung in trials for arm in _rungs(search, number, changes, rung)]
     corners = search.envelope()
@@ -50,28 +50,28 @@ def _rungs(search: Search, number: int, changes: Changes, rung: int) -> list[Arm
     return [search.arm(name, changes, at) for at, name in enumerate([*names, str(number)])]
 
 
-def asked_plan(search: Search, workspace: Workspace, only: str | None = None) -> Plan:
-    """All that a search has asked for so far, for those who look on, its last comparison included where that was begun;
-    of the runs that match `only`, where given."""
-    from pdstudy.search.final import best_trials, final_plan
+def plan_requested(search: Search, workspace: Workspace, only: str | None = None) -> Plan:
+    """The plan of all trials that a search has begun so far, and of its last comparison where that was begun; of the
+    runs that match `only`, where given."""
+    from pdstudy.search.final import make_final_plan, select_best
     from pdstudy.search.storage import read_trials
 
     trials = read_trials(search, workspace)
-    plan = trials_plan(search, workspace, asked(search, trials))
+    plan = plan_trials(search, workspace, list_requested(search, trials))
     begun = search.final is not None and record_path(workspace, f"{search.name}-final").exists()
     # A record may also be that of another search of this name, before its space was changed.
-    if begun and best_trials(trials, 1):
+    if begun and select_best(trials, 1):
         # What the search has may lack an evaluation that the comparison wants.
-        final = {item.key: item for item in final_plan(search, workspace).items}
+        final = {item.key: item for item in make_final_plan(search, workspace).items}
         items = [final.get(item.key, item) if item.done else item for item in plan.items]
         known = {item.key for item in items}
         plan = dataclasses.replace(plan, items=(*items, *(i for key, i in final.items() if key not in known)))
     return plan if only is None else dataclasses.replace(plan, items=_matching(plan, only))
 
 
-def asked(search: Search, trials: Sequence[FrozenTrial]) -> Iterator[Asked]:
-    """Trials as the storage has them, on the rungs that they have come to. Left out are runs that were there before,
-    trials of which no run is possible, and those that a driver had not fully asked for when it died."""
+def list_requested(search: Search, trials: Sequence[FrozenTrial]) -> Iterator[RequestedTrial]:
+    """The trials in the storage, on the rungs that they have reached. Left out are runs that were there before, trials
+    of which no run is possible, and those whose parameters were not all drawn when their process died."""
     from optuna.trial import FixedTrial
 
     for trial in trials:

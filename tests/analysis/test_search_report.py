@@ -22,9 +22,10 @@ from pdstudy.core.files import write_json
 from pdstudy.plan.cost import training_flops
 from pdstudy.search.objectives import AtMost, Compute, Loss
 from pdstudy.search.search import Halving, Random, Search
-from pdstudy.search.search_record import search_record
+from pdstudy.search.search_record import make_search_record
 from pdstudy.search.space import Choice, Integer, Log
-from pdstudy.search.trials import Answer, Trials
+from pdstudy.search.trial_results import RunResult
+from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
 from tests.search.synthetic import SIMPLEX, make_search, regret
@@ -41,16 +42,16 @@ def carried_out(search: Search, folder: Path) -> tuple[dict[str, Any], list[Run]
     """The record of a search whose runs are directories with a result, and the runs that were "trained" for it."""
     workspace, trained = Workspace(folder), []
 
-    def look(run: Run) -> Answer:
+    def look(run: Run) -> RunResult:
         directory = workspace.run(run)
         if directory.result() is None:
             directory.create(run)
             write_json(directory.path / "result.json", {"state": "done", "seconds": {"train": 2.0, "evaluate": 1.0}})
             trained.append(run)
-        return Answer({"loss": 4 + regret(run)})
+        return RunResult({"loss": 4 + regret(run)})
 
     Trials(search, workspace, look).step(1)
-    return search_record(search, workspace), trained
+    return make_search_record(search, workspace), trained
 
 
 def numbers(searched: Searched) -> dict[str, float]:
@@ -83,15 +84,15 @@ def test_reused_runs_and_duplicates_cost_nothing(tmp_path: Path) -> None:
     workspace.run(ready).create(ready)
     write_json(workspace.run(ready).path / "result.json", {"state": "done", "seconds": {"train": 2.0}})
 
-    def look(run: Run) -> Answer:
+    def look(run: Run) -> RunResult:
         directory = workspace.run(run)
         if directory.result() is None:
             directory.create(run)
             write_json(directory.path / "result.json", {"state": "done", "seconds": {"train": 2.0}})
-        return Answer({"loss": run.optimiser.lr})
+        return RunResult({"loss": run.optimiser.lr})
 
     Trials(search, workspace, look).step(1)
-    cost = numbers(Searched(search_record(search, workspace)))
+    cost = numbers(Searched(make_search_record(search, workspace)))
     assert cost["finished runs reused as trials"] == 1
     assert cost["runs trained"] == 1
     assert cost["answered from the workspace without training"] == 8
@@ -102,7 +103,7 @@ def test_a_run_that_went_on_from_anothers_checkpoint_costs_what_was_left(tmp_pat
     search = rungs(pruner=None, trials=1)
     record, (run,) = carried_out(search, tmp_path)
     write_json(Workspace(tmp_path).run(run).path / "provenance.json", {"branched_from": {"run": "x", "step": 4}})
-    (trial,) = search_record(search, Workspace(tmp_path))["trials"]
+    (trial,) = make_search_record(search, Workspace(tmp_path))["trials"]
     assert trial["flops"] == pytest.approx(training_flops(run) * (1 - 4 / run.num_steps))
     assert record["trials"][0]["flops"] == training_flops(run)
 
@@ -163,8 +164,8 @@ def test_what_matters_most_is_found(tmp_path: Path) -> None:
     space = {"optimiser.lr": Log(1e-3, 1e-2), "objective.temperature.tau": Log(0.5, 2.0), "steps": Integer(10, 10)}
     base = make_run(objective=KD(teacher=make_teacher()), tokens=None, steps=10)
     search = make_search(space=space, base=base, trials=60, sampler=Random())
-    Trials(search, Workspace(tmp_path), lambda run: Answer({"loss": abs(run.optimiser.lr - 4e-3)})).step(1)
-    shares = search_record(search, Workspace(tmp_path))["importances"]
+    Trials(search, Workspace(tmp_path), lambda run: RunResult({"loss": abs(run.optimiser.lr - 4e-3)})).step(1)
+    shares = make_search_record(search, Workspace(tmp_path))["importances"]
     assert shares["optimiser.lr"] > 0.7
     assert sum(shares.values()) == pytest.approx(1)
 
@@ -187,8 +188,8 @@ def test_the_front_is_what_no_other_trial_beats_in_both(tmp_path: Path) -> None:
     base = make_run(objective=KD(teacher=make_teacher(), rest=Tail()), tokens=None, steps=10)
     space = {"objective": SIMPLEX, "steps": Integer(2, 10)}
     search = make_search(objectives=(Loss(), Compute()), space=space, base=base, trials=30)
-    Trials(search, Workspace(tmp_path), lambda run: Answer({"loss": regret(run)})).step(1)
-    data = figures.front(Searched(search_record(search, Workspace(tmp_path)))).data
+    Trials(search, Workspace(tmp_path), lambda run: RunResult({"loss": regret(run)})).step(1)
+    data = figures.front(Searched(make_search_record(search, Workspace(tmp_path)))).data
     for _, row in data.iterrows():
         beaten = ((data["value"] <= row["value"]) & (data["value2"] < row["value2"])) | (
             (data["value"] < row["value"]) & (data["value2"] <= row["value2"])

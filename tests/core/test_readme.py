@@ -10,7 +10,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, create_trial
 
 from pdstudy.search import Search
-from pdstudy.search.final import final_study
+from pdstudy.search.final import make_final_study
 from pdstudy.search.search_file import load_search
 from tests.core.cli import call
 
@@ -29,7 +29,7 @@ def test_the_search_beside_the_quickstart_is_sound(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(example("def search"))
     search = load_search(str(tmp_path / "mine.py"))
     assert (search.name, search.trials) == ("mine", 20)
-    assert len(final_study(search, [finished(search)]).cells) == 3 * 5
+    assert len(make_final_study(search, [finished(search)]).cells) == 3 * 5
 
 
 def finished(search: Search) -> FrozenTrial:

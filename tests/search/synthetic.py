@@ -11,7 +11,8 @@ from pdstudy.config.losses import terms
 from pdstudy.config.run import Run
 from pdstudy.search.search import Search
 from pdstudy.search.space import Log, Simplex
-from pdstudy.search.trials import Answer, Trials
+from pdstudy.search.trial_results import RunResult
+from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
 
@@ -42,8 +43,8 @@ def regret(run: Run) -> float:
     return sum((weights.get(n, 0.0) - w) ** 2 for n, w in BEST.items()) + 0.1 * math.log(run.optimiser.lr / 4e-3) ** 2
 
 
-def answered(run: Run) -> Answer:
-    return Answer({"loss": regret(run)})
+def answered(run: Run) -> RunResult:
+    return RunResult({"loss": regret(run)})
 
 
 def best_of(search: Search, folder: Path) -> float:

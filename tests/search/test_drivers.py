@@ -16,7 +16,8 @@ from pdstudy.config.run import Run
 from pdstudy.search.objectives import AtMost, Compute
 from pdstudy.search.search import TPE, Halving, Random
 from pdstudy.search.storage import Journal, read_trials
-from pdstudy.search.trials import Answer, Look, Trials
+from pdstudy.search.trial_results import ResultReader, RunResult
+from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search
 
@@ -27,7 +28,7 @@ import os, signal, sys
 from pathlib import Path
 from pdstudy.workspace.layout import Workspace
 from pdstudy.search import Random
-from pdstudy.search.trials import Answer
+from pdstudy.search.trial_results import RunResult
 from pdstudy.search.trials import Trials
 from tests.search.synthetic import make_search, regret
 seen = 0
@@ -36,7 +37,7 @@ def look(run):
     seen += 1
     if seen == 7:
         os.kill(os.getpid(), signal.SIGKILL)
-    return Answer({"loss": regret(run)})
+    return RunResult({"loss": regret(run)})
 Trials(make_search(trials=20), Workspace(Path(sys.argv[1])), look).step(1)
 """
     for count in (6, 12):
@@ -109,14 +110,14 @@ from pathlib import Path
 from pdstudy.core.identity import fingerprint
 from pdstudy.workspace.layout import Workspace
 from pdstudy.search import Random
-from pdstudy.search.trials import Answer
+from pdstudy.search.trial_results import RunResult
 from pdstudy.search.trials import Trials
 from tests.search.synthetic import make_search, regret
 def look(run):
     with open(sys.argv[2], "a") as file:
         file.write(fingerprint(run) + "\\n")
     time.sleep(0.02)
-    return Answer({"loss": regret(run)})
+    return RunResult({"loss": regret(run)})
 Trials(make_search(trials=24, sampler=Random()),
        Workspace(Path(sys.argv[1])), look).step(2)
 """
@@ -142,8 +143,8 @@ def test_a_trial_in_anothers_hands_is_left_alone_and_given_back(tmp_path: Path) 
 def test_a_trial_that_was_promoted_stays_it_for_the_next_driver(tmp_path: Path) -> None:
     search = make_search(trials=4, sampler=Random(), pruner=Halving((1280,), keep=0.5))
 
-    def reaching(loss: float) -> Look:
-        return lambda run: Answer({"loss": loss}) if run.num_tokens == 1280 else None
+    def reaching(loss: float) -> ResultReader:
+        return lambda run: RunResult({"loss": loss}) if run.num_tokens == 1280 else None
 
     first = Trials(search, Workspace(tmp_path), reaching(9.0))
     assert [(a.number, a.rung) for a in first.step(1)] == [(0, 1)]  # the best of one
@@ -157,7 +158,7 @@ def test_a_trial_that_was_promoted_stays_it_for_the_next_driver(tmp_path: Path) 
 def test_drivers_without_claims_watch_the_same_trials_and_tell_each_once(tmp_path: Path) -> None:
     done: set[int] = set()
 
-    def look(run: Run) -> Answer | None:
+    def look(run: Run) -> RunResult | None:
         return answered(run) if run.num_tokens in done else None
 
     search = make_search(trials=6, sampler=Random(), pruner=Halving((1280,), keep=0.5))

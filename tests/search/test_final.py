@@ -10,10 +10,11 @@ import pytest
 
 from pdstudy import KD, KLD, LM, Heldout, Slice, Tail
 from pdstudy.core.errors import ConfigError
-from pdstudy.search.final import best_trials, final_study
+from pdstudy.search.final import make_final_study, select_best
 from pdstudy.search.search import Final, Search
 from pdstudy.search.space import Choice
-from pdstudy.search.trials import Answer, Trials
+from pdstudy.search.trial_results import RunResult
+from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_teacher
 from tests.search.synthetic import answered, make_search, regret
@@ -32,7 +33,7 @@ def test_the_best_trials_stand_beside_the_controls_on_fresh_seeds(tmp_path: Path
     trials = Trials(search, Workspace(tmp_path), answered)
     trials.step(1)
     found = trials.study.get_trials()
-    study = final_study(search, found)
+    study = make_final_study(search, found)
     assert study.problems() == []
     best = sorted(found, key=lambda t: t.values[0])[:2]
     labels = [f"trial {t.number}" for t in best]
@@ -50,10 +51,10 @@ def test_the_best_trials_stand_beside_the_controls_on_fresh_seeds(tmp_path: Path
 
 def test_equal_runs_are_one_arm(tmp_path: Path) -> None:
     search = dataclasses.replace(finals(), space={"optimiser.lr": Choice({"2": 2e-3, "4": 4e-3, "8": 8e-3})})
-    trials = Trials(search, Workspace(tmp_path), lambda run: Answer({"loss": run.optimiser.lr}))
+    trials = Trials(search, Workspace(tmp_path), lambda run: RunResult({"loss": run.optimiser.lr}))
     trials.step(1)
     assert len(trials.study.get_trials()) == 12
-    assert [t.params["optimiser.lr"] for t in best_trials(trials.study.get_trials(), 12)] == ["2", "4", "8"]
+    assert [t.params["optimiser.lr"] for t in select_best(trials.study.get_trials(), 12)] == ["2", "4", "8"]
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
@@ -62,6 +63,6 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     for field, value in wrong.items():
         assert [p.field for p in finals(**{field: value}).problems()] == [f"final.{field}"]
     with pytest.raises(ConfigError, match="no complete trial yet"):
-        final_study(finals(), [])
+        make_final_study(finals(), [])
     with pytest.raises(ConfigError, match="has no final"):
-        final_study(make_search(), [])
+        make_final_study(make_search(), [])

@@ -20,7 +20,8 @@ from pdstudy.search.cost import device_hours
 from pdstudy.search.objectives import AtMost, Calibration, Compute, Loss, SecondsPerToken
 from pdstudy.search.progress import summary
 from pdstudy.search.search import GP, TPE, Halving, Random, Sampler, Search
-from pdstudy.search.trials import Answer, Trials, look
+from pdstudy.search.trial_results import RunResult, read_run_result
+from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search, mixture, regret
 
@@ -49,7 +50,7 @@ def test_hours_are_measured_where_a_run_is_done_and_follow_the_rungs(tmp_path: P
     (short,) = first.runs(active)
     finish(search, workspace, short, {"train": 3000.0, "evaluate": 600.0}, ranks=2)
     assert device_hours(search, workspace, first.study.get_trials()) == pytest.approx(2.0)
-    first.look = lambda run: look(search, workspace, run, ())
+    first.read_result = lambda run: read_run_result(search, workspace, run, ())
     assert [a.rung for a in first.step(1)] == [1]
     # The longer run is priced at the rate of the shorter one: here that of the declared machine.
     whole_hours = hours_of_one(make_search(), tmp_path / "whole")
@@ -70,9 +71,9 @@ def finish(search: Search, workspace: Workspace, run: Run, seconds: dict[str, fl
     write_json(directory.path / "result.json", {"state": "done", "evals": [row], "seconds": seconds, "flops": flops})
 
 
-def data_share(run: Run) -> Answer:
+def data_share(run: Run) -> RunResult:
     """A loss whose optimum has little of the data's own, and a calibration that wants more of it."""
-    return Answer({"loss": regret(run), "recalibrated": regret(run) - 1 + mixture(run)["LM"]})
+    return RunResult({"loss": regret(run), "recalibrated": regret(run) - 1 + mixture(run)["LM"]})
 
 
 @pytest.mark.parametrize(("sampler", "count"), [(TPE(), 30), pytest.param(GP(), 18, marks=pytest.mark.slow)])
@@ -110,12 +111,14 @@ def test_compute_is_that_of_the_whole_run_whatever_rung_it_ends_at(tmp_path: Pat
 def test_trials_beyond_a_bound_do_not_raise_the_cut_for_those_that_keep_it(tmp_path: Path) -> None:
     """The better the loss, the worse the calibration: as the teacher's share grows."""
 
-    def look(run: Run) -> Answer:
+    def read_run_result(run: Run) -> RunResult:
         share = mixture(run)["LM"]
-        return Answer({"loss": 1 + share, "recalibrated": 2 * share})
+        return RunResult({"loss": 1 + share, "recalibrated": 2 * share})
 
     bound, rung = AtMost(Calibration(), 0.7), Halving((1280,), keep=0.25)  # at least 0.3 of the data's own loss
-    trials = Trials(make_search(constraints=(bound,), pruner=rung, sampler=Random()), Workspace(tmp_path), look)
+    trials = Trials(
+        make_search(constraints=(bound,), pruner=rung, sampler=Random()), Workspace(tmp_path), read_run_result
+    )
     trials.step(1)
     best = trials.study.best_trial
     assert all(excess <= 0 for excess in best.constraints.values())
@@ -129,7 +132,7 @@ def test_trials_beyond_a_bound_do_not_raise_the_cut_for_those_that_keep_it(tmp_p
 
 def test_a_constraint_that_is_no_number_prunes(tmp_path: Path) -> None:
     search = make_search(constraints=(AtMost(Calibration("ece"), 0.1),), trials=3)
-    trials = Trials(search, Workspace(tmp_path), lambda run: Answer({"loss": 1.0, "ece": math.nan}))
+    trials = Trials(search, Workspace(tmp_path), lambda run: RunResult({"loss": 1.0, "ece": math.nan}))
     trials.step(1)
     assert [t.user_attrs["reason"] for t in trials.study.get_trials()] == ["no number"] * 3
 
@@ -146,11 +149,13 @@ def test_calibration_as_a_second_objective_makes_a_front(tmp_path: Path) -> None
 def test_time_per_token_is_read_from_the_run(tmp_path: Path) -> None:
     search, workspace = make_search(), Workspace(tmp_path)
     finish(search, workspace, search.base, {"train": 64.0})
-    answer = look(search, workspace, search.base, ())
+    answer = read_run_result(search, workspace, search.base, ())
     assert answer is not None
     assert answer.row is not None
     assert SecondsPerToken().value(search.base, answer.row) == pytest.approx(64 / search.base.num_tokens)
-    assert look(search, workspace, search.base, {fingerprint(normal_form(search.base))}) == Answer(state="failed")
+    assert read_run_result(search, workspace, search.base, {fingerprint(normal_form(search.base))}) == RunResult(
+        state="failed"
+    )
 
 
 def test_what_is_wrong_is_said_at_declaration() -> None:

@@ -18,15 +18,16 @@ from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
 from pdstudy.plan.record import write_record
 from pdstudy.search.cost import priced
-from pdstudy.search.final import final_plan
+from pdstudy.search.final import make_final_plan
 from pdstudy.search.local_driver import run_search
 from pdstudy.search.search import Halving, Random, Search
 from pdstudy.search.search_file import load_search
 from pdstudy.search.search_record import weights
 from pdstudy.search.space import Changes, Choice, Uniform
-from pdstudy.search.trial_plans import asked_plan, trials_plan
-from pdstudy.search.trials import Answer, Trials
-from pdstudy.search.warm_start import trial_of
+from pdstudy.search.trial_plans import plan_requested, plan_trials
+from pdstudy.search.trial_results import RunResult
+from pdstudy.search.trials import Trials
+from pdstudy.search.warm_start import invert_run
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
@@ -55,8 +56,8 @@ def cells(plan: Plan) -> list[str]:
 
 def test_the_stores_of_one_trial_serve_the_whole_space(tmp_path: Path) -> None:
     search, workspace = cut_search(), Workspace(tmp_path)
-    shared = trials_plan(search, workspace, [])
-    plan = trials_plan(search, workspace, [(0, asking(5), 0)])
+    shared = plan_trials(search, workspace, [])
+    plan = plan_trials(search, workspace, [(0, asking(5), 0)])
     assert [i.key for i in plan.items if i.kind != "student"] == [i.key for i in shared.items]
     assert cells(shared) == []
     (store,) = plan.stores
@@ -68,7 +69,7 @@ def test_a_search_is_priced_before_it_begins(tmp_path: Path, capsys: pytest.Capt
     search, workspace = dataclasses.replace(cut_search(), seeds=(0, 1), trials=7), Workspace(tmp_path)
     shared, price = priced(search, workspace)
     assert [i.kind for i in shared.items] == ["corpus", "teacher", "logits"]
-    runs = [i.flops for i in trials_plan(search, workspace, [(0, asking(5), 2)]).items if i.kind == "student"]
+    runs = [i.flops for i in plan_trials(search, workspace, [(0, asking(5), 2)]).items if i.kind == "student"]
     assert len(runs) == 2 * 3
     assert price["flops_of_a_trial"] == {
         "pruned_at_once": [2 * min(runs)] * 2,
@@ -91,12 +92,12 @@ def test_a_search_whose_texts_are_elsewhere_is_priced_and_not_carried_out(
     with pytest.raises(ConfigError, match="can be planned here, not run"):
         run_search(search, Workspace(tmp_path), slots=1)
     with pytest.raises(ConfigError, match=r"a file, folder or glob that is there"):
-        trials_plan(dataclasses.replace(search, elsewhere=False), Workspace(tmp_path), [])
+        plan_trials(dataclasses.replace(search, elsewhere=False), Workspace(tmp_path), [])
 
 
 def test_a_trial_is_planned_with_the_rungs_that_it_has_passed(tmp_path: Path) -> None:
     search = cut_search()
-    plan = trials_plan(search, Workspace(tmp_path), [(3, asking(5), 2), (4, asking(50), 0)])
+    plan = plan_trials(search, Workspace(tmp_path), [(3, asking(5), 2), (4, asking(50), 0)])
     assert sorted(cells(plan)) == ["trial=3,seed=0", "trial=3@1280,seed=0", "trial=3@3200,seed=0", "trial=4,seed=0"]
     # A trial that is a corner of its space is no less a trial.
     assert {c.name for c in plan.study.cells} == set(cells(plan))
@@ -104,24 +105,24 @@ def test_a_trial_is_planned_with_the_rungs_that_it_has_passed(tmp_path: Path) ->
 
 def test_lookers_on_see_what_was_asked_and_nothing_is_changed(tmp_path: Path) -> None:
     search, workspace = make_search(trials=3, sampler=Random(), pruner=Halving((1280,))), Workspace(tmp_path)
-    assert cells(asked_plan(search, workspace)) == []
+    assert cells(plan_requested(search, workspace)) == []
     assert not (tmp_path / "searches").exists()
-    trials = Trials(search, workspace, lambda run: Answer({"loss": 1.0}) if run.num_tokens == 1280 else None)
+    trials = Trials(search, workspace, lambda run: RunResult({"loss": 1.0}) if run.num_tokens == 1280 else None)
     assert [a.rung for a in trials.step(2)] == [1, 1]
-    seen = asked_plan(search, workspace)
+    seen = plan_requested(search, workspace)
     assert sorted(cells(seen)) == [f"trial={n},seed=0" for n in ("0", "0@1280", "1", "1@1280")]
-    assert cells(asked_plan(search, workspace, "trial=1,*")) == ["trial=1,seed=0"]
-    kinds = {item.kind for item in asked_plan(search, workspace, "trial=1,*").items}
+    assert cells(plan_requested(search, workspace, "trial=1,*")) == ["trial=1,seed=0"]
+    kinds = {item.kind for item in plan_requested(search, workspace, "trial=1,*").items}
     assert kinds == {item.kind for item in seen.items}
 
 
 def test_a_last_comparison_of_another_space_is_not_looked_for(tmp_path: Path) -> None:
     workspace, search = Workspace(tmp_path), finals()
     Trials(search, workspace, answered).step(1)
-    write_record(final_plan(search, workspace), workspace)
-    assert any("arm=PD*" in name for name in cells(asked_plan(search, workspace)))
+    write_record(make_final_plan(search, workspace), workspace)
+    assert any("arm=PD*" in name for name in cells(plan_requested(search, workspace)))
     changed = dataclasses.replace(search, space={"objective.alpha": Uniform(0.5, 1.0)})
-    assert cells(asked_plan(changed, workspace)) == []
+    assert cells(plan_requested(changed, workspace)) == []
 
 
 def test_a_file_is_seen_as_the_search_or_the_study_that_it_declares(tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_the_searched_mixture_is_taken_apart_one_change_at_a_time(tmp_path: Path
     assert steps == [{"rest"}, {"lr"}, {"alpha", "mix"}, {"loss"}]
     assert unlike(mixture, usual) == {"lr"}
     assert usual.optimiser.lr == first.optimiser.lr
-    found = trial_of(search, dataclasses.replace(mixture, seed=search.seeds[0]))
+    found = invert_run(search, dataclasses.replace(mixture, seed=search.seeds[0]))
     assert found is not None
     assert weights(search, found.params)["objective"] == pytest.approx(
         {"LM": 0.121, "KL": 0.593, "reverse KL": 0.196, "JSD": 0.0898}, abs=5e-4

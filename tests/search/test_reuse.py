@@ -31,9 +31,10 @@ from pdstudy.config.run import Run
 from pdstudy.core.files import write_json
 from pdstudy.core.identity import fingerprint
 from pdstudy.search.search import Halving, Search
-from pdstudy.search.space import Choice, Integer, Level, Log, Uniform, sticks_of, suggest, weights_of
-from pdstudy.search.trials import Answer, Trials
-from pdstudy.search.warm_start import trial_of
+from pdstudy.search.space import Choice, Integer, Level, Log, Uniform, sticks_to_weights, suggest, weights_to_sticks
+from pdstudy.search.trial_results import RunResult
+from pdstudy.search.trials import Trials
+from pdstudy.search.warm_start import invert_run
 from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
 from tests.search.synthetic import SIMPLEX, make_search
@@ -68,14 +69,14 @@ def score(run: Run) -> float:
     return int(fingerprint(normal_form(dataclasses.replace(run, seed=0))), 16) / 16**16
 
 
-def look(run: Run) -> Answer:
-    return Answer({"loss": score(run)})
+def look(run: Run) -> RunResult:
+    return RunResult({"loss": score(run)})
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_weights_are_read_back_from_sticks(sticks: list[float]) -> None:
-    weights = weights_of(sticks)
-    assert weights_of(sticks_of(weights)) == pytest.approx(weights, abs=1e-9)
+    weights = sticks_to_weights(sticks)
+    assert sticks_to_weights(weights_to_sticks(weights)) == pytest.approx(weights, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_run_in_the_space_is_read_as_the_trial_that_would_make_it(
 ) -> None:
     search = wide()
     run = search.run(list(changes.items()), 0, 0)
-    trial = trial_of(search, run)
+    trial = invert_run(search, run)
     assert trial is not None
     for name, value in wanted.items():
         assert trial.params[name] == (value if isinstance(value, str) else pytest.approx(value, abs=1e-12))
@@ -106,7 +107,7 @@ def test_a_run_without_a_teacher_speaks_for_no_choice_that_it_does_not_use() -> 
     told = []
     for lr in (1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3, 7e-3, 8e-3):
         run = search.run([("objective", LM()), ("optimiser.lr", lr)], 0, 0)
-        first, again = trial_of(search, run), trial_of(search, run)
+        first, again = invert_run(search, run), invert_run(search, run)
         assert first is not None
         assert again is not None
         assert first.params == again.params
@@ -134,10 +135,10 @@ def test_a_space_of_many_choices_is_not_looked_at_whole(monkeypatch: pytest.Monk
     monkeypatch.setattr(Search, "run", lambda self, *a, run=Search.run: asked.append(a) or run(self, *a))
     inside = [(path, values[-1]) for path, values in numbers.items() if path != "objective.rest"]
     for run in (search.run(inside, 0, 0), search.run([("objective", LM()), ("optimiser.lr", 2e-3)], 0, 0)):
-        found = trial_of(search, run)
+        found = invert_run(search, run)
         assert found is not None
         assert normal_form(search.run(suggest(found, search.space), 0, 0)) == normal_form(run)
-    assert trial_of(search, search.run([*inside, ("objective.truncation", TopPK(k=21))], 0, 0)) is None
+    assert invert_run(search, search.run([*inside, ("objective.truncation", TopPK(k=21))], 0, 0)) is None
     assert len(asked) < 20
 
 
@@ -157,7 +158,7 @@ def test_runs_outside_the_space_are_left_alone() -> None:
         {"objective": LM(), "steps": None, "tokens": 1280},
     ]
     for changes in outside:
-        assert trial_of(search, search.run(list(changes.items()), 0, 0)) is None, changes
+        assert invert_run(search, search.run(list(changes.items()), 0, 0)) is None, changes
 
 
 def test_finished_runs_are_trials_once(tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ def test_a_trial_needs_the_runs_of_all_its_seeds(tmp_path: Path) -> None:
     run = search.run([("objective.alpha", 0.3)], 0, 0)
     finish(workspace, run)
 
-    def there(run: Run) -> Answer | None:
+    def there(run: Run) -> RunResult | None:
         return look(run) if workspace.run(run).result() else None
 
     assert Trials(search, workspace, there).study.get_trials() == []
@@ -236,7 +237,7 @@ def test_a_duplicate_is_answered_without_a_run(tmp_path: Path) -> None:
     search = wide(space={"optimiser.lr": rates}, trials=10)
     workspace, trained = Workspace(tmp_path), []
 
-    def there(run: Run) -> Answer | None:
+    def there(run: Run) -> RunResult | None:
         return look(run) if workspace.run(run).result() else None
 
     trials = Trials(search, workspace, there)

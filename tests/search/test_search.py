@@ -20,8 +20,9 @@ from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Run
 from pdstudy.search.objectives import Compute, Loss
 from pdstudy.search.search import TPE, Halving, Random
-from pdstudy.search.space import Choice, Level, Log, Uniform, suggest, weights_of
-from pdstudy.search.trials import Answer, Trials
+from pdstudy.search.space import Choice, Level, Log, Uniform, sticks_to_weights, suggest
+from pdstudy.search.trial_results import RunResult
+from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
 from tests.search.synthetic import SIMPLEX, answered, best_of, make_search, mixture, regret
@@ -29,7 +30,7 @@ from tests.search.synthetic import SIMPLEX, answered, best_of, make_search, mixt
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_weights_are_a_point_of_the_simplex(sticks: list[float]) -> None:
-    weights = weights_of(sticks)
+    weights = sticks_to_weights(sticks)
     assert all(0 <= w <= 1 for w in weights)
     assert abs(math.fsum(weights) - 1) <= 1e-12
 
@@ -38,7 +39,7 @@ def test_weights_are_uniform_on_the_simplex() -> None:
     """Dirichlet(1, 1, 1, 1): each weight has mean 1/4 and is above x with (1 - x)^3; covariances are -1/80."""
     import numpy as np
 
-    drawn = np.array([weights_of(list(u)) for u in np.random.default_rng(0).random((20_000, 3))])
+    drawn = np.array([sticks_to_weights(list(u)) for u in np.random.default_rng(0).random((20_000, 3))])
     for i in range(4):
         assert drawn[:, i].mean() == pytest.approx(0.25, abs=0.006)
         for x in (0.1, 0.5):
@@ -50,7 +51,7 @@ def test_weights_are_uniform_on_the_simplex() -> None:
 def test_a_trials_mixture_sums_to_one(tmp_path: Path) -> None:
     seen: list[float] = []
 
-    def look(run: Run) -> Answer:
+    def look(run: Run) -> RunResult:
         seen.append(math.fsum(mixture(run).values()))
         return answered(run)
 
@@ -84,12 +85,12 @@ def test_regret_is_a_third_of_random_searchs_at_most(tmp_path: Path) -> None:
 
 
 def test_trials_that_diverge_fail_or_have_no_number_do_not_stop_a_search(tmp_path: Path) -> None:
-    def look(run: Run) -> Answer:
+    def look(run: Run) -> RunResult:
         if run.optimiser.lr > 6e-3:
-            return Answer(state="diverged")
+            return RunResult(state="diverged")
         if run.optimiser.lr < 1.5e-3:
-            return Answer(state="failed")
-        return Answer({"loss": math.nan if mixture(run)["LM"] > 0.4 else regret(run)})
+            return RunResult(state="failed")
+        return RunResult({"loss": math.nan if mixture(run)["LM"] > 0.4 else regret(run)})
 
     trials = Trials(make_search(), Workspace(tmp_path), look)
     trials.step(1)
@@ -120,7 +121,7 @@ def test_conditions_are_searched_where_they_hold(tmp_path: Path) -> None:
 def test_rungs_compare_at_equal_tokens_and_keep_the_band(tmp_path: Path) -> None:
     lengths: dict[int, int] = {}
 
-    def look(run: Run) -> Answer:
+    def look(run: Run) -> RunResult:
         lengths[run.num_tokens] = lengths.get(run.num_tokens, 0) + 1
         return answered(run)
 

@@ -9,14 +9,15 @@ import pytest
 from pdstudy.config.run import Run
 from pdstudy.search.progress import Teller, line, summary
 from pdstudy.search.search import Halving, Random
-from pdstudy.search.trials import Answer, Trials
+from pdstudy.search.trial_results import RunResult
+from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search, mixture
 
 
 def test_a_trial_is_shown_with_its_weights_and_a_pruned_one_with_what_it_reached(tmp_path: Path) -> None:
     search = make_search(trials=8, sampler=Random(), pruner=Halving((1280,), keep=0.3))
-    Trials(search, Workspace(tmp_path), lambda run: Answer({"loss": 4 + mixture(run)["LM"]})).step(1)
+    Trials(search, Workspace(tmp_path), lambda run: RunResult({"loss": 4 + mixture(run)["LM"]})).step(1)
     rows = summary(search, Workspace(tmp_path))
     assert {r["state"] for r in rows} == {"complete", "pruned"}
     for row in rows:
@@ -33,8 +34,8 @@ def test_a_trial_is_shown_with_its_weights_and_a_pruned_one_with_what_it_reached
 
 
 def test_each_end_is_told_once_and_old_ones_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def look(run: Run) -> Answer:
-        return Answer(state="diverged") if mixture(run)["LM"] > 0.25 else answered(run)
+    def look(run: Run) -> RunResult:
+        return RunResult(state="diverged") if mixture(run)["LM"] > 0.25 else answered(run)
 
     old = make_search(trials=3, sampler=Random())
     Trials(old, Workspace(tmp_path), look).step(1)

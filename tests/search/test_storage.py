@@ -12,8 +12,9 @@ from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
 from pdstudy.search.search import Search
-from pdstudy.search.storage import open_study, read_trials, storage_needed
-from pdstudy.search.trials import Answer, Trials
+from pdstudy.search.storage import explain_lost_storage, open_study, read_trials
+from pdstudy.search.trial_results import RunResult
+from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search
 
@@ -73,16 +74,16 @@ def test_a_database_that_goes_away_is_said_and_the_search_goes_on_once_it_is_bac
     trials = Trials(search, Workspace(tmp_path), lambda run: None)
     trials.step(1)
 
-    def look(run: Run) -> Answer:
+    def look(run: Run) -> RunResult:
         if not away.exists():
             database.rename(away)
             database.mkdir()
         return answered(run)
 
-    trials.look = look
+    trials.read_result = look
     with (
         pytest.raises(ConfigError, match=r"storage 'sqlite:.* is gone or refuses .*search again"),
-        storage_needed(search),
+        explain_lost_storage(search),
     ):
         trials.step(1)
     trials.close()
@@ -96,11 +97,11 @@ def test_who_holds_a_trial_of_another_host_is_said(tmp_path: Path) -> None:
     search = make_search(trials=1)
     first = Trials(search, Workspace(tmp_path), lambda run: None)
     first.step(1)
-    assert list(first.held()) == []
+    assert list(first.describe_held()) == []
     claim = first.folder / "claims" / "0"
     write_json(claim, {**read_json(claim), "host": "elsewhere", "pid": 7})
     second = Trials(dataclasses.replace(search), Workspace(tmp_path), answered)
     assert second.step(1) == []
-    (words,) = second.held()
+    (words,) = second.describe_held()
     assert "trial 0 is in the hands of process 7 on elsewhere" in words
     assert str(claim) in words

@@ -17,8 +17,9 @@ from pdstudy.launch.work_order import make_order
 from pdstudy.plan.builder import make_plan
 from pdstudy.search.search import Halving, Search
 from pdstudy.search.space import Log, Uniform
-from pdstudy.search.trial_plans import trials_plan
-from pdstudy.search.trials import Trials, look
+from pdstudy.search.trial_plans import plan_trials
+from pdstudy.search.trial_results import read_run_result
+from pdstudy.search.trials import Trials
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
@@ -78,12 +79,12 @@ def test_a_promoted_trial_repeats_its_decay_and_nothing_else(
     search: Search, trained: Counter[int], tmp_path: Path
 ) -> None:
     workspace = Workspace(tmp_path / "searched")
-    make(trials_plan(search, workspace, []), workspace)
+    make(plan_trials(search, workspace, []), workspace)
     trained.clear()
-    trials = Trials(search, workspace, lambda run: look(search, workspace, run, ()))
+    trials = Trials(search, workspace, lambda run: read_run_result(search, workspace, run, ()))
     (active,) = trials.step(1)
     while trials.step(1):
-        make(trials_plan(search, workspace, [(a.number, a.changes, a.rung) for a in trials.active]), workspace)
+        make(plan_trials(search, workspace, [(a.number, a.changes, a.rung) for a in trials.active]), workspace)
     assert [t.state.name for t in trials.study.get_trials()] == ["COMPLETE"]
     # Each longer rung starts where the decay of the one before began.
     repeated = {step for steps in RUNGS[:-1] for step in range(steps - DECAY, steps)}
