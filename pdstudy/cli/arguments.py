@@ -1,27 +1,31 @@
-"""What the commands share in how they read and repeat a command line."""
+"""Parts of the command line that several commands share."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 from collections.abc import Callable
+from typing import Protocol
 
-from pdstudy.workspace.layout import Workspace
-
-Command = Callable[..., argparse.ArgumentParser]
-"""Adds a command to the parser: name, what runs it, its help."""
-
-
-Where = Callable[[argparse.Namespace], Workspace]
+Runner = Callable[[argparse.Namespace], int]
+"""Carries a command out; its exit code."""
 
 
-def called(args: argparse.Namespace) -> str:
-    """How the study was named on the command line, for a shell."""
+class AddCommand(Protocol):
+    """Adds a command to the parser; `study` and `json` say whether it takes a study, and the option `--json`."""
+
+    def __call__(
+        self, name: str, run: Runner, help: str, *, study: bool = True, json: bool = True
+    ) -> argparse.ArgumentParser: ...
+
+
+def study_call(args: argparse.Namespace) -> str:
+    """The study as it was named on the command line, for a shell."""
     return shlex.join([args.study] if args.scale is None else [args.study, "--scale", args.scale])
 
 
-def positive(text: str) -> int:
-    """A count given as an option."""
+def positive_integer(text: str) -> int:
+    """Parse a count given as an option."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"found {text}; allowed: 1 or more")

@@ -1,7 +1,8 @@
-"""`pdstudy doctor`: what this machine has and lacks, and for what."""
+"""The command `doctor`: what this machine has and lacks, and for what."""
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import os
 import platform
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pdstudy.cli.arguments import AddCommand
+from pdstudy.cli.tables import print_json, print_table
+from pdstudy.cli.target import workspace_of
 from pdstudy.core.files import cache_root
 from pdstudy.core.format import size
 from pdstudy.workspace.layout import Workspace
@@ -30,10 +34,25 @@ PACKAGES = (
     ("triton", "kernels of the fused head on CUDA; comes with torch there", False),
     ("flash_attn", "flash attention (CUDA and a compiler): pip install 'pdstudy[flash]'; SDPA is used without", False),
 )
+"""Name of the distribution, its use, and whether pdstudy needs it."""
 
 
-def examine(workspace: Workspace) -> list[dict[str, Any]]:
-    """Findings: name, state (ok, missing, absent: optional and not there), what was found, what it is for."""
+def add(command: AddCommand) -> None:
+    command("doctor", _doctor, "what this machine has and lacks, and for what", study=False)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    findings = examine_machine(workspace_of(args))
+    if args.json:
+        print_json(findings)
+    else:
+        rows = [[f["name"], f["state"], f["found"], f["for"]] for f in findings]
+        print_table(["what", "state", "found", "for"], rows)
+    return 0 if all(f["state"] != "missing" for f in findings) else 1
+
+
+def examine_machine(workspace: Workspace) -> list[dict[str, Any]]:
+    """Findings: name, state (ok, missing; absent where it is optional), what was found, what it is for."""
     found = [_finding("python", True, platform.python_version(), "everything", needed=sys.version_info >= (3, 11))]
     for package, use, needed in PACKAGES:
         try:
@@ -48,7 +67,7 @@ def examine(workspace: Workspace) -> list[dict[str, Any]]:
             _finding(tool, shutil.which(tool) is not None, shutil.which(tool) or "not found", use, needed=False)
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found.append(_finding("cores", True, f"{cores}", "local slots", needed=True))
+    found.append(_finding("cores", True, f"{cores}", "local workers", needed=True))
     folder = workspace.root
     while not folder.exists():
         folder = folder.parent
@@ -66,9 +85,3 @@ def _finding(name: str, there: bool, what: str, use: str, *, needed: bool) -> di
 def _gpus() -> int:
     """NVIDIA devices by their device files: importing torch only to count would take seconds."""
     return len(list(Path("/dev").glob("nvidia[0-9]*"))) if Path("/dev").exists() else 0
-
-
-def print_findings(findings: list[dict[str, Any]]) -> None:
-    from pdstudy.cli.tables import print_table
-
-    print_table(["what", "state", "found", "for"], [[f["name"], f["state"], f["found"], f["for"]] for f in findings])

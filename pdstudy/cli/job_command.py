@@ -1,39 +1,38 @@
-"""The command job: one run of a study as a file, for torchrun."""
+"""The command `job`: one run of a study as a file, for torchrun."""
 
 from __future__ import annotations
 
 import argparse
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
+from pdstudy.cli.arguments import AddCommand
+from pdstudy.cli.target import planned
+from pdstudy.cli.terminal import say
 from pdstudy.config.placement import TRAINING
 from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
-from pdstudy.plan.builder import checked_plan
 from pdstudy.plan.plan import Artifact, Plan
 
 
-def add(command: Any, workspace: Any) -> None:
-    """Add the command; `workspace` finds the one of its arguments."""
-
-    def run(args: argparse.Namespace) -> int:
-        from pdstudy.launch.work_order import training_job
-
-        where = workspace(args)
-        plan = checked_plan(args.study, args.scale, where)
-        plan.check_here()
-        item = _one_run(plan, args.pattern)
-        job = training_job(plan.study, item, where)
-        if lacking := job.missing_input():
-            raise ConfigError(f"{item.label}: {lacking}; `pdstudy run {args.study}` makes what a run needs")
-        job.write(args.out)
-        print(f"wrote {args.out}; next: torchrun --nproc-per-node N -m pdstudy.train {args.out}")
-        return 0
-
-    sub = command("job", run, "write one run of a study to a file that torchrun can carry out", json=False)
+def add(command: AddCommand) -> None:
+    sub = command("job", _job, "write one run of a study to a file that torchrun can carry out", json=False)
     sub.add_argument("pattern", help="a pattern over names of runs that one of them matches, or: teacher")
     sub.add_argument("--out", type=Path, default=Path("job.json"), help="file to write (default: job.json)")
+
+
+def _job(args: argparse.Namespace) -> int:
+    from pdstudy.launch.work_order import training_job
+
+    plan, workspace = planned(args)
+    plan.check_here()
+    item = _one_run(plan, args.pattern)
+    job = training_job(plan.study, item, workspace)
+    if lacking := job.missing_input():
+        raise ConfigError(f"{item.label}: {lacking}; `pdstudy run {args.study}` makes what a run needs")
+    job.write(args.out)
+    say(f"wrote {args.out}; next: torchrun --nproc-per-node N -m pdstudy.train {args.out}")
+    return 0
 
 
 def _one_run(plan: Plan, pattern: str) -> Artifact:

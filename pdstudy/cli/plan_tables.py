@@ -1,81 +1,82 @@
-"""Tables of plans and of states, for people and as JSON."""
+"""A plan, in words and as JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pdstudy.cli.tables import print_table
+from pdstudy.cli.terminal import printable, say
 from pdstudy.config.placement import TRAINING
 from pdstudy.core.format import duration, hours, si, size
 from pdstudy.plan.account import Stored, Tally, account, charges, not_priced, passes, reading, spent, stored, tallies
-from pdstudy.plan.artifact_state import states
 from pdstudy.plan.explain import explain
 from pdstudy.plan.plan import Artifact, Plan
 from pdstudy.workspace.layout import Workspace
 
 MAX_ROWS = 60
+"""Rows of a table of artifacts; `--json` has them all."""
 
 
 def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> None:
-    """A plan for people; `call` is how the study was named on the command line, for the hint at what to do next."""
+    """Print a plan; `call` is the study as it was named on the command line, for the hint at what to do next."""
     study = plan.study
     totals = plan.totals()
     new = totals["items"] - totals["done"]
     made = f"{totals['items']} artifacts, {totals['done']} done, {new} to make"
-    print(f"study {study.name}: {len(study.cells)} cells, {made}")
-    print(f"workspace {workspace.root}\n")
+    say(f"study {study.name}: {len(study.cells)} runs, {made}")
+    say(f"workspace {workspace.root}\n")
     print_items(plan)
     if why:
-        print()
+        say()
         for item in plan.items:
             if item.kind in TRAINING:
-                print(_why(plan, workspace, item))
+                say(_why(plan, workspace, item))
     device = study.machine.unit.removesuffix("-hours")
-    print(
+    say(
         f"\nto make: {si(totals['flops_todo'])} FLOPs, {hours(totals['device_hours_todo'])} {study.machine.unit}, "
         f"{size(totals['bytes_todo'])} on disk; longest chain {hours(totals['longest_chain_hours'])} hours at one "
         f"{device} a run"
     )
-    print(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
+    say(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
     print_account(plan)
     for warning in plan.warnings:
-        print(f"warning: {warning}")
-    print(f"next: pdstudy {'run' if new else 'report'} {call}")
+        say(f"warning: {warning}")
+    say(f"next: pdstudy {'run' if new else 'report'} {call}")
 
 
 def print_items(plan: Plan) -> None:
-    """A line for each artifact."""
+    """Print a line for each artifact."""
     rows = [
         [i.kind, i.label, si(i.flops), duration(i.flops / plan.rate), size(i.bytes), "done" if i.done else i.state]
         for i in plan.items[:MAX_ROWS]
     ]
-    print_table(["stage", "artifact", "FLOPs", "device time", "disk", "state"], rows, right={2, 3, 4})
+    print_table(["stage", "artifact", "FLOPs", "device time", "disk", "state"], rows, right=frozenset({2, 3, 4}))
     if len(plan.items) > MAX_ROWS:
-        print(f"... and {len(plan.items) - MAX_ROWS} more (--json shows all)")
+        say(f"... and {len(plan.items) - MAX_ROWS} more (--json shows all)")
 
 
 def print_account(plan: Plan) -> None:
-    """Runs by group and budget, FLOPs by stage and scenario, stores, and what the fastest reader asks of a node."""
+    """Print runs by group and budget, FLOPs by stage and scenario, stores, and what their fastest reader needs."""
     for tally in (t for t in tallies(plan) if t.runs):
-        print(f"students{tally.group and ', ' + tally.group}: {_counted(tally, plan)}")
+        say(f"students{tally.group and ', ' + tally.group}: {_counted(tally, plan)}")
     trained, captured, tokens = passes(plan)
-    print(f"teachers: {trained} trained, {captured} passes over {si(tokens)} tokens in all")
+    say(f"teachers: {trained} trained; teacher inference over {si(tokens)} tokens in all, in {captured} captures")
     unit = plan.study.machine.unit
     made = [f"{stage} {si(flops)} ({hours(flops / plan.rate / 3600)})" for stage, flops in spent(plan).items() if flops]
-    print(f"FLOPs ({unit}) of " + ", ".join(made))
+    say(f"FLOPs ({unit}) of " + ", ".join(made))
     if names := not_priced(plan):
-        print(f"tasks without a price: {', '.join(names)}")
+        say(f"tasks without a price: {', '.join(names)}")
     charged = {k: "not known" if v is None else si(v) for k, v in vars(charges(plan)).items()}
-    print("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
+    say("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
     reader, machine = reading(plan), plan.study.machine
     if reader is not None:
-        print(f"stores: {size(sum(i.bytes for i in plan.stores))} at most, every token keeping all k entries and draws")
+        say(f"stores: {size(sum(i.bytes for i in plan.stores))} at most, every token keeping all k entries and draws")
         for each in stored(plan):
-            print(_expected(each))
-        asked = f"{size(reader.bytes_per_second)}/s and {reader.cores:.2g} cores to decode it"
-        given = f"{size(machine.read_bytes_per_second)}/s and {machine.cores} of a node"
+            say(_expected(each))
+        needed = f"{size(reader.bytes_per_second)}/s and {reader.cores:.2g} cores to decode it"
+        there = f"{size(machine.read_bytes_per_second)}/s and {machine.cores} of a node"
         verdict = "" if reader.fits else ": too much; store fewer bytes (KD.stored) or read on more nodes"
-        print(f"fastest reader, {reader.run}: {asked}, of {given}{verdict}")
+        say(f"fastest reader, {printable(reader.run)}: {needed}, of {there}{verdict}")
 
 
 def _counted(tally: Tally, plan: Plan) -> str:
@@ -90,12 +91,12 @@ def _counted(tally: Tally, plan: Plan) -> str:
         parts.append(f"{tally.branches} go on from another's trunk, which saves {share:.0%}")
     if tally.asked:
         tuned = f", {tally.finetuned} of them finetuned first" if tally.finetuned else ""
-        parts.append(f"{tally.asked} models asked tasks{tuned}")
+        parts.append(f"{tally.asked} models evaluated on tasks{tuned}")
     return "; ".join(parts)
 
 
 def _expected(each: Stored) -> str:
-    """What stores of one cut come to at a mean number of entries, beside what the source of that number counts."""
+    """Bytes of the stores of one cut at a mean number of entries, beside what the source of that number counts."""
     kept, share = each.kept, 1e11 / each.tokens
     cut = f"top-{kept.cut.p:g}-{'inf' if kept.cut.k is None else kept.cut.k}"
     ours, coded, theirs = (
@@ -108,16 +109,17 @@ def _expected(each: Stored) -> str:
 
 
 def _why(plan: Plan, workspace: Workspace, item: Artifact) -> str:
+    label = printable(item.label)
     if item.done:
-        return f"{item.label}: exists as {item.key}"
+        return f"{label}: exists as {item.key}"
     if item.state not in ("new", "queued"):
-        return f"{item.label}: {item.state}, {item.key}"
+        return f"{label}: {item.state}, {item.key}"
     nearest = explain(workspace, item)
     if not nearest:
-        return f"{item.label}: new, nothing like it exists"
+        return f"{label}: new, nothing like it exists"
     fields = ", ".join(f"{path} = {_short(here)} (there: {_short(there)})" for path, here, there in nearest[:4])
     more = f" and {len(nearest) - 4} more" if len(nearest) > 4 else ""
-    return f"{item.label}: new; the nearest that exists differs in {fields}{more}"
+    return f"{label}: new; the nearest that exists differs in {fields}{more}"
 
 
 def _short(value: Any) -> str:
@@ -129,6 +131,7 @@ def _short(value: Any) -> str:
 
 
 def plan_json(plan: Plan, workspace: Workspace, *, why: bool) -> dict[str, Any]:
+    """A plan as plain data; `why` adds where a run differs from the nearest that exists."""
     items = []
     for item in plan.items:
         row: dict[str, Any] = {
@@ -148,45 +151,3 @@ def plan_json(plan: Plan, workspace: Workspace, *, why: bool) -> dict[str, Any]:
         "rate_source": plan.rate_source,
         "warnings": list(plan.warnings),
     }
-
-
-def print_status(plan: Plan, workspace: Workspace, seen: dict[str, dict[str, Any]]) -> None:
-    rows = states(plan, workspace, seen)
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["state"]] = counts.get(row["state"], 0) + 1
-    print(f"study {plan.study.name}: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
-    attempts, lost = sum(r.get("attempts", 0) for r in rows), sum(r.get("lost_seconds", 0.0) for r in rows)
-    if attempts:
-        left = plan.seconds(plan.todo) / max(1, counts.get("running", 0)) if plan.todo else 0.0
-        eta = f", about {duration(left)} of work left at this width" if left else ""
-        print(f"{attempts} attempts on the cluster, {lost / 3600:.2g} hours of work lost{eta}")
-    table = [[row["kind"], row["label"], row["state"], _detail(row)] for row in rows]
-    print_table(["stage", "artifact", "state", ""], table[:MAX_ROWS])
-    if len(rows) > MAX_ROWS:
-        print(f"... and {len(rows) - MAX_ROWS} more (--json shows all)")
-    if counts.get("lost") or counts.get("failed"):
-        again = "submit" if attempts else "run"
-        print(f"lost and failed runs go on from their newest checkpoint with `pdstudy {again}`")
-
-
-def _detail(row: dict[str, Any]) -> str:
-    parts = []
-    if "steps" in row:
-        parts.append(f"step {row.get('step', 0)}/{row['steps']}")
-        if row.get("tokens_per_second"):
-            parts.append(f"{si(row['tokens_per_second'])} tokens/s")
-        if row["state"] == "running" and row.get("eta_seconds") is not None:
-            parts.append(f"{duration(row['eta_seconds'])} left")
-    if row.get("reason"):
-        parts.append(str(row["reason"]))
-    if row.get("cause"):
-        parts.append(str(row["cause"]))
-    if row.get("error") and row["error"] != row.get("cause"):
-        parts = [p for p in parts if p == row.get("cause")] + [str(row["error"])]
-    if row.get("jobs"):
-        jobs = row["jobs"]
-        parts.append(f"job {jobs[0]}" + (f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""))
-    if row.get("attempts", 0) > 1:
-        parts.append(f"{row['attempts']} attempts")
-    return ", ".join(parts)

@@ -1,15 +1,21 @@
-"""The command `search`. Imports nothing heavy: `pdstudy.cli.main` builds its parser with this."""
+"""The command `search`, and `plan` and `report` of a search.
+
+Imports nothing heavy: `pdstudy.cli.main` builds its parser with this.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from pdstudy.cli.arguments import Command, Where, called, positive
-from pdstudy.cli.slurm_commands import add_request, request, send
+from pdstudy.cli.arguments import AddCommand, positive_integer, study_call
+from pdstudy.cli.slurm_commands import add_request, make_request, send
+from pdstudy.cli.tables import print_json
+from pdstudy.cli.target import workspace_of
+from pdstudy.cli.terminal import say, warn
 from pdstudy.core.errors import ConfigError
 from pdstudy.launch.local import processor_cores
 from pdstudy.workspace.layout import Workspace
@@ -17,16 +23,17 @@ from pdstudy.workspace.layout import Workspace
 if TYPE_CHECKING:
     from pdstudy.search.search import Search
 
-
 TRIALS_AT_A_TIME = 8
-"""On a cluster, where nothing else is asked for: more learn less from each other."""
+"""Trials under way on a cluster without `--workers`: the more there are, the less each learns from others."""
+
+BEST_SHOWN = 5
 
 
-def add(command: Command, where: Where) -> None:
+def add(command: AddCommand) -> None:
     sub = command("search", _search, "look for the best runs of a space, here or on SLURM; goes on where it was")
     sub.add_argument(
         "--workers",
-        type=positive,
+        type=positive_integer,
         metavar="N",
         help="worker processes (default: the processor's cores); with --slurm trials at a time (default: 8)",
     )
@@ -35,75 +42,74 @@ def add(command: Command, where: Where) -> None:
     )
     sub.add_argument("--slurm", action="store_true", help="carry trials out as jobs of this machine's SLURM cluster")
     add_request(sub)
-    sub.set_defaults(where=where)
 
 
 def _search(args: argparse.Namespace) -> int:
     if not args.slurm and (args.profile or args.set or args.retry):
         raise ConfigError("--profile, --set and --retry are for jobs of a cluster: add --slurm")
-    return _final(args) if args.final else _look(args)
+    return _train_final(args) if args.final else _look(args)
 
 
-def _final(args: argparse.Namespace) -> int:
-    import dataclasses
+def _stream(args: argparse.Namespace) -> TextIO:
+    """Where messages go: with `--json` nothing else may stand on standard output."""
+    return sys.stderr if args.json else sys.stdout
 
-    from pdstudy.cli.tables import print_json
+
+def _train_final(args: argparse.Namespace) -> int:
+    from pdstudy.cli.progress import PlainView
     from pdstudy.launch.local import run_plan
-    from pdstudy.launch.progress import PlainView
     from pdstudy.plan.record import write_record
     from pdstudy.search.final import make_final_plan
     from pdstudy.search.search_file import load_search
 
-    search, workspace = load_search(args.study, args.scale), args.where(args)
+    search, workspace = load_search(args.study, args.scale), workspace_of(args)
     if args.slurm:
-        return send(args, lambda: make_final_plan(search, workspace), request(args))  # a study like any other
+        return send(args, lambda: make_final_plan(search, workspace), make_request(args))  # a study like any other
     plan = make_final_plan(search, workspace)
     write_record(plan, workspace)
-    with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        outcome = run_plan(plan, workspace, slots=args.workers or processor_cores(), view=PlainView())
+    outcome = run_plan(plan, workspace, slots=args.workers or processor_cores(), view=PlainView(_stream(args)))
     if args.json:
         print_json(dataclasses.asdict(outcome))
     if outcome.stopped:
-        print(f"stopped; `pdstudy search {called(args)} --final` goes on from here", file=sys.stderr)
+        warn(f"stopped; `pdstudy search {study_call(args)} --final` goes on from here")
         return 130
     there = len(plan.items) - len(plan.todo)
-    print(f"{len(outcome.done)} made, {there} were there. next: pdstudy report {called(args)}", file=sys.stderr)
+    warn(f"{len(outcome.done)} made, {there} were there. next: pdstudy report {study_call(args)}")
     return 1 if outcome.failed or outcome.blocked else 0
 
 
 def _look(args: argparse.Namespace) -> int:
-    from pdstudy.cli.tables import print_json
+    from pdstudy.cli.progress import SearchLines
+    from pdstudy.cli.search_tables import trial_line
     from pdstudy.search.local_driver import run_search
-    from pdstudy.search.progress import line, summary
+    from pdstudy.search.progress import summary
     from pdstudy.search.search_file import load_search
     from pdstudy.search.slurm_driver import search_on_cluster
 
-    search, workspace = load_search(args.study, args.scale), args.where(args)
-    with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        if args.slurm:
-            outcome = search_on_cluster(search, workspace, request(args), width=args.workers or TRIALS_AT_A_TIME)
-        else:
-            outcome = run_search(search, workspace, slots=args.workers or processor_cores())
+    search, workspace, view = load_search(args.study, args.scale), workspace_of(args), SearchLines(_stream(args))
+    if args.slurm:
+        width = args.workers or TRIALS_AT_A_TIME
+        outcome = search_on_cluster(search, workspace, make_request(args), width=width, view=view)
+    else:
+        outcome = run_search(search, workspace, slots=args.workers or processor_cores(), view=view)
     found = summary(search, workspace)
     if args.json:
         print_json(found)
     else:
-        best = [row for row in found if row["values"] is not None][:5]
-        print("\n".join(line(search, row) for row in best) or "no trial was trained in full")
+        best = [row for row in found if row["values"] is not None][:BEST_SHOWN]
+        say("\n".join(trial_line(search, row) for row in best) or "no trial was trained in full")
     if outcome.stopped:
-        how = f"{called(args)} --slurm` goes on from here, `pdstudy cancel {called(args)}` ends the jobs"
-        print(
-            f"stopped; `pdstudy search {how if args.slurm else f'{called(args)}` goes on from here'}", file=sys.stderr
-        )
+        call = study_call(args)
+        cluster = f" --slurm` goes on from here, `pdstudy cancel {call}` ends the jobs"
+        warn(f"stopped; `pdstudy search {call}{cluster if args.slurm else '` goes on from here'}")
         return 130
-    print(f"next: pdstudy report {called(args)}", file=sys.stderr)
+    warn(f"next: pdstudy report {study_call(args)}")
     return 1 if outcome.failed or outcome.blocked else 0
 
 
 def plan(args: argparse.Namespace, search: Search, workspace: Workspace) -> int:
-    """`pdstudy plan` of a file that declares a search."""
+    """Carry out `pdstudy plan` of a file that declares a search."""
     from pdstudy.cli.search_tables import print_price
-    from pdstudy.cli.tables import print_json
     from pdstudy.search.cost import priced
 
     shared, price = priced(search, workspace)
@@ -111,14 +117,13 @@ def plan(args: argparse.Namespace, search: Search, workspace: Workspace) -> int:
         print_json({"search": search.name, **price})
     else:
         print_price(search, shared, price)
-        print(f"next: pdstudy search {called(args)}")
+        say(f"next: pdstudy search {study_call(args)}")
     return 0
 
 
 def report(args: argparse.Namespace, search: Search, workspace: Workspace) -> int:
-    """`pdstudy report` of a file that declares a search."""
+    """Carry out `pdstudy report` of a file that declares a search."""
     from pdstudy.analysis.report.search_page import build_search
-    from pdstudy.cli.tables import print_json
     from pdstudy.plan.record import make_record
     from pdstudy.search.final import make_final_plan
     from pdstudy.search.search_record import make_search_record
@@ -131,5 +136,5 @@ def report(args: argparse.Namespace, search: Search, workspace: Workspace) -> in
     if args.json:
         print_json({"page": str(out / "index.html")})
     else:
-        print(f"{text}\n{out / 'index.html'}")
+        say(f"{text}\n{out / 'index.html'}")
     return 0

@@ -1,18 +1,21 @@
-"""The price of a search, printed."""
+"""The price of a search, and its trials, in words."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pdstudy.cli.plan_tables import print_items
+from pdstudy.cli.terminal import printable, say
 from pdstudy.core.format import hours, si
 from pdstudy.plan.plan import Plan
 from pdstudy.search.search import Search
+from pdstudy.search.search_record import simplex_names
 
 
 def print_price(search: Search, shared: Plan, price: dict[str, Any]) -> None:
-    print(f"search {search.name}: {search.trials} trials over {', '.join(search.space)}")
-    print("shared by all of them:\n")
+    """Print what a search will cost: what its trials share, one trial, all of them."""
+    say(f"search {search.name}: {search.trials} trials over {', '.join(search.space)}")
+    say("shared by all of them:\n")
     print_items(shared)
 
     def span(ends: list[float], show: Any) -> str:
@@ -20,13 +23,27 @@ def print_price(search: Search, shared: Plan, price: dict[str, Any]) -> None:
         return low if low == high else f"{low} to {high}"
 
     unit, of_one, all_flops = search.machine.unit, price["flops_of_a_trial"], price["flops_of_all"]
-    print(f"\na trial in full: {span(of_one['trained_in_full'], si)} FLOPs")
+    say(f"\na trial in full: {span(of_one['trained_in_full'], si)} FLOPs")
     for name, words in (("pruned_at_once", "all pruned at their first rung"), ("trained_in_full", "all in full")):
         if search.pruner is not None or name == "trained_in_full":
             spent = f"{span(all_flops[name], si)} FLOPs, {span(price['device_hours_of_all'][name], hours)} {unit}"
-            print(f"{search.trials} trials, {words}: {spent}")
+            say(f"{search.trials} trials, {words}: {spent}")
     totals = price["shared"]
-    print(f"what they share, to make: {si(totals['flops_todo'])} FLOPs, {hours(totals['device_hours_todo'])} {unit}")
-    print(f"at {shared.rate / 1e9:,.3g} GFLOP/s per device: {shared.rate_source}")
+    say(f"what they share, to make: {si(totals['flops_todo'])} FLOPs, {hours(totals['device_hours_todo'])} {unit}")
+    say(f"at {shared.rate / 1e9:,.3g} GFLOP/s per device: {shared.rate_source}")
     for warning in shared.warnings:
-        print(f"warning: {warning}")
+        say(f"warning: {warning}")
+
+
+def trial_line(search: Search, row: dict[str, Any]) -> str:
+    """A trial in a line: its value, the weights of its losses, its other fields."""
+    parts = [f"{name} {weight:.3f}" for each in row["weights"].values() for name, weight in each.items()]
+    sticks = tuple(f"{name}/" for name in simplex_names(search))
+    rest = {name: value for name, value in row["params"].items() if not name.startswith(sticks)}
+    parts += [
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {printable(str(value))}"
+        for name, value in rest.items()
+    ]
+    values = ", ".join(f"{value:.4f}" for value in row["values"])
+    beyond = f" (beyond {'; '.join(row['beyond'])})" if row["beyond"] else ""
+    return f"trial {row['trial']}{' (reused)' if row.get('reused') else ''}: {values}{beyond}: {', '.join(parts)}"

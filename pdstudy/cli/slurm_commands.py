@@ -6,34 +6,30 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pdstudy.cli.arguments import Command, Where, called
+from pdstudy.cli.arguments import AddCommand, study_call
+from pdstudy.cli.tables import print_json
+from pdstudy.cli.target import observed, planned, workspace_of
+from pdstudy.cli.terminal import say
 from pdstudy.plan.plan import Plan
-from pdstudy.workspace.layout import Workspace
 
 if TYPE_CHECKING:
     from pdstudy.slurm.commands import Request
 
-
 RETRY = ("exception", "oom", "time", "killed", "lost", "all")
+"""Causes of failure that `--retry` takes."""
 
 
-Planned = Callable[[argparse.Namespace, str | None], tuple[Plan, Workspace]]
-
-
-def add_submit_and_cancel(command: Command, planned: Planned, seen: Planned, where: Where) -> None:
-    """`seen` gives the plan of a study, or of what a search has asked for."""
+def add_submit_and_cancel(command: AddCommand) -> None:
     sub = command("submit", _submit, "send all that a study lacks to SLURM and return; safe to repeat")
-    sub.set_defaults(planned=planned, where=where)
-    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, and what they need; no report")
+    sub.add_argument("--only", metavar="PATTERN", help="only runs whose name matches, and what they need; no report")
     add_request(sub)
     sub.add_argument("--dry-run", action="store_true", help="the price, and each array's sbatch text; sends nothing")
     sub = command("cancel", _cancel, "cancel a study's queued and running jobs, or a search's")
-    sub.set_defaults(planned=seen, where=where)
-    sub.add_argument("--only", metavar="PATTERN", help="only cells whose name matches, and what no other cell needs")
+    sub.add_argument("--only", metavar="PATTERN", help="only runs whose name matches, and what no other run needs")
 
 
 def add_request(sub: argparse.ArgumentParser) -> None:
-    """What may be asked of the cluster: `request` reads it."""
+    """Add the options that say how jobs run; `make_request` reads them."""
     sub.add_argument("--profile", metavar="NAME", help="a profile of pdstudy.toml (default: its `profile`)")
     sub.add_argument(
         "--set",
@@ -53,74 +49,70 @@ def add_request(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def request(args: argparse.Namespace, only: str | None = None) -> Request:
+def make_request(args: argparse.Namespace, only: str | None = None) -> Request:
+    """The options of `add_request` as one object."""
     from pdstudy.slurm.commands import Request
 
     return Request(args.profile, tuple(args.set), tuple(args.retry), only)
 
 
-def add_gc(command: Command, where: Where) -> None:
+def add_gc(command: AddCommand) -> None:
     sub = command("gc", _gc, "what the workspace no longer needs: job files, old code, dead claims", study=False)
-    sub.set_defaults(where=where)
     sub.add_argument("--delete", action="store_true", help="delete it (without: only list it)")
 
 
 def _submit(args: argparse.Namespace) -> int:
     from pdstudy.cli.slurm_tables import print_preview
-    from pdstudy.cli.tables import print_json
     from pdstudy.slurm.commands import preview
 
-    asked = request(args, args.only)
+    request = make_request(args, args.only)
     if args.dry_run:
-        plan, workspace = args.planned(args, args.only)
-        units, arrays = preview(plan, workspace, asked)
+        plan, workspace = planned(args, args.only)
+        jobs, arrays = preview(plan, workspace, request)
         if args.json:
             print_json([{"stage": a.stage, "elements": a.keys, "sbatch": text} for a, text in arrays])
         else:
-            print_preview(plan, units, arrays)
+            print_preview(plan, jobs, arrays)
         return 0
-    return send(args, lambda: args.planned(args, args.only)[0], asked)
+    return send(args, lambda: planned(args, args.only)[0], request)
 
 
-def send(args: argparse.Namespace, planned: Callable[[], Plan], asked: Request) -> int:
-    """Send what a plan lacks, and print what was sent; the exit code."""
+def send(args: argparse.Namespace, make_plan: Callable[[], Plan], request: Request) -> int:
+    """Send what a plan lacks and print what was sent; returns the exit code."""
     from pdstudy.cli.slurm_tables import outcome_json, print_outcome
-    from pdstudy.cli.tables import print_json
     from pdstudy.slurm.commands import submit_study
 
-    plan, outcome = submit_study(planned, args.where(args), asked)
+    plan, outcome = submit_study(make_plan, workspace_of(args), request)
     if args.json:
         print_json(outcome_json(outcome))
     else:
-        print_outcome(plan, outcome, called(args))
+        print_outcome(plan, outcome, study_call(args))
     return 1 if outcome.refused else 0
 
 
 def _cancel(args: argparse.Namespace) -> int:
-    from pdstudy.cli.tables import print_json
     from pdstudy.slurm.commands import cancel_study, drop_shared
 
-    plan, workspace = args.planned(args, args.only)
+    plan, workspace = observed(args, args.only)
     if args.only is not None:
-        plan = drop_shared(plan, args.planned(args, None)[0])
+        plan = drop_shared(plan, observed(args)[0])
     cancelled, others = cancel_study(plan, workspace)
     if args.json:
         print_json({"cancelled": cancelled, "sent_by_other_studies": others})
         return 0
     if not cancelled:
-        print("none of these is queued or running")
+        say("none of these is queued or running")
         return 0
     shared = f" ({len(others)} of them sent by other studies)" if others else ""
-    print(f"cancelled the jobs of {len(cancelled)} artifacts{shared}; the next submit, or search, sends them again")
+    say(f"cancelled the jobs of {len(cancelled)} artifacts{shared}; the next submit, or search, sends them again")
     return 0
 
 
 def _gc(args: argparse.Namespace) -> int:
     from pdstudy.cli.slurm_tables import print_waste
-    from pdstudy.cli.tables import print_json
     from pdstudy.slurm.gc import delete_waste, find_waste
 
-    found: list[Any] = (delete_waste if args.delete else find_waste)(args.where(args))
+    found: list[Any] = (delete_waste if args.delete else find_waste)(workspace_of(args))
     if args.json:
         print_json([{"path": str(w.path), "bytes": w.bytes, "why": w.why} for w in found])
     else:

@@ -1,4 +1,4 @@
-"""What `submit`, `cancel` and `gc` tell."""
+"""Submissions, what the cluster says of them, and waste, in words and as JSON."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from pdstudy.cli.tables import print_table
+from pdstudy.cli.terminal import printable, say
 from pdstudy.core.format import hours, size
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm.arrays import Array
+from pdstudy.slurm.cluster_status import ClusterStatus
 from pdstudy.slurm.cost import longest_chain_hours, stage_prices, storage_bytes
 from pdstudy.slurm.gc import Waste
 from pdstudy.slurm.job import Job
 from pdstudy.slurm.submit import SubmitOutcome
 
 SHOWN = 12
+"""Jobs, refusals or names listed at most."""
 
 
-def print_preview(plan: Plan, units: Sequence[Job], arrays: Sequence[tuple[Array, str]]) -> None:
-    """The price of a submission, and each array's text for sbatch."""
-    prices = stage_prices(units, plan.rate)
+def print_preview(plan: Plan, jobs: Sequence[Job], arrays: Sequence[tuple[Array, str]]) -> None:
+    """Print the price of a submission, and each array's text for sbatch."""
+    prices = stage_prices(jobs, plan.rate)
     unit = plan.study.machine.unit
     rows = [
         [p.stage, str(p.units), hours(p.device_hours), hours(p.node_hours), hours(p.longest_hours),
@@ -28,68 +31,78 @@ def print_preview(plan: Plan, units: Sequence[Job], arrays: Sequence[tuple[Array
         for p in prices
     ]  # fmt: skip
     header = ["stage", "artifacts", unit, "node-hours", "longest, hours", "longer than one job"]
-    print_table(header, rows, right={1, 2, 3, 4, 5})
-    print(
+    print_table(header, rows, right=frozenset({1, 2, 3, 4, 5}))
+    say(
         f"\nin all {hours(sum(p.device_hours for p in prices))} {unit}, "
         f"{hours(sum(p.node_hours for p in prices))} node-hours, {size(storage_bytes(plan))} on disk; "
-        f"longest chain {hours(longest_chain_hours(units, plan.rate))} hours without waiting"
+        f"longest chain {hours(longest_chain_hours(jobs, plan.rate))} hours without waiting"
     )
-    print(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
+    say(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
     for p in prices:
         if p.over_budget:
-            print(
+            say(
                 f"warning: {p.over_budget} of {p.stage} take more jobs than time_limits lets them go on in: "
                 f"raise {p.stage}.minutes or {p.stage}.time_limits"
             )
     for number, (array, text) in enumerate(arrays, 1):
-        print(f"\n== JOB{number}: {array.stage}, {_jobs(len(array.elements))}")
-        print(text.rstrip())
+        say(f"\n== JOB{number}: {array.stage}, {_jobs(len(array.elements))}")
+        say(text.rstrip())
     if not arrays:
-        print("nothing to send")
+        say("nothing to send")
 
 
-def some(elements: Sequence[str]) -> str:
-    """A list that stays short."""
+def _some(elements: Sequence[str]) -> str:
+    """The first elements of a list."""
     return ", ".join(elements[:SHOWN]) + (", ..." if len(elements) > SHOWN else "")
 
 
 def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
-    """What a submit came to; `call` is how the study was named on the command line."""
-    labels = {f"{i.kind}/{i.key}": f"{i.kind} {i.label}" for i in plan.items}
+    """Print what a submit came to; `call` is the study as it was named on the command line."""
+    labels = {f"{i.kind}/{i.key}": f"{i.kind} {printable(i.label)}" for i in plan.items}
     decision = outcome.decision
     for job, array in outcome.sent[:SHOWN]:
-        print(f"sent {array.stage}: job {job}, {_jobs(len(array.elements))}")
+        say(f"sent {array.stage}: job {job}, {_jobs(len(array.elements))}")
     if len(outcome.sent) > SHOWN:
-        print(f"... and {len(outcome.sent) - SHOWN} more arrays")
+        say(f"... and {len(outcome.sent) - SHOWN} more arrays")
     if outcome.report:
-        print(f"sent report: job {outcome.report}, after all of these")
+        say(f"sent report: job {outcome.report}, after all of these")
     if decision.live:
-        print(f"{len(decision.live)} already queued or running")
+        say(f"{len(decision.live)} already queued or running")
     if outcome.released:
-        print(
-            f"released {some(outcome.released)}, which SLURM held: a node could not start it, or it started too often"
-        )
+        say(f"released {_some(outcome.released)}, which SLURM held: a node could not start it, or it started too often")
     for key, reason in list(outcome.refused.items())[:SHOWN]:
-        print(f"refused: {labels.get(key, key)}: {reason}")
+        say(f"refused: {labels.get(key, key)}: {reason}")
     for cause, count in Counter(decision.stay.values()).items():
         first = next(labels.get(k, k) for k, c in decision.stay.items() if c == cause)
         if cause != "not asked for":
-            print(f"{count} not sent again after {cause} ({first}{', ...' if count > 1 else ''}): --retry {cause}")
+            say(f"{count} not sent again after {cause} ({first}{', ...' if count > 1 else ''}): --retry {cause}")
     if decision.blocked:
-        print(f"{len(decision.blocked)} not sent: what they need failed")
+        say(f"{len(decision.blocked)} not sent: what they need failed")
     if outcome.kept:
-        print(
+        say(
             f"{len(outcome.kept)} kept back ({outcome.reason}); `pdstudy submit {call}` or "
             f"`pdstudy status {call} --watch` sends them when there is room"
         )
     sent_or_not = (outcome.sent, outcome.report, outcome.released, outcome.kept, outcome.refused)
     if not any((*sent_or_not, decision.live, decision.stay)):
-        print(f"{plan.study.name}: all {len(plan.items)} artifacts exist; nothing to send")
+        say(f"{plan.study.name}: all {len(plan.items)} artifacts exist; nothing to send")
     elif outcome.sent:
-        print(f"next: pdstudy status {call} --watch")
+        say(f"next: pdstudy status {call} --watch")
+
+
+def print_cluster(cluster: ClusterStatus) -> None:
+    """Print what a status adds about the cluster: what was kept back, what SLURM holds, whether it answers."""
+    if cluster.kept:
+        say(f"{len(cluster.kept)} kept back: {cluster.reason}")
+    if cluster.held:
+        say(f"SLURM holds {_some(cluster.held)}: a node could not start it, or it started too often; "
+            "`pdstudy submit`, by whoever sent it, releases it")  # fmt: skip
+    if not cluster.answered:
+        say("the scheduler does not answer: what was sent is shown as the files have it")
 
 
 def outcome_json(outcome: SubmitOutcome) -> dict[str, Any]:
+    """What a submit came to, as plain data."""
     decision = outcome.decision
     return {
         "sent": [
@@ -108,15 +121,16 @@ def outcome_json(outcome: SubmitOutcome) -> dict[str, Any]:
 
 
 def print_waste(found: Sequence[Waste], *, deleted: bool) -> None:
+    """Print what a workspace does not need, or that it was deleted."""
     rows = [[size(w.bytes), str(w.path), w.why] for w in found] if not deleted else []
     if rows:
-        print_table(["size", "path", "why"], rows, right={0})
+        print_table(["size", "path", "why"], rows, right=frozenset({0}))
     if not found:
-        print("nothing to clean up")
+        say("nothing to clean up")
     elif deleted:
-        print(f"deleted {len(found)} things")
+        say(f"deleted {len(found)} things")
     else:
-        print(f"{len(found)} things, {size(sum(w.bytes for w in found))}; --delete deletes them")
+        say(f"{len(found)} things, {size(sum(w.bytes for w in found))}; --delete deletes them")
 
 
 def _jobs(count: int) -> str:

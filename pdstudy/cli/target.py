@@ -1,20 +1,34 @@
-"""The study or search that a command line names."""
+"""The workspace, and the study or search, that a command line names."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
+from pdstudy.plan.builder import checked_plan
 from pdstudy.plan.plan import Plan
+from pdstudy.search.search_file import find_search
 from pdstudy.workspace.layout import Workspace
 
-if TYPE_CHECKING:
-    pass
-from pdstudy.plan.builder import checked_plan
-from pdstudy.search.search_file import find_search
+
+def workspace_of(args: argparse.Namespace) -> Workspace:
+    """The workspace of `--workspace`, else the default."""
+    return Workspace(args.workspace.resolve()) if args.workspace else Workspace.default()
 
 
-def seen_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:
-    """`checked_plan` for those who look on: of a file that declares a search, the plan of what it has asked for."""
+def planned(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, Workspace]:
+    """The checked plan of a study. Raises `ConfigError` with all its problems at once."""
+    workspace = workspace_of(args)
+    return checked_plan(args.study, args.scale, workspace, only), workspace
+
+
+def observed(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, Workspace]:
+    """`planned` for commands that look on: of a file that declares a search, the plan of its trials so far."""
+    workspace = workspace_of(args)
+    return observed_plan(args.study, args.scale, workspace, only), workspace
+
+
+def observed_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:
+    """The plan of a study, or of the trials that a search has so far."""
     search = find_search(name, scale)
     if search is None:
         return checked_plan(name, scale, workspace, only)

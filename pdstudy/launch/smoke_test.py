@@ -1,8 +1,10 @@
-"""`pdstudy run STUDY --steps N`: every chosen cell in this process, cut short, to see that it works before it costs."""
+"""Runs cut short to a few steps, in this process, to see that they work before they cost: `pdstudy run --steps N`."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pdstudy.config.evaluation import Evaluation, Probe
 from pdstudy.config.optimizer import WSD
@@ -50,33 +52,44 @@ def _at_the_end(evaluation: Evaluation, steps: int) -> Evaluation:
     return evaluation
 
 
-def try_runs(study: Study, workspace: Workspace, steps: int) -> int:
-    """Run the cells of the first seed for `steps` steps under `<workspace>/try`, and print their losses."""
+@dataclass(frozen=True)
+class Tried:
+    """An artifact of a cut-short study: how it ended and, of a run, its speed and its losses by split."""
+
+    kind: str
+    name: str
+    state: str
+    tokens_per_second: float
+    losses: tuple[tuple[str, float], ...]
+
+
+def try_folder(workspace: Workspace) -> Workspace:
+    """The workspace of cut-short runs, apart from the results."""
+    return Workspace(workspace.root / "try")
+
+
+def try_runs(study: Study, workspace: Workspace, steps: int) -> Iterator[Tried]:
+    """Make the runs of the first seed with `steps` steps, in this process; yields each artifact as it ends."""
     if steps < 1:
         raise ConfigError(f"--steps: found {steps}; allowed: 1 or more")
-    apart = Workspace(workspace.root / "try")
+    apart = try_folder(workspace)
     grid = Grid(())
     seed = study.cells[0].seed
     for cell in (c for c in study.cells if c.seed == seed):
         short = shortened(cell.run, steps)
         fields = {f.name: getattr(short, f.name) for f in dataclasses.fields(short) if f.name != "seed"}
-        grid += arm(cell.name, fields, axis="cell")
+        grid += arm(cell.name, fields, axis="run")
     final = tuple(_at_the_end(e, steps) for e in study.evaluations)
-    trial = Study(name=study.name, base=study.base, grid=grid, seeds=(seed,), evaluations=final,
-                  placement=study.placement, machine=study.machine)  # fmt: skip
-    plan = make_plan(trial, apart)
+    cut = Study(name=study.name, base=study.base, grid=grid, seeds=(seed,), evaluations=final,
+                placement=study.placement, machine=study.machine)  # fmt: skip
+    plan = make_plan(cut, apart)
     if plan.problems:
         raise ConfigError("\n".join(str(p) for p in plan.problems))
     for item in plan.items:  # those done, too: a second try shows what the first one found
         order = make_order(plan, item, apart)
         with output_to(order.log):
             state = perform(order, lambda what, share: None, lambda: False)
-        tail = ""
-        if isinstance(item.subject, Run):
-            result = apart.run(item.subject).result() or {}
-            losses = ", ".join(f"{e['split']} {e['loss']:.3f}" for e in result.get("evals", []))
-            tail = f", {result.get('tokens_per_second', 0):,.0f} tokens/s, loss after {steps} steps: {losses}"
-        name = item.label.removeprefix("cell=").removesuffix(f",seed={seed}")
-        print(f"{item.kind} {name}: {state}{tail}", flush=True)
-    print(f"tried in {apart.root}; nothing of it counts as a result of the study")
-    return 0
+        result = (apart.run(item.subject).result() or {}) if isinstance(item.subject, Run) else {}
+        losses = tuple((str(e["split"]), float(e["loss"])) for e in result.get("evals", []))
+        name = item.label.removeprefix("run=").removesuffix(f",seed={seed}")
+        yield Tried(item.kind, name, state, result.get("tokens_per_second", 0.0), losses)

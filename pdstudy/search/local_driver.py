@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 from pdstudy.launch.local import RunOutcome, drive, run_plan
-from pdstudy.launch.progress import PlainView
-from pdstudy.plan.plan import Artifact, Plan
-from pdstudy.search.progress import Teller
+from pdstudy.plan.plan import Plan
+from pdstudy.search.progress import NewlyEnded, SearchView
 from pdstudy.search.search import Search
 from pdstudy.search.storage import explain_lost_storage
 from pdstudy.search.trial_plans import plan_trials
@@ -17,47 +15,38 @@ from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 
 
-def run_search(search: Search, workspace: Workspace, *, slots: int) -> RunOutcome:
+def run_search(search: Search, workspace: Workspace, *, slots: int, view: SearchView) -> RunOutcome:
     """Carry out a search until its trials are used up. Raises `ConfigError` where its space is not sound, or texts or
     models that it names are not here."""
     # What all trials share is made before the first: one pass of the teacher serves the whole space.
     shared = plan_trials(search, workspace, [])
     dataclasses.replace(shared, study=search.envelope()).check_here()
     if shared.todo:
-        outcome = run_plan(shared, workspace, slots=slots, view=PlainView())
+        outcome = run_plan(shared, workspace, slots=slots, view=view.shared)
         if outcome.stopped or outcome.failed or outcome.blocked:
             return outcome
     with explain_lost_storage(search):
-        return _carry_out(search, workspace, shared, slots)
+        return _carry_out(search, workspace, shared, slots, view)
 
 
-def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int) -> RunOutcome:
+def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int, view: SearchView) -> RunOutcome:
     failed: set[str] = set()
     trials = Trials(search, workspace, lambda run: read_run_result(search, workspace, run, failed))
-    tell = Teller(trials)
+    newly_ended = NewlyEnded(trials)
 
     def more(outcome: RunOutcome) -> Plan:
         failed.update(outcome.failed)
         active = trials.step(slots)
-        tell()
+        for trial in newly_ended():
+            view.trial_ended(trial)
         if not active:
             return dataclasses.replace(shared, items=())
         return plan_trials(search, workspace, [(a.number, a.changes, a.rung) for a in active])
 
     try:
-        outcome = drive(dataclasses.replace(shared, items=()), workspace, slots=slots, view=_Lines(), more=more)
+        outcome = drive(dataclasses.replace(shared, items=()), workspace, slots=slots, view=view.runs, more=more)
     finally:
         trials.close()
     for words in trials.describe_held():
-        print(words, file=sys.stderr)
+        view.note(words)
     return outcome
-
-
-class _Lines(PlainView):
-    """A line per run that ended; how many there will be is not known."""
-
-    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None:
-        return
-
-    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None:
-        print(f"{item.kind} {item.label}: {state}{': ' if message else ''}{message}", flush=True)

@@ -1,32 +1,55 @@
-"""What a search has come to, in words and as plain data."""
+"""How a search goes: trials as they end, and all of them as plain data."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
+from pdstudy.launch.local import ProgressView
 from pdstudy.search.search import Search
-from pdstudy.search.search_record import simplex_names, weights
+from pdstudy.search.search_record import weights
 from pdstudy.search.storage import read_trials
 from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 
 
-class Teller:
-    """Called now and again, it says of each trial once how it ended; of those that had ended before, nothing."""
+@dataclass(frozen=True)
+class EndedTrial:
+    """How a trial ended: its state in Optuna's words, and the reason or, where it was trained in full, its values."""
+
+    number: int
+    state: str
+    reason: str
+    values: tuple[float, ...]
+
+
+class SearchView(Protocol):
+    """Shows how a search goes; `pdstudy.cli.progress` has one. `shared` shows what all trials share, `runs` theirs."""
+
+    @property
+    def shared(self) -> ProgressView: ...
+    @property
+    def runs(self) -> ProgressView: ...
+    def trial_ended(self, trial: EndedTrial) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class NewlyEnded:
+    """Yields, at each call, the trials that have ended since the last one, or since this was made."""
 
     def __init__(self, trials: Trials) -> None:
         self._trials = trials
-        self._told = {trial.number for trial in self._ended()}
+        self._known = {trial.number for trial in self._ended()}
 
-    def __call__(self) -> None:
+    def __call__(self) -> Iterator[EndedTrial]:
         for trial in self._ended():
-            if trial.number not in self._told:
-                self._told.add(trial.number)
+            if trial.number not in self._known:
+                self._known.add(trial.number)
                 reason = trial.user_attrs.get("reason", "")
-                said = reason or ", ".join(f"{value:.5g}" for value in trial.values)
-                print(f"trial {trial.number}: {trial.state.name.lower()}, {said}", flush=True)
+                yield EndedTrial(trial.number, trial.state.name.lower(), reason, tuple(trial.values or ()))
 
     def _ended(self) -> list[FrozenTrial]:
         return [t for t in self._trials.study.get_trials(deepcopy=False) if t.state.is_finished()]
@@ -45,7 +68,7 @@ def summary(search: Search, workspace: Workspace) -> list[dict[str, Any]]:
 
 
 def _row(search: Search, trial: FrozenTrial) -> dict[str, Any]:
-    told = {name: trial.user_attrs[name] for name in ("reason", "reused", "rung", "runs") if name in trial.user_attrs}
+    noted = {name: trial.user_attrs[name] for name in ("reason", "reused", "rung", "runs") if name in trial.user_attrs}
     return {
         "trial": trial.number,
         "state": trial.state.name.lower(),
@@ -55,16 +78,5 @@ def _row(search: Search, trial: FrozenTrial) -> dict[str, Any]:
         "weights": weights(search, trial.params),
         "params": dict(trial.params),
         "beyond": {name: excess for name, excess in trial.constraints.items() if excess > 0},
-        **told,
+        **noted,
     }
-
-
-def line(search: Search, row: dict[str, Any]) -> str:
-    """A trial of `summary` in a line: its value, the weights of its losses, its other fields."""
-    parts = [f"{name} {weight:.3f}" for each in row["weights"].values() for name, weight in each.items()]
-    sticks = tuple(f"{name}/" for name in simplex_names(search))
-    rest = {name: value for name, value in row["params"].items() if not name.startswith(sticks)}
-    parts += [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()]
-    values = ", ".join(f"{value:.4f}" for value in row["values"])
-    beyond = f" (beyond {'; '.join(row['beyond'])})" if row["beyond"] else ""
-    return f"trial {row['trial']}{' (reused)' if row.get('reused') else ''}: {values}{beyond}: {', '.join(parts)}"

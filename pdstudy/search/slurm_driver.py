@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import sys
 import time
 
 from pdstudy.core.claim import Claimed
 from pdstudy.core.errors import ConfigError
 from pdstudy.launch.local import RunOutcome
 from pdstudy.plan.plan import Plan
-from pdstudy.search.progress import Teller
+from pdstudy.search.progress import NewlyEnded, SearchView
 from pdstudy.search.search import Search
 from pdstudy.search.storage import explain_lost_storage
 from pdstudy.search.trial_plans import plan_trials
@@ -40,25 +39,27 @@ class Cancelled(Exception):
     """The user has cancelled jobs of this search while it was carried out."""
 
 
-def search_on_cluster(search: Search, workspace: Workspace, request: Request, *, width: int) -> RunOutcome:
+def search_on_cluster(
+    search: Search, workspace: Workspace, request: Request, *, width: int, view: SearchView
+) -> RunOutcome:
     """Carry out a search as jobs, `width` trials at a time, until its trials are used up; on Ctrl-C jobs go on.
 
     Raises `ConfigError` where its space is not sound, where SLURM refuses its jobs, and where something
     that all trials need has failed.
     """
     with explain_lost_storage(search):
-        return _Driver(search, workspace, dataclasses.replace(request, report=False)).run(width)
+        return _Driver(search, workspace, dataclasses.replace(request, report=False), view).run(width)
 
 
 class _Driver:
-    def __init__(self, search: Search, workspace: Workspace, request: Request) -> None:
-        self.search, self.workspace, self.request = search, workspace, request
+    def __init__(self, search: Search, workspace: Workspace, request: Request, view: SearchView) -> None:
+        self.search, self.workspace, self.request, self.view = search, workspace, request, view
         self.started = time.time()
         self.outcome = RunOutcome()
         failed = self.outcome.failed
         read_result = functools.partial(read_run_result, search, workspace, failed=failed)
         self.trials = Trials(search, workspace, read_result, claims=False)
-        self.tell = Teller(self.trials)
+        self.newly_ended = NewlyEnded(self.trials)
         self.hindrance = ""
 
     def run(self, width: int) -> RunOutcome:
@@ -66,24 +67,26 @@ class _Driver:
             self._loop(width)
         except (KeyboardInterrupt, Cancelled) as reason:
             self.outcome.stopped = True
-            what = "its jobs were cancelled" if isinstance(reason, Cancelled) else "no more trials are asked for"
+            what = "its jobs were cancelled" if isinstance(reason, Cancelled) else "no more trials are begun"
             count = len(self.trials.active)
-            print(
-                f"{what}; {count} trials are under way, and what is queued or running of them goes on", file=sys.stderr
-            )
+            self.view.note(f"{what}; {count} trials are under way, and what is queued or running of them goes on")
         return self.outcome
+
+    def _show_ended(self) -> None:
+        for trial in self.newly_ended():
+            self.view.trial_ended(trial)
 
     def _loop(self, width: int) -> None:
         sent: list[tuple[int, int]] | None = None
         submitted = -math.inf
         while active := self.trials.step(width):
-            self.tell()
+            self._show_ended()
             wanted = [(a.number, a.rung) for a in active]
             if wanted != sent or time.monotonic() - submitted > SUBMIT_SECONDS:
                 sent = wanted if self._send(active) else None
                 submitted = time.monotonic()
             time.sleep(POLL_SECONDS)
-        self.tell()
+        self._show_ended()
 
     def _send(self, active: list[ActiveTrial]) -> bool:
         """Send what is not done and has no living job; False where that has to wait."""
@@ -94,7 +97,7 @@ class _Driver:
             return False
         self.request = dataclasses.replace(self.request, retry=())  # one submit tries again what the user named
         for job, array in submitted.sent:
-            print(f"sent {array.stage}: job {job}, {len(array.elements)} in all", flush=True)
+            self.view.note(f"sent {array.stage}: job {job}, {len(array.elements)} in all")
         self._hindered(f"{len(submitted.kept)} kept back: {submitted.reason}" if submitted.kept else "")
         self._note_failures(plan, submitted)
         return True
@@ -116,11 +119,11 @@ class _Driver:
             if unit not in trials:
                 what = f"{labels[strip_slice(unit)]}, which trials need, ended by {cause}"
                 raise ConfigError(f"{what}; once that is mended, --retry {cause} sends it again")
-            print(f"{labels[unit]}: {cause}", flush=True)
+            self.view.note(f"{labels[unit]}: {cause}")
             self.outcome.failed[unit.partition("/")[2]] = cause
 
     def _hindered(self, why: str) -> None:
         """Say once what keeps jobs from being sent."""
         if why and why != self.hindrance:
-            print(why, file=sys.stderr)
+            self.view.note(why)
         self.hindrance = why

@@ -227,7 +227,7 @@ def test_a_new_study_plans_as_it_is(tmp_path: Path) -> None:
     assert call(tmp_path, "new", "mine").returncode == 0
     planned = call(tmp_path, "plan", "mine")
     assert planned.returncode == 0, planned.stderr
-    assert "6 cells" in planned.stdout
+    assert "6 runs" in planned.stdout
     assert call(tmp_path, "new", "mine").returncode == 2
     assert call(tmp_path, "new", "../mine").returncode == 2
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pdstudy.cli.inspect import store_figures, store_text
 from pdstudy.cli.main import main
 from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.truncation import TopPK
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.store import inspection as inspect
-from pdstudy.distill.store.inspection import QUANTILES, examine, figures, report
+from pdstudy.distill.store.inspection import QUANTILES, examine
 from pdstudy.distill.store.store import open_store
 from pdstudy.distill.teacher.capture import capture
 from tests.distill.conftest import CONTEXT, SEQUENCES
@@ -58,7 +59,7 @@ def test_the_statistics_are_those_of_the_store(
     else:
         assert 0 < coding["mean_kl"] < coding["declared_kl"]
         assert sum(coding["other_support"].values()) > 0
-    assert f"{found['bytes_per_entry']:.2f} per entry" in report(found)
+    assert f"{found['bytes_per_entry']:.2f} per entry" in store_text(found)
 
 
 def test_of_a_large_store_sequences_evenly_spread_are_read(
@@ -115,7 +116,7 @@ def test_the_command_prints_draws_and_refuses(tmp_path: Path, store: Path, capsy
 def test_figures_are_of_the_two_largest_limits(store: Path) -> None:
     found = examine(store)
     assert found["store"] == f"{store.parent.name}/store"  # two teachers' stores may be of one coverage
-    plots = figures(found)
+    plots = store_figures(found)
     p, k = (plots[f"{store.parent.name}-store-kept-{name}"].data for name in ("p", "k"))
     assert sorted(p["k"].unique()) == [20, 40]
     assert sorted(k["p"].unique()) == [0.95, 0.98]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pdstudy import KD, AdamW, Run, Tail, TopPK
+from pdstudy.cli.progress import SearchLines
 from pdstudy.cli.search_tables import print_price
-from pdstudy.cli.target import seen_plan
+from pdstudy.cli.target import observed_plan
 from pdstudy.config.logits import StoreNeed
 from pdstudy.core.errors import ConfigError
 from pdstudy.plan.builder import make_plan
@@ -90,7 +91,7 @@ def test_a_search_whose_texts_are_elsewhere_is_priced_and_not_carried_out(
     assert sum("not here: " in warning for warning in shared.warnings) == 2
     assert 5e22 < price["flops_of_all"]["trained_in_full"][0] < 5e24
     with pytest.raises(ConfigError, match="can be planned here, not run"):
-        run_search(search, Workspace(tmp_path), slots=1)
+        run_search(search, Workspace(tmp_path), slots=1, view=SearchLines())
     with pytest.raises(ConfigError, match=r"a file, folder or glob that is there"):
         plan_trials(dataclasses.replace(search, elsewhere=False), Workspace(tmp_path), [])
 
@@ -129,11 +130,11 @@ def test_a_file_is_seen_as_the_search_or_the_study_that_it_declares(tmp_path: Pa
     study = write_tiny(tmp_path)
     (tmp_path / "little.py").write_text(SEARCH)
     workspace = Workspace(tmp_path / "ws")
-    assert seen_plan(str(tmp_path / "little.py"), None, workspace).study.name == "little"
-    assert seen_plan(str(study), None, workspace).study.name == "tiny"
+    assert observed_plan(str(tmp_path / "little.py"), None, workspace).study.name == "little"
+    assert observed_plan(str(study), None, workspace).study.name == "tiny"
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(ConfigError, match="defines no function `study"):
-        seen_plan(str(tmp_path / "empty.py"), None, workspace)
+        observed_plan(str(tmp_path / "empty.py"), None, workspace)
 
 
 def test_the_searched_mixture_is_taken_apart_one_change_at_a_time(tmp_path: Path) -> None:

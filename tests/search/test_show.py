@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pdstudy.cli.progress import SearchLines
+from pdstudy.cli.search_tables import trial_line
 from pdstudy.config.run import Run
-from pdstudy.search.progress import Teller, line, summary
+from pdstudy.search.progress import NewlyEnded, summary
 from pdstudy.search.search import Halving, Random
 from pdstudy.search.trial_results import RunResult
 from pdstudy.search.trials import Trials
@@ -26,7 +28,7 @@ def test_a_trial_is_shown_with_its_weights_and_a_pruned_one_with_what_it_reached
         assert row["values"] == ([row["rungs"]["1280"]] if row["state"] == "complete" else None)
     best = rows[0]
     assert best["values"] == min(r["values"] for r in rows if r["values"])
-    said = line(search, best)
+    said = trial_line(search, best)
     weights = ", ".join(f"{name} {weight:.3f}" for name, weight in best["weights"]["objective"].items())
     assert said == (
         f"trial {best['trial']}: {best['values'][0]:.4f}: {weights}, optimiser.lr {best['params']['optimiser.lr']:.4g}"
@@ -40,7 +42,13 @@ def test_each_end_is_told_once_and_old_ones_not_at_all(tmp_path: Path, capsys: p
     old = make_search(trials=3, sampler=Random())
     Trials(old, Workspace(tmp_path), look).step(1)
     trials = Trials(make_search(trials=12, sampler=Random()), Workspace(tmp_path), look)
-    tell = Teller(trials)
+    newly_ended = NewlyEnded(trials)
+    view = SearchLines()
+
+    def tell() -> None:
+        for trial in newly_ended():
+            view.trial_ended(trial)
+
     tell()
     assert capsys.readouterr().out == ""
     trials.step(1)

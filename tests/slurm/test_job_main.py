@@ -217,7 +217,8 @@ def test_a_snapshot_is_the_code_as_it_was(tmp_path: Path) -> None:
 
 def test_a_log_is_followed_from_before_it_exists(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    script = "import sys; from pathlib import Path; from pdstudy.cli.watch import follow; follow(Path(sys.argv[1]), 0)"
+    modules = "import sys; from pathlib import Path; from pdstudy.cli.status_commands import follow"
+    script = f"{modules}; follow(Path(sys.argv[1]), 0)"
     process = subprocess.Popen([sys.executable, "-c", script, str(log)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -231,7 +232,8 @@ def test_a_log_is_followed_from_before_it_exists(tmp_path: Path) -> None:
 
 
 def test_commands_import_nothing_heavy() -> None:
-    modules = "pdstudy.cli.main, pdstudy.slurm.commands, pdstudy.cli.watch, pdstudy.cli.slurm_tables, pdstudy.slurm.gc"
+    commands = "pdstudy.cli.main, pdstudy.cli.status_commands, pdstudy.cli.slurm_tables"
+    modules = f"{commands}, pdstudy.slurm.commands, pdstudy.slurm.gc"
     script = (
         f"import sys, {modules}; "
         "print([m for m in ('torch', 'transformers', 'numpy', 'pandas', 'submitit') if m in sys.modules])"

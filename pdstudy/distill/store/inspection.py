@@ -1,4 +1,4 @@
-"""`pdstudy inspect`: what a logit store holds, read from the store alone, without its corpus or its teacher."""
+"""Statistics of a logit store, read from the store alone, without its corpus or its teacher."""
 
 from __future__ import annotations
 
@@ -9,33 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
-from pdstudy.core.format import si
-from pdstudy.workspace.store_index import merged_ranges, stored_ranges
+from pdstudy.workspace.store_index import stored_ranges
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from pdstudy.analysis.figures.plot import Plot
     from pdstudy.config.logits import Coverage
     from pdstudy.config.run import Online, Pretrained, Run
 
 
 PS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
-
-
 KS = (1, 3, 5, 10, 20, 50, 100)
 """The truncations of the paper's figures 2 and 3 (Peng et al. 2024)."""
 
-
 POSITIONS = 500_000
 """Positions decoded at most: sequences evenly spread over the store. Bytes and entropies are of all of it."""
-
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def examine(directory: Path) -> dict[str, Any]:
-    """Statistics of the store in a folder, as plain JSON data; `report` says them in words.
+    """Statistics of the store in a folder, as plain JSON data.
 
     Raises `ConfigError` where the folder is no store of this version, holds nothing, or is damaged.
     """
@@ -184,66 +176,4 @@ def _coding(shards: list[Any], coverage: Coverage) -> dict[str, Any]:
         "other_support": {
             p: sum(e["other_support"][p] * n for e, n in zip(errors, tokens)) / sum(tokens) for p in sorted(cuts)
         },
-    }
-
-
-def report(found: dict[str, Any]) -> str:
-    """The statistics as text."""
-    by_part = found["bytes_per_token_by_part"]
-    per_entry = {name: size / found["kept_per_token"] for name, size in by_part.items()}
-    stretches = merged_ranges([(first, stop) for first, stop in found["sequences"]])
-    parts = ", ".join(f"{part.start} to {part.stop - 1}" for part in stretches[:8])
-    more = f" and {len(stretches) - 8} more ranges" if len(stretches) > 8 else ""
-    lines = [
-        f"store {found['store']}: {found['encoding']}, {si(found['tokens'])} tokens in {found['shards']} shards, "
-        f"context {found['context']}, vocabulary {found['vocab']:,}",
-        f"  teacher        {found['teacher']}",
-        f"  sequences      {parts}{more} of the {found['split']} split",
-        f"  kept           {found['kept_per_token']:.2f} entries per token",
-        f"  bytes          {found['bytes_per_token']:.1f} per token, {found['bytes_per_entry']:.2f} per entry: "
-        + ", ".join(f"{name} {size:.2f}" for name, size in per_entry.items() if size >= 0.005),
-        "  entropy        " + ", ".join(f"{float(q):.0%} {v:.2f}" for q, v in found["entropy"].items()) + " nats",
-        f"  teacher loss   {found['teacher_loss']:.4f} nats per token on the text itself",
-        *_of_coding(found),
-        f"  ties           {found['ties']:.2%} of tokens have equal kept values, ranked by id",
-    ]  # fmt: skip
-    if found["distinct_draws"] is not None:
-        lines.append(f"  draws          {found['distinct_draws']:.1f} distinct ids of {found['coverage']['draws']}")
-    lines += ["", f"kept entries per token (mass), over {si(found['positions_read'])} tokens", _grid(found["cuts"])]
-    return "\n".join(lines)
-
-
-def _of_coding(found: dict[str, Any]) -> list[str]:
-    if found["encoding"] == "exact":
-        return ["  coding         none: values are exact"]
-    coding = found["coding"]
-    others = (f"{share:.2%} of tokens at p = {p}" for p, share in coding["other_support"].items())
-    return [
-        f"  coding         added KL {coding['mean_kl']:.1e} nats on average, {coding['largest_kl']:.1e} at most; "
-        f"declared {coding['declared_kl']:.0e} on average",
-        f"  other support  {', '.join(others) or 'not measured when this store was written'} (what coding changes in a "
-        f"top-p)",
-    ]
-
-
-def _grid(cuts: list[dict[str, Any]]) -> str:
-    ks = list(dict.fromkeys(cut["k"] for cut in cuts))
-    rows = ["   p \\ k" + "".join(f"{'all' if k is None else k:>15}" for k in ks)]
-    for p in dict.fromkeys(cut["p"] for cut in cuts):
-        cells = "".join(f"{cut['kept']:8.2f} ({cut['mass']:.2f})" for cut in cuts if cut["p"] == p)
-        rows.append(f"  {p:<6g}{cells}")
-    return "\n".join(rows)
-
-
-def figures(found: dict[str, Any]) -> dict[str, Plot]:
-    """The paper's figures 2 and 3 of this store, by file name."""
-    import pandas as pd
-
-    from pdstudy.analysis.figures.stores import kept_against_k, kept_against_p
-
-    cuts: pd.DataFrame = pd.DataFrame(found["cuts"])
-    stem = found["store"].replace("/", "-")
-    return {
-        f"{stem}-kept-p": kept_against_p(cuts, found["positions_read"]),
-        f"{stem}-kept-k": kept_against_k(cuts, found["positions_read"]),
     }

@@ -1,0 +1,181 @@
+"""Progress of runs and searches: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from pdstudy.cli.terminal import printable, say
+from pdstudy.core.format import duration
+from pdstudy.launch.local import RunOutcome
+from pdstudy.plan.plan import Artifact, Plan
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pdstudy.search.progress import EndedTrial
+
+SUMMARY_SECONDS = 15.0
+"""Between two summaries among plain lines."""
+
+LEAST_WEIGHT = 1e9
+"""FLOPs that an artifact counts for at least: building a corpus costs none, and takes time."""
+
+
+@dataclass
+class _Doing:
+    item: Artifact
+    what: str = "starting"
+    share: float = 0.0
+
+
+class Meter:
+    """How much of a plan is made, weighted by FLOPs, and when the rest will be."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.items = len(plan.todo)
+        self.ended = 0
+        self.doing: dict[int, _Doing] = {}
+        self._total = sum(self.weight(i) for i in plan.todo)
+        self._made = 0.0
+        self._begun = time.monotonic()
+
+    @staticmethod
+    def weight(item: Artifact) -> float:
+        return max(item.flops, LEAST_WEIGHT)
+
+    def end(self, worker: int, item: Artifact, state: str) -> None:
+        """Count an artifact by its end: what was stopped is made in part, what failed is no longer expected."""
+        doing = self.doing.pop(worker, _Doing(item))
+        if state == "stopped":
+            self._made += self.weight(item) * doing.share
+            return
+        self.ended += 1
+        if state == "failed":
+            self._total -= self.weight(item)
+        else:
+            self._made += self.weight(item)
+
+    @property
+    def share(self) -> float:
+        part = sum(self.weight(d.item) * d.share for d in self.doing.values())
+        return min((self._made + part) / self._total, 1.0) if self._total > 0 else 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the plan was begun."""
+        return time.monotonic() - self._begun
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left at the pace so far; None before there is a pace."""
+        share = self.share
+        return self.elapsed * (1 - share) / share if share > 0.01 else None
+
+    def summary(self) -> str:
+        eta = "" if self.eta is None else f", about {duration(self.eta)} left"
+        share = int(100 * self.share)  # 100 % only where all is made
+        return f"{self.ended}/{self.items} artifacts, {share} %, {duration(self.elapsed)} so far{eta}"
+
+
+class PlainView:
+    """One line when an artifact ends, and a summary now and then: for log files."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+
+    def start(self, plan: Plan) -> None:
+        self.meter = Meter(plan)
+        self._last = time.monotonic()
+
+    def begin(self, slot: int, item: Artifact) -> None:
+        self.meter.doing[slot] = _Doing(item)
+
+    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None:
+        self.meter.doing[slot] = _Doing(item, what, share)
+        if time.monotonic() - self._last > SUMMARY_SECONDS:
+            self._last = time.monotonic()
+            self.note(self.meter.summary())
+
+    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None:
+        self.meter.end(slot, item, state)
+        say(f"[{self.meter.ended}/{self.meter.items}] {_end_line(item, state, message)}", file=self._stream)
+
+    def note(self, text: str) -> None:
+        say(f"  {text}", file=self._stream)
+
+    def finish(self, outcome: RunOutcome) -> None:
+        pass
+
+
+def _end_line(item: Artifact, state: str, message: str) -> str:
+    return f"{item.kind} {printable(item.label)}: {state}{': ' if message else ''}{message}"
+
+
+class LiveView:
+    """A bar for the whole and a line per worker, redrawn in place; artifacts that ended scroll by above."""
+
+    def start(self, plan: Plan) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self.meter = Meter(plan)
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._render)
+        self._live.start()
+
+    def _render(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        for worker, doing in sorted(self.meter.doing.items()):
+            bar = ProgressBar(total=1.0, completed=doing.share, width=24)
+            name = Text(f"{doing.item.kind} {printable(doing.item.label)}", overflow="ellipsis", no_wrap=True)
+            table.add_row(f"worker {worker}", bar, name, Text(doing.what))
+        table.add_row("all", ProgressBar(total=1.0, completed=self.meter.share, width=24), self.meter.summary())
+        return table
+
+    def begin(self, slot: int, item: Artifact) -> None:
+        self.meter.doing[slot] = _Doing(item)
+
+    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None:
+        self.meter.doing[slot] = _Doing(item, what, share)
+
+    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None:
+        self.meter.end(slot, item, state)
+        self._console.print(printable(_end_line(item, state, message), keep="\n"), markup=False)
+
+    def note(self, text: str) -> None:
+        self._console.print(printable(text, keep="\n"), markup=False)
+
+    def finish(self, outcome: RunOutcome) -> None:
+        self._live.stop()
+
+
+class _RunLines(PlainView):
+    """A line per run that ended; how many there will be is not known."""
+
+    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None:
+        return
+
+    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None:
+        say(_end_line(item, state, message), file=self._stream)
+
+
+class SearchLines:
+    """A line per trial that ended, and per run of one: a `pdstudy.search.progress.SearchView`."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self.shared, self.runs = PlainView(self._stream), _RunLines(self._stream)
+
+    def trial_ended(self, trial: EndedTrial) -> None:
+        result = trial.reason or ", ".join(f"{value:.5g}" for value in trial.values)
+        say(f"trial {trial.number}: {trial.state}, {result}", file=self._stream)
+
+    def note(self, text: str) -> None:
+        say(text, file=self._stream)

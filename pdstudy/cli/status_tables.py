@@ -1,0 +1,56 @@
+"""States of a study's artifacts, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pdstudy.cli.plan_tables import MAX_ROWS
+from pdstudy.cli.tables import print_table
+from pdstudy.cli.terminal import say
+from pdstudy.core.format import duration, si
+from pdstudy.plan.artifact_state import states
+from pdstudy.plan.plan import Plan
+from pdstudy.workspace.layout import Workspace
+
+
+def print_status(plan: Plan, workspace: Workspace, seen: dict[str, dict[str, Any]]) -> None:
+    """Print the state of every artifact; `seen` has what the cluster says of some, by key."""
+    rows = states(plan, workspace, seen)
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["state"]] = counts.get(row["state"], 0) + 1
+    say(f"study {plan.study.name}: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
+    attempts, lost = sum(r.get("attempts", 0) for r in rows), sum(r.get("lost_seconds", 0.0) for r in rows)
+    if attempts:
+        left = plan.seconds(plan.todo) / max(1, counts.get("running", 0)) if plan.todo else 0.0
+        eta = f", about {duration(left)} of work left at this width" if left else ""
+        say(f"{attempts} attempts on the cluster, {lost / 3600:.2g} hours of work lost{eta}")
+    table = [[row["kind"], row["label"], row["state"], _detail(row)] for row in rows]
+    print_table(["stage", "artifact", "state", ""], table[:MAX_ROWS])
+    if len(rows) > MAX_ROWS:
+        say(f"... and {len(rows) - MAX_ROWS} more (--json shows all)")
+    if counts.get("lost") or counts.get("failed"):
+        again = "submit" if attempts else "run"
+        say(f"lost and failed runs go on from their newest checkpoint with `pdstudy {again}`")
+
+
+def _detail(row: dict[str, Any]) -> str:
+    parts = []
+    if "steps" in row:
+        parts.append(f"step {row.get('step', 0)}/{row['steps']}")
+        if row.get("tokens_per_second"):
+            parts.append(f"{si(row['tokens_per_second'])} tokens/s")
+        if row["state"] == "running" and row.get("eta_seconds") is not None:
+            parts.append(f"{duration(row['eta_seconds'])} left")
+    if row.get("reason"):
+        parts.append(str(row["reason"]))
+    if row.get("cause"):
+        parts.append(str(row["cause"]))
+    if row.get("error") and row["error"] != row.get("cause"):
+        parts = [p for p in parts if p == row.get("cause")] + [str(row["error"])]
+    if row.get("jobs"):
+        jobs = row["jobs"]
+        parts.append(f"job {jobs[0]}" + (f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""))
+    if row.get("attempts", 0) > 1:
+        parts.append(f"{row['attempts']} attempts")
+    return ", ".join(parts)
