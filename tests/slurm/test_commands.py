@@ -299,7 +299,9 @@ def test_logs_have_what_slurm_wrote_beside_a_job(
     with pytest.raises(SystemExit):
         main(["logs", "grid.py", "teacher", "--workspace", str(workspace.root)])
     shown = capsys.readouterr().out
-    assert shown.endswith(f"(nothing was logged)\n== standard error of job {job}\nbash: line 9: module: command not found\n")
+    assert shown.endswith(
+        f"(nothing was logged)\n== standard error of job {job}\nbash: line 9: module: command not found\n"
+    )
 
 
 def test_the_price_says_what_takes_more_jobs_than_it_may_have(
