@@ -1,4 +1,4 @@
-"""What a step reads: a pure function of (run, step), with no loader state to save or to lose (design, rule 4)."""
+"""The batch of a step: a pure function of (run, step), with no loader state to save or to lose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pdstudy.config.data import View
 from pdstudy.config.run import Run
-from pdstudy.corpus.permutation import order as order
+from pdstudy.corpus.permutation import order
 from pdstudy.corpus.stream import TokenStream
 
 IGNORED = -100
@@ -35,8 +35,8 @@ class Batch:
 def step_sequences(run: Run, step: int) -> npt.NDArray[np.int64]:
     """Absolute sequence indices of step `step` (0-based) of `run`, int64 [run.text_sequences_per_step].
 
-    Neither the run's total, nor the number of ranks, nor the micro-batch has any part in it: rank r of R takes its
-    share of these.
+    They depend neither on the run's total, nor on the number of ranks, nor on the micro-batch: rank r of R takes its
+    share of them.
     """
     sequences = run.view.sequences(run.data)
     count = run.text_sequences_per_step
@@ -47,7 +47,7 @@ def step_sequences(run: Run, step: int) -> npt.NDArray[np.int64]:
 
 
 def read_batch(stream: TokenStream, view: View, sequences: npt.NDArray[np.int64]) -> Batch:
-    """The tokens of `sequences` as `view` cuts them."""
+    """Read the tokens of `sequences` as `view` cuts them."""
     context = view.context
     rows = np.empty((len(sequences), context + 1), dtype=np.int64)
     for i, sequence in enumerate(sequences.tolist()):

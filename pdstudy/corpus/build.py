@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pdstudy.config.data import BPE, Corpus, Source, Split
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import file_sha256, write_json
 from pdstudy.core.identity import encode, fingerprint
+from pdstudy.core.progress import Progress, no_progress
 from pdstudy.core.validation import problems
 from pdstudy.corpus.sources import documents
 from pdstudy.corpus.spool import SPLITS, Index, Spool
@@ -28,24 +29,20 @@ from pdstudy.corpus.stream import StreamWriter
 from pdstudy.corpus.token_corpus import FORMAT, MANIFEST, TOKEN_BYTES, TOKENIZER, open_corpus
 from pdstudy.corpus.tokenizer import Encoder, copy_pretrained, train_bpe
 
-_BATCH_BYTES = 1_000_000
-_BATCH_DOCUMENTS = 4096
-# Shares of the whole in which reading and the tokenizer end; the rest is encoding.
+_BATCH_BYTES, _BATCH_DOCUMENTS = 1_000_000, 4096
+"""Bytes and documents that are encoded at a time, at most."""
+
+
 _READ_SHARE, _TRAINED_SHARE = 0.2, 0.4
-
-Progress = Callable[[str, float], None]
-
-
-def quiet(what: str, share: float) -> None:
-    """No report of progress."""
+"""The share of the whole, as progress reports it, at which reading and the tokenizer end; the rest is encoding."""
 
 
-def build(corpus: Corpus, directory: Path, progress: Progress = quiet) -> None:
+def build(corpus: Corpus, directory: Path, progress: Progress = no_progress) -> None:
     """Build `corpus` at `directory`, which is there whole in the end or not at all.
 
-    Work goes on in a folder beside it, `<directory>.tmp-<pid>`, renamed when complete; one builder at a time (the
-    caller holds the claim), so that what an earlier, killed build left there is cleared first. Does nothing where
-    the corpus exists already. `progress(what, share)` is called with the share of the whole, 0 to 1.
+    Files are written to a folder beside it, `<directory>.tmp-<pid>`, which is renamed when complete. There is one
+    builder at a time (the caller holds the claim): what a killed build left is removed first. Does nothing where the
+    corpus exists.
 
     Raises `ConfigError` on input that cannot be read, on too few documents for a split, and where `directory` holds
     something else or a damaged corpus.
@@ -94,20 +91,20 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
         splits: dict[str, Any] = {}
         for split, chosen in order.items():
             writer = StreamWriter(work, split, dtype)
-            tokens = stood_for = 0
+            tokens = byte_count = 0
             for batch, size in _batches(spool, index, chosen):
                 ids = encoder.encode(batch)
                 writer.write(ids)
                 joined = np.concatenate(ids)
                 tokens += len(joined)
-                stood_for += int(token_bytes[joined].sum())
+                byte_count += int(token_bytes[joined].sum())
                 done += size
                 progress(f"tokens of {split}", _TRAINED_SHARE + (1 - _TRAINED_SHARE) * done / total)
             splits[split] = {
                 "tokens": tokens,
                 "documents": len(chosen),
                 "bytes": int(index.lengths[chosen].sum()),
-                "token_bytes": stood_for,
+                "token_bytes": byte_count,
                 "files": writer.close(),
             }
     write_json(work / MANIFEST, {
@@ -127,7 +124,7 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
 
 
 def _read(source: Source, spool: Spool, number: int, sources: int, progress: Progress) -> dict[str, Any]:
-    """Spool the documents of one source; what the manifest says of it. Documents of white space alone are left out."""
+    """Spool the documents of one source, but for those of white space alone; the manifest's entry for it."""
     label = type(source).__name__ + (f" {source.name}" if hasattr(source, "name") else "")
     progress(f"read {label}", _READ_SHARE * number / sources)  # may have to download it
     digest = hashlib.sha256()
@@ -174,7 +171,7 @@ def _sample(texts: Iterator[str], size: int) -> Iterator[str]:
 
 
 def _batches(spool: Spool, index: Index, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[list[str], int]]:
-    """Texts in the order of `chosen`, some megabytes at a time, with their bytes."""
+    """Yield texts in the order of `chosen`, about a megabyte at a time, with their bytes."""
     ends = np.cumsum(index.lengths[chosen])
     at = 0
     while at < len(chosen):

@@ -1,4 +1,4 @@
-"""Packed examples on disk: a corpus keeps those that were made with its tokenizer, and each run maps them.
+"""Packed examples on disk, beside the corpus with whose tokenizer they were made; each run maps them into memory.
 
 Rendering and tokenizing takes a process a second for some 150,000 tokens: hours for the instructions of a large study,
 which every finetuning of it, and every rank, would spend again.
@@ -22,22 +22,23 @@ from pdstudy.corpus.examples import Packed, pack
 from pdstudy.corpus.token_corpus import TokenCorpus
 
 CACHE_EDITION = 1
-"""Of how examples become sequences: raised when that changes."""
+"""Version of how examples become sequences: raised when that changes."""
 
 
 ARRAY_NAMES = ("inputs", "targets", "examples")
+"""Arrays of `Packed`, one file each."""
 
 
 LEAST_CACHED_POSITIONS = 1 << 20
-"""Positions: fewer are made again in seconds, and not kept."""
+"""Positions from which examples are kept on disk: fewer are made again in seconds."""
 
 
 def load_packed(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_out: bool = False) -> Packed:
-    """What `pack` makes, from the corpus's folder where it is there, and left there where it is large.
+    """Load what `pack` makes from the corpus's folder, or make it, and keep it there where it is large.
 
     Raises `ConfigError` as `pack` does.
     """
-    # What share of a step they have is no matter here.
+    # Their share of a step changes no example.
     name = fingerprint(dataclasses.replace(instructions, share=1.0))
     folder = (
         corpus.directory / "examples" / f"{name}-{view.context}-{'held-out' if held_out else 'train'}-{CACHE_EDITION}"
@@ -53,7 +54,7 @@ def load_packed(instructions: Instructions, corpus: TokenCorpus, view: View, *, 
 
 
 def _keep(made: Packed, folder: Path) -> None:
-    """Leave them in a folder that is whole or absent. Where it cannot be written, or another was first, nothing is."""
+    """Write them to a folder that is whole or absent; nothing where it cannot be written, or another run was first."""
     partial: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

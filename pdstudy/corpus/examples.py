@@ -23,7 +23,7 @@ from pdstudy.corpus.token_corpus import TokenCorpus
 
 Messages = list[dict[str, str]]
 Example = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
-"""Token ids, and which of them are learned."""
+"""Token ids, and which of them are scored as targets."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Packed:
     """Sequences of whole examples, [S, T] each: inputs, targets (`IGNORED` but for responses), example numbers.
 
     An example begins where another ended, its first token is nobody's target, and the rest of a sequence is the end
-    token, unscored. `left_out` counts the examples that are not here: longer than the context, or nothing to learn.
+    token, unscored. `left_out` counts the examples that are longer than the context, or have nothing to learn.
     """
 
     inputs: npt.NDArray[np.int32]
@@ -43,19 +43,19 @@ class Packed:
         return len(self.inputs)
 
     def batch(self, view: View, rows: npt.NDArray[np.int64]) -> Batch:
-        """Rows as a batch; attention keeps to an example where the view respects documents."""
+        """Make a batch of some rows; attention keeps to an example where the view respects documents."""
         documents = self.examples[rows] if view.documents == "respect" else None
         inputs, targets = (array[rows].astype(np.int64) for array in (self.inputs, self.targets))
         return Batch(inputs, targets, documents, np.full(len(rows), -1, dtype=np.int64))
 
 
 def step_rows(packed: Packed, seed: int, step: int, count: int) -> npt.NDArray[np.int64]:
-    """Which `count` sequences step `step` (0-based) reads: a shuffle per epoch, a function of (seed, step) alone."""
+    """The `count` sequences that step `step` (0-based) reads: a shuffle per epoch, a function of (seed, step) alone."""
     return order(seed, len(packed), step * count, count)
 
 
 def concatenate(first: Batch, second: Batch) -> Batch:
-    """The sequences of two batches of one view, one after another."""
+    """Concatenate the sequences of two batches of one view."""
     documents = None
     if first.documents is not None and second.documents is not None:
         documents = np.concatenate([first.documents, second.documents])
@@ -68,7 +68,7 @@ def concatenate(first: Batch, second: Batch) -> Batch:
 
 
 def pack(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_out: bool = False) -> Packed:
-    """All examples of one side of the split, in the order of their hashes, tokenized and packed one after another.
+    """Tokenize and pack all examples of one side of the split, one after another in the order of their hashes.
 
     Raises `ConfigError` on examples that cannot be read, and where none is left; those longer than the context are
     left out and counted.
@@ -114,10 +114,10 @@ def _fill_rows(examples: list[Example], context: int, eos: int) -> Packed:
     numbers = np.zeros((len(rows), context), dtype=np.int32)
     for row, members in enumerate(rows):
         at = 0
-        for number, (ids, learned) in enumerate(members):
+        for number, (ids, scored) in enumerate(members):
             part = slice(at, at + len(ids) - 1)
             inputs[row, part] = ids[:-1]
-            targets[row, part] = np.where(learned[1:], ids[1:], IGNORED)
+            targets[row, part] = np.where(scored[1:], ids[1:], IGNORED)
             numbers[row, part] = number
             at = part.stop
         numbers[row, at:] = len(members)
@@ -125,7 +125,7 @@ def _fill_rows(examples: list[Example], context: int, eos: int) -> Packed:
 
 
 def read_examples(instructions: Instructions) -> Iterator[Messages]:
-    """Conversations of every source, in order. Raises `ConfigError` with file and line."""
+    """Read the conversations of every source, in order. Raises `ConfigError` with file and line."""
     for source in instructions.sources:
         if isinstance(source, Definitions):
             yield from _definitions(source)

@@ -1,4 +1,4 @@
-"""A seeded permutation that needs no memory: any place of any epoch's order is computed by itself.
+"""The shuffle of sequences: a seeded permutation without memory, in which any place of any epoch is computed alone.
 
 A numpy permutation of 25 million sequences takes 200 MB per process and time at every epoch, and its values may
 change with numpy's version (NEP 19 promises only the raw streams of bit generators). A Feistel network over a domain
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 _ROUNDS = 8
+"""Rounds of the Feistel network."""
 
 
 def mix(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -31,7 +32,7 @@ def _keys(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
 
 def permuted(seed: int, epoch: int, size: int, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The numbers (0..size-1) at `places` (0..size-1) of the permutation of (seed, epoch)."""
-    side = math.isqrt(size - 1) + 1 if size > 1 else 1  # side * side >= size, with few cells to spare
+    side = math.isqrt(size - 1) + 1 if size > 1 else 1  # side * side >= size, by little
     keys = _keys(seed, epoch)
     found = places.astype(np.uint64)
     outside = np.ones(len(found), dtype=bool)

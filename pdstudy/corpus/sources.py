@@ -1,4 +1,4 @@
-"""Documents of every kind of source, streamed one at a time with where each comes from."""
+"""The documents of every kind of source, streamed one at a time, each with where it comes from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Document = tuple[str, str]
 
 
 def documents(source: Source) -> Iterator[Document]:
-    """The documents of `source`, always in the same order. Raises `ConfigError` on what cannot be read."""
+    """Yield the documents of `source`, always in the same order. Raises `ConfigError` on what cannot be read."""
     match source:
         case LocalFiles():
             return _local(source)
@@ -123,7 +123,7 @@ def _hub(source: HubDataset) -> Iterator[Document]:
 
 
 def _standard_library(source: StandardLibrary) -> Iterator[Document]:
-    """Python sources without tests, installed packages, and files that the build of this Python generated."""
+    """Yield Python sources, but for tests, installed packages, and files that the build of this Python generated."""
     if source.python != running_python():
         raise ConfigError(f"the corpus is the standard library of {source.python}; this is {running_python()}: "
                           f"run it there, or declare StandardLibrary() anew")  # fmt: skip

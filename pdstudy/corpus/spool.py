@@ -1,9 +1,8 @@
-"""All documents of a corpus on disk, with a small index in memory: the ground of dedup, split and shuffle.
+"""The spool: all documents of a corpus on disk and a small index in memory, for deduplication, split and shuffle.
 
 A document costs 24 bytes of memory (16 of hash, 8 of length), whatever its size, so that a corpus may be far larger
-than memory. Everything that is decided about a document (whether it is a duplicate, its split, its place in the
-shuffle) follows from the hash of its content, so that appending documents moves no other document between splits and
-changes no two documents' relative order.
+than memory. Whether a document is a duplicate, its split and its place in the shuffle follow from the hash of its
+content, so that appending documents moves no other document between splits, nor past another in the order.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ class Spool:
         self._lengths.append(len(text))
 
     def index(self) -> Index:
-        """The index of what has been added, with duplicates found."""
+        """Index all documents added so far, with duplicates found."""
         self._file.flush()
         hashes = np.frombuffer(bytes(self._hashes), dtype=">u8").reshape(-1, 2).astype(np.uint64)
         return Index(hashes, np.array(self._lengths, dtype=np.int64))
 
     def texts(self, index: Index, documents: npt.NDArray[np.int64]) -> Iterator[str]:
-        """The texts of `documents` (numbers in the order of adding), one after another."""
+        """Yield the texts of `documents` (numbers in the order of adding)."""
         handle = self._file.fileno()
         for number in documents:
             length, offset = int(index.lengths[number]), int(index.offsets[number])

@@ -1,4 +1,4 @@
-"""One split's tokens: shards on disk behind one index space, and the writer of such shards."""
+"""The tokens of one split: shards on disk read as one array, and the writer of such shards."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ SHARD_TOKENS = 2**27
 """Tokens of a full shard: 256 MiB at two bytes each."""
 
 _BLOCK = 2**20
+"""Tokens that are hashed at a time."""
 
 
 class TokenStream:
@@ -44,7 +45,7 @@ class TokenStream:
         """Token ids of positions [start, stop). Raises `ConfigError` past the end."""
         if not 0 <= start <= stop <= len(self):
             raise ConfigError(
-                f"tokens [{start:,}, {stop:,}) of the {self.split} split were asked for, but it has {len(self):,}; "
+                f"tokens [{start:,}, {stop:,}) of the {self.split} split are needed, but it has {len(self):,}; "
                 f"use a smaller slice (its last target is the token after it), or more text"
             )
         out = np.empty(stop - start, dtype=np.int64)
@@ -71,7 +72,7 @@ class TokenStream:
 
 
 class StreamWriter:
-    """Writes one split's shards and document offsets into `directory`; `close` returns the names of its files."""
+    """Writes one split's shards and document offsets into `directory`."""
 
     def __init__(self, directory: Path, split: Split, dtype: npt.DTypeLike, shard_tokens: int = SHARD_TOKENS) -> None:
         self._directory = directory
@@ -105,7 +106,7 @@ class StreamWriter:
         self._file.close()
 
     def close(self) -> list[str]:
-        """Finish; the names of the shards in order, then of the offsets."""
+        """Finish, and return the names of the shards in order, then of the offsets."""
         self._finish_shard()
         name = f"documents-{self._split}.npy"
         np.save(self._directory / name, np.concatenate(self._ends))

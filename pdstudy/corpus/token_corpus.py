@@ -1,4 +1,4 @@
-"""A built corpus on disk: its manifest, and opening it with every byte checked."""
+"""A built corpus on disk: its manifest, and opening it with every byte verified."""
 
 from __future__ import annotations
 
@@ -17,20 +17,16 @@ from pdstudy.core.files import file_sha256
 from pdstudy.corpus.stream import TokenStream
 
 FORMAT = 1
+"""Version of the files of a corpus: raised when they come to mean something else."""
 
 
-MANIFEST = "manifest.json"
-
-
-TOKENIZER = "tokenizer"
-
-
-TOKEN_BYTES = "token_bytes.npy"
+MANIFEST, TOKENIZER, TOKEN_BYTES = "manifest.json", "tokenizer", "token_bytes.npy"
+"""Names of files and of a folder in a corpus's directory."""
 
 
 @dataclass(frozen=True)
 class TokenCorpus:
-    """Token shards with all that is known of them.
+    """A built corpus: its directory and its manifest.
 
     `manifest` has: corpus (the declaration), fingerprint, vocab, eos, dtype, tokenizer_sha256, splits (per split:
     tokens, documents, bytes of text, token_bytes, shards), sources (per source: documents, empty, bytes, sha256 of
@@ -62,7 +58,7 @@ class TokenCorpus:
 
     @functools.cached_property
     def token_bytes(self) -> npt.NDArray[np.int32]:
-        """int32 [vocab]: how many bytes of text each id stands for; 0 for special tokens."""
+        """Bytes of text that each id stands for, int32 [vocab]; 0 for special tokens."""
         array: npt.NDArray[np.int32] = np.load(self.directory / TOKEN_BYTES, allow_pickle=False)
         return array
 
@@ -75,7 +71,7 @@ class TokenCorpus:
 
 
 def open_corpus(directory: Path) -> TokenCorpus:
-    """Open a corpus that `build` made, every file checked by size and sha256 (once per process and file state).
+    """Open a corpus that `build` made, with every file verified by size and sha256 (once per process and file state).
 
     Raises `ConfigError` with the file and the reason when the corpus is absent, of another format, or damaged.
     """

@@ -1,4 +1,4 @@
-"""The corpus's tokenizer: trained here or copied from a transformers folder; the bytes its tokens stand for."""
+"""The tokenizer of a corpus: trained here or copied from a transformers folder, and the bytes of its tokens."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json
 
 EOS = "<|endoftext|>"
+"""The end-of-document token of a BPE that is trained here."""
 
 
 def train_bpe(texts: Iterator[str], vocab: int, folder: Path) -> None:
     """Train a byte-level BPE of at most `vocab` entries and save it as transformers reads it.
 
     The smallest entries are `EOS` (id 0) and the 256 bytes, so that any text has tokens. The same texts in the same
-    order give the same files. Short texts may hold fewer merges than asked for: the vocabulary is then smaller.
+    order give the same files. Short texts may hold fewer merges: the vocabulary is then smaller.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)

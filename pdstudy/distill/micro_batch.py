@@ -1,4 +1,4 @@
-"""The part of a step that one forward pass sees, with the teacher's signal beside it."""
+"""Micro-batches: the part of a step that one forward pass reads, as tensors, with the teacher's signal for it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ T = TypeVar("T", bound="DataclassInstance")
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One forward pass: `inputs` int64 [B, T], `targets` int64 [B * T] (-100 where ignored), the signal of those rows.
+    """One forward pass: `inputs` int64 [B, T], `targets` int64 [B * T] (`IGNORED` where unscored), and their signal.
 
     `positions` [B, T] and the boolean `mask` [B, 1, T, T] (true where attention may look) are None where a sequence
-    is plain causal text. `sequences` int64 [B], on the host, are the absolute indices of the rows.
+    is plain causal text. `sequences` int64 [B], on the host, are the absolute indices of the sequences.
     """
 
     inputs: Tensor
@@ -38,45 +38,53 @@ class MicroBatch:
     sequences: npt.NDArray[np.int64] | None = None
 
     def to(self, device: torch.device) -> MicroBatch:
-        """The same on a device; copies overlap with computation where the source is pinned."""
-        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
+        """Copy to a device; the copy overlaps with computation where the source is pinned."""
+        return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin(self) -> MicroBatch:
+        """Copy to pinned memory, from which a copy to a GPU need not be waited for."""
+        return _map_tensors(self, Tensor.pin_memory)
 
 
-def map_tensors(value: T, change: Callable[[Tensor], Tensor]) -> T:
-    """A dataclass of tensors with each of them changed."""
-    moved: dict[str, Any] = {}
+def _map_tensors(value: T, change: Callable[[Tensor], Tensor]) -> T:
+    """Apply `change` to every tensor of a dataclass and of the dataclasses inside it."""
+    changed: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
         if isinstance(item, Tensor):
-            moved[field.name] = change(item)
+            changed[field.name] = change(item)
         elif dataclasses.is_dataclass(item) and not isinstance(item, type):
-            moved[field.name] = map_tensors(item, change)
-    return dataclasses.replace(value, **moved)
+            changed[field.name] = _map_tensors(item, change)
+    return dataclasses.replace(value, **changed)
+
+
+def split_rows(rows: npt.NDArray[np.int64], context: int, most_tokens: int) -> list[npt.NDArray[np.int64]]:
+    """Split the rows of a batch into micro-batches of at most `most_tokens`, as equal as they can be."""
+    return np.array_split(rows, -(-len(rows) // (most_tokens // context)))
 
 
 def make_micro_batch(
-    batch: Batch, rows: np.ndarray, signal: SparseTargets | None = None, *, packed: bool = False
+    batch: Batch, rows: npt.NDArray[np.int64], signal: SparseTargets | None = None, *, packed: bool = False
 ) -> MicroBatch:
-    """Rows of a batch as tensors; where documents are respected, with positions that start anew at each.
+    """Make tensors of some rows of a batch; where documents are respected, positions start anew at each.
 
-    What attention may look at is then said by a mask, or with `packed`, for flash attention, by the positions alone:
-    all rows are one row, in which every document is a sequence.
+    A mask then says what attention may look at; or with `packed`, for flash attention, positions alone do: all rows
+    are joined into one, in which every document is a sequence.
     """
     inputs = torch.from_numpy(batch.inputs[rows])
     targets = torch.from_numpy(batch.targets[rows]).flatten()
-    numbers = batch.sequences[rows]
+    sequences = batch.sequences[rows]
     if batch.documents is None:
-        return MicroBatch(inputs, targets, signal=signal, sequences=numbers)
+        return MicroBatch(inputs, targets, signal=signal, sequences=sequences)
     documents = torch.from_numpy(batch.documents[rows])
+    positions = positions_in_document(documents)
     if packed:
-        return MicroBatch(
-            inputs.view(1, -1), targets, positions_in_document(documents).view(1, -1), None, signal, numbers
-        )
-    return MicroBatch(inputs, targets, positions_in_document(documents), document_mask(documents), signal, numbers)
+        return MicroBatch(inputs.view(1, -1), targets, positions.view(1, -1), None, signal, sequences)
+    return MicroBatch(inputs, targets, positions, document_mask(documents), signal, sequences)
 
 
 def positions_in_document(documents: Tensor) -> Tensor:
-    """Position of each token in its own document, for document numbers [B, T] that never fall."""
+    """The position of each token in its own document, for document numbers [B, T] that never fall."""
     place = torch.arange(documents.shape[1]).expand_as(documents)
     begins = torch.ones_like(documents, dtype=torch.bool)
     begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
@@ -84,6 +92,6 @@ def positions_in_document(documents: Tensor) -> Tensor:
 
 
 def document_mask(documents: Tensor) -> Tensor:
-    """[B, 1, T, T]: a token sees itself and what came before it in the same document."""
+    """The mask [B, 1, T, T] by which a token sees itself and what came before it in the same document."""
     same = documents[:, :, None] == documents[:, None, :]
     return torch.tril(same)[:, None]

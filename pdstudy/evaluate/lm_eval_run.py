@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,9 @@ from pdstudy.config.downstream import Downstream, Task
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json, write_jsonl
 from pdstudy.core.identity import encode, fingerprint
+from pdstudy.core.progress import Progress, no_progress
 from pdstudy.core.validation import problems
 from pdstudy.evaluate.lm_eval_tasks import task_folder
-
-Progress = Callable[[str, float], None]
-
 
 SEED = 0
 """Of lm-eval's draws of examples, which are then the same for every model."""
@@ -38,7 +35,7 @@ def evaluate_downstream(
     downstream: Downstream,
     directory: Path,
     *,
-    progress: Progress = lambda what, share: None,
+    progress: Progress = no_progress,
     batch_size: int = 16,
     dtype: str | None = None,
 ) -> dict[str, Any]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from pdstudy.config.placement import Placement
 from pdstudy.config.run import KD, Run
@@ -18,13 +16,10 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import Batch, read_batch, step_sequences
 from pdstudy.corpus.example_cache import load_packed as packed_examples
 from pdstudy.corpus.examples import concatenate, step_rows
+from pdstudy.distill.micro_batch import MicroBatch, make_micro_batch, split_rows
 from pdstudy.distill.store.store import StoreReader
 from pdstudy.distill.teacher.live import LiveTeacher
 from pdstudy.models.distributed import Ranks
-
-if TYPE_CHECKING:
-    pass
-from pdstudy.distill.micro_batch import MicroBatch, make_micro_batch, map_tensors
 
 READ_AHEAD = 2
 """Steps that are read ahead for a GPU, where the placement does not say."""
@@ -76,7 +71,7 @@ class BatchLoader:
         # One thread: reading is quick beside a step, and the store's reader is not made for two.
         self._thread = ThreadPoolExecutor(1) if self._reach else None
         self._packed = packed
-        self._parts = np.array_split(self._rows, -(-len(self._rows) // (bound // run.view.context)))
+        self._parts = split_rows(self._rows, run.view.context, bound)
 
     def step(self, step: int) -> tuple[int, Iterator[tuple[bool, MicroBatch]]]:
         """The number of valid tokens of all of step `step` (0-based), and the rank's micro-batches of it, as equal
@@ -107,7 +102,7 @@ class BatchLoader:
     def _whole(self, step: int) -> tuple[int, Iterable[MicroBatch]]:
         valid, parts = self._load(step)
         pin = self._device.type == "cuda"  # so that the copy to the device does not wait
-        return valid, [map_tensors(part, Tensor.pin_memory) if pin else part for part in parts]
+        return valid, [part.pin() if pin else part for part in parts]
 
     def close(self) -> None:
         """Stop reading ahead."""

@@ -118,5 +118,5 @@ def test_respected_documents_have_no_target_across_their_end(standard: TokenCorp
 
 def test_past_the_end_is_refused(standard: TokenCorpus) -> None:
     stream = standard.stream("test")
-    with pytest.raises(ValueError, match="of the test split were asked for, but it has"):
+    with pytest.raises(ValueError, match="of the test split are needed, but it has"):
         read_batch(stream, View(context=64), np.array([len(stream) // 64]))

@@ -130,7 +130,7 @@ def test_shards_are_one_index_space(dtype: type, tmp_path: Path) -> None:
             assert np.array_equal(stream.document_starts(start, stop), inside)
     assert stream.sha256(5, 500) == hashlib.sha256(flat[5:500].astype("<u4").tobytes()).hexdigest()
     for start, stop in ((0, len(flat) + 1), (-1, 3), (5, 4)):
-        with pytest.raises(ConfigError, match="of the train split were asked for"):
+        with pytest.raises(ConfigError, match="of the train split are needed"):
             stream.tokens(start, stop)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from pdstudy.config.data import View
 from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.run import Pretrained
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.progress import Progress, no_progress
 from pdstudy.corpus import TokenCorpus, TokenStream
 from pdstudy.corpus.batch import read_batch
 from pdstudy.distill.loss.chunk_size import TEACHER_LOGITS_BYTES, size_for
@@ -27,13 +28,6 @@ SHARD_TOKENS = 65_536
 """Positions of a full shard: some tens of megabytes, and the most that a kill can lose."""
 
 
-Progress = Callable[[str, float], None]
-
-
-def quiet(what: str, share: float) -> None:
-    """No report of progress."""
-
-
 def capture(
     spec: StoreSpec,
     coverage: Coverage,
@@ -42,7 +36,7 @@ def capture(
     corpus: TokenCorpus,
     teacher: Path,
     directory: Path,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
     threads: int = 1,
 ) -> None:
     """Store the distributions of the model in the folder `teacher` over `sequences` (absolute indices of the view).
