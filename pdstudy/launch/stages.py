@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 from pdstudy.core.claim import Claim
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.progress import Progress
 from pdstudy.launch.work_order import CaptureJob, CorpusJob, TasksJob, WorkOrder
-from pdstudy.train.training_job import Progress, TrainingJob
+from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.run_dir import unguarded
 from pdstudy.workspace.store_index import holds
 

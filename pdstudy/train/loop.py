@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from pdstudy.config.run import Objective
 from pdstudy.config.trajectory import alpha_at, learning_rate
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.progress import Progress, no_progress
 from pdstudy.corpus import open_corpus
 from pdstudy.models.build_model import Observer
 from pdstudy.models.distributed import Ranks, open_ranks
@@ -20,7 +21,7 @@ from pdstudy.train.loader import BatchLoader
 from pdstudy.train.online_logits import OnlineLogits, check_passed
 from pdstudy.train.recorder import Diverged
 from pdstudy.train.trainer import Trainer
-from pdstudy.train.training_job import Progress, TrainingJob, never, quiet
+from pdstudy.train.training_job import TrainingJob, never
 from pdstudy.train.weight_update import clip, set_learning_rate
 from pdstudy.workspace.run_dir import RunDir, unguarded
 
@@ -28,7 +29,7 @@ from pdstudy.workspace.run_dir import RunDir, unguarded
 def train(
     job: TrainingJob,
     *,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
     should_stop: Callable[[], bool] = never,
     guard: Callable[[], None] = unguarded,
 ) -> str:

@@ -12,17 +12,18 @@ import shutil
 from collections.abc import Callable
 
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.progress import Progress, no_progress
 from pdstudy.corpus import open_corpus
 from pdstudy.evaluate.heldout import evaluate_export
 from pdstudy.plan.replay import replay_needed
 from pdstudy.train.loop import train
-from pdstudy.train.training_job import Progress, TrainingJob, never, quiet
+from pdstudy.train.training_job import TrainingJob, never
 from pdstudy.workspace.run_dir import RunDir, unguarded
 
 
 def run_job(
     job: TrainingJob,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
     should_stop: Callable[[], bool] = never,
     guard: Callable[[], None] = unguarded,
 ) -> str:

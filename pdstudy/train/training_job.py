@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pdstudy.config.evaluation import Evaluation
@@ -15,13 +15,6 @@ from pdstudy.core.files import read_json, write_json
 from pdstudy.train.messages import from_json, message, to_json
 from pdstudy.workspace.run_dir import RunDir
 from pdstudy.workspace.store_index import holds
-
-Progress = Callable[[str, float], None]
-"""Reports what is being done, and the share of it that is over."""
-
-
-def quiet(what: str, share: float) -> None:
-    """Report progress to nobody."""
 
 
 def never() -> bool:

@@ -8,13 +8,14 @@ from pathlib import Path
 from pdstudy.config.data import Slice
 from pdstudy.config.evaluation import Probe
 from pdstudy.config.run import LM, Run
+from pdstudy.core.progress import no_progress
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import sizes
 from pdstudy.study.grid import axis
 from pdstudy.study.study_file import load_study
-from pdstudy.train.training_job import never, quiet
+from pdstudy.train.training_job import never
 from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
 
@@ -32,7 +33,7 @@ def test_a_live_teacher_is_trained_and_charged_and_has_no_store(tmp_path: Path) 
     assert set(living.needs) == {plan.items[0].key, teacher.key}
     assert isinstance(teacher.subject, Run)
     assert living.flops - cached.flops == sizes(teacher.subject)[2] * cached.subject.num_tokens
-    states = [perform(make_order(plan, item, workspace), quiet, never) for item in plan.items]
+    states = [perform(make_order(plan, item, workspace), no_progress, never) for item in plan.items]
     assert states == ["done"] * 5
     results = [workspace.run(item.subject).result() for item in (cached, living)]
     assert results[1]["flops"]["teacher"] == living.flops - cached.flops
@@ -53,7 +54,7 @@ def test_a_probe_needs_its_teacher_and_the_teacher_s_own_run_has_none(tmp_path: 
     forward = sizes(student.subject)[2]
     assert student.flops == 3 * forward * student.subject.num_tokens + 512 * (forward + sizes(taught.subject)[2])
     for item in plan.items:
-        assert perform(make_order(plan, item, workspace), quiet, never) == "done"
+        assert perform(make_order(plan, item, workspace), no_progress, never) == "done"
     rows = [workspace.run(item.subject).result()["evals"][0] for item in (taught, student)]
     assert "kl" not in rows[0]
     assert rows[1]["kl"] > 0
@@ -62,5 +63,5 @@ def test_a_probe_needs_its_teacher_and_the_teacher_s_own_run_has_none(tmp_path: 
     plan = make_plan(other, workspace)
     assert [item.state for item in plan.items[1:]] == ["evaluate", "evaluate"]
     for item in plan.items:
-        assert perform(make_order(plan, item, workspace), quiet, never) == "done"
+        assert perform(make_order(plan, item, workspace), no_progress, never) == "done"
     assert make_plan(other, workspace).todo == ()

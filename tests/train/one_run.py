@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pdstudy.config.run import Run
+from pdstudy.core.progress import no_progress
 from pdstudy.corpus import TokenCorpus
 from pdstudy.train.loop import train
-from pdstudy.train.training_job import TrainingJob, never, quiet
+from pdstudy.train.training_job import TrainingJob, never
 from pdstudy.workspace.run_dir import RunDir
 
 
@@ -24,7 +25,7 @@ def train_run(
     directory: RunDir,
     *,
     corpus: TokenCorpus,
-    progress: Callable[[str, float], None] = quiet,
+    progress: Callable[[str, float], None] = no_progress,
     should_stop: Callable[[], bool] = never,
     **fields: Any,
 ) -> str:

@@ -110,9 +110,7 @@ def test_held_out_examples_are_never_trained_on(corpus: TokenCorpus, instruction
         packed = pack(instructions, corpus, View(context=64), held_out=held_out)
         text = "".join(tokenizer.batch_decode(packed.inputs))
         sides.append({part.split("\n")[0] for part in text.split("Question: ")[1:]})
-        assert np.array_equal(
-            load_packed.inputs, pack(instructions, corpus, View(context=64), held_out=held_out).inputs
-        )
+        assert np.array_equal(packed.inputs, pack(instructions, corpus, View(context=64), held_out=held_out).inputs)
     assert len(sides[0]) + len(sides[1]) == 60
     assert sides[0].isdisjoint(sides[1])
     assert len(sides[1]) > 3

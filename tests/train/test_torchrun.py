@@ -18,13 +18,14 @@ from pdstudy.config.evaluation import Heldout
 from pdstudy.config.run import KD, Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_jsonl
+from pdstudy.core.progress import no_progress
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Artifact
 from pdstudy.study.study_file import load_study
 from pdstudy.train.__main__ import main
-from pdstudy.train.training_job import TrainingJob, never, quiet
+from pdstudy.train.training_job import TrainingJob, never
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
 from tests.core.cli import call
@@ -68,12 +69,12 @@ def test_the_lines_of_the_readme_leave_what_the_worker_leaves(
     plan = make_plan(study, workspace)
     for item in plan.items:
         if item.kind != "student":
-            assert perform(make_order(plan, item, workspace), quiet, never) == "done"
+            assert perform(make_order(plan, item, workspace), no_progress, never) == "done"
     shutil.copytree(workspace.root, by_worker.root)
     plan = make_plan(study, by_worker)
     (item,) = (item for item in plan.items if "loss=KD,seed=0" in item.cells)
     assert distils(item)
-    assert perform(make_order(plan, item, by_worker), quiet, never) == "done"
+    assert perform(make_order(plan, item, by_worker), no_progress, never) == "done"
     theirs = RunDir(by_worker.root / "runs" / item.key)
 
     environment = {**os.environ, "PDSTUDY_WORKSPACE": str(workspace.root), "OMP_NUM_THREADS": "1"}
