@@ -15,12 +15,9 @@ import pandas as pd
 import published
 from scipy import stats
 
+from pdstudy.analysis import figures
 from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.points import points
-from pdstudy.analysis.figures import diagnostics, fits
-from pdstudy.analysis.figures import distillation_maps as distillation
-from pdstudy.analysis.figures import isoflop_curves as isoflop
-from pdstudy.analysis.figures import run_comparisons as runs
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.fit.bootstrap import bootstrap
 from pdstudy.analysis.fit.fit import fit
@@ -30,8 +27,7 @@ from pdstudy.analysis.fit.identifiability import profile
 from pdstudy.analysis.laws import GAMMA, HOFFMANN, KAPLAN, REPEATS, TIED, power_law
 from pdstudy.analysis.report.page import Block, Listing, Page, Section, Text
 from pdstudy.analysis.scaling.allocation import allocate
-from pdstudy.analysis.scaling.isoflop import isoflop as isoflops
-from pdstudy.analysis.scaling.isoflop import methods_disagree
+from pdstudy.analysis.scaling.isoflop import isoflop, methods_disagree
 from pdstudy.analysis.scaling.scenarios import ComputeModel, compare_scenarios
 from pdstudy.analysis.summary import summary
 from pdstudy.analysis.tables.builders import comparison_table, design_table, fit_table, number
@@ -69,11 +65,18 @@ def plain_table(frame: pd.DataFrame, caption: str, label: str, digits: int = 4) 
             if isinstance(value, (int, np.integer)):
                 cells.append(TableCell(str(value), int(value)))
             elif isinstance(value, float):
-                cells.append(TableCell(si(value) if abs(value) >= 1e6 else number(value, digits), value))
+                cells.append(TableCell(_shorten(value, digits), value))
             else:
                 cells.append(str(value))
         rows.append(tuple(cells))
     return Table(tuple(map(str, frame.columns)), tuple(rows), caption, label)
+
+
+def _shorten(value: float, digits: int) -> str:
+    """1.9B for counts; FLOPs, which begin where counts end, as powers of ten."""
+    if abs(value) >= 1e15:
+        return f"{value:.3g}".replace("e+", "e")
+    return si(value) if abs(value) >= 1e6 else number(value, digits)
 
 
 def law_section(data: Path) -> tuple[Section, Fit]:
@@ -95,20 +98,20 @@ def law_section(data: Path) -> tuple[Section, Fit]:
     blocks: tuple[Block, ...] = (
         Listing(summary(fitted)),
         fit_table(fitted, resampled, EPOCH, "Chinchilla's points (published: Epoch AI).", "tab:chinchilla"),
-        fits.predicted_and_measured(held),
-        diagnostics.residual_panels({law.name: fit(table, law) for law in (HOFFMANN, KAPLAN)}),
-        diagnostics.pair_ellipses(resampled, {"Epoch AI": EPOCH, "Hoffmann et al.": HOFFMANN_PRINTED}),
-        diagnostics.profile_curves(fitted, profiles),
-        diagnostics.sensitivity(
+        figures.predicted_and_measured(held),
+        figures.residual_panels({law.name: fit(table, law) for law in (HOFFMANN, KAPLAN)}),
+        figures.pair_ellipses(resampled, {"Epoch AI": EPOCH, "Hoffmann et al.": HOFFMANN_PRINTED}),
+        figures.profile_curves(fitted, profiles),
+        figures.sensitivity(
             swept, x="delta", x_label="Huber δ", values={"E": "$E$", "alpha": r"$\alpha$", "beta": r"$\beta$"},
             caption="The fit against the Huber threshold (240 runs): below 1e-3 it is a least-absolute fit.",
         ),
         plain_table(dropped, "The fit against how many of the highest losses are left out.", "tab:dropped"),
         plain_table(chosen, "Choice of a law, led by hold-out (rms log error).", "tab:select"),
-        diagnostics.held_out_errors(chosen, caption="rms log error on runs held out by compute, best law first."),
-        isoflop.allocation_curves(allocate(fitted, budgets, bootstrap=resampled)),
-        isoflop.loss_surface(fitted),
-        fits.loss_and_law(*by_compute, x="C", x_label="compute C (FLOPs)"),
+        figures.held_out_errors(chosen, caption="rms log error on runs held out by compute, best law first."),
+        figures.allocation_curves(allocate(fitted, budgets, bootstrap=resampled)),
+        figures.loss_surface(fitted),
+        figures.loss_and_law(*by_compute, x="C", x_label="compute C (FLOPs)"),
     )  # fmt: skip
     return Section("Scaling law of 240 runs (Chinchilla, points read by Epoch AI)", blocks), fitted
 
@@ -132,13 +135,13 @@ def isoflop_section(data: Path) -> Section:
         "val": "val",
     }
     table = porian(data, **config)
-    found = isoflops(table, n="n", budget="flops", noise=0.005)
+    found = isoflop(table, n="n", budget="flops", noise=0.005)
     methods = methods_disagree(table, n="n", budget="flops", noise=0.005)
     optima = found.to_frame()[["budget", "sizes", "n", "d", "loss", "tokens_per_parameter", "valid", "refused"]]
     return Section(
         "isoFLOP: best size per budget (Porian et al., RefinedWeb, long warm-up)",
         (
-            isoflop.isoflop_curves(found),
+            figures.isoflop_curves(found),
             plain_table(optima, "Minima per budget by Akima's curve.", "tab:isoflop"),
             plain_table(
                 methods, "Exponent of N* by method; the full parabola is off on a grid this wide.", "tab:methods"
@@ -156,14 +159,14 @@ def repeats_section(data: Path) -> Section:
         "R_D": profile(fitted, "R_D", np.geomspace(4, 1000, 15)),
         "R_N": profile(fitted, "R_N", np.geomspace(0.5, 30, 15)),
     }
-    surface = isoflop.repeats_surface(
+    surface = figures.repeats_surface(
         fitted.parameters, 1e10, epochs=np.geomspace(1, 100, 50), sizes=np.geomspace(1e8, 2e10, 50)
     )
     return Section(
         "Repeated data (Muennighoff et al., 182 runs)",
         (
             Listing(summary(fitted)),
-            diagnostics.profile_curves(fitted, profiles, logarithmic=("R_D", "R_N")),
+            figures.profile_curves(fitted, profiles, logarithmic=("R_D", "R_N")),
             surface,
         ),
     )
@@ -182,12 +185,12 @@ def distillation_section() -> Section:
     return Section(
         "Distillation law (Busbridge et al., Table 6): capacity gap, distil or train, scenarios",
         (
-            distillation.student_and_teacher(model, students, losses),
-            distillation.u_curves(model, 5.46e8, [2e10, 1e11, 5e11], np.geomspace(1e8, 3e11, 80)),
-            distillation.distil_or_train_map(model, sizes, tokens, [1.9, 2.1, 2.3]),
-            distillation.best_teacher_map(model, sizes, tokens),
-            distillation.scenario_losses(scenarios),
-            distillation.scenario_allocation(scenarios, 3e9),
+            figures.student_and_teacher(model, students, losses),
+            figures.u_curves(model, 5.46e8, [2e10, 1e11, 5e11], np.geomspace(1e8, 3e11, 80)),
+            figures.distil_or_train_map(model, sizes, tokens, [1.9, 2.1, 2.3]),
+            figures.best_teacher_map(model, sizes, tokens),
+            figures.scenario_losses(scenarios),
+            figures.scenario_allocation(scenarios, 3e9),
             plain_table(shown, caption, "tab:scenarios"),
         ),
     )
@@ -200,17 +203,17 @@ def paper_section() -> Section:
     return Section(
         "The paper's own figures (Peng et al. 2024)",
         (
-            runs.bars(suite, caption=f"A student of 6.8B by training objective.{once}, tables 11 and 13)."),
-            runs.gain_and_kept(
+            figures.bars(suite, caption=f"A student of 6.8B by training objective.{once}, tables 11 and 13)."),
+            figures.gain_and_kept(
                 published.BY_P, x="p", x_label="p (top-p-100)",
                 caption=f"Gain against p, and kept logits.{once}, figure 2).",
             ),
-            runs.gain_and_kept(
+            figures.gain_and_kept(
                 published.BY_K, x="k", x_label="k (top-0.95-k)", logarithmic=True,
                 caption=f"Gain against k, and kept logits.{once}, figure 3).",
             ),
-            runs.gain_by_size(published.BY_SIZE, caption=f"Gain over LM against student size.{once}, figure 4)."),
-            runs.learning_curves(
+            figures.gain_by_size(published.BY_SIZE, caption=f"Gain over LM against student size.{once}, figure 4)."),
+            figures.learning_curves(
                 published.BY_TOKENS, y="accuracy", y_label="average accuracy (%)", markers=True
             ),
             design_table(
@@ -239,13 +242,13 @@ def runs_section(data: Path) -> Section:
     rates = _learning_rates()
     ours = " Own runs: studies/quickstart.py."
     plots: list[Block] = [
-        runs.learning_curves(
+        figures.learning_curves(
             nmt, x_label="training examples", y_label="log perplexity (nats)", markers=True, logarithmic=True
         ),
-        _note(runs.learning_curves(curves), ours + " Student w64."),
-        _note(runs.effects(compared), ours),
+        _note(figures.learning_curves(curves), ours + " Student w64."),
+        _note(figures.effects(compared), ours),
         replace(comparison_table(compared), caption=compared.caption() + ours),
-        diagnostics.small_multiples(
+        figures.small_multiples(
             rates, y_label="validation loss (nats per token)", logarithmic=tuple(rates["axis"]),
             caption="KD students of four sizes against the peak learning rate, mean of 2 seeds, 95 % t intervals "
             "from the spread pooled over rates; filled: lowest. Own runs: studies/lr.py.",
@@ -297,15 +300,15 @@ def build(data: Path, out: Path) -> Path:
         "Every kind of figure and table that the analysis has, drawn from published results where they exist. "
         "Each figure is also a PDF, SVG, PNG and CSV in figures/, each table CSV, Markdown and LaTeX in tables/."
     )
-    figures = tables = 0
+    drawn = written = 0
     for section in sections:
         for block in section.blocks:
             if isinstance(block, Plot):
-                figures += 1
-                block.save(out / "figures" / f"{figures:02d}")
+                drawn += 1
+                block.save(out / "figures" / f"{drawn:02d}")
             elif isinstance(block, Table):
-                tables += 1
-                block.save(out / "tables" / f"{tables:02d}-{block.label.removeprefix('tab:')}")
+                written += 1
+                block.save(out / "tables" / f"{written:02d}-{block.label.removeprefix('tab:')}")
     provenance = {
         "data": "Epoch AI, from Hoffmann et al.; Porian et al.; Muennighoff et al.; Alabdulmohsin et al.; Peng et al.",
         "fit": f"objective {fitted.objective:.14e}, {fitted.agreeing} of {fitted.polished} minimisations agree",
