@@ -1,10 +1,9 @@
-"""A job's side without a cluster: slices of a capture, fences, inputs, snapshots of the code."""
+"""A job's side without a cluster: slices of a capture, fences, inputs."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import TasksJob
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
-from pdstudy.slurm import snapshot
 from pdstudy.slurm.attempt import FENCED, Attempt, read_attempts
 from pdstudy.slurm.job import Job, make_job_task, make_jobs
 from pdstudy.slurm.job_main import REQUEUE, STAY, ArrayElement, _end_stopped, _make_part
@@ -200,19 +198,6 @@ def test_a_local_run_keeps_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyP
         Attempt(Workspace(tmp_path), "student/x", path, None).__enter__()
     ends = [r["cause"] for r in read_attempts(Workspace(tmp_path), "student/x") if r["event"] == "end"]
     assert ends == ["claimed"]
-
-
-def test_a_snapshot_is_the_code_as_it_was(tmp_path: Path) -> None:
-    folder = snapshot.take_snapshot(Workspace(tmp_path))
-    assert snapshot.take_snapshot(Workspace(tmp_path)) == folder
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
-    code = "import pdstudy, pdstudy.core.provenance as p; print(pdstudy.__file__); print(p.code())"
-    told = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
-    assert told[0].startswith(str(folder))
-    assert json.loads((folder / "code.json").read_text()) == eval(told[1])
 
 
 def test_a_log_is_followed_from_before_it_exists(tmp_path: Path) -> None:
