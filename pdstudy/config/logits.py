@@ -12,6 +12,7 @@ from pdstudy.config.run import KD, Online, Pretrained, Run
 from pdstudy.config.truncation import Sampled, TopPK, Truncation
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import declared, neutral
+from pdstudy.core.origin import HasOrigin
 from pdstudy.core.validation import Problem
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class StoreSpec:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Kept(HasOrigin):
     """Entries that `cut` keeps of a token on average, as `source` measured them of a teacher like a study's.
 
     `bytes_per_entry` is what the source counts for one of them on disk.

@@ -19,8 +19,8 @@ class Curves:
     split: Split = "validation"
     title: str = "Learning curves"
 
-    def axes(self) -> tuple[str, ...]:
-        return tuple(a for a in (self.lines, self.panels) if a is not None)
+    def axes(self) -> dict[str, str]:
+        return _named(lines=self.lines, panels=self.panels)
 
 
 @declared
@@ -33,8 +33,8 @@ class SizeLaw:
     size: Literal["non_embedding", "total"] = "non_embedding"
     title: str = "Loss against student size"
 
-    def axes(self) -> tuple[str, ...]:
-        return (self.lines,)
+    def axes(self) -> dict[str, str]:
+        return {"lines": self.lines}
 
 
 @declared
@@ -51,8 +51,8 @@ class Compare:
     title: str = "Differences from the baseline"
     against: str | None = neutral(None)
 
-    def axes(self) -> tuple[str, ...]:
-        return ()
+    def axes(self) -> dict[str, str]:
+        return {}
 
 
 @declared
@@ -66,8 +66,8 @@ class Sweep:
     split: Split = "validation"
     title: str = "Sweep"
 
-    def axes(self) -> tuple[str, ...]:
-        return tuple(a for a in (self.x, self.lines, self.panels) if a is not None)
+    def axes(self) -> dict[str, str]:
+        return _named(x=self.x, lines=self.lines, panels=self.panels)
 
 
 @declared
@@ -80,8 +80,8 @@ class LossByTokens:
     split: Split = "test"
     title: str = "Loss against tokens"
 
-    def axes(self) -> tuple[str, ...]:
-        return tuple(a for a in (self.lines, self.panels) if a is not None)
+    def axes(self) -> dict[str, str]:
+        return _named(lines=self.lines, panels=self.panels)
 
 
 @declared
@@ -90,8 +90,8 @@ class Cost:
 
     title: str = "Cost, planned and actual"
 
-    def axes(self) -> tuple[str, ...]:
-        return ()
+    def axes(self) -> dict[str, str]:
+        return {}
 
 
 @declared
@@ -103,8 +103,8 @@ class BesidePaper:
     pairs: tuple[tuple[str, str], ...]
     title: str = "Beside the paper"
 
-    def axes(self) -> tuple[str, ...]:
-        return (self.axis,)
+    def axes(self) -> dict[str, str]:
+        return {"axis": self.axis}
 
 
 @declared
@@ -119,8 +119,8 @@ class PaperTable:
     pairs: tuple[tuple[str, str], ...] = ()
     title: str = "The paper's table"
 
-    def axes(self) -> tuple[str, ...]:
-        return ()
+    def axes(self) -> dict[str, str]:
+        return {}
 
 
 @declared
@@ -132,8 +132,8 @@ class GainAndKept:
     split: Split = "test"
     title: str = "Gain and kept logits"
 
-    def axes(self) -> tuple[str, ...]:
-        return (self.x,)
+    def axes(self) -> dict[str, str]:
+        return {"x": self.x}
 
 
 @declared
@@ -144,8 +144,12 @@ class GainBySize:
     split: Split = "test"
     title: str = "Gain against student size"
 
-    def axes(self) -> tuple[str, ...]:
-        return ()
+    def axes(self) -> dict[str, str]:
+        return {}
 
 
 Output = Curves | SizeLaw | Compare | Sweep | LossByTokens | Cost | BesidePaper | PaperTable | GainAndKept | GainBySize
+
+
+def _named(**axes: str | None) -> dict[str, str]:
+    return {field: axis for field, axis in axes.items() if axis is not None}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from pdstudy.core.identity import declared
+from pdstudy.core.origin import HasOrigin
 from pdstudy.core.validation import Problem
 
 Stage = Literal["corpus", "teacher", "logits", "student", "finetune", "evaluate", "report"]
@@ -159,7 +160,7 @@ def misfit(execution: Execution, *, sequences_per_step: int) -> Iterator[Problem
 
 
 @dataclass(frozen=True)
-class Machine:
+class Machine(HasOrigin):
     """What a run is priced on: sustained training FLOP/s of one device (peak times MFU), and its hours' name.
 
     `devices`, `cores` and `read_bytes_per_second` are what one node of it has: what reading a store is held against.

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, dataclass_transform
 
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.origin import HASH, remember_origin, without_origin
 
 SCHEMA = 1
 """Version of the stored configuration format; kept beside every result, never hashed."""
@@ -29,7 +30,8 @@ SCHEMA = 1
 T = TypeVar("T")
 
 
-_CLASSES: dict[str, type] = {}
+DECLARED: dict[str, type] = {}
+"""Every declared class, by its name."""
 
 
 _NEUTRAL = "neutral"
@@ -38,11 +40,13 @@ _NEUTRAL = "neutral"
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 def declared(cls: type[T]) -> type[T]:
     """Make `cls` a frozen keyword-only dataclass that can be encoded, decoded, hashed and checked."""
+    cls.__post_init__ = remember_origin  # type: ignore[attr-defined]
     made = dataclass(frozen=True, kw_only=True)(cls)
     made.__hash__ = _remembered_hash(made.__hash__)  # type: ignore[method-assign]
-    if made.__name__ in _CLASSES:
+    made.__getstate__ = lambda self: without_origin(self.__dict__)  # type: ignore[method-assign]
+    if made.__name__ in DECLARED:
         raise TypeError(f"two declared classes are called {made.__name__}")
-    _CLASSES[made.__name__] = made
+    DECLARED[made.__name__] = made
     return made
 
 
@@ -50,9 +54,9 @@ def _remembered_hash(compute: Any) -> Any:
     """A hash computed once per object: a grid of 10,000 cells hashes one teacher over and over."""
 
     def __hash__(self: Any) -> int:
-        known: int | None = self.__dict__.get("_hash")
+        known: int | None = self.__dict__.get(HASH)
         if known is None:
-            known = self.__dict__["_hash"] = compute(self)
+            known = self.__dict__[HASH] = compute(self)
         return known
 
     return __hash__
@@ -65,7 +69,7 @@ def neutral(value: Any) -> Any:
 
 def class_named(name: str) -> type | None:
     """The declared class of this name."""
-    return _CLASSES.get(name)
+    return DECLARED.get(name)
 
 
 def encode(value: Any) -> Any:
@@ -136,7 +140,7 @@ def _part(value: Any, hashed: bool, inside: Callable[[Any], Any] | None) -> Any:
 
 def is_declared(value: Any) -> bool:
     """True for objects of a class made by `declared`."""
-    return _CLASSES.get(type(value).__name__) is type(value)
+    return DECLARED.get(type(value).__name__) is type(value)
 
 
 def decode(data: Any) -> Any:
@@ -147,7 +151,7 @@ def decode(data: Any) -> Any:
         return data
     if "is" not in data:
         return {k: decode(v) for k, v in data.items()}
-    cls = _CLASSES.get(data["is"])
+    cls = DECLARED.get(data["is"])
     if cls is None:
         raise ConfigError(
             f"stored configuration names an unknown class {data['is']!r}; it was written by a newer pdstudy"

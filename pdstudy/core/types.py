@@ -61,7 +61,8 @@ def _alternatives(hint: Any) -> list[str]:
         of = [described(a) for a in args if a is not Ellipsis]
         return [f"a tuple of {_MANY.get(of[0], of[0])}" if args[-1] is Ellipsis else f"a tuple ({', '.join(of)})"]
     kind = origin or hint
-    return [_WORDS[kind] if kind in _WORDS else str(getattr(kind, "__name__", kind))]
+    words = _WORDS.get(kind) or getattr(kind, "DESCRIBED", None) or getattr(kind, "__name__", kind)
+    return [str(words)]
 
 
 def comma(value: Any, hint: Any) -> str:

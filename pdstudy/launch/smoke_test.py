@@ -10,6 +10,7 @@ from pdstudy.config.evaluation import Evaluation, Probe
 from pdstudy.config.optimizer import WSD
 from pdstudy.config.run import KD, Online, Run, Start
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.origin import pass_on
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
 from pdstudy.launch.worker import output_to
@@ -82,7 +83,7 @@ def try_runs(study: Study, workspace: Workspace, steps: int) -> Iterator[Tried]:
     final = tuple(_at_the_end(e, steps) for e in study.evaluations)
     cut = Study(name=study.name, base=study.base, grid=grid, seeds=(seed,), evaluations=final,
                 placement=study.placement, machine=study.machine)  # fmt: skip
-    plan = make_plan(cut, apart)
+    plan = make_plan(pass_on(study, cut), apart)
     if plan.problems:
         raise ConfigError("\n".join(str(p) for p in plan.problems))
     for item in plan.items:  # those done, too: a second try shows what the first one found

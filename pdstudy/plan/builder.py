@@ -22,6 +22,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json
 from pdstudy.core.format import si
 from pdstudy.core.identity import decode, fingerprint
+from pdstudy.core.origin import Spot, spot_of
 from pdstudy.core.validation import Problem
 from pdstudy.plan.branches import branched
 from pdstudy.plan.cost import (
@@ -98,13 +99,13 @@ class _Builder:
         self.keys[cell.name] = key
         self._cells.setdefault(key, []).append(cell.name)
         self._run("student", run, cell.name, cell)
-        for i, asked in enumerate(self.study.asked_of(cell)):
+        for i, asked in enumerate(self.study.downstream_of(cell)):
             for step in asked.steps(run):
                 self._ask(asked, run, step, cell, f"downstream[{i}].")
 
     def capture(self, name: str, capture: Capture) -> None:
         """A store that the study wants for itself."""
-        cell = Cell({}, 0, self.study.base, *self.study.where)
+        cell = Cell({}, 0, self.study.base)
         self._corpus(capture.corpus, [(f"captures[{name!r}].data", capture.data)], cell)
         if isinstance(capture.spec.teacher, Run):
             self._teacher(capture.spec.teacher, cell, f"captures[{name!r}].teacher.")
@@ -243,7 +244,12 @@ class _Builder:
                 self._too_long.add((name, part))
                 allowed = f"a slice that ends before {tokens[part.split]:,}, the corpus's {part.split} tokens"
                 found = f"[{part.start:,}, {part.stop:,})"
-                self.problems.append(Problem(name, found, allowed, cell.file, cell.line))
+                self.problems.append(Problem(name, found, allowed).at(self._spot(cell, name)))
+
+    def _spot(self, cell: Cell, name: str) -> Spot:
+        """File and line of a field of the study, or else of a cell's run."""
+        owned = any(name.startswith(field) for field in ("evaluations", "captures", "downstream"))
+        return (spot_of(self.study, name) if owned else cell.spot_of(name)) or self.study.where
 
     def _run_item(self, kind: Kind, key: str, label: str, run: Run) -> Artifact:
         evaluations = self.study.evaluations
@@ -286,7 +292,8 @@ class _Builder:
             coverages.add(coverage)
         else:
             allowed = f"{found.allowed}, and runs of one teacher and view share a store"
-            problem = Problem(f"{at}{found.field}", found.found, allowed, cell.file, cell.line)
+            name = f"{at}{found.field}"
+            problem = Problem(name, found.found, allowed).at(self._spot(cell, name))
             self.problems += [problem] if problem not in self.problems else []  # each seed has it
 
     def _stores(self) -> tuple[dict[StoreNeed, Artifact], list[StoreNeed]]:

@@ -52,7 +52,7 @@ def make_record(plan: Plan) -> dict[str, Any]:
                 "run": plan.keys[cell.name],
                 "planned": {"flops": items[plan.keys[cell.name]].flops, **_sizes(cell.run)},
                 "teacher": taught_by[cell.name],
-                "downstream": _asked(study.asked_of(cell), cell.run),
+                "downstream": _asked(study.downstream_of(cell), cell.run),
             }
             for cell in study.cells
         ],

@@ -7,8 +7,9 @@ A file that declares a search needs the names below, whose import does not impor
 from __future__ import annotations
 
 from pdstudy.search.objectives import AtMost, Calibration, Compute, Loss, SecondsPerToken
-from pdstudy.search.search import GP, TPE, Final, Halving, Random, Search
+from pdstudy.search.search import Search
 from pdstudy.search.space import Choice, Integer, Level, Log, Simplex, Uniform
+from pdstudy.search.strategy import GP, TPE, Final, Halving, Random
 
 __all__ = [
     "GP",

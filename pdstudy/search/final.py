@@ -34,15 +34,16 @@ def make_final_study(search: Search, trials: list[FrozenTrial]) -> Study:
 
     Raises `ConfigError` where the search declares no `final`, or where no trial is complete.
     """
-    final, (file, line) = search.final, search.where
+    final = search.final
     if final is None:
+        file, line = search.where
         raise ConfigError(f"{file}:{line}: search {search.name!r} has no final: give it final=Final(...)")
     best = select_best(trials, final.best)
     if not best:
         which = "no complete trial that keeps its bounds" if search.constraints else "no complete trial"
         raise ConfigError(f"search {search.name!r} has {which} yet; `pdstudy search` makes some")
     arms = [
-        Arm({"arm": label}, tuple(Change(path, value, file, line) for path, value in fields.items()))
+        Arm({"arm": label}, tuple(Change(path, value) for path, value in fields.items()))
         for label, fields in final.controls.items()
     ]
     for trial in best:

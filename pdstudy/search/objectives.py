@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdstudy.config.run import Run
+from pdstudy.core.origin import HasOrigin
 from pdstudy.core.validation import Problem
 from pdstudy.plan.cost import training_flops
 
@@ -22,12 +23,15 @@ MEASURES = ("gap", "ece")
 class Quantity(ABC):
     """A number of a trial; a frozen dataclass, whose fields are part of the search's identity."""
 
+    DESCRIBED = "a Quantity: Loss(), Calibration(), Compute(), SecondsPerToken()"
+    """What messages say is allowed where one belongs."""
+
     @property
     def recalibrates(self) -> bool:
         """Whether it needs the recalibrated loss, which takes a text of two sequences or more."""
         return False
 
-    def problems(self, name: str) -> Iterator[Problem]:
+    def check(self) -> Iterator[Problem]:
         return iter(())
 
     @property
@@ -57,9 +61,9 @@ class Loss(Quantity):
     def recalibrates(self) -> bool:
         return self.column == "recalibrated"
 
-    def problems(self, name: str) -> Iterator[Problem]:
+    def check(self) -> Iterator[Problem]:
         if self.column not in LOSSES:
-            yield Problem(f"{name}.column", self.column, f"one of {', '.join(LOSSES)}")
+            yield Problem("column", self.column, f"one of {', '.join(LOSSES)}")
 
     def value(self, run: Run, row: Mapping[str, Any]) -> float:
         return float(row[self.column])
@@ -83,9 +87,9 @@ class Calibration(Quantity):
     def recalibrates(self) -> bool:
         return self.measure == "gap"
 
-    def problems(self, name: str) -> Iterator[Problem]:
+    def check(self) -> Iterator[Problem]:
         if self.measure not in MEASURES:
-            yield Problem(f"{name}.measure", self.measure, f"one of {', '.join(MEASURES)}")
+            yield Problem("measure", self.measure, f"one of {', '.join(MEASURES)}")
 
     def value(self, run: Run, row: Mapping[str, Any]) -> float:
         return float(row["ece"] if self.measure == "ece" else row["loss"] - row["recalibrated"])
@@ -116,12 +120,14 @@ class SecondsPerToken(Quantity):
 
 
 @dataclass(frozen=True)
-class AtMost:
+class AtMost(HasOrigin):
     """A constraint: the mean of a quantity over a trial's seeds is to be no more than a bound. Trials beyond it rank
     behind all that keep it, by how far they are off."""
 
     quantity: Quantity
     bound: float
+
+    DESCRIBED = "AtMost(QUANTITY, BOUND)"
 
     @property
     def name(self) -> str:

@@ -4,89 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pdstudy.config.evaluation import Evaluation, Heldout
+from pdstudy.config.evaluation import Heldout
 from pdstudy.config.normal_form import normal_form, normal_teacher
 from pdstudy.config.placement import CPU_CORE, Execution, Machine, Placement
 from pdstudy.config.run import KD, Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import canonical, is_declared
-from pdstudy.core.validation import Problem, problems
+from pdstudy.core.origin import Spot, pass_on, remember_origin, spot_of
+from pdstudy.core.validation import Problem, keep_tuples, own_problems, problems
 from pdstudy.search.objectives import AtMost, Loss, Quantity
-from pdstudy.search.space import Changes, Dimension, Log, Uniform, corners
-from pdstudy.study.grid import Arm, Change, Grid, caller, changed
+from pdstudy.search.space import ENDS, INSIDE, Changes, Dimension, Log, Uniform, corners
+from pdstudy.search.strategy import TPE, Final, Halving, Sampler
+from pdstudy.search.validation import check_quantities, check_rungs, check_space, check_stores
+from pdstudy.study.grid import Arm, Change, Grid, changed
 from pdstudy.study.study import Study
-
-
-@dataclass(frozen=True)
-class TPE:
-    """Tree-structured Parzen estimators over all fields jointly, conditions included; optuna's `TPESampler`."""
-
-    startup: int = 10
-
-
-@dataclass(frozen=True)
-class GP:
-    """A Gaussian process with noise; optuna's `GPSampler`. For some ten continuous fields and a hundred trials. It
-    imports torch, and knows nothing of trials that were pruned."""
-
-    startup: int = 10
-
-
-@dataclass(frozen=True)
-class Random:
-    """Every trial drawn from the space on its own."""
-
-
-Sampler = TPE | GP | Random
-
-
-Reached = tuple[float, float]
-"""How far a trial is beyond the constraints in all, and its value."""
-
-
-@dataclass(frozen=True)
-class Halving:
-    """Asynchronous successive halving: after each of `rungs` (tokens of training) only the best `keep` of all trials
-    that came so far go on, compared at equal tokens.
-
-    Each rung is an ordinary run of that length. With a WSD schedule runs of one trial share their stable part. Trials
-    that are worse than the cut by no more than `band` (nats) go on, too: seeds alone make such differences. Measure it:
-    the standard deviation, over seeds, of the difference between two runs.
-
-    Trials are judged as they come, so the first ones pass easily, and with several at a time who passes depends on who
-    is first; what was decided is kept. Under constraints those that keep them come first, so that trials beyond a bound
-    do not raise the cut for the others.
-    """
-
-    rungs: tuple[int, ...]
-    keep: float = 1 / 3
-    band: float = 0.0
-
-    def goes_on(self, reached: Reached, others: list[Reached]) -> bool:
-        """`others`: what the other trials reached at this rung."""
-        ranked = sorted([reached, *others])
-        beyond, value = ranked[max(1, round(self.keep * len(ranked))) - 1]
-        return reached <= (beyond, value + self.band)
-
-
-@dataclass(frozen=True)
-class Final:
-    """What was found, made again to be believed: the `best` trials on `seeds` that the search has not seen, beside
-    controls, scored on a test slice. A trial that was best for its seed's luck loses that luck here.
-
-    `controls` are arms by label: fields of the base, and what they are set to. All arms are compared with each control,
-    paired by seed; the first is the baseline.
-    """
-
-    controls: Mapping[str, Mapping[str, Any]]
-    evaluations: tuple[Evaluation, ...]
-    best: int = 3
-    seeds: tuple[int, ...] = (10, 11, 12, 13, 14)
 
 
 @dataclass(frozen=True)
@@ -116,7 +52,7 @@ class Search:
     constraints: tuple[AtMost, ...] = ()
     device_hours: float | None = None
     seeds: tuple[int, ...] = (0,)
-    sampler: TPE | GP | Random = TPE()
+    sampler: Sampler = TPE()
     pruner: Halving | None = None
     storage: str | None = None
     placement: Placement = Placement()
@@ -127,7 +63,15 @@ class Search:
     final: Final | None = None
     title: str = ""
     about: str = ""
-    where: tuple[str, int] = field(default_factory=caller, compare=False)
+
+    def __post_init__(self) -> None:
+        remember_origin(self, depth=3)
+        keep_tuples(self)
+
+    @property
+    def where(self) -> Spot:
+        """File and line of the call that made it."""
+        return spot_of(self) or ("", 0)
 
     @cached_property
     def identity(self) -> str:
@@ -148,29 +92,86 @@ class Search:
 
     def arm(self, label: str, changes: Changes, rung: int | None = None) -> Arm:
         """A trial's fields as an arm of a study, at the length of a rung (None: as the fields have it)."""
-        file, line = self.where
         if rung is not None and rung < len(self.lengths) - 1:
             changes = [*changes, ("steps", None), ("tokens", self.lengths[rung])]
-        return Arm({"trial": label}, tuple(Change(path, value, file, line) for path, value in changes))
+        return Arm({"trial": label}, tuple(Change(path, value) for path, value in changes))
 
     def study(self, arms: list[Arm]) -> Study:
         """An ordinary study of some trials."""
-        return Study(name=self.name, base=self.base, grid=Grid(tuple(arms)), seeds=self.seeds,
+        made = Study(name=self.name, base=self.base, grid=Grid(tuple(arms)), seeds=self.seeds,
                      evaluations=(self.validation,), placement=self.placement, executions=self.executions,
-                     machine=self.machine, elsewhere=self.elsewhere, title=self.title, about=self.about,
-                     where=self.where)  # fmt: skip
+                     machine=self.machine, elsewhere=self.elsewhere, title=self.title, about=self.about)  # fmt: skip
+        return pass_on(self, made)
 
     def envelope(self) -> Study:
         """The space's corners as a study: what they share (corpus, teacher, stores) serves every trial."""
         return self.study([self.arm(f"corner{i}", c) for i, c in enumerate(corners(self.space))])
 
     def problems(self) -> list[Problem]:
-        """Everything that is wrong, each once."""
-        from pdstudy.search.validation import check_search
-
-        file, line = self.where
-        found = [dataclasses.replace(p, file=p.file or file, line=p.line or line) for p in check_search(self)]
+        """Everything that is wrong, each once, with file and line."""
+        found = [p.at(spot_of(self, p.field)) for p in own_problems(self)]
         return list({str(problem): problem for problem in found}.values())
+
+    def check(self) -> Iterator[Problem]:
+        """Problems of its own fields, of the space, of the rungs, then those of the space's runs."""
+        parts = list(self._check_parts())
+        yield from parts
+        of_space = list(check_space(self.space))
+        yield from of_space
+        if of_space:
+            yield from self._check_names()
+            yield from self.faults(self.base)
+            return
+        of_runs = self.envelope().problems()
+        if self.pruner is not None and not any(p.field.startswith("pruner") for p in parts):
+            yield from check_rungs(self.pruner.rungs, self.base, self._corner_runs(ENDS), self.faults)
+        for problem in of_runs:
+            yield dataclasses.replace(problem, field=problem.field.replace("evaluations[0]", "validation"))
+        if not of_runs:
+            yield from check_stores(self._corner_runs(ENDS), self._corner_runs(INSIDE))
+        if self.final is not None and not any(p.field.startswith("final") for p in parts):
+            yield from self._check_final(self.final)
+
+    def _check_parts(self) -> Iterator[Problem]:
+        if self.trials < 1:
+            yield Problem("trials", self.trials, "1 or more")
+        if self.device_hours is not None and self.device_hours <= 0:
+            yield Problem("device_hours", self.device_hours, "above 0, or None for no bound")
+        if not 1 <= len(self.objectives) <= 2:
+            yield Problem("objectives", self.objectives, "one or two")
+        yield from check_quantities(self.objectives, self.constraints, self.validation, self.base.view)
+        if self.validation.data.split != "validation":
+            yield Problem("validation", self.validation.data.split, "a validation slice: test is for what was chosen")
+        if self.pruner is not None and len(self.objectives) > 1:
+            yield Problem("pruner", self.pruner, "None with two objectives, which have no order")
+        for name in ("pruner", "sampler", "final"):
+            yield from problems(getattr(self, name), name)
+
+    def _check_names(self) -> Iterator[Problem]:
+        """Fields of a space, else unsound, that the base does not have; what a wider dimension brings may have them."""
+        paths = [path for path in self.space if isinstance(path, str)]
+        for path in paths:
+            if not any(path.startswith(f"{wider}.") for wider in paths):
+                for problem in changed(self.base, self.arm("", [(path, None)]))[1]:
+                    yield problem.at(spot_of(self, f"space[{path!r}]"))
+
+    def _check_final(self, final: Final) -> Iterator[Problem]:
+        seen = sorted({*final.seeds} & {*self.seeds})
+        if seen:
+            yield Problem("final.seeds", seen, f"seeds that the search does not train: other than {self.seeds}")
+        compared = dataclasses.replace(self.study([Arm({}, ())]), seeds=final.seeds, evaluations=final.evaluations)
+        for problem in compared.check():
+            if problem.field.startswith(("seeds", "evaluations")):
+                yield problem.below("final")
+        of_base = self.faults(self.base)
+        for label, fields in final.controls.items():
+            run, faults = changed(self.base, Arm({}, tuple(Change(path, value) for path, value in fields.items())))
+            for problem in [*faults, *(p for p in self.faults(run) if p not in of_base)]:
+                yield dataclasses.replace(problem, field=f"final.controls[{label!r}]: {problem.field}")
+
+    def _corner_runs(self, at: tuple[float, ...]) -> list[Run]:
+        """The runs at corners of the space, as far as their fields are fields."""
+        return [changed(self.base, self.arm("", changes))[0] for changes in corners(self.space, at)]
 
     def faults(self, run: Run) -> list[Problem]:
         """What is wrong with a run, what is not here left out where the search is to run `elsewhere`."""

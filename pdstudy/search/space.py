@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from pdstudy.config.losses import Weighted, terms
 from pdstudy.config.run import KD, LM
+from pdstudy.core.origin import HasOrigin
 
 Changes = list[tuple[str, Any]]
 """Fields and their values, in the order in which they are set."""
@@ -36,7 +37,7 @@ class Suggests(Protocol):
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(HasOrigin):
     """A number from `low` to `high`."""
 
     low: float
@@ -50,7 +51,7 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class Log:
+class Log(HasOrigin):
     """A number from `low` to `high`, uniform in its logarithm."""
 
     low: float
@@ -64,7 +65,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Integer:
+class Integer(HasOrigin):
     """A whole number from `low` to `high`, in steps of `step`."""
 
     low: int
@@ -81,7 +82,7 @@ class Integer:
 
 
 @dataclass(frozen=True)
-class Level:
+class Level(HasOrigin):
     """A value of a `Choice` with a space that is searched only where it is chosen."""
 
     value: Any
@@ -89,7 +90,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(HasOrigin):
     """One of several values (or `Level`s), by label. The storage knows labels alone, so values may be any objects."""
 
     levels: Mapping[str, Any]
@@ -108,7 +109,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Simplex:
+class Simplex(HasOrigin):
     """Weights of losses that sum to 1, for a field that holds a `KD`: it sets `alpha` and `loss` there.
 
     `LM()` among the terms is the data's own share, 1 - alpha; without it alpha stays as it is and the weights are

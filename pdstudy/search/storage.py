@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from pdstudy.core.errors import ConfigError
-from pdstudy.search.search import GP, TPE, Sampler, Search
+from pdstudy.search.search import Search
+from pdstudy.search.strategy import GP, TPE, Sampler
 from pdstudy.workspace.layout import Workspace
 
 

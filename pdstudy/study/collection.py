@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pdstudy.config.downstream import Downstream
+from pdstudy.core.origin import Spot, spot_of
 from pdstudy.core.validation import Problem
 from pdstudy.study.study import Cell, Study, matches
 
@@ -38,18 +39,25 @@ class Collection(Study):
             machine=first.machine,
             kept=tuple(dict.fromkeys(k for study in studies for k in study.kept)),
             elsewhere=any(study.elsewhere for study in studies),
-            where=first.where,
             studies=tuple(studies),
         )
+
+    @property
+    def where(self) -> Spot:
+        return self.studies[0].where
 
     def problems(self) -> list[Problem]:
         """Those of the members, and names that occur twice."""
         names = [study.name for study in self.studies]
         twice = sorted({name for name in names if names.count(name) > 1})
-        found = [Problem("name", name, "a name of its own for each study of a folder", *self.where) for name in twice]
+        found = [
+            Problem("name", name, "a name of its own for each study of a folder").at(spot_of(study, "name"))
+            for name in twice
+            for study in [s for s in self.studies if s.name == name][-1:]
+        ]
         return found + [problem for study in self.studies for problem in study.problems()]
 
-    def asked_of(self, cell: Cell) -> tuple[Downstream, ...]:
+    def downstream_of(self, cell: Cell) -> tuple[Downstream, ...]:
         return next(study.downstream for study in self.studies if study.name == cell.labels["study"])
 
     @cached_property

@@ -7,35 +7,35 @@ Grids combine: `a * b` (product), `a + b` (one after the other), `a.zip(b)` (in 
 from __future__ import annotations
 
 import dataclasses
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from pdstudy.config.run import Run
+from pdstudy.core.origin import Place, Spot, calling, spot_of
 from pdstudy.core.validation import Problem, nearest
-
-_PACKAGE = str(Path(__file__).parents[1]) + os.sep
-
-
-def caller() -> tuple[str, int]:
-    """File and line of the user's call: the innermost frame outside this package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<")):
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
 
 
 @dataclass(frozen=True)
 class Change:
-    """One field set to a value, or to what a function of the cell's labels returns; remembers the user's line."""
+    """One field set to a value, and the place in the user's file where that stands (None where pdstudy sets it)."""
 
     path: str
     value: Any
-    file: str
-    line: int
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+    def spot_of(self, path: str) -> Spot | None:
+        """File and line of the value at a path of the run that this change sets, or sets a part of; else None."""
+        if path == self.path or path.startswith((f"{self.path}.", f"{self.path}[")):
+            inside = path[len(self.path) :].removeprefix(".")
+            deeper = spot_of(self.value, inside) if inside else None
+            return deeper or self.spot
+        return self.spot if self.path.startswith(f"{path}.") else None
+
+    @property
+    def spot(self) -> Spot | None:
+        """File and line of the change itself."""
+        return None if self.place is None else self.place.spot()
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,19 @@ class Arm:
 
     def __getitem__(self, axis_name: str) -> str:
         return self.labels[axis_name]
+
+    def spot_of(self, run: Run, path: str) -> Spot | None:
+        """File and line that a problem at a path of this arm's `run` comes from: the change that set it, else the last
+        change, else the run's own text."""
+        for change in reversed(self.changes):
+            if (found := change.spot_of(path)) is not None:
+                return found
+        return self.spot or spot_of(run, path)
+
+    @property
+    def spot(self) -> Spot | None:
+        """File and line of the last change."""
+        return self.changes[-1].spot if self.changes else None
 
 
 @dataclass(frozen=True)
@@ -73,10 +86,10 @@ class Grid:
 
     def set(self, path: str, value: Any) -> Grid:
         """Set a field in every arm: to a value, or to `value(arm)` where it is a function (a rate per size, say)."""
-        file, line = caller()
+        place = calling("value", 1)
         made = []
         for a in self.arms:
-            change = Change(path, value(a) if callable(value) else value, file, line)
+            change = Change(path, value(a) if callable(value) else value, place)
             made.append(Arm(a.labels, (*a.changes, change)))
         return Grid(tuple(made))
 
@@ -95,19 +108,28 @@ def axis(name: str, levels: Mapping[str, Any] | Sequence[Any], *, field: str | N
         raise TypeError(
             f"levels of axis {name!r}: found {levels!r}; allowed: a mapping from labels, or a list of values"
         )
-    file, line = caller()
+    place = calling("levels", 1)
     named = levels.items() if isinstance(levels, Mapping) else [(v, v) for v in levels]
     arms = []
-    for label, value in named:
-        updates = value if field is None and isinstance(value, Mapping) else {field or name: value}
-        arms.append(Arm({name: _label(label)}, tuple(Change(p, v, file, line) for p, v in updates.items())))
+    for i, (label, value) in enumerate(named):
+        at = _inside(place, ("nth" if isinstance(levels, Mapping) else "item", i))
+        bundled = field is None and isinstance(value, Mapping)
+        changes = _changes(value, at) if bundled else (Change(field or name, value, at),)
+        arms.append(Arm({name: _label(label)}, changes))
     return Grid(tuple(arms))
 
 
 def arm(label: str, changes: Mapping[str, Any], *, axis: str = "arm") -> Grid:
     """One explicit arm: `arm("PD*", {"objective": kd, "schedule": wsd})`."""
-    file, line = caller()
-    return Grid((Arm({axis: _label(label)}, tuple(Change(p, v, file, line) for p, v in changes.items())),))
+    return Grid((Arm({axis: _label(label)}, _changes(changes, calling("changes", 1))),))
+
+
+def _changes(updates: Mapping[str, Any], place: Place | None) -> tuple[Change, ...]:
+    return tuple(Change(path, value, _inside(place, ("item", path))) for path, value in updates.items())
+
+
+def _inside(place: Place | None, key: tuple[str, Any]) -> Place | None:
+    return None if place is None else place._replace(keys=(*place.keys, key))
 
 
 def _label(value: Any) -> str:
@@ -118,13 +140,13 @@ def changed(base: Run, arm: Arm) -> tuple[Run, list[Problem]]:
     """The run that an arm makes of the base, and what is wrong with its changes, which are then left out."""
     run, wrong = base, []
     for change in arm.changes:
-        file, line = change.file, change.line
         if change.path == "seed":
-            wrong.append(Problem("seed", change.value, "no axis: Study(seeds=...) sets it", file, line))
+            wrong.append(Problem("seed", change.value, "no axis: Study(seeds=...) sets it").at(change.spot))
         try:
             run = _replace(run, change.path.split("."), change.value)
         except _UnknownField as unknown:
-            wrong.append(Problem(change.path, unknown.name, unknown.allowed, file, line, unknown.hint))
+            found = Problem(change.path, unknown.name, unknown.allowed, hint=unknown.hint)
+            wrong.append(found.at(change.spot))
     return run, wrong
 
 

@@ -12,8 +12,7 @@ Nothing is checked while a study is being built; `Study.problems` reports everyt
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
@@ -25,25 +24,28 @@ from pdstudy.config.logits import Capture, Kept
 from pdstudy.config.outputs import Output
 from pdstudy.config.placement import CPU_CORE, Execution, Machine, Placement
 from pdstudy.config.run import Run
-from pdstudy.core.types import comma, described, fits
-from pdstudy.core.validation import Problem, nearest, problems
-from pdstudy.study.grid import Arm, Grid, caller, changed
-from pdstudy.study.validation import check_downstream, check_evaluations, check_outputs
+from pdstudy.core.origin import Spot, remember_origin, spot_of
+from pdstudy.core.validation import Problem, keep_tuples, own_problems, problems
+from pdstudy.study.grid import Arm, Grid, changed
+from pdstudy.study.validation import check_downstream, check_evaluations, check_labels, check_outputs
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a study: its labels on the axes, its seed, and the run."""
+    """One run of a study: its labels on the axes, its seed, the run, and the arm that makes it of the base."""
 
     labels: Mapping[str, str]
     seed: int
     run: Run
-    file: str
-    line: int
+    arm: Arm = Arm({}, ())
 
     @property
     def name(self) -> str:
         return cell_name(self.labels, self.seed)
+
+    def spot_of(self, path: str) -> Spot | None:
+        """File and line of the value at a path of its run."""
+        return self.arm.spot_of(self.run, path)
 
 
 def cell_name(labels: Mapping[str, str], seed: int) -> str:
@@ -83,35 +85,62 @@ class Study:
     elsewhere: bool = False
     group: str = ""
     kept: tuple[Kept, ...] = ()
-    where: tuple[str, int] = field(default_factory=caller, compare=False)
+
+    def __post_init__(self) -> None:
+        remember_origin(self, depth=3)
+        keep_tuples(self)
+
+    @property
+    def where(self) -> Spot:
+        """File and line of the call that made it."""
+        return spot_of(self) or ("", 0)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """All runs, in the order of the grid, seeds innermost. Call `problems` first: a faulty change is left out."""
         return self._expanded[0]
 
-    def asked_of(self, cell: Cell) -> tuple[Downstream, ...]:
-        """The tasks that a cell's model is asked."""
+    def downstream_of(self, cell: Cell) -> tuple[Downstream, ...]:
+        """The tasks on which a cell's model is evaluated."""
         return self.downstream
 
     def problems(self) -> list[Problem]:
         """Everything that is wrong, each once, with file and line."""
-        file, line = self.where
-        own = self._mistyped()
-        found = self._expanded[1] if {"base", "grid", "seeds"}.isdisjoint(p.field for p in own) else []
-        own = own or self._own_problems()
-        found = [*(dataclasses.replace(p, file=p.file or file, line=p.line or line) for p in own), *found]
+        here = (p for p in own_problems(self) if not (self.elsewhere and p.missing))
+        found = [p.at(spot_of(self, p.field)) for p in here]
         seen: dict[tuple[Any, ...], Problem] = {}
         for p in found:
             seen.setdefault((p.file, p.line, p.field, repr(p.found), p.allowed), p)
         return list(seen.values())
 
+    def check(self) -> Iterator[Problem]:
+        """Problems of its own fields, then those of its runs."""
+        if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
+            yield Problem("name", self.name, "letters, digits, '-' and '_' (it names a folder)")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            yield Problem("seeds", self.seeds, "one or more different whole numbers, 0 or more")
+        if self.machine.flops_per_second <= 0:
+            yield Problem("machine.flops_per_second", self.machine.flops_per_second, "above 0")
+        if not self.grid.arms and not self.captures:
+            yield Problem("grid", "no arm", "one or more: where(...) may have left none")
+        yield from check_labels(self.grid, self.baseline)
+        runs = [cell.run for cell in self.cells]
+        yield from check_evaluations(self.evaluations, self.base.view, runs, self.downstream)
+        yield from check_downstream(self.downstream, runs)
+        for name, capture in self.captures.items():
+            yield from problems(capture, f"captures[{name!r}]")
+        yield from problems(self.placement, "placement")
+        for i, execution in enumerate(self.executions):
+            yield from problems(execution, f"executions[{i}]")
+        yield from check_outputs(self.outputs, self.grid, self.baseline)
+        yield from self._expanded[1]
+
     @cached_property
     def missing(self) -> tuple[Problem, ...]:
         """Texts and models that its runs name and that are not here, each once: none but where `elsewhere` is set."""
         runs = {cell.run for cell in self.cells}
-        asked = dict.fromkeys(d for cell in self.cells for d in self.asked_of(cell))
-        named = (*sorted(runs, key=hash), *self.evaluations, *asked, *self.captures.values())
+        tasks = dict.fromkeys(d for cell in self.cells for d in self.downstream_of(cell))
+        named = (*sorted(runs, key=hash), *self.evaluations, *tasks, *self.captures.values())
         found = [p for part in named for p in problems(part) if p.missing]
         return tuple({repr(p.found): p for p in found}.values())
 
@@ -123,81 +152,14 @@ class Study:
         for a in self.grid.arms:
             run, faults = changed(self.base, a)
             wrong += faults
-            file, line = (a.changes[-1].file, a.changes[-1].line) if a.changes else self.where
             found = [p for p in problems(run) if not (self.elsewhere and p.missing)]
+            # What the base has as well is its own; else the arm's changes make it.
             for p in found:
-                at = self.where if str(p) in of_base else (file, line)
-                wrong.append(dataclasses.replace(p, file=at[0], line=at[1]))
+                wrong.append(p.at(spot_of(self.base, p.field) if str(p) in of_base else a.spot_of(run, p.field)))
             if not found:
-                made = [Cell(a.labels, s, dataclasses.replace(run, seed=s), file, line) for s in self.seeds]
+                made = [Cell(a.labels, s, dataclasses.replace(run, seed=s), a) for s in self.seeds]
                 cells += [c for c in made if self.only is None or matches(c.name, self.only)]
-        return tuple(cells), wrong
-
-    def _mistyped(self) -> list[Problem]:
-        """Fields of a wrong type, with which nothing else can be checked."""
-        one: dict[str, type] = {
-            "name": str,
-            "base": Run,
-            "grid": Grid,
-            "placement": Placement,
-            "machine": Machine,
-            "title": str,
-            "about": str,
-            "group": str,
-            "baseline": Mapping,
-            "captures": Mapping,
-        }
-        many: dict[str, Any] = {
-            "seeds": tuple[int, ...],
-            "evaluations": tuple[Evaluation, ...],
-            "downstream": tuple[Downstream, ...],
-            "outputs": tuple[Output, ...],
-            "executions": tuple[Execution, ...],
-            "kept": tuple[Kept, ...],
-        }
-        wrong = []
-        for name, kind in one.items():
-            if not isinstance(getattr(self, name), kind):
-                wrong.append(Problem(name, getattr(self, name), described(kind)))
-        for name, kind in many.items():
-            value = getattr(self, name)
-            if not isinstance(value, Sequence) or not fits(tuple(value), kind):
-                wrong.append(Problem(name, value, described(kind), hint=comma(value, kind)))
-        return wrong
-
-    def _own_problems(self) -> list[Problem]:
-        wrong = []
-        if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
-            wrong.append(Problem("name", self.name, "letters, digits, '-' and '_' (it names a folder)"))
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            wrong.append(Problem("seeds", self.seeds, "one or more different whole numbers, 0 or more"))
-        if self.machine.flops_per_second <= 0:
-            wrong.append(Problem("machine.flops_per_second", self.machine.flops_per_second, "above 0"))
-        if not self.grid.arms and not self.captures:
-            wrong.append(Problem("grid", "no arm", "one or more: where(...) may have left none"))
-        axes: dict[str, set[str]] = {}
-        for a in self.grid.arms:
-            for name, label in a.labels.items():
-                axes.setdefault(name, set()).add(label)
-        for name, label in self.baseline.items():
-            if name not in axes:
-                wrong.append(Problem("baseline", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes)))
-            elif not isinstance(label, str) or label not in axes[name]:
-                allowed = f"a level of {name!r}: {sorted(axes[name])}"
-                wrong.append(Problem(f"baseline[{name!r}]", label, allowed, hint=nearest(label, axes[name])))
-        names = [",".join(f"{k}={v}" for k, v in a.labels.items()) for a in self.grid.arms]
-        for twice in sorted(name for name, count in Counter(names).items() if count > 1):
-            wrong.append(Problem("grid", twice, "arms with labels of their own; this one occurs more than once"))
-        wrong += check_evaluations(self)
-        wrong += check_downstream(self)
-        for name, capture in self.captures.items():
-            faults = list(problems(capture, f"captures[{name!r}]"))
-            wrong += [p for p in faults if not (self.elsewhere and p.missing)]
-        wrong += problems(self.placement, "placement")
-        for i, execution in enumerate(self.executions):
-            wrong += problems(execution, f"executions[{i}]")
-        wrong += check_outputs(self, axes)
-        return wrong
+        return tuple(cells), [p.at(self.where) for p in wrong]
 
 
 def matches(name: str, pattern: str) -> bool:

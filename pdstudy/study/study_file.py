@@ -6,19 +6,15 @@ import importlib.util
 import inspect
 import re
 import sys
-import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import class_named
+from pdstudy.core.origin import Call, Place
 from pdstudy.core.validation import nearest
 from pdstudy.study.collection import Collection
 from pdstudy.study.study import Study
-
-if TYPE_CHECKING:
-    pass
-
 
 T = TypeVar("T")
 
@@ -115,10 +111,12 @@ def _called(function: object, path: Path, scale: str | None, wanted: type[T]) ->
 
 
 def _explained(error: BaseException, path: Path) -> str:
-    line = 0
-    for frame in traceback.extract_tb(error.__traceback__):
-        if Path(frame.filename).resolve() == path.resolve():
-            line = frame.lineno or 0
+    call, line = None, 0
+    at = error.__traceback__
+    while at is not None:
+        if Path(at.tb_frame.f_code.co_filename).resolve() == path.resolve():
+            call, line = Call(at.tb_frame.f_code, at.tb_lasti), at.tb_lineno
+        at = at.tb_next
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
         line = error.lineno or 0
     text = f"{path}:{line}: {type(error).__name__}: {error}"
@@ -131,6 +129,7 @@ def _explained(error: BaseException, path: Path) -> str:
         cls = _class(path, unknown[1])
         known = list(inspect.signature(cls).parameters) if cls else []
         near = nearest(unknown[2], known)
+        line = Place(call, unknown[2]).spot()[1] if call is not None else line
         text = f"{path}:{line}: {unknown[1]} has no field {unknown[2]!r}; its fields: {', '.join(known)}" + (
             f" ({near})" if near else ""
         )

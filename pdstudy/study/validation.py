@@ -1,33 +1,62 @@
-"""What is wrong with what a study measures, beside its runs."""
+"""Problems of what a study measures beside its runs: evaluations, tasks, outputs, a baseline."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Set
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from pdstudy.config.data import View
+from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import Evaluation, HeldoutResponses, text_of
 from pdstudy.config.finetuning import Finetuning
-from pdstudy.config.outputs import Compare, GainAndKept, GainBySize
+from pdstudy.config.outputs import Compare, GainAndKept, GainBySize, Output
+from pdstudy.config.run import Run
 from pdstudy.core.validation import Problem, nearest, problems
-
-if TYPE_CHECKING:
-    from pdstudy.study.study import Study
+from pdstudy.study.grid import Grid
 
 
-def check_evaluations(study: Study) -> Iterator[Problem]:
-    """Faults of each evaluation, and slices or examples that do not fit the runs."""
-    contexts = {c.run.view.context for c in study.cells}
-    if isinstance(study.base.view, View) and not list(problems(study.base.view)):
-        contexts.add(study.base.view.context)
-    for i, evaluation in enumerate(study.evaluations):
+def check_labels(grid: Grid, baseline: Mapping[str, str]) -> Iterator[Problem]:
+    """A baseline that names no arm, and arms that are called alike."""
+    axes = levels(grid)
+    for name, label in baseline.items():
+        if name not in axes:
+            yield Problem(f"baseline[{name!r}]", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes))
+        elif not isinstance(label, str) or label not in axes[name]:
+            allowed = f"a level of {name!r}: {sorted(axes[name])}"
+            yield Problem(f"baseline[{name!r}]", label, allowed, hint=nearest(label, axes[name]))
+    names = Counter(",".join(f"{k}={v}" for k, v in a.labels.items()) for a in grid.arms)
+    for twice in sorted(name for name, count in names.items() if count > 1):
+        yield Problem("grid", twice, "arms with labels of their own; this one occurs more than once")
+
+
+def levels(grid: Grid) -> dict[str, set[str]]:
+    """The labels of each axis."""
+    axes: dict[str, set[str]] = {}
+    for a in grid.arms:
+        for name, label in a.labels.items():
+            axes.setdefault(name, set()).add(label)
+    return axes
+
+
+def check_evaluations(
+    evaluations: Sequence[Evaluation], view: View, runs: Sequence[Run], downstream: Sequence[Downstream]
+) -> Iterator[Problem]:
+    """Problems of each evaluation, and slices or examples that do not fit the runs (`view` is that of the base)."""
+    contexts = {run.view.context for run in runs}
+    if isinstance(view, View) and not any(problems(view)):
+        contexts.add(view.context)
+    learned = {run.instructions for run in runs} | {f.instructions for f in _finetunings(downstream).values()}
+    held_out = sorted({instructions.validation for instructions in learned if instructions is not None})
+    for i, evaluation in enumerate(evaluations):
         at = f"evaluations[{i}]"
-        faults = list(problems(evaluation, at))
-        yield from (p for p in faults if not (study.elsewhere and p.missing))
-        if faults:
+        wrong = list(problems(evaluation, at))
+        yield from wrong
+        if wrong:
             continue
-        yield from _trained_on(study, at, evaluation)
+        if isinstance(evaluation, HeldoutResponses):
+            share = evaluation.instructions.validation
+            for least in (share_of_runs for share_of_runs in held_out if share_of_runs < share):
+                yield Problem(f"{at}.instructions.validation", share, f"at most {least}, what its runs hold out")
         text = text_of(evaluation)
         for part in ("start", "tokens") if text is not None else ():
             value = getattr(text, part)
@@ -36,48 +65,40 @@ def check_evaluations(study: Study) -> Iterator[Problem]:
                 yield Problem(f"{at}.data.{part}", value, f"a multiple of the context, {context}", hint=hint)
 
 
-def _trained_on(study: Study, at: str, evaluation: Evaluation) -> Iterator[Problem]:
-    """Examples that are held out here and that a run of the study learns from: what it holds out is less."""
-    if isinstance(evaluation, HeldoutResponses):
-        share = evaluation.instructions.validation
-        learned = {c.run.instructions for c in study.cells} | {f.instructions for f in _finetunings(study).values()}
-        for given in sorted({instructions.validation for instructions in learned if instructions is not None}):
-            if given < share:
-                yield Problem(f"{at}.instructions.validation", share, f"at most {given}, what its runs hold out")
+def check_downstream(downstream: Sequence[Downstream], runs: Iterable[Run]) -> Iterator[Problem]:
+    """Problems of tasks, and finetuning that does not fit the runs."""
+    for i, tasks in enumerate(downstream):
+        yield from problems(tasks, f"downstream[{i}]")
+    alike = {(run.tokens_per_step, run.view): run for run in runs}
+    for at, finetuning in _finetunings(downstream).items():
+        if all(problem.missing for problem in problems(finetuning)):
+            for run in alike.values():
+                for problem in problems(finetuning.of(run)):
+                    if problem.field.startswith(("tokens", "data", "schedule")) and not problem.missing:
+                        yield problem.below(at)
 
 
-def check_downstream(study: Study) -> Iterator[Problem]:
-    """Faults of what models are asked, and finetuning that does not fit the runs."""
-    for i, asked in enumerate(study.downstream):
-        yield from (p for p in problems(asked, f"downstream[{i}]") if not (study.elsewhere and p.missing))
-    alike = {(cell.run.tokens_per_step, cell.run.view): cell.run for cell in study.cells}
-    for at, finetuning in _finetunings(study).items():
-        for run in alike.values() if not any(problems(finetuning)) or study.elsewhere else ():
-            for problem in problems(finetuning.of(run)):
-                if problem.field.startswith(("tokens", "data", "schedule")) and not problem.missing:
-                    yield dataclasses.replace(problem, field=f"{at}.{problem.field}")
-
-
-def _finetunings(study: Study) -> dict[str, Finetuning]:
+def _finetunings(downstream: Sequence[Downstream]) -> dict[str, Finetuning]:
     """By the field that declares it."""
-    found = {f"downstream[{i}].finetune": asked.finetune for i, asked in enumerate(study.downstream)}
+    found = {f"downstream[{i}].finetune": tasks.finetune for i, tasks in enumerate(downstream)}
     return {at: finetuning for at, finetuning in found.items() if finetuning is not None}
 
 
-def check_outputs(study: Study, axes: Mapping[str, Set[str]]) -> Iterator[Problem]:
-    """Faults of each output, and what it names that the study has not: axes, a baseline, an arm."""
-    for i, output in enumerate(study.outputs):
+def check_outputs(outputs: Sequence[Output], grid: Grid, baseline: Mapping[str, str]) -> Iterator[Problem]:
+    """Problems of each output, and names in it of what the study does not have: axes, a baseline, an arm."""
+    axes: Mapping[str, Set[str]] = levels(grid)
+    for i, output in enumerate(outputs):
         at = f"outputs[{i}]"
-        faults = list(problems(output, at))
-        yield from faults
-        for name in output.axes() if not faults else ():
+        wrong = list(problems(output, at))
+        yield from wrong
+        for field, name in output.axes().items() if not wrong else ():
             if name not in axes:
-                yield Problem(at, name, f"an axis: {sorted(axes)}", hint=nearest(name, axes))
-        if not study.baseline and isinstance(output, Compare | GainAndKept | GainBySize):
-            yield Problem("baseline", dict(study.baseline), f"the arm that {type(output).__name__} compares with",
+                yield Problem(f"{at}.{field}", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes))
+        if not baseline and isinstance(output, Compare | GainAndKept | GainBySize):
+            yield Problem("baseline", dict(baseline), f"the arm that {type(output).__name__} compares with",
                           hint="such as baseline={'loss': 'LM'}")  # fmt: skip
         if isinstance(output, Compare) and isinstance(output.against, str):
-            arms = {"/".join(a.labels.get(name, "") for name in study.baseline) for a in study.grid.arms}
-            if output.against not in arms and study.baseline.keys() <= axes.keys():
+            arms = {"/".join(a.labels.get(name, "") for name in baseline) for a in grid.arms}
+            if output.against not in arms and baseline.keys() <= axes.keys():
                 yield Problem(f"{at}.against", output.against, f"an arm: {sorted(arms)}",
                               hint=nearest(output.against, arms))  # fmt: skip

@@ -200,5 +200,4 @@ class Scale:
         run, wrong = changed(base, arm)
         if wrong or not arm.changes:  # faults are the study's to report, all at once
             return arm
-        last = arm.changes[-1]
-        return Arm(arm.labels, (*arm.changes, Change("optimiser.lr", self.rate(run), last.file, last.line)))
+        return Arm(arm.labels, (*arm.changes, Change("optimiser.lr", self.rate(run), arm.changes[-1].place)))

@@ -21,9 +21,10 @@ from pdstudy.config.run import Run
 from pdstudy.core.files import write_json
 from pdstudy.plan.cost import training_flops
 from pdstudy.search.objectives import AtMost, Compute, Loss
-from pdstudy.search.search import Halving, Random, Search
+from pdstudy.search.search import Search
 from pdstudy.search.search_record import make_search_record
 from pdstudy.search.space import Choice, Integer, Log
+from pdstudy.search.strategy import Halving, Random
 from pdstudy.search.trial_results import RunResult
 from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace

@@ -29,8 +29,7 @@ from pdstudy import (
 )
 from pdstudy.config.normal_form import normal_form
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.identity import _CLASSES as CLASSES
-from pdstudy.core.identity import canonical, declared, decode, differences, encode, fingerprint, neutral
+from pdstudy.core.identity import DECLARED, canonical, declared, decode, differences, encode, fingerprint, neutral
 from pdstudy.core.validation import problems
 
 
@@ -93,7 +92,7 @@ def test_a_field_added_at_its_neutral_value_changes_no_fingerprint() -> None:
             a: int = 1
 
         before = fingerprint(Grows())
-        del CLASSES["Grows"]
+        del DECLARED["Grows"]
 
         @declared
         class Grows:  # type: ignore[no-redef]
@@ -104,7 +103,7 @@ def test_a_field_added_at_its_neutral_value_changes_no_fingerprint() -> None:
         assert fingerprint(Grows(b=0.5)) != before
         assert encode(Grows())["b"] == 0
     finally:
-        CLASSES.pop("Grows", None)
+        DECLARED.pop("Grows", None)
 
 
 def test_whole_floats_and_integers_are_one_value() -> None:

@@ -23,7 +23,7 @@ from pdstudy.plan.cost import folder_flops
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import holds
 from tests.core.test_normal import make_run, make_teacher
-from tests.core.test_study import make_study
+from tests.study.test_study import make_study
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 
 from pdstudy.config.run import Run
 from pdstudy.search.objectives import AtMost, Compute
-from pdstudy.search.search import TPE, Halving, Random
 from pdstudy.search.storage import Journal, read_trials
+from pdstudy.search.strategy import TPE, Halving, Random
 from pdstudy.search.trial_results import ResultReader, RunResult
 from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace

@@ -11,8 +11,9 @@ import pytest
 from pdstudy import KD, KLD, LM, Heldout, Slice, Tail
 from pdstudy.core.errors import ConfigError
 from pdstudy.search.final import make_final_study, select_best
-from pdstudy.search.search import Final, Search
+from pdstudy.search.search import Search
 from pdstudy.search.space import Choice
+from pdstudy.search.strategy import Final
 from pdstudy.search.trial_results import RunResult
 from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace

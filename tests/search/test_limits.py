@@ -19,7 +19,8 @@ from pdstudy.core.identity import fingerprint
 from pdstudy.search.cost import device_hours
 from pdstudy.search.objectives import AtMost, Calibration, Compute, Loss, SecondsPerToken
 from pdstudy.search.progress import summary
-from pdstudy.search.search import GP, TPE, Halving, Random, Sampler, Search
+from pdstudy.search.search import Search
+from pdstudy.search.strategy import GP, TPE, Halving, Random, Sampler
 from pdstudy.search.trial_results import RunResult, read_run_result
 from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace

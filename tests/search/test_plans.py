@@ -21,10 +21,11 @@ from pdstudy.plan.record import write_record
 from pdstudy.search.cost import priced
 from pdstudy.search.final import make_final_plan
 from pdstudy.search.local_driver import run_search
-from pdstudy.search.search import Halving, Random, Search
+from pdstudy.search.search import Search
 from pdstudy.search.search_file import load_search
 from pdstudy.search.search_record import weights
 from pdstudy.search.space import Changes, Choice, Uniform
+from pdstudy.search.strategy import Halving, Random
 from pdstudy.search.trial_plans import plan_requested, plan_trials
 from pdstudy.search.trial_results import RunResult
 from pdstudy.search.trials import Trials

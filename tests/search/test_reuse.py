@@ -30,8 +30,9 @@ from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Run
 from pdstudy.core.files import write_json
 from pdstudy.core.identity import fingerprint
-from pdstudy.search.search import Halving, Search
+from pdstudy.search.search import Search
 from pdstudy.search.space import Choice, Integer, Level, Log, Uniform, sticks_to_weights, suggest, weights_to_sticks
+from pdstudy.search.strategy import Halving
 from pdstudy.search.trial_results import RunResult
 from pdstudy.search.trials import Trials
 from pdstudy.search.warm_start import invert_run

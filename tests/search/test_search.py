@@ -19,8 +19,8 @@ from pdstudy import KD, KLD, LM, Heldout, JensenShannon, RenormaliseBoth, Slice,
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Run
 from pdstudy.search.objectives import Compute, Loss
-from pdstudy.search.search import TPE, Halving, Random
 from pdstudy.search.space import Choice, Level, Log, Uniform, sticks_to_weights, suggest
+from pdstudy.search.strategy import TPE, Halving, Random
 from pdstudy.search.trial_results import RunResult
 from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace

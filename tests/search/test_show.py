@@ -10,7 +10,7 @@ from pdstudy.cli.progress import SearchLines
 from pdstudy.cli.search_tables import trial_line
 from pdstudy.config.run import Run
 from pdstudy.search.progress import NewlyEnded, summary
-from pdstudy.search.search import Halving, Random
+from pdstudy.search.strategy import Halving, Random
 from pdstudy.search.trial_results import RunResult
 from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace

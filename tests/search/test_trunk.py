@@ -15,8 +15,9 @@ from pdstudy.config.run import KD, Run
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
 from pdstudy.plan.builder import make_plan
-from pdstudy.search.search import Halving, Search
+from pdstudy.search.search import Search
 from pdstudy.search.space import Log, Uniform
+from pdstudy.search.strategy import Halving
 from pdstudy.search.trial_plans import plan_trials
 from pdstudy.search.trial_results import read_run_result
 from pdstudy.search.trials import Trials

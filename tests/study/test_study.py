@@ -95,7 +95,8 @@ def test_every_problem_at_once_each_with_its_line() -> None:
     )
     found = study.problems()
     fields = [p.field for p in found]
-    for expected in ("name", "seeds", "baseline", "evaluations[0].data.tokens", "outputs[0]", "optimizer.lr",
+    for expected in (
+        "name", "seeds", "baseline['los']", "evaluations[0].data.tokens", "outputs[0].lines", "optimizer.lr",
                      "objective.temperature.tau"):  # fmt: skip
         assert expected in fields, fields
     assert all(p.file == __file__ and p.line > 0 for p in found)
@@ -174,7 +175,7 @@ def test_a_file_without_a_study_says_so(tmp_path: Path) -> None:
         ("machine", {"machine": None}),
         ("evaluations[0].data.tokens", {"evaluations": (Heldout(data=Slice(split="test", tokens="9")),)}),  # type: ignore[arg-type]
         ("evaluations", {"evaluations": Heldout(data=Slice(split="test", tokens=640))}),
-        ("outputs", {"outputs": (Compare,)}),
+        ("outputs[0]", {"outputs": (Compare,)}),
         ("outputs[0].lines", {"outputs": (Curves(lines=["loss"]),)}),  # type: ignore[arg-type]
         ("baseline['loss']", {"baseline": {"loss": ["LM"]}}),
         ("baseline", {"baseline": {}, "outputs": (Compare(),)}),
@@ -183,7 +184,7 @@ def test_a_file_without_a_study_says_so(tmp_path: Path) -> None:
         ("schedule.decay_tokens", {"base": make_run(schedule=WSD(warmup_tokens=640, decay_tokens=TOKENS))}),
         ("tokens_per_step", {"base": make_run(tokens_per_step=0)}),
         ("seeds", {"seeds": 3}),
-        ("seeds", {"seeds": (0.5, 1)}),
+        ("seeds[0]", {"seeds": (0.5, 1)}),
         ("seeds", {"seeds": (-1, 1)}),
         ("baseline", {"baseline": "LM"}),
         ("base", {"base": None}),
@@ -228,10 +229,11 @@ def test_the_seed_is_no_axis() -> None:
     assert {p.field for p in make_study(grid=axis("seed", (5, 6)), baseline={}).problems()} == {"seed"}
 
 
-def test_a_problem_of_the_base_has_the_study_s_line() -> None:
+def test_a_problem_of_the_base_has_its_own_line() -> None:
     study = make_study(base=make_run(optimiser=AdamW(lr=-1)))
     (problem,) = study.problems()
-    assert (problem.file, problem.line) == study.where
+    assert problem.file == __file__
+    assert "AdamW(lr=-1)" in Path(__file__).read_text().splitlines()[problem.line - 1]
 
 
 def test_a_term_of_a_sum_and_a_teacher_s_folder_are_checked(tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_evaluations_fit_every_context_of_the_grid() -> None:
 
 
 STUDY = """
-from tests.core.test_study import make_study
+from tests.study.test_study import make_study
 def study(scale="mini"):
     return make_study()
 """
