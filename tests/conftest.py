@@ -1,11 +1,15 @@
-"""What holds for every test: one that is not marked `integration` starts no process."""
+"""What holds for every test: one that is not marked `integration` starts no process. And the finished tiny study."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+from tests.core.cli import call
+from tests.core.tiny import write_tiny
 
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
 """Events of Python's audit hooks (PEP 578) that start a process."""
@@ -34,3 +38,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         _quick.clear()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny study has been run once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny(folder)
+    done = call(folder, "run", "tiny.py", "--workers", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder

@@ -49,7 +49,7 @@ More = Callable[[RunOutcome], Plan]
 
 
 class ProgressView(Protocol):
-    """Shows progress; `pdstudy.launch.progress` has one for terminals and one for plain output."""
+    """Shows progress; `pdstudy.cli.progress` has one for terminals and one of plain lines."""
 
     def start(self, plan: Plan) -> None: ...
     def begin(self, slot: int, item: Artifact) -> None: ...

@@ -17,7 +17,7 @@ from pdstudy.analysis.data.runs import answer_summary, arm_summary, load_runs
 from pdstudy.analysis.data.task_answers import Items
 from pdstudy.analysis.report.downstream_section import ACCURACY, BITS, Suite, task_blocks
 from pdstudy.analysis.report.study_page import build
-from tests.core.test_report import make_workspace
+from tests.analysis.test_study_report import make_workspace
 
 ITEMS = 40
 

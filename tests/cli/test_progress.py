@@ -1,0 +1,69 @@
+"""What is shown of a run under way: made, stopped and failed artifacts count as what they are."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from pdstudy.cli.progress import Meter, PlainView
+from pdstudy.launch.local import RunOutcome
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.plan import Plan
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
+from tests.core.tiny import write_tiny
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return make_plan(load_study(str(write_tiny(tmp_path))), Workspace(tmp_path / "workspace"))
+
+
+def test_a_stopped_run_counts_for_what_it_has_done(plan: Plan) -> None:
+    view = PlainView(io.StringIO())
+    view.start(plan)
+    for worker, item in enumerate(plan.todo):
+        view.begin(worker, item)
+        view.progress(worker, item, "train", 0.25)
+    for worker, item in enumerate(plan.todo):
+        view.end(worker, item, "stopped")
+    view.finish(RunOutcome(stopped=True))
+    assert view.meter.share == pytest.approx(0.25)
+    assert view.meter.summary().startswith(f"0/{len(plan.todo)} artifacts, 25 %")
+
+
+def test_all_that_is_made_is_100_per_cent_and_not_before(plan: Plan) -> None:
+    meter = Meter(plan)
+    *most, last = plan.todo
+    for item in most:
+        meter.end(0, item, "done")
+    assert meter.share < 1
+    assert " 100 %" not in meter.summary()
+    meter.end(0, last, "diverged")
+    assert meter.share == 1
+    assert f"{len(plan.todo)}/{len(plan.todo)} artifacts, 100 %" in meter.summary()
+
+
+def test_what_failed_is_no_longer_expected(plan: Plan) -> None:
+    meter = Meter(plan)
+    first, *others = plan.todo
+    meter.end(0, first, "failed")
+    for item in others:
+        meter.end(0, item, "done")
+    assert meter.share == 1
+    alone = Meter(plan)
+    for item in plan.todo:
+        alone.end(0, item, "failed")
+    assert alone.share == 0
+
+
+def test_a_label_can_not_drive_a_log(plan: Plan) -> None:
+    import dataclasses
+
+    stream = io.StringIO()
+    view = PlainView(stream)
+    view.start(plan)
+    view.end(0, dataclasses.replace(plan.todo[0], label="a\x1b[2Jb\nc"), "failed", "why")
+    assert stream.getvalue() == f"[1/{len(plan.todo)}] {plan.todo[0].kind} a\\x1b[2Jb\\nc: failed: why\n"
