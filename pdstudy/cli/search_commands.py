@@ -67,7 +67,7 @@ def _train_final(args: argparse.Namespace) -> int:
         return send(args, lambda: make_final_plan(search, workspace), make_request(args))  # a study like any other
     plan = make_final_plan(search, workspace)
     write_record(plan, workspace)
-    outcome = run_plan(plan, workspace, slots=args.workers or processor_cores(), view=PlainView(_stream(args)))
+    outcome = run_plan(plan, workspace, workers=args.workers or processor_cores(), view=PlainView(_stream(args)))
     if args.json:
         print_json(dataclasses.asdict(outcome))
     if outcome.stopped:

@@ -99,7 +99,7 @@ def _make(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> RunOutc
     say(f"{plan.study.name}: {len(plan.todo)} of {len(plan.items)} artifacts to make, {price}, {workers} workers",
         file=stream)  # fmt: skip
     plain = args.plain or args.json or not sys.stdout.isatty()
-    outcome = run_plan(plan, workspace, slots=workers, view=PlainView(stream) if plain else LiveView())
+    outcome = run_plan(plan, workspace, workers=workers, view=PlainView(stream) if plain else LiveView())
     labels = {i.key: i.label for i in plan.items}
     for key, error in outcome.failed.items():
         warn(f"failed: {printable(labels[key])}: {error}")

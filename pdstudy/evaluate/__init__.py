@@ -1,1 +1,10 @@
-"""What a model is worth: losses on held-out text."""
+"""What a model is worth: held-out losses and calibration, agreement with a teacher, downstream tasks by lm-eval.
+
+Nothing here trains, and what is measured is declared in `pdstudy.config.evaluation` and `pdstudy.config.downstream`.
+The names that other packages use:
+
+- `heldout.evaluate`, `heldout.evaluate_export`, `heldout_data.held_out`: a row of evals.jsonl;
+- `probes.compared`: the columns of a probe that compares with a teacher;
+- `gradient_angles.angles`: angle and length of an objective's gradient against full distillation;
+- `lm_eval_run.evaluate_downstream`: tasks of any transformers folder.
+"""

@@ -1,8 +1,8 @@
-"""How far an objective's gradient is from another's: the angle between them, and how much longer it is.
+"""Angle and length of an objective's gradient against that of full distillation.
 
-Compared is the gradient of the trunk, which is everything but the embedding and the output head: those two have a row
-per id, and what an objective does to rows of rare ids would hide what it teaches the layers. RS-KD (arXiv 2503.16870,
-its poster) gives angle and ratio of norms against full distillation.
+The gradient is that of the trunk, which is everything but the embedding and the output head: those two have a row per
+id, and what an objective does to rows of rare ids would hide what it teaches the layers. RS-KD (arXiv 2503.16870, its
+poster) gives angle and ratio of norms against full distillation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 FULL = KD(teacher=Pretrained(path="the batch's signal"), truncation=TopPK(p=1.0, k=None))
-"""Full distillation, for batches whose signal is whole: the teacher that it names is never asked."""
+"""Full distillation, for batches whose signal is whole already: the teacher that it names is not read."""
 
 
 def trunk_gradient(model: PreTrainedModel, batch: MicroBatch, objective: LM | KD, alpha: float, vocab: int) -> Tensor:

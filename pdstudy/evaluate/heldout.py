@@ -1,4 +1,4 @@
-"""Loss on what is held out: the same tokens, cut the same way, for every run."""
+"""Held-out evaluation: the same tokens, cut the same way, for every run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pdstudy.models.distributed import Ranks, own_device
 from pdstudy.workspace.run_dir import RunDir
 
 BATCH_TOKENS = 8192
-"""Tokens of one forward pass where the placement sets no bound."""
+"""Tokens of one forward, where the placement sets no bound."""
 
 
 @torch.no_grad()
@@ -41,39 +41,38 @@ def evaluate(
     batch_tokens: int | None = None,
     packed: bool = False,
     teacher: TeacherScores | None = None,
-    world: Ranks = Ranks(torch.device("cpu")),  # noqa: B008 (frozen)
+    ranks: Ranks = Ranks(torch.device("cpu")),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
-    """Nats per token and bits per UTF-8 byte of `model` (one that `build_model` made) on what is held out, and
-    `Scores.columns`.
+    """A row of evals.jsonl (without step and tokens) for `model`, one that `build_model` made, on held-out text.
 
-    The mean is over all predictions; ends of documents count as tokens and stand for no bytes. A last piece shorter
-    than a sequence is left out, and `slice` says what was scored. The ranks share the work. `teacher` adds its own
-    columns. `packed`: see `make_micro_batch`. Returns the row of evals.jsonl less step and tokens.
+    It has nats per token, bits per UTF-8 byte, and `Scores.columns`. The mean is over all predictions; ends of
+    documents count as tokens and stand for no bytes. A last piece shorter than a sequence is left out, and `slice` says
+    what was scored. The ranks share the work. `teacher` adds its own columns. `packed`: see `make_micro_batch`.
     """
     began = time.perf_counter()
-    scores = Scores.zero(world.device)
+    scores = Scores.zero(ranks.device)
     if teacher is not None:
         teacher.reset()
     num_bytes = torch.zeros(1, dtype=torch.float64)
     context, vocab = text.view.context, text.corpus.vocab
     rows = max(1, (batch_tokens or BATCH_TOKENS) // context)
     # Every rank makes the same number of forwards; where the sequences run out, some score nothing.
-    mine = np.arange(-(-text.count // world.size)) * world.size + world.rank
+    mine = np.arange(-(-text.count // ranks.size)) * ranks.size + ranks.rank
     for first in range(0, len(mine), rows):
         part = mine[first : first + rows]
         batch = text.read(np.minimum(part, text.count - 1))
         batch.targets[part >= text.count] = IGNORED
         scored = batch.targets[batch.targets != IGNORED]
-        whole = make_micro_batch(batch, np.arange(len(part)), packed=packed).to(world.device)
+        whole = make_micro_batch(batch, np.arange(len(part)), packed=packed).to(ranks.device)
         half = torch.from_numpy(np.repeat(part >= text.count // 2, context).astype(np.int64))
-        model.with_head(whole, partial(_count, scores, teacher, whole, half.to(world.device), vocab))
+        model.with_head(whole, partial(_count, scores, teacher, whole, half.to(ranks.device), vocab))
         num_bytes += float(text.corpus.token_bytes[scored].sum())
-    total = world.sum(torch.cat([scores.pack(), num_bytes.to(world.device)]))
+    total = ranks.sum(torch.cat([scores.pack(), num_bytes.to(ranks.device)]))
     scores = scores.unpack(total[:-1])
-    beside = {} if teacher is None else teacher.columns(world.sum(teacher.pack()))
+    beside = {} if teacher is None else teacher.columns(ranks.sum(teacher.pack()))
     if teacher is not None:
         with torch.enable_grad():
-            beside |= _gradients(model, text, packed, teacher, world)
+            beside |= _gradients(model, text, packed, teacher, ranks)
     nats, tokens = float(scores.lm), float(scores.tokens)
     return {
         **text.described,
@@ -87,18 +86,18 @@ def evaluate(
 
 
 def _gradients(
-    model: PreTrainedModel, text: HeldOut, packed: bool, teacher: TeacherScores, world: Ranks
+    model: PreTrainedModel, text: HeldOut, packed: bool, teacher: TeacherScores, ranks: Ranks
 ) -> dict[str, float]:
     """Angle (degrees) and norm ratio of the trunk gradient to that of full distillation, over the first sequences."""
     own = full = None
     count = min(text.count, max(1, GRADIENT_TOKENS // text.view.context))
-    for first in range(0, count, world.size):
-        mine = first + world.rank
+    for first in range(0, count, ranks.size):
+        mine = first + ranks.rank
         batch = text.read(np.array([min(mine, count - 1)]))
         if mine >= count:
             batch.targets[:] = IGNORED
         # Of a sharded model each is the sum over ranks already.
-        found = teacher.gradients(model, make_micro_batch(batch, np.arange(1), packed=packed).to(world.device))
+        found = teacher.gradients(model, make_micro_batch(batch, np.arange(1), packed=packed).to(ranks.device))
         if found is None:
             return {}
         own, full = found if own is None or full is None else (own + found[0], full + found[1])
@@ -135,14 +134,14 @@ def evaluate_export(
 
     `teachers`: see `pdstudy.evaluate.probes.compared`.
     """
-    world = Ranks(own_device())
-    model = load_exported(directory.model).to(world.device)
+    ranks = Ranks(own_device())
+    model = load_exported(directory.model).to(ranks.device)
     result = directory.result()
     assert result is not None
     for number, heldout in enumerate(evaluations):
         progress("evaluate", number / len(evaluations))
         text = held_out(heldout, run.view, corpus)
-        scored = evaluate(model, text, teacher=compared(heldout, run, teachers, corpus), world=world)
+        scored = evaluate(model, text, teacher=compared(heldout, run, teachers, corpus), ranks=ranks)
         row = {"step": run.num_steps, "tokens": run.num_tokens, **scored, "final": True}
         directory.append_eval(row)
         result["evals"].append(row)

@@ -1,4 +1,4 @@
-"""What evaluations read: stretches of held-out text, or the examples that instructions hold out."""
+"""The data of evaluations: stretches of held-out text, or the examples that instructions hold out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pdstudy.corpus.example_cache import load_packed
 class HeldOut:
     """`count` sequences of a view that are scored; `read` makes a batch of those with the given numbers (from 0).
 
-    `described` are the columns of evals.jsonl that say what it is.
+    `described` are the columns of evals.jsonl that identify it.
     """
 
     view: View
@@ -33,7 +33,7 @@ class HeldOut:
 
 
 def held_out(evaluation: Evaluation, view: View, corpus: TokenCorpus) -> HeldOut:
-    """What `evaluation` scores of a run with this view, ready to be read.
+    """The sequences that `evaluation` scores of a run with this view, ready to be read.
 
     Raises `ConfigError` where the corpus has no such slice, and on examples that cannot be read.
     """

@@ -1,4 +1,4 @@
-"""A transformers folder as lm-eval asks it, also one whose context is shorter than what is asked. Needs lm-eval."""
+"""lm-eval's model of a transformers folder, also for prompts longer than the model's context. Needs lm-eval."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 from lm_eval.models.huggingface import HFLM
 
 Request = tuple[Any, list[int], list[int]]
-"""What lm-eval knows it by, the ids of the prompt, and those of the answer."""
+"""lm-eval's own handle, the ids of the prompt, and those of the answer."""
 
 
-class Answering(HFLM):
+class ShortContextLM(HFLM):
     """lm-eval's model, which scores answers longer than the context in pieces (lm-eval fails on them).
 
-    Where the context is short, at most half of it is generated. `asked` and `cut` count, since they were set to 0, the
-    prompts with their answers, and those of which the beginning did not fit: lm-eval leaves it out.
+    Where the context is short, at most half of it is generated. `requests` and `cut` count, since they were set to 0,
+    the prompts with their answers, and those whose beginning did not fit and was left out by lm-eval.
     """
 
-    asked = 0
+    requests = 0
     cut = 0
 
     def _loglikelihood_tokens(
@@ -32,7 +32,7 @@ class Answering(HFLM):
                 before = (prompt + answer[:start])[-(self.max_length + 1 - len(piece)) :]
                 owners.append(number)
                 pieces.append((texts, before, piece))
-            self.asked += 1
+            self.requests += 1
             self.cut += len(prompt) + len(answer) > self.max_length + 1
         likelihoods, greedy = [0.0] * len(requests), [True] * len(requests)
         scored = super()._loglikelihood_tokens(pieces, disable_tqdm=disable_tqdm, override_bs=override_bs)
@@ -46,6 +46,6 @@ class Answering(HFLM):
             prompt, options = request.arguments
             longest = min(options.get("max_gen_toks", self.max_gen_toks), self.max_length // 2)
             request.arguments = (prompt, {**options, "max_gen_toks": longest})
-            self.asked += 1
+            self.requests += 1
             self.cut += len(self.tok_encode(prompt)) > self.max_length - longest
         return super().generate_until(requests, disable_tqdm=disable_tqdm)

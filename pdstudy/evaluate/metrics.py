@@ -1,4 +1,4 @@
-"""What is counted of a model's predictions, in one pass over chunks of logits: never tokens x vocabulary.
+"""Sums over a model's predictions, in one pass over chunks of logits: never tokens x vocabulary.
 
 Top-1 accuracy; the expected calibration error of the most probable id (Guo et al. 2017, arXiv 1706.04599) in 15 bins of
 equal width; and the loss as a function of one temperature on the logits, for recalibration: an objective that bends its
@@ -23,6 +23,7 @@ from pdstudy.distill.loss.chunk_size import METRIC_ROWS, choose_chunk_rows, size
 from pdstudy.distill.loss.linear import LinearLoss
 
 BINS = 15
+"""Bins of equal width over the confidence, of the expected calibration error."""
 
 
 NODES = (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -1,4 +1,4 @@
-"""How a model stands to a teacher on held-out text, chunk by chunk of both their logits."""
+"""Comparing a model with a teacher on held-out text, chunk by chunk of both their logits."""
 
 from __future__ import annotations
 
@@ -33,21 +33,24 @@ from pdstudy.evaluate.metrics import BINS, calibration_error, confidence_bins
 def compared(
     evaluation: Evaluation, run: Run, teachers: Mapping[str, Path], corpus: TokenCorpus
 ) -> TeacherScores | None:
-    """What compares `run` with a probe's teacher. `teachers` are model folders by the teacher's fingerprint; where the
-    probe has no teacher, or it is not among them, there is nothing to compare with."""
+    """The comparison of `run` with a probe's teacher, None where the probe has no teacher or its model is not given.
+
+    `teachers` are model folders by the teacher's fingerprint.
+    """
     teacher = probe_teacher(evaluation, run)
     folder = None if teacher is None else teachers.get(fingerprint(teacher))
     return None if teacher is None or folder is None else TeacherScores(run, teacher, folder, corpus)
 
 
 SUMS = ("tokens", "teacher_loss", "kl", "reverse_kl", "agreement", "kept_entries", "kept_mass")
+"""Names of the sums, in the order in which `TeacherScores` keeps them."""
 
 GRADIENT_TOKENS = 2048
-"""Tokens of a probe over which gradients are compared, one sequence at least."""
+"""Tokens of a probe over which gradients are compared: whole sequences, one at least."""
 
 
 class TeacherScores:
-    """Sums over tokens of what `pdstudy.config.evaluation.Probe` lists, for one model and the teacher in `folder`."""
+    """Sums of the columns that `pdstudy.config.evaluation.Probe` lists, for one model and the teacher in `folder`."""
 
     def __init__(self, run: Run, teacher: Run | Pretrained, folder: Path, corpus: TokenCorpus) -> None:
         dtype = getattr(torch, teacher.dtype) if isinstance(teacher, Pretrained) else torch.float32
@@ -123,8 +126,8 @@ class TeacherScores:
         whole = KD(teacher=own.teacher, truncation=TopPK(p=1, k=None), loss=KLD(), stored="live")
         found = []
         for objective, signal in ((own, cut(full, own.truncation)), (whole, _Whole(logits, targets, self._vocab))):
-            told = dataclasses.replace(batch, signal=signal)
-            found.append(trunk_gradient(model, told, objective, 1.0, self._vocab))
+            with_signal = dataclasses.replace(batch, signal=signal)
+            found.append(trunk_gradient(model, with_signal, objective, 1.0, self._vocab))
         return found[0], found[1]
 
     def pack(self) -> Tensor:

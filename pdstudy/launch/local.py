@@ -1,9 +1,9 @@
-"""Running a plan on this machine: a bounded number of persistent worker processes, one item each at a time.
+"""Running a plan on this machine: a bounded number of persistent worker processes, one artifact each at a time.
 
-The driver imports no torch. An item starts when all that it needs is there. A worker that dies (killed, out of
-memory) is replaced and its item tried again, from its newest checkpoint, up to `RETRIES` times; an item that raises is
-not retried, and what needs it is reported as blocked. Nothing is lost when the driver itself dies: workers stop at
-their next step boundary when their input closes.
+The driver imports no torch. An artifact is begun when all that it needs is there. A worker that dies (killed, out of
+memory) is replaced and its artifact tried again, from the newest checkpoint, up to `RETRIES` times; an artifact that
+raises is not tried again, and those that need it are reported as blocked. Nothing is lost when the driver itself dies:
+workers stop at their next step boundary when their input closes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
 
 RETRIES = 2
+"""Times that an artifact is tried again after its worker died."""
 
 
 CLAIM_WAIT_SECONDS = 3.0
+"""Seconds before an artifact that another process is making is looked at again."""
 
 
 @dataclass
 class RunOutcome:
-    """What a `run` came to: item keys by end state, and the message of each failure."""
+    """The end of a `run`: keys of artifacts by state, and the message of each failure."""
 
     done: list[str] = field(default_factory=list)
     diverged: list[str] = field(default_factory=list)
@@ -52,17 +54,17 @@ class ProgressView(Protocol):
     """Shows progress; `pdstudy.cli.progress` has one for terminals and one of plain lines."""
 
     def start(self, plan: Plan) -> None: ...
-    def begin(self, slot: int, item: Artifact) -> None: ...
-    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None: ...
-    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None: ...
+    def begin(self, worker: int, item: Artifact) -> None: ...
+    def progress(self, worker: int, item: Artifact, what: str, share: float) -> None: ...
+    def end(self, worker: int, item: Artifact, state: str, message: str = "") -> None: ...
     def note(self, text: str) -> None: ...
     def finish(self, outcome: RunOutcome) -> None: ...
 
 
-class _Slot:
-    """One worker process and the item it is on."""
+class _Worker:
+    """One worker process and the artifact that it is making."""
 
-    def __init__(self, number: int, events: queue.Queue[tuple[_Slot, dict[str, Any]]], threads: int) -> None:
+    def __init__(self, number: int, events: queue.Queue[tuple[_Worker, dict[str, Any]]], threads: int) -> None:
         self.number = number
         self.item: Artifact | None = None
         self._events = events
@@ -81,7 +83,7 @@ class _Slot:
             self.process.stdin.flush()
 
     def _start(self) -> None:
-        # One thread per slot: two busy threads on two busy cores stall each other (reports/NOTES.md).
+        # One thread per worker: two busy threads on two busy cores stall each other (reports/NOTES.md).
         threads = {name: str(self._threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pdstudy.launch.worker"],
@@ -125,29 +127,34 @@ def processor_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_plan(plan: Plan, workspace: Workspace, *, slots: int, view: ProgressView) -> RunOutcome:
-    """Make everything that a plan lacks. Raises `Claimed` where another process is running this study, `ConfigError`
-    where texts or models that it names are not here."""
+def run_plan(plan: Plan, workspace: Workspace, *, workers: int, view: ProgressView) -> RunOutcome:
+    """Make everything that a plan lacks.
+
+    Raises `Claimed` where another process is running this study, and `ConfigError` where texts or models that it names
+    are not here.
+    """
     plan.check_here()
     with Claim(workspace.root / "studies" / f"{plan.study.name}.claim", f"study {plan.study.name}"):
-        return drive(plan, workspace, slots=slots, view=view)
+        return drive(plan, workspace, workers=workers, view=view)
 
 
-def drive(plan: Plan, workspace: Workspace, *, slots: int, view: ProgressView, more: More | None = None) -> RunOutcome:
-    """`run_plan` for one who needs no claim on the study. `more` is asked, where a slot has nothing to do, for the plan
-    of all that is wanted by then."""
-    return _Driver(plan, workspace, slots, view, more).run()
+def drive(
+    plan: Plan, workspace: Workspace, *, workers: int, view: ProgressView, more: More | None = None
+) -> RunOutcome:
+    """`run_plan` without a claim on the study. `more` is called where a worker is idle; it returns the plan of all that
+    is wanted by then."""
+    return _Driver(plan, workspace, workers, view, more).run()
 
 
 class _Driver:
-    def __init__(self, plan: Plan, workspace: Workspace, slots: int, view: ProgressView, more: More | None) -> None:
+    def __init__(self, plan: Plan, workspace: Workspace, workers: int, view: ProgressView, more: More | None) -> None:
         self.plan = plan
         self.more = more
         self.workspace = workspace
         self.view = view
         self.outcome = RunOutcome()
-        self.events: queue.Queue[tuple[_Slot, dict[str, Any]]] = queue.Queue()
-        self.slots = [_Slot(i, self.events, plan.study.placement.threads) for i in range(slots)]
+        self.events: queue.Queue[tuple[_Worker, dict[str, Any]]] = queue.Queue()
+        self.workers = [_Worker(i, self.events, plan.study.placement.threads) for i in range(workers)]
         self.waiting = {i.key: i for i in plan.items if not i.done}
         self.finished = {i.key for i in plan.items if i.done}
         self.attempts: dict[str, int] = {}
@@ -160,39 +167,39 @@ class _Driver:
         except KeyboardInterrupt:
             self._stop()
         finally:
-            for slot in self.slots:
-                slot.close(kill=self.outcome.stopped)
+            for worker in self.workers:
+                worker.close(kill=self.outcome.stopped)
             self.outcome.blocked += list(self.waiting) if not self.outcome.stopped else []
             self.view.finish(self.outcome)
         return self.outcome
 
     def _loop(self) -> None:
         while True:
-            if self.more is not None and self._next() is None and not all(s.item for s in self.slots):
+            if self.more is not None and self._next() is None and not all(w.item for w in self.workers):
                 self._extend(self.more(self.outcome))
-            for slot in self.slots:
-                item = self._next() if slot.item is None else None
+            for worker in self.workers:
+                item = self._next() if worker.item is None else None
                 if item is not None:
                     del self.waiting[item.key]
-                    self.view.begin(slot.number, item)
-                    slot.give(item, make_order(self.plan, item, self.workspace).to_json())
-            if not any(s.item for s in self.slots) and not self._later():
+                    self.view.begin(worker.number, item)
+                    worker.give(item, make_order(self.plan, item, self.workspace).to_json())
+            if not any(w.item for w in self.workers) and not self._later():
                 return
             try:
-                slot, event = self.events.get(timeout=0.5)
+                worker, event = self.events.get(timeout=0.5)
             except queue.Empty:
                 continue
-            self._handle(slot, event)
+            self._handle(worker, event)
 
     def _extend(self, plan: Plan) -> None:
-        """Go on with a plan that has taken the place of the one before."""
-        known = {s.item.key for s in self.slots if s.item is not None} | self.outcome.failed.keys()
+        """Go on with a plan that takes the place of the one before."""
+        known = {w.item.key for w in self.workers if w.item is not None} | self.outcome.failed.keys()
         self.plan = plan
         self.finished |= {i.key for i in plan.items if i.done}
         self.waiting = {i.key: i for i in plan.items if not i.done and i.key not in known}
 
     def _next(self) -> Artifact | None:
-        """The largest item that can start: long runs first leave no long tail on one slot."""
+        """The largest artifact that can be begun: with long runs first, no worker is left alone with one at the end."""
         now = time.monotonic()
         ready = [i for i in self.waiting.values() if self._ready(i) and self.not_before.get(i.key, 0.0) <= now]
         return max(ready, key=lambda i: i.flops, default=None)
@@ -201,25 +208,25 @@ class _Driver:
         return any(self._ready(i) for i in self.waiting.values())
 
     def _ready(self, item: Artifact) -> bool:
-        """What it needs is there, and none of those that it may go on from can still be made."""
+        """Whether all that it needs is there, and no run whose checkpoint it may start from can still be made."""
         return self.finished.issuperset(item.needs) and not any(map(self._may_come, item.after))
 
     def _may_come(self, key: str) -> bool:
-        if any(slot.item is not None and slot.item.key == key for slot in self.slots):
+        if any(worker.item is not None and worker.item.key == key for worker in self.workers):
             return True
         return key in self.waiting and all(n in self.finished or self._may_come(n) for n in self.waiting[key].needs)
 
-    def _handle(self, slot: _Slot, event: dict[str, Any]) -> None:
-        item = slot.item
+    def _handle(self, worker: _Worker, event: dict[str, Any]) -> None:
+        item = worker.item
         kind = event["event"]
         if item is None or kind == "ready":
             return
         if kind == "progress":
-            self.view.progress(slot.number, item, event["what"], event["share"])
+            self.view.progress(worker.number, item, event["what"], event["share"])
             return
-        slot.item = None
+        worker.item = None
         if kind == "end":
-            self._ended(slot, item, event["state"])
+            self._ended(worker, item, event["state"])
         elif kind == "claimed":
             if item.key not in self.not_before:
                 self.view.note(f"{item.label}: {event['error']}; waiting")
@@ -227,24 +234,24 @@ class _Driver:
             self.waiting[item.key] = item
         elif kind == "failed":
             self.outcome.failed[item.key] = f"{event['error']} (log: {event['log']})"
-            self.view.end(slot.number, item, "failed", event["error"])
+            self.view.end(worker.number, item, "failed", event["error"])
         elif kind == "died":
             code = event["code"]
             how = f"killed by signal {-code}" if code < 0 else f"left with exit code {code}"
-            self._died(slot, item, f"its worker was {how}", "signal 9 is often the system out of memory")
+            self._died(worker, item, f"its worker was {how}", "signal 9 is often the system out of memory")
 
-    def _ended(self, slot: _Slot, item: Artifact, state: str) -> None:
+    def _ended(self, worker: _Worker, item: Artifact, state: str) -> None:
         if state == "done":
             self.finished.add(item.key)
             self.outcome.done.append(item.key)
         elif state == "diverged":
             self.outcome.diverged.append(item.key)
         elif not self.outcome.stopped:
-            self._died(slot, item, "its worker was told to stop (signal 15)", "not by pdstudy")
+            self._died(worker, item, "its worker was stopped by signal 15", "not by pdstudy")
             return
-        self.view.end(slot.number, item, state)
+        self.view.end(worker.number, item, state)
 
-    def _died(self, slot: _Slot, item: Artifact, what: str, hint: str) -> None:
+    def _died(self, worker: _Worker, item: Artifact, what: str, hint: str) -> None:
         self.attempts[item.key] = self.attempts.get(item.key, 0) + 1
         if self.attempts[item.key] <= RETRIES:
             self.waiting[item.key] = item
@@ -254,17 +261,17 @@ class _Driver:
         if item.kind in TRAINING:
             RunDir(self.workspace.root / "runs" / item.key).set_status("failed", error=error)
         self.outcome.failed[item.key] = error
-        self.view.end(slot.number, item, "failed", error)
+        self.view.end(worker.number, item, "failed", error)
 
     def _stop(self) -> None:
         """Ctrl-C: each worker saves at its next step boundary; a second Ctrl-C does not wait for that."""
         self.outcome.stopped = True
         self.view.note("stopping: each run saves at its next step (Ctrl-C again: now)")
         try:
-            for slot in self.slots:
-                slot.stop()
+            for worker in self.workers:
+                worker.stop()
             deadline = time.monotonic() + 60
-            while any(s.item for s in self.slots) and time.monotonic() < deadline:
+            while any(w.item for w in self.workers) and time.monotonic() < deadline:
                 try:
                     self._handle(*self.events.get(timeout=0.2))
                 except queue.Empty:

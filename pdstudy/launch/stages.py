@@ -19,7 +19,7 @@ from pdstudy.workspace.store_index import holds
 
 
 class StopWork(Exception):
-    """Raised out of a progress call when the user asked to stop; nothing half-made is left behind."""
+    """Raised out of a progress call when the work is to stop; nothing half-made is left behind."""
 
 
 def perform(order: WorkOrder, progress: Progress, should_stop: Callable[[], bool]) -> str:
@@ -53,7 +53,7 @@ def perform_claimed(
 
 @functools.singledispatch
 def make(work: object, progress: Progress) -> None:
-    """Do work that has no state to save: what a stop interrupts is left out, and made anew the next time."""
+    """Make what `work` describes. It has no state to save: what a stop interrupts is made anew the next time."""
     raise TypeError(f"nobody makes a {type(work).__name__}")
 
 

@@ -1,8 +1,8 @@
-"""A slot's process: imports torch once, then does one task after another.
+"""A worker process: imports torch once, then carries out one order after another.
 
-Tasks arrive as JSON lines on standard input, events leave as JSON lines on standard output. Everything that a task
-prints goes to its own log. A closed input (the driver is gone) or a `stop` line ends the current task at its next
-step boundary, with all saved.
+Orders arrive as JSON lines on standard input, events leave as JSON lines on standard output. All output of an order
+goes to its own log. A closed input (the driver is gone) or a `stop` line ends the current order at its next step
+boundary, with all saved.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    tasks: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
     stop = threading.Event()
 
     def listen() -> None:
@@ -41,9 +41,9 @@ def main() -> None:
                 stop.set()
             else:
                 stop.clear()
-                tasks.put(message)
+                orders.put(message)
         stop.set()
-        tasks.put(None)
+        orders.put(None)
 
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=listen, daemon=True).start()
@@ -53,7 +53,7 @@ def main() -> None:
             events.write(json.dumps({"event": event, **fields}) + "\n")
 
     send("ready")
-    while (message := tasks.get()) is not None:
+    while (message := orders.get()) is not None:
         order = WorkOrder.from_json(message)
         last = 0.0
 
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 class output_to(contextlib.AbstractContextManager[None]):
-    """Sends this process's standard output and error to a log, appended."""
+    """Append this process's standard output and error to a log."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Which attention a run computes with."""
+"""The choice of an attention kernel for a run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Attention = Literal["sdpa", "flash_attention_2"]
 
 
 CAUSAL_SDPA = "pdstudy_causal_sdpa"
-"""torch's attention without transformers' building of masks, which reads values from the device in every forward.
+"""Name of torch's attention without transformers' building of masks, which reads device values in every forward.
 
-For decoders whose every layer sees all that came before: what is masked is said by a ready mask or not at all.
+For decoders whose every layer sees all earlier tokens: a ready mask says what is masked, or nothing is.
 """
 
 

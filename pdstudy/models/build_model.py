@@ -1,7 +1,7 @@
-"""From a declared shape to a transformers decoder whose loss is a method of its own.
+"""Building a declared student as a transformers decoder that has its loss as a method.
 
-The loss lives on the model (`model.distillation_loss`) and not in a wrapper, so that parallelism can register it as a
-forward (parameters gathered, state-dict keys the model's own), and so that the head is never called: logits of
+The loss is a method (`model.distillation_loss`) and not a wrapper, so that parallelism can register it as a forward
+(parameters gathered, state-dict keys the model's own), and so that the head is never called: logits of
 tokens x vocabulary would be as large as all else together.
 """
 
@@ -25,7 +25,7 @@ from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.models.attention import CAUSAL_SDPA, Attention
 
 Observer = Callable[[MicroBatch, Tensor, Tensor], None]
-"""Is shown a micro-batch, its last hidden states [B, T, H], detached, and the head's weight [V, H]."""
+"""Called with a micro-batch, its last hidden states [B, T, H], detached, and the head's weight [V, H]."""
 
 
 def transformers_config(student: Student) -> PretrainedConfig:
@@ -60,7 +60,7 @@ def transformers_config(student: Student) -> PretrainedConfig:
 
 
 def _refuse_dropout(config: PretrainedConfig) -> None:
-    """A step has nothing random in it: that is what makes resuming exact without generator state."""
+    """Raise on dropout: with nothing random in a step, resuming is exact without generator state."""
     for name, value in config.to_dict().items():
         if ("dropout" in name or name.endswith("_pdrop")) and isinstance(value, float) and value > 0:
             raise ConfigError(f"student.settings: found {name}={value}; allowed: 0 (add ({name!r}, 0.0) to settings)")
@@ -69,7 +69,7 @@ def _refuse_dropout(config: PretrainedConfig) -> None:
 def build_model(
     student: Student, *, seed: int, dtype: torch.dtype = torch.float32, attention: Attention = "sdpa"
 ) -> PreTrainedModel:
-    """The student at its initial weights, on the CPU: a function of `student`, `seed` and `dtype` alone.
+    """The student with its initial weights, on the CPU: a function of `student`, `seed` and `dtype` alone.
 
     The global random state is neither read nor changed. Raises `ConfigError` where the model's logits are not its
     last hidden states times its head (soft-capping, logit scales, a head bias): its loss here would be another one.
@@ -87,7 +87,7 @@ def build_model(
 
 @torch.no_grad()
 def start_from(model: PreTrainedModel, folder: Path, vocab: int) -> None:
-    """Give `model` the weights of a transformers folder. Exports have no padding rows: the model's stay as they were.
+    """Copy the weights of a transformers folder into `model`. Exports lack padding rows: the model keeps its own.
 
     `vocab` is the tokenizer's size. Raises `ConfigError` where the folder's model is of another make.
     """
@@ -183,13 +183,13 @@ def _states(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
 
 
 def with_head(model: PreTrainedModel, batch: MicroBatch, use: Callable[[Tensor, Tensor], None]) -> None:
-    """Show `use` the last hidden states [N, H] of a micro-batch and the head's weight [V, H], whole where sharded."""
+    """Call `use` with a micro-batch's last hidden states [N, H] and the head's weight [V, H], whole where sharded."""
     hidden = _states(model, batch)
     use(hidden.flatten(0, 1), head_weight(model))
 
 
 def parameter_counts(model: PreTrainedModel) -> dict[str, int]:
-    """Counts by group; the head is 0 where it shares the embedding."""
+    """Numbers of parameters by group; the head counts 0 where it shares the embedding."""
     total = sum(p.numel() for p in model.parameters())
     embedding = model.get_input_embeddings().weight
     head = 0 if head_weight(model) is embedding else head_weight(model).numel()

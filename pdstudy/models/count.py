@@ -1,6 +1,6 @@
-"""`python -m pdstudy.models.count STUDENT.json CONTEXT`: parameters and FLOPs of a student, counted on the meta device.
+"""`python -m pdstudy.models.count STUDENT.json CONTEXT`: parameters and FLOPs of a student, on the meta device.
 
-A process of its own, started by `pdstudy.plan.model_size`: planning stays quick and free of torch.
+A process of its own, started by `pdstudy.plan.model_size`, so that planning stays quick and free of torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ranks of a run: who they are, and the few things that they agree on."""
+"""The ranks of a run, and the few things that they agree on."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 
 TIMEOUT = timedelta(minutes=30)
+"""How long a rank waits for the others in one exchange."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Ranks:
         return values
 
     def any(self, *flags: bool) -> list[bool]:
-        """Which flags are up on at least one rank: the same answer on all."""
+        """For each flag, whether it is up on at least one rank: the same answer on all."""
         if self.size == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.int32)  # on the CPU: the device is not waited for
@@ -70,7 +71,7 @@ class Ranks:
         return box[0]
 
     def on_main(self, action: Callable[[], T]) -> T:
-        """Do something on the main rank and give its (JSON-like) result to all; where it fails, all ranks raise."""
+        """Run `action` on the main rank and return its (JSON-like) result on all; where it fails, all ranks raise."""
         if self.size == 1:
             return action()
         result, failure = None, None
@@ -87,7 +88,7 @@ class Ranks:
 
 @contextlib.contextmanager
 def open_ranks(*, replicas: int, sharded: bool) -> Iterator[Ranks]:
-    """The world that the environment describes (torchrun's variables, which submitit exports too), or one process.
+    """The ranks that the environment describes (torchrun's variables, which submitit exports too), or one process.
 
     A process group that exists already is used and left alone. `sharded` asks for a mesh even for one process.
     Raises `ConfigError` where the ranks cannot be divided among `replicas`.

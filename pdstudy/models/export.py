@@ -1,4 +1,4 @@
-"""The finished model as a transformers folder: weights, configuration, tokenizer and a model card."""
+"""Writing a model as a transformers folder: weights, configuration, tokenizer and a model card."""
 
 from __future__ import annotations
 

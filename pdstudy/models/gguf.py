@@ -1,4 +1,4 @@
-"""Teachers that lie in a GGUF file, as the transformers folders that everything here reads."""
+"""Converting a GGUF file to the transformers folder that a teacher is read from."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""How a model is laid out over ranks, and what its blocks do about memory and speed. Nothing here changes the result
-beyond rounding."""
+"""Laying a model out over ranks: activation checkpointing, compilation, sharding (FSDP2, HSDP).
+
+Nothing here changes a result beyond rounding.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,20 @@ from pdstudy.models.distributed import Ranks
 
 
 def blocks(model: PreTrainedModel) -> list[nn.Module]:
-    """The decoder's layers: what transformers says must not be split."""
+    """The decoder's layers, which transformers says must not be split."""
     names = set(model._no_split_modules or ())
     return [module for module in model.modules() if type(module).__name__ in names]
 
 
-def lay_out(model: PreTrainedModel, placement: Placement, world: Ranks, precision: str) -> None:
+def lay_out(model: PreTrainedModel, placement: Placement, ranks: Ranks, precision: str) -> None:
     """Activation checkpointing, then compilation, then sharding, in place: each wraps what came before."""
     if placement.activation_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if placement.compile:
         for block in blocks(model):
             block.compile(fullgraph=True)
-    if world.mesh is not None:
-        _shard(model, world, torch.bfloat16 if precision == "bfloat16" else None)
+    if ranks.mesh is not None:
+        _shard(model, ranks, torch.bfloat16 if precision == "bfloat16" else None)
 
 
 def _holds_all(mesh: DeviceMesh) -> bool:
@@ -35,17 +37,17 @@ def _holds_all(mesh: DeviceMesh) -> bool:
     return mesh.size(mesh.ndim - 1) == 1
 
 
-def _shard(model: PreTrainedModel, world: Ranks, dtype: torch.dtype | None) -> None:
-    assert world.mesh is not None
+def _shard(model: PreTrainedModel, ranks: Ranks, dtype: torch.dtype | None) -> None:
+    assert ranks.mesh is not None
     # Inputs are not cast: the teacher's log-probabilities come in with them and stay float32.
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     if dtype is None:
         policy = MixedPrecisionPolicy(cast_forward_inputs=False)
-    reshard = not _holds_all(world.mesh)
+    reshard = not _holds_all(ranks.mesh)
     for block in blocks(model):
-        fully_shard(block, mesh=world.mesh, mp_policy=policy, reshard_after_forward=reshard)
+        fully_shard(block, mesh=ranks.mesh, mp_policy=policy, reshard_after_forward=reshard)
     # Embedding, last norm and head are one unit: a tied weight may be in one only, and the loss needs the head.
-    sharded = fully_shard(model, mesh=world.mesh, mp_policy=policy, reshard_after_forward=reshard)
+    sharded = fully_shard(model, mesh=ranks.mesh, mp_policy=policy, reshard_after_forward=reshard)
     for method in ("distillation_loss", "with_head"):
         register_fsdp_forward_method(model, method)
     for module in sharded.modules():
@@ -56,25 +58,25 @@ def _shard(model: PreTrainedModel, world: Ranks, dtype: torch.dtype | None) -> N
             module.set_force_sum_reduction_for_comms(True)
 
 
-def shard_frozen(model: PreTrainedModel, world: Ranks) -> None:
+def shard_frozen(model: PreTrainedModel, ranks: Ranks) -> None:
     """Shard the trunk of a model that only runs forward, where there are several ranks. Its head stays as it is."""
-    if world.mesh is None or world.size == 1:
+    if ranks.mesh is None or ranks.size == 1:
         return
     for part in (*blocks(model), model.base_model):
-        fully_shard(part, mesh=world.mesh, reshard_after_forward=True)
+        fully_shard(part, mesh=ranks.mesh, reshard_after_forward=True)
 
 
-def announce_backward(model: nn.Module, world: Ranks, *, last: bool) -> None:
+def announce_backward(model: nn.Module, ranks: Ranks, *, last: bool) -> None:
     """Tell a sharded model whether the step's last backward is next: replicas exchange gradients only then.
 
     Where every rank holds the whole model, its gradients and gathered weights stay until then, too: that takes no
     memory that is not taken anyway.
     """
-    if world.mesh is None:
+    if ranks.mesh is None:
         return
     assert isinstance(model, FSDPModule)
     model.set_is_last_backward(last)
-    if _holds_all(world.mesh):
+    if _holds_all(ranks.mesh):
         model.set_requires_gradient_sync(last)
         model.set_reshard_after_backward(last)
     else:

@@ -22,7 +22,7 @@ def run_search(search: Search, workspace: Workspace, *, slots: int, view: Search
     shared = plan_trials(search, workspace, [])
     dataclasses.replace(shared, study=search.envelope()).check_here()
     if shared.todo:
-        outcome = run_plan(shared, workspace, slots=slots, view=view.shared)
+        outcome = run_plan(shared, workspace, workers=slots, view=view.shared)
         if outcome.stopped or outcome.failed or outcome.blocked:
             return outcome
     with explain_lost_storage(search):
@@ -44,7 +44,7 @@ def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int, v
         return plan_trials(search, workspace, [(a.number, a.changes, a.rung) for a in active])
 
     try:
-        outcome = drive(dataclasses.replace(shared, items=()), workspace, slots=slots, view=view.runs, more=more)
+        outcome = drive(dataclasses.replace(shared, items=()), workspace, workers=slots, view=view.runs, more=more)
     finally:
         trials.close()
     for words in trials.describe_held():

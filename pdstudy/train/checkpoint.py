@@ -32,27 +32,28 @@ from pdstudy.models.distributed import Ranks
 from pdstudy.workspace.run_dir import RunDir, unguarded
 
 KEPT = 2
-"""How many checkpoints of a running run are kept besides lasting ones: one to go on from, one in case it is damaged."""
+"""Checkpoints of a running run that are kept besides lasting ones: one to go on from, one in case it is damaged."""
 
 
-# One process without a process group is meant here.
+# One process without a process group is intended here.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
 def step_of(path: Path) -> int:
+    """The steps that were completed when the checkpoint was written."""
     return int(path.name.removeprefix("step-"))
 
 
-def whole(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The whole checkpoints in a folder, by rising step."""
     return sorted(folder.glob("step-*"))
 
 
 class Checkpoints:
-    """The checkpoints of one run directory, for one model and its optimiser. Every rank calls the same in order.
+    """The checkpoints of one run directory, for one model and its optimiser. Every rank makes the same calls in order.
 
-    `lasting` are steps whose checkpoints stay when newer ones come. `attempt` keeps what is half written apart from
-    that of a process whose place this one has taken; `guard` (see `RunDir`) is called before a checkpoint is named.
+    `lasting` are steps whose checkpoints stay when newer ones come. `attempt` keeps half-written files apart from those
+    of a process whose place this one has taken; `guard` (see `RunDir`) is called before a checkpoint is named.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Checkpoints:
         folder: Path,
         model: PreTrainedModel,
         optimiser: torch.optim.Optimizer,
-        world: Ranks,
+        ranks: Ranks,
         lasting: Iterable[int] = (),
         attempt: int = 1,
         guard: Callable[[], None] = unguarded,
@@ -68,7 +69,7 @@ class Checkpoints:
         self._folder = folder
         self._model = model
         self._optimiser = optimiser
-        self._world = world
+        self._ranks = ranks
         self._lasting = frozenset(lasting)
         self._attempt = attempt
         self._guard = guard
@@ -76,7 +77,7 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The whole checkpoint of the latest step, if there is one: the same on all ranks."""
-        found = self._world.from_main(str(max(whole(self._folder), default="")))
+        found = self._ranks.from_main(str(max(list_checkpoints(self._folder), default="")))
         return Path(found) if found else None
 
     def save(self, step: int, trainer: dict[str, Any], *, background: bool = False) -> None:
@@ -88,15 +89,15 @@ class Checkpoints:
         partial = self._folder / f".step-{step:08d}.{self._attempt}"
         model, optimiser = get_state_dict(self._model, self._optimiser)
         state = {"model": model, "optimiser": optimiser}
-        alone = self._world.size == 1
+        alone = self._ranks.size == 1
         self._begin(partial, trainer)
         try:
             if background:
                 future: Any = dcp.async_save(
-                    state, checkpoint_id=partial, process_group=self._world.saves, no_dist=alone
+                    state, checkpoint_id=partial, process_group=self._ranks.saves, no_dist=alone
                 )
             else:
-                dcp.save(state, checkpoint_id=partial, process_group=self._world.saves, no_dist=alone)
+                dcp.save(state, checkpoint_id=partial, process_group=self._ranks.saves, no_dist=alone)
                 future = Future()
                 future.set_result(None)
         except (OSError, CheckpointException) as error:
@@ -108,14 +109,14 @@ class Checkpoints:
     def _begin(self, partial: Path, trainer: dict[str, Any]) -> None:
         """Make the folder and its numbers on the main rank; no rank goes on where that fails."""
         failure = None
-        if self._world.main:
+        if self._ranks.main:
             try:
                 for left in self._folder.glob(".step-*"):
                     shutil.rmtree(left, ignore_errors=True)
                 write_json(partial / "trainer.json", trainer)
             except OSError as error:
                 failure = _reason(error)
-        failure = self._world.from_main(failure)
+        failure = self._ranks.from_main(failure)
         if failure is not None:
             raise self._not_written(partial, failure)
 
@@ -132,7 +133,7 @@ class Checkpoints:
         self._writing = None
         try:
             future.result()
-            if self._world.main:
+            if self._ranks.main:
                 self._guard()
                 path = partial.with_name(_name(partial))
                 shutil.rmtree(path, ignore_errors=True)
@@ -142,24 +143,24 @@ class Checkpoints:
             raise self._not_written(partial, _reason(error)) from error
 
     def _drop_old(self) -> None:
-        for old in whole(self._folder)[:-KEPT]:
+        for old in list_checkpoints(self._folder)[:-KEPT]:
             if step_of(old) not in self._lasting:
                 shutil.rmtree(old)
 
     def settle(self) -> None:
         """At the end of a run: keep the newest checkpoint and the lasting ones."""
         self.finish()
-        if self._world.main:
-            for old in [*whole(self._folder)[:-1], *self._folder.glob(".step-*")]:
+        if self._ranks.main:
+            for old in [*list_checkpoints(self._folder)[:-1], *self._folder.glob(".step-*")]:
                 if old.name.startswith(".") or step_of(old) not in self._lasting:
                     shutil.rmtree(old)
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Restore weights and optimiser in place; what `save` was given as `trainer`. Raises `ConfigError`."""
+        """Restore weights and optimiser in place; the `trainer` that `save` wrote. Raises `ConfigError`."""
         model, optimiser = get_state_dict(self._model, self._optimiser)
         state: dict[str, Any] = {"model": model, "optimiser": optimiser}
         try:
-            dcp.load(state, checkpoint_id=path, process_group=self._world.saves, no_dist=self._world.size == 1)
+            dcp.load(state, checkpoint_id=path, process_group=self._ranks.saves, no_dist=self._ranks.size == 1)
             trainer: dict[str, Any] = read_json(path / "trainer.json")
             step = trainer["step"]
         except (CheckpointException, OSError, ValueError, TypeError, KeyError) as error:
@@ -174,7 +175,7 @@ class Checkpoints:
 
     def _not_written(self, partial: Path, reason: str) -> ConfigError:
         shutil.rmtree(partial, ignore_errors=True)
-        newest = max(whole(self._folder), default=None)
+        newest = max(list_checkpoints(self._folder), default=None)
         left = f"the newest whole one is {newest.name}" if newest else "there is none before it"
         return ConfigError(
             f"checkpoint {_name(partial)} cannot be written to {self._folder}: {reason}; "
@@ -188,17 +189,17 @@ def _name(partial: Path) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first cause in words: DCP wraps what went wrong on each rank."""
+    """The first cause in words: DCP wraps the errors of the ranks."""
     if isinstance(error, CheckpointException) and error.failures:
         error = next(iter(error.failures.values()))[0]
     return f"{type(error).__name__}: {error}"
 
 
 def starting_point(run: Run, relatives: Iterable[RunDir], limit: float = math.inf) -> tuple[RunDir, Path] | None:
-    """The latest checkpoint among `relatives` that lies on the way of `run`, and stays where it is.
+    """The latest checkpoint of `relatives` whose steps `run` shares, and which is not deleted as its owner goes on.
 
-    `limit`: steps after which the run has something of its own to write. Among `relatives` may be the run itself,
-    held by this process: all its checkpoints stay.
+    `limit`: steps after which the run has something of its own to write. The run itself may be among `relatives`, held
+    by this process: all its checkpoints stay.
     """
     found: list[tuple[int, RunDir, Path]] = []
     for relative in relatives:
@@ -207,7 +208,7 @@ def starting_point(run: Run, relatives: Iterable[RunDir], limit: float = math.in
         stays = {*lasting_steps(theirs), theirs.num_steps if relative.result() else 0}
         found += [
             (step_of(path), relative, path)
-            for path in whole(relative.checkpoints)
+            for path in list_checkpoints(relative.checkpoints)
             if (step_of(path) in stays or theirs == normal_form(run)) and step_of(path) <= min(shared, limit)
         ]
     if not found:

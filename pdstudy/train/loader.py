@@ -1,4 +1,4 @@
-"""What a step reads: its sequences, cut into micro-batches, with the teacher's signal beside them."""
+"""The batches of a step: its sequences, cut into micro-batches, with the teacher's signal beside them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pdstudy.distill.teacher.live import LiveTeacher
 from pdstudy.models.distributed import Ranks
 
 READ_AHEAD = 2
-"""Steps that are read ahead for a GPU, where the placement does not say."""
+"""Steps that are read ahead for a GPU, where the placement does not set their number."""
 
 
 class BatchLoader:
-    """A rank's batches as a pure function of the step: nothing to save, nothing to restore.
+    """A rank's batches as a pure function of the step: there is no state to save or restore.
 
     Rank r of R takes the r-th of R equal pieces of each step. Raises `ConfigError` where the sequences of a step
     cannot be divided so, or `placement.micro_batch_tokens` is below one sequence. `packed`: see `make_micro_batch`.
@@ -39,25 +39,25 @@ class BatchLoader:
         corpus: TokenCorpus,
         store: StoreReader | None,
         placement: Placement,
-        world: Ranks,
+        ranks: Ranks,
         *,
         packed: bool = False,
         live: LiveTeacher | None = None,
     ) -> None:
         count = run.sequences_per_step
-        if count % world.size:
+        if count % ranks.size:
             allowed = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
             raise ConfigError(
-                f"ranks: found {world.size}; allowed: a divisor of the {count} sequences of a step, {allowed}"
+                f"ranks: found {ranks.size}; allowed: a divisor of the {count} sequences of a step, {allowed}"
             )
-        self._rows = np.arange(count).reshape(world.size, -1)[world.rank]
+        self._rows = np.arange(count).reshape(ranks.size, -1)[ranks.rank]
         self._run = run
-        self._device = world.device
+        self._device = ranks.device
         self._stream = corpus.stream(run.data.split)
         self._store = store
         self._live = live
         self._examples = None if run.instructions is None else packed_examples(run.instructions, corpus, run.view)
-        if self._examples is not None and self._examples.left_out and world.rank == 0:
+        if self._examples is not None and self._examples.left_out and ranks.rank == 0:
             print(f"instructions: {self._examples.left_out:,} examples are longer than the context, "
                   f"{run.view.context:,} tokens, or hold nothing to learn, and are left out", flush=True)  # fmt: skip
         bound = placement.micro_batch_tokens or len(self._rows) * run.view.context
@@ -67,7 +67,7 @@ class BatchLoader:
                 f"tokens"
             )
         self._ahead: dict[int, Future[tuple[int, Iterable[MicroBatch]]]] = {}
-        self._reach = _reach(run, packed, world) if placement.read_ahead is None else placement.read_ahead
+        self._reach = _reach(run, packed, ranks) if placement.read_ahead is None else placement.read_ahead
         # One thread: reading is quick beside a step, and the store's reader is not made for two.
         self._thread = ThreadPoolExecutor(1) if self._reach else None
         self._packed = packed
@@ -117,8 +117,8 @@ class BatchLoader:
         return make_micro_batch(batch, rows, signal, packed=self._packed)
 
 
-def _reach(run: Run, packed: bool, world: Ranks) -> int:
-    """How many steps are read ahead where it is left to us.
+def _reach(run: Run, packed: bool, ranks: Ranks) -> int:
+    """Steps that are read ahead where the placement does not set their number.
 
     None on a CPU, whose cores reading and training would share; nor where a step as a whole is large: a mask of
     context x context for each sequence, or distributions that nothing was cut from.
@@ -126,4 +126,4 @@ def _reach(run: Run, packed: bool, world: Ranks) -> int:
     masked = run.view.documents == "respect" and not packed
     cut = run.objective.truncation if isinstance(run.objective, KD) and not run.is_live else None
     whole = isinstance(cut, TopPK) and cut.k is None
-    return READ_AHEAD if world.device.type == "cuda" and not masked and not whole else 0
+    return READ_AHEAD if ranks.device.type == "cuda" and not masked and not whole else 0

@@ -1,4 +1,4 @@
-"""The training loop: a step from batch to update, on one screen. What surrounds it is `pdstudy.train.trainer`."""
+"""The training loop: a step from batch to update, on one screen. `pdstudy.train.trainer` has what surrounds it."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def train(
             check_passed(directory, run.num_steps, job.exports, OnlineLogits(run, job.online, corpus))
         return str(finished["state"])
     try:
-        with open_ranks(replicas=job.placement.replicas, sharded=run.precision != "float32") as world:
-            trainer = Trainer(job, directory, corpus, world, progress)
+        with open_ranks(replicas=job.placement.replicas, sharded=run.precision != "float32") as ranks:
+            trainer = Trainer(job, directory, corpus, ranks, progress)
             try:
                 return _train(trainer, should_stop, job.until or run.num_steps)
             finally:
-                trainer.feed.close()
+                trainer.loader.close()
     except OSError as error:
         raise ConfigError(
             f"{directory.path} cannot be written: {error}; what is there is whole: make room and run again"
@@ -66,14 +66,14 @@ def train(
 def _train(trainer: Trainer, should_stop: Callable[[], bool], until: int) -> str:
     """The loop itself."""
     run, vocab = trainer.run, trainer.corpus.vocab
-    model, optimiser, feed, recorder = trainer.model, trainer.optimiser, trainer.feed, trainer.recorder
+    model, optimiser, loader, recorder = trainer.model, trainer.optimiser, trainer.loader, trainer.recorder
     try:
         with _quiet_gc():
             for step in range(trainer.resume(), run.num_steps):
                 alpha = alpha_at(run.objective, step, run.num_steps)
                 rate = learning_rate(run, step)
                 valid, sums = gradients(
-                    model, feed, trainer.world, step, run.objective, alpha, vocab, trainer.online.observer(step)
+                    model, loader, trainer.ranks, step, run.objective, alpha, vocab, trainer.online.observer(step)
                 )
                 norm = clip(model, run.optimiser.clip)
                 set_learning_rate(optimiser, rate)
@@ -92,8 +92,8 @@ def _train(trainer: Trainer, should_stop: Callable[[], bool], until: int) -> str
 
 def gradients(
     model: PreTrainedModel,
-    feed: BatchLoader,
-    world: Ranks,
+    loader: BatchLoader,
+    ranks: Ranks,
     step: int,
     objective: Objective,
     alpha: float,
@@ -103,12 +103,12 @@ def gradients(
     """Forward and backward of all of this rank's micro-batches of a step; gradients are summed over ranks by then.
 
     Returns the step's valid tokens over all ranks, and this rank's share of the loss ("loss", nats per token) and
-    sums of its parts ("lm", "kd", nats). `observe` is shown each micro-batch's hidden states.
+    sums of its parts ("lm", "kd", nats). `observe` is called with each micro-batch's hidden states.
     """
-    valid, micro_batches = feed.step(step)
+    valid, micro_batches = loader.step(step)
     sums: dict[str, Tensor] = {}
     for last, batch in micro_batches:
-        announce_backward(model, world, last=last)
+        announce_backward(model, ranks, last=last)
         loss, parts = model.distillation_loss(
             batch, objective=objective, alpha=alpha, divisor=valid, vocab=vocab, observe=observe
         )
@@ -120,7 +120,7 @@ def gradients(
 
 @contextlib.contextmanager
 def _quiet_gc() -> Iterator[None]:
-    """No collector pauses inside the loop, which makes no cycles: objects that live now are set aside."""
+    """Keep the garbage collector out of the loop, whose steps make no cycles: objects that live now are set aside."""
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -1,7 +1,8 @@
-"""What a run says of its own training text while it trains, written to logit stores: online logits.
+"""Online logits: a run's distributions over its own training text, written to logit stores while it trains.
 
-A student that learns from such a store has a teacher that moves (Peng et al. 2024, section 3.5), and that costs no pass
-of its own: hidden states are those of the training step, before its update; the head is applied to them once more.
+A student that learns from such a store has a teacher that moves (Peng et al. 2024, section 3.5), and that costs no
+inference of its own: hidden states are those of the training step, before its update; the head is applied to them once
+more.
 """
 
 from __future__ import annotations
@@ -29,31 +30,31 @@ from pdstudy.workspace.run_dir import RunDir
 class OnlineLogits:
     """The stores that one rank of a run adds to.
 
-    Each rank writes the shards of its own sequences; ends of shards depend on ranks and on when checkpoints are made,
-    what is in them does not. A sequence is recorded when it is first read. Raises `ConfigError` where the run does not
-    read in the order of the stream, or does not read all that is to be recorded.
+    Each rank writes the shards of its own sequences; where shards end depends on ranks and on when checkpoints are
+    made, their content does not. A sequence is recorded when it is first read. Raises `ConfigError` where the run does
+    not read in the order of the stream, or does not read all that is to be recorded.
     """
 
-    def __init__(self, run: Run, records: tuple[StoreToFill, ...], corpus: TokenCorpus) -> None:
-        for record in records:
-            _check(run, record)
+    def __init__(self, run: Run, stores: tuple[StoreToFill, ...], corpus: TokenCorpus) -> None:
+        for store in stores:
+            _check(run, store)
         self._first, self._count = run.view.sequences(run.data).start, run.text_sequences_per_step
-        self._open = [_Open(record, corpus) for record in records]
+        self._open = [_OpenStore(store, corpus) for store in stores]
 
-    def passed_by(self, step: int) -> list[Path]:
+    def incomplete_after(self, step: int) -> list[Path]:
         """Stores that lack sequences which were read in the first `step` steps."""
-        return [each.record.directory for each in self._open if each.missing and step > self._step_of(each.next)]
+        return [each.store.directory for each in self._open if each.missing and step > self._step_of(each.next)]
 
     @property
     def first_step(self) -> float:
-        """Steps that may be left out before something must be recorded."""
+        """Steps before the first that has anything to record: a run may start from a checkpoint so late."""
         return min((self._step_of(each.next) for each in self._open if each.missing), default=float("inf"))
 
     def _step_of(self, sequence: int) -> int:
         return (sequence - self._first) // self._count
 
     def observer(self, step: int) -> Observer | None:
-        """What is to see the micro-batches of step `step` (0-based), if anything of it is to be recorded."""
+        """The observer of the micro-batches of step `step` (0-based), if anything of it is to be recorded."""
         first = self._first + step * self._count
         concerned = [each for each in self._open if each.wants(range(first, first + self._count))]
 
@@ -64,15 +65,15 @@ class OnlineLogits:
         return observe if concerned else None
 
     def flush(self) -> None:
-        """Write what was seen. Before a checkpoint: the run will not see it again."""
+        """Write what was gathered. To be called before a checkpoint: the run does not pass these steps again."""
         for each in self._open:
             each.flush()
 
 
-def check_passed(directory: RunDir, step: int, exports: tuple[int, ...], records: OnlineLogits) -> None:
-    """Raises `ConfigError` where something is wanted of the first `step` steps, which are over, and is not there."""
+def check_passed(directory: RunDir, step: int, exports: tuple[int, ...], online: OnlineLogits) -> None:
+    """Raise `ConfigError` where a model or logits of the first `step` steps, which are over, are wanted but absent."""
     lacking = [f"its model after step {s}" for s in exports if s <= step and not directory.export(s).exists()]
-    lacking += [f"its logits in {folder.name}" for folder in records.passed_by(step)]
+    lacking += [f"its logits in {folder.name}" for folder in online.incomplete_after(step)]
     if lacking:
         raise ConfigError(
             f"{directory.path} had gone through step {step} when {' and '.join(lacking)} came to be wanted; move it "
@@ -80,16 +81,16 @@ def check_passed(directory: RunDir, step: int, exports: tuple[int, ...], records
         )
 
 
-class _Open:
+class _OpenStore:
     """One store, and the sequences of the shard that is being gathered."""
 
-    def __init__(self, record: StoreToFill, corpus: TokenCorpus) -> None:
-        self.record = record
+    def __init__(self, store: StoreToFill, corpus: TokenCorpus) -> None:
+        self.store = store
         self._vocab = corpus.vocab
-        self._writer = StoreWriter(record.directory, record.spec, record.coverage, corpus, weights=None)
-        context = record.spec.view.context
+        self._writer = StoreWriter(store.directory, store.spec, store.coverage, corpus, weights=None)
+        context = store.spec.view.context
         self.missing = [
-            part for lack in self._writer.missing(record.sequences) for part in split_into_shards(lack, context)
+            part for lack in self._writer.missing(store.sequences) for part in split_into_shards(lack, context)
         ]
         self._start = self._stop = 0
         self._steps: list[int] = []
@@ -105,7 +106,7 @@ class _Open:
 
     @torch.no_grad()
     def add(self, step: int, batch: MicroBatch, hidden: Tensor, weight: Tensor) -> None:
-        """Summarise those rows of a micro-batch that the store lacks, a sequence at a time."""
+        """Summarise the rows of a micro-batch that the store lacks, a sequence at a time."""
         assert batch.sequences is not None
         table = weight[: self._vocab].float()
         for row, sequence in enumerate(batch.sequences.tolist()):
@@ -113,7 +114,7 @@ class _Open:
             if part is None:
                 continue
             targets = batch.targets.view(len(batch.sequences), -1)[row]
-            coverage = self.record.coverage
+            coverage = self.store.coverage
             uniform = draw_uniforms(sequence, len(targets), coverage)  # of the sequence alone, as in a capture
             block = to_block(summarise_states(hidden[row].float(), table, targets, coverage, uniform))
             if sequence != self._stop:
@@ -138,16 +139,16 @@ class _Open:
         self._blocks, self._steps = [], []
 
 
-def _check(run: Run, record: StoreToFill) -> None:
+def _check(run: Run, store: StoreToFill) -> None:
     if run.order != "stream":
         raise ConfigError(f"order: found {run.order!r}; allowed for a run whose logits are recorded: 'stream'")
-    if record.spec.view != run.view or run.view.documents != "cross":
+    if store.spec.view != run.view or run.view.documents != "cross":
         raise ConfigError(
-            f"view: found {record.spec.view}; allowed: that of the run, {run.view}, with documents='cross'"
+            f"view: found {store.spec.view}; allowed: that of the run, {run.view}, with documents='cross'"
         )
     read = run.view.sequences(run.data)[: run.num_steps * run.text_sequences_per_step]
-    if record.sequences.start < read.start or record.sequences.stop > read.stop:
+    if store.sequences.start < read.start or store.sequences.stop > read.stop:
         raise ConfigError(
-            f"records: found sequences {record.sequences.start} to {record.sequences.stop - 1}; allowed: those that "
+            f"records: found sequences {store.sequences.start} to {store.sequences.stop - 1}; allowed: those that "
             f"the run reads, {read.start} to {read.stop - 1}"
         )

@@ -1,4 +1,4 @@
-"""Where a run's time goes, and the rows of metrics.jsonl."""
+"""The rows of metrics.jsonl, and a clock that says where a run's time goes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from pdstudy.models.distributed import Ranks
 from pdstudy.workspace.run_dir import RunDir
 
 ROWS = 250
-"""About how many rows a run writes; shorter runs write one per step."""
+"""Rows that a run writes, about; shorter runs write one per step."""
 
 
 PEAK_FLOPS = {
     "B200": 2.25e15, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12,
     "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10G": 70e12,
 }  # fmt: skip
-"""Dense bfloat16 FLOPs per second by a part of the device's name, as its maker states them; the first that fits."""
+"""Dense bfloat16 FLOPs per second, as the maker states them, by a part of the device's name; the first match counts."""
 
 
 def peak_flops(device: str) -> float | None:
-    """The most that a device can do, or None where that is not known: a guess would make MFU a wrong number."""
+    """FLOPs per second of a device at most, None where unknown: with a guess, MFU would be a wrong number."""
     return next((peak for name, peak in PEAK_FLOPS.items() if name in device), None)
 
 
@@ -43,7 +43,7 @@ class Diverged(Exception):
 
 @dataclass
 class Clock:
-    """Seconds by purpose. Training is what is left when evaluation and saves are charged to themselves."""
+    """Seconds by purpose: evaluation and saves are charged to themselves, all other time to training."""
 
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0, "save": 0.0})
     _since: float = field(default_factory=time.perf_counter)
@@ -65,7 +65,7 @@ class Clock:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has had: on the GPU where there is one, else resident."""
+    """The peak of this process's memory: on the GPU where there is one, else resident."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -87,7 +87,7 @@ class Recorder:
         self,
         directory: RunDir,
         clock: Clock,
-        world: Ranks,
+        ranks: Ranks,
         *,
         num_steps: int,
         tokens_per_step: int,
@@ -95,13 +95,13 @@ class Recorder:
         peak: float | None = None,
     ) -> None:
         self._directory = directory
-        self._world = world
+        self._ranks = ranks
         self._clock = clock
         self._num_steps = num_steps
         self._interval = -(-num_steps // ROWS)
         self._tokens_per_step = tokens_per_step
         self._flops_per_token = flops_per_token
-        self._peak = None if peak is None else peak * world.size
+        self._peak = None if peak is None else peak * ranks.size
         self._on_device: list[tuple[int, int, dict[str, Tensor]]] = []
         self._row_seconds = clock.seconds["train"]
         self._row_step = 0
@@ -126,7 +126,7 @@ class Recorder:
         names = list(noted[0][2])
         shares = torch.stack([torch.stack([v[name].double() for name in names]) for _, _, v in noted])
         norms = shares[:, names.index("grad_norm")].clone()
-        table = self._world.sum(shares)
+        table = self._ranks.sum(shares)
         table[:, names.index("grad_norm")] = norms  # every rank has the whole one already
         for (step, valid, _), row in zip(noted, table.tolist(), strict=True):
             values = dict(zip(names, row, strict=True))
@@ -165,9 +165,9 @@ class Recorder:
         }
         if self._peak is not None:
             row["mfu"] = round(self._flops_per_token * self.tokens_per_second / self._peak, 4)
-        if self._world.main:
+        if self._ranks.main:
             self._directory.append_metrics(row)
-        self._world.say(
+        self._ranks.say(
             f"step {step:,} of {self._num_steps:,}: loss {row['loss']:.4f}, gradient norm {row['grad_norm']:.3g}, "
             f"rate {lr:.3g}, {self.tokens_per_second:,.0f} tokens/s"
         )

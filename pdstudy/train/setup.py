@@ -1,4 +1,4 @@
-"""What a run is given, checked against each other before anything is trained."""
+"""The inputs of a run, opened and checked against each other before anything is trained."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pdstudy.models.distributed import Ranks
 from pdstudy.models.parallelize import shard_frozen
 
 
-def check(run: Run, corpus: TokenCorpus) -> None:
-    """Raises `ConfigError` where the corpus is too short, or the vocabulary too small."""
+def check_corpus(run: Run, corpus: TokenCorpus) -> None:
+    """Raise `ConfigError` where the corpus is too short, or the vocabulary too small."""
     if run.student.vocab < corpus.vocab:
         raise ConfigError(f"student.vocab: found {run.student.vocab}; allowed: at least the tokenizer's {corpus.vocab}")
     length = len(corpus.stream(run.data.split))
@@ -26,7 +26,7 @@ def check(run: Run, corpus: TokenCorpus) -> None:
         )
 
 
-def store_of(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader | None:
+def open_run_store(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader | None:
     """The store that the run distils from, None where it has no teacher or a live one.
 
     Raises `ConfigError`: see `open_store`.
@@ -46,7 +46,7 @@ def store_of(run: Run, store: Path | None, corpus: TokenCorpus) -> StoreReader |
     )
 
 
-def start_of(run: Run, folder: Path | None) -> Path | None:
+def start_folder(run: Run, folder: Path | None) -> Path | None:
     """The folder whose weights the run starts from. Raises `ConfigError` where it wants one and none was given."""
     if run.start is None:
         return None
@@ -55,12 +55,15 @@ def start_of(run: Run, folder: Path | None) -> Path | None:
     return folder
 
 
-def live_teacher(run: Run, folder: Path | None, corpus: TokenCorpus, world: Ranks) -> LiveTeacher | None:
-    """The teacher that runs in the step, its trunk sharded over the ranks. Raises `ConfigError`: see `LiveTeacher`."""
+def load_live_teacher(run: Run, folder: Path | None, corpus: TokenCorpus, ranks: Ranks) -> LiveTeacher | None:
+    """The teacher that reads each batch in the step, its trunk sharded over the ranks.
+
+    Raises `ConfigError`: see `LiveTeacher`.
+    """
     if not run.is_live:
         return None
     if folder is None:
         raise ConfigError("the run distils from a live teacher, but no model folder was given")
     teacher = LiveTeacher(folder, run, corpus)
-    shard_frozen(teacher.model, world)
+    shard_frozen(teacher.model, ranks)
     return teacher

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: noted when they come, acted on at the end of a step, passed on afterwards."""
+"""Signals as a reason to stop: noted when they come, acted on at the end of a step, passed on afterwards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 WATCHED = (signal.SIGTERM, signal.SIGUSR2)
-"""A cluster's warnings: SIGTERM from SLURM and from users, SIGUSR2 where submitit asked for it."""
+"""A cluster's warnings: SIGTERM from SLURM and from users, SIGUSR2 from submitit's jobs."""
 
 
 class StopSignals:
@@ -18,8 +18,8 @@ class StopSignals:
         if state == "stopped":
             signals.forward()
 
-    One rank that was told is enough: ranks agree at the end of a step. A handler may not save by itself, because a
-    save needs all ranks.
+    A signal to one rank is enough: ranks agree at the end of a step. A handler may not save by itself, because a save
+    needs all ranks.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""One attempt at a run: what it is made of, and everything it writes. Every rank has one; the main rank's writes."""
+"""One attempt at a run: its parts, and everything it writes. Every rank has a `Trainer`; the main rank's writes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ from pdstudy.train.weight_update import adamw
 from pdstudy.workspace.run_dir import RunDir
 
 STATUS_SECONDS = 3.0
+"""Seconds between writes of status.json."""
 
 
 AGREE_EVERY = {"cpu": 1, "cuda": 10}
-"""Steps between agreements of the ranks on stopping and saving: hosts of GPUs should run ahead of them."""
+"""Steps between agreements of the ranks on stopping and saving: the hosts of GPUs should run ahead of these."""
 
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+"""State dicts of whole tensors on the CPU, as an export needs them."""
 
 
 class Trainer:
@@ -52,33 +54,34 @@ class Trainer:
         job: TrainingJob,
         directory: RunDir,
         corpus: TokenCorpus,
-        world: Ranks,
+        ranks: Ranks,
         progress: Callable[[str, float], None],
     ) -> None:
         run, placement, evaluations = job.run, job.placement, job.evaluations
         self.job, self.run, self.directory, self.corpus = job, run, directory, corpus
-        self.world, self.progress = world, progress
-        inputs.check(run, corpus)
+        self.ranks, self.progress = ranks, progress
+        inputs.check_corpus(run, corpus)
         self.texts = {e: held_out(e, run.view, corpus) for e in evaluations}
         torch.set_num_threads(placement.threads)
-        self.attention = attention.choose(placement.attention, precision=run.precision, device=world.device)
+        self.attention = attention.choose(placement.attention, precision=run.precision, device=ranks.device)
         self.packed = self.attention == "flash_attention_2"
         self.compared = {e: compared(e, run, job.probed, corpus) for e in evaluations}
         self.online = OnlineLogits(run, job.online, corpus)
-        stored, live = inputs.store_of(run, job.store, corpus), inputs.live_teacher(run, job.teacher, corpus, world)
-        self.feed = BatchLoader(run, corpus, stored, placement, world, packed=self.packed, live=live)
-        self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(world.device)
-        if (begun := inputs.start_of(run, job.start)) is not None:
+        stored = inputs.open_run_store(run, job.store, corpus)
+        live = inputs.load_live_teacher(run, job.teacher, corpus, ranks)
+        self.loader = BatchLoader(run, corpus, stored, placement, ranks, packed=self.packed, live=live)
+        self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(ranks.device)
+        if (begun := inputs.start_folder(run, job.start)) is not None:
             models.start_from(self.model, begun, corpus.vocab)
         self.parameters = models.parameter_counts(self.model)
-        lay_out(self.model, placement, world, run.precision)
+        lay_out(self.model, placement, ranks, run.precision)
         self.optimiser = adamw(self.model, run.optimiser)
         self.forward_flops = models.forward_flops(run.student, run.view.context)
         self.clock = Clock()
         self.recorder = Recorder(
             directory,
             self.clock,
-            world,
+            ranks,
             num_steps=run.num_steps,
             tokens_per_step=run.tokens_per_step,
             flops_per_token=3 * self.forward_flops,
@@ -86,9 +89,9 @@ class Trainer:
         )
         self.lasting = lasting_steps(run)
         self._last_save = self._last_status = time.monotonic()
-        self.attempt = world.on_main(self._open_directory)
+        self.attempt = ranks.on_main(self._open_directory)
         self.checkpoints = Checkpoints(
-            directory.checkpoints, self.model, self.optimiser, world, self.lasting, self.attempt, directory.guard
+            directory.checkpoints, self.model, self.optimiser, ranks, self.lasting, self.attempt, directory.guard
         )
 
     def _open_directory(self) -> int:
@@ -100,7 +103,7 @@ class Trainer:
             attempt=len(earlier) + 1,
             attention=self.attention,
             device=provenance.device_name(),
-            ranks=self.world.size,
+            ranks=self.ranks.size,
             threads=torch.get_num_threads(),
         )
         write_json(path, {**now, "earlier": earlier})
@@ -112,7 +115,7 @@ class Trainer:
         Returns the steps completed.
         """
         step = 0
-        newest = self.checkpoints.newest() or self.world.on_main(self._branch)
+        newest = self.checkpoints.newest() or self.ranks.on_main(self._branch)
         if newest is not None:
             trainer = self.checkpoints.load(Path(newest))
             step = trainer["step"]
@@ -121,9 +124,9 @@ class Trainer:
         if step in self.job.exports and not self.directory.export(step).exists():
             self._export_step(step)
         check_passed(self.directory, step, self.job.exports, self.online)
-        self.world.on_main(lambda: self._drop_rows_after(step))
+        self.ranks.on_main(lambda: self._drop_rows_after(step))
         self._status("running", step)
-        self.world.say(f"attempt {self.attempt} begins after step {step:,} of {self.run.num_steps:,}")
+        self.ranks.say(f"attempt {self.attempt} begins after step {step:,} of {self.run.num_steps:,}")
         return step
 
     def _branch(self) -> str | None:
@@ -150,7 +153,7 @@ class Trainer:
         truncate_jsonl(self.directory.evals_file, min(step, self.run.num_steps - 1))
 
     def after(self, step: int, stop: bool) -> bool:
-        """What is due at the end of a step: evaluations, a checkpoint, a sign of life. True: saved, and to stop."""
+        """Do what is due at the end of a step: status, exports, evaluations, a checkpoint. True: saved, and to stop."""
         if time.monotonic() - self._last_status > STATUS_SECONDS:
             self._status("running", step)
         if step == self.run.num_steps:
@@ -162,8 +165,8 @@ class Trainer:
                 self._evaluate(heldout, step)
         self.checkpoints.publish()
         due = time.monotonic() - self._last_save > 60 * self.job.placement.save_minutes
-        if self.world.size == 1 or step % AGREE_EVERY[self.world.device.type] == 0:
-            stop, due = self.world.any(stop, due)
+        if self.ranks.size == 1 or step % AGREE_EVERY[self.ranks.device.type] == 0:
+            stop, due = self.ranks.any(stop, due)
         else:
             stop = due = False
         if stop or due or step in self.lasting:
@@ -176,7 +179,7 @@ class Trainer:
 
     def _status(self, state: str, step: int) -> None:
         self._last_status = time.monotonic()
-        if not self.world.main:
+        if not self.ranks.main:
             return
         left = (self.run.num_steps - step) * self.run.tokens_per_step
         speed = self.recorder.tokens_per_second
@@ -208,27 +211,27 @@ class Trainer:
                 batch_tokens=bound,
                 packed=self.packed,
                 teacher=self.compared[heldout],
-                world=self.world,
+                ranks=self.ranks,
             )
             row = {"step": step, "tokens": step * self.run.tokens_per_step, **scored, "final": final}
-            if self.world.main:
+            if self.ranks.main:
                 self.directory.append_eval(row)
-            self.world.say(f"step {step:,}: {row['split']} loss {row['loss']:.4f} over {row['tokens_scored']:,} tokens")
+            self.ranks.say(f"step {step:,}: {row['split']} loss {row['loss']:.4f} over {row['tokens_scored']:,} tokens")
         return row
 
     def stopped(self, step: int) -> str:
-        self.world.say(f"stopped after step {step:,}, with all saved")
+        self.ranks.say(f"stopped after step {step:,}, with all saved")
         self._status("stopped", step)
         return "stopped"
 
     def diverged(self, divergence: Diverged) -> str:
-        """The end of a run whose loss is not a number. No checkpoint, no model; rows up to there stay."""
+        """End a run whose loss is not a number: no checkpoint, no model; rows up to there stay."""
         self.checkpoints.finish()
         self._finish("diverged", divergence.step, evals=[], step=divergence.step, reason=divergence.reason)
         return "diverged"
 
     def done(self) -> str:
-        """Final checkpoint, evaluations and export, then result.json."""
+        """End a run at its last step: checkpoint, evaluations and export, then result.json."""
         steps = self.run.num_steps
         self._save(steps, background=False)
         evals = [self._evaluate(heldout, steps, final=True) for heldout in self.job.evaluations]
@@ -253,11 +256,11 @@ class Trainer:
             config, key = self.model.config, self.directory.key
             export(config, weights, folder, run=self.run, key=key, corpus=self.corpus, steps=step, evals=evals)
 
-        self.world.on_main(write)
+        self.ranks.on_main(write)
 
     def _finish(self, state: str, steps: int, *, evals: list[dict[str, Any]], **more: object) -> None:
-        self.world.say(f"{state} after step {steps:,}")
-        if not self.world.main:
+        self.ranks.say(f"{state} after step {steps:,}")
+        if not self.ranks.main:
             return
         rows = list(read_jsonl(self.directory.metrics_file))
         last = rows[-max(1, len(rows) // 20) :]

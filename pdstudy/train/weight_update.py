@@ -1,4 +1,4 @@
-"""AdamW, its rate and its clipping."""
+"""AdamW, its learning rate and gradient clipping."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def adamw(model: nn.Module, settings: AdamW) -> torch.optim.AdamW:
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Use `rate` for all parameters from the next update on."""
     for group in optimiser.param_groups:
         group["lr"] = rate
 

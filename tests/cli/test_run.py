@@ -264,7 +264,7 @@ def test_a_worker_that_was_told_to_stop_goes_on(tmp_path: Path) -> None:
     os.kill(worker_pids(driver.pid)[0], signal.SIGTERM)
     out, err = driver.communicate(timeout=120)
     assert driver.returncode == 0, err
-    assert "told to stop (signal 15); trying again" in err
+    assert "stopped by signal 15; trying again" in err
     outcome = json.loads(out)
     assert (len(outcome["done"]), outcome["failed"], outcome["blocked"]) == (2, {}, [])
     assert [p.parent.name for p in (tmp_path / "workspace" / "runs").glob("*/result.json")] == [outcome["done"][1]]

@@ -14,7 +14,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import decode, encode, fingerprint
 from pdstudy.core.validation import problems
 from pdstudy.evaluate.lm_eval_run import _gold, _item, evaluate_downstream
-from pdstudy.evaluate.lm_eval_tasks import _of_file
+from pdstudy.evaluate.lm_eval_tasks import _file_lines
 
 
 def test_the_result_is_known_by_the_questions_alone(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_each_row_of_a_users_file_is_looked_at(tmp_path: Path, rows: list[str], 
     path = tmp_path / "items.jsonl"
     path.write_text("\n".join(rows) + ("\n" if rows else ""))
     with pytest.raises(ConfigError) as found:
-        _of_file(Task(name="mine", items=ItemFile(path=str(path))), ItemFile(path=str(path)))
+        _file_lines(Task(name="mine", items=ItemFile(path=str(path))), ItemFile(path=str(path)))
     assert said in str(found.value)
 
 
@@ -89,8 +89,8 @@ def test_too_few_examples_are_counted(tmp_path: Path) -> None:
     path.write_text('{"query": "Q", "answer": "a"}\n')
     task = Task(name="mine", items=ItemFile(path=str(path), examples=str(path)), shots=5)
     with pytest.raises(ConfigError, match="found 1 rows; 'mine' takes 5 examples"):
-        _of_file(task, ItemFile(path=str(path), examples=str(path)))
-    assert any("fewshot_split: train" in line for line in _of_file(dataclasses.replace(task, shots=1), task.items))  # type: ignore[arg-type]
+        _file_lines(task, ItemFile(path=str(path), examples=str(path)))
+    assert any("fewshot_split: train" in line for line in _file_lines(dataclasses.replace(task, shots=1), task.items))  # type: ignore[arg-type]
 
 
 def test_without_lm_eval_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pdstudy.config.run import Run
 from pdstudy.config.trajectory import lasting_steps, shared_steps
 from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
-from pdstudy.train.checkpoint import step_of, whole
+from pdstudy.train.checkpoint import list_checkpoints, step_of
 from pdstudy.workspace.run_dir import RunDir
 from tests.train.one_run import train_run
 
@@ -45,7 +45,7 @@ def test_a_branch_ends_as_the_run_that_began_at_the_beginning(
     trunk, branch, whole_run, other = (RunDir(tmp_path / name) for name in ("trunk", "branch", "whole", "other"))
     common = {"corpus": corpus, "store": None, "evaluations": heldout}
     train_run(stable, trunk, **common)
-    assert [step_of(path) for path in whole(trunk.checkpoints)] == [12, 16]
+    assert [step_of(path) for path in list_checkpoints(trunk.checkpoints)] == [12, 16]
     train_run(dataclasses.replace(stable, seed=1), other, **common)
     train_run(longer, whole_run, **common)
     seen: list[int] = []

@@ -18,7 +18,7 @@ from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
 from pdstudy.models.build_model import build_model
 from pdstudy.models.distributed import Ranks
-from pdstudy.train.checkpoint import Checkpoints, step_of, whole
+from pdstudy.train.checkpoint import Checkpoints, list_checkpoints, step_of
 from pdstudy.train.weight_update import adamw
 from pdstudy.workspace.run_dir import RunDir
 from tests.train.one_run import train_run
@@ -34,7 +34,7 @@ def checkpoints(small_run: Run, tmp_path: Path) -> Checkpoints:
 
 
 def steps(folder: Path) -> list[int]:
-    return [step_of(path) for path in whole(folder)]
+    return [step_of(path) for path in list_checkpoints(folder)]
 
 
 def test_the_two_newest_and_the_lasting_are_kept(checkpoints: Checkpoints, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
     damage: str, small_run: Run, corpus: TokenCorpus, stopped: RunDir
 ) -> None:
     directory = stopped
-    newest = whole(directory.checkpoints)[-1]
+    newest = list_checkpoints(directory.checkpoints)[-1]
     (tensors,) = newest.glob("*.distcp")
     if damage == "truncated":
         tensors.write_bytes(tensors.read_bytes()[:1000])
@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
 
 def test_a_half_written_checkpoint_is_not_taken_for_whole(small_run: Run, corpus: TokenCorpus, stopped: RunDir) -> None:
     directory = stopped
-    five, nine = whole(directory.checkpoints)
+    five, nine = list_checkpoints(directory.checkpoints)
     nine.rename(nine.with_name(f".{nine.name}"))
     seen: list[int] = []
     train_run(
@@ -157,7 +157,7 @@ def test_a_full_disk_loses_nothing(
         train_run(small_run, directory, **common, placement=placement)
     assert steps(directory.checkpoints) == [6]
     assert not list(directory.checkpoints.glob(".step-*"))
-    size = sum(file.stat().st_size for file in whole(directory.checkpoints)[0].rglob("*"))
+    size = sum(file.stat().st_size for file in list_checkpoints(directory.checkpoints)[0].rglob("*"))
     filler.write_bytes(b"0" * (shutil.disk_usage(small_disk).free + filler.stat().st_size - size - 80_000))
     with pytest.raises(ConfigError, match="make room and run again"):  # the last checkpoint fits, the export does not
         train_run(small_run, directory, **common)

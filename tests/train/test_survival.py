@@ -22,7 +22,7 @@ from pdstudy.config.placement import Placement
 from pdstudy.config.run import Run
 from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus, open_corpus
-from pdstudy.train.checkpoint import step_of, whole
+from pdstudy.train.checkpoint import list_checkpoints, step_of
 from pdstudy.train.stop_signals import StopSignals
 from pdstudy.workspace.run_dir import RunDir
 from tests.train import ranks
@@ -112,7 +112,7 @@ def test_a_signal_to_one_rank_stops_all_with_everything_saved(
         process.join(60)
     assert [process.exitcode for process in processes] == [3, 3]
     assert directory.status()["state"] == "stopped"
-    (saved,) = whole(directory.checkpoints)
+    (saved,) = list_checkpoints(directory.checkpoints)
     assert step_of(saved) == directory.status()["step"] < 400
     # Rows are written as steps end; those of steps that the checkpoint still holds back are at most an interval.
     assert step_of(saved) - rows_of(directory) <= 1

@@ -1,4 +1,4 @@
-"""A student that pdstudy trained and exported is asked tasks through lm-eval: only where the extra is installed."""
+"""Evaluating a student that pdstudy trained and exported by lm-eval: only where the extra is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pdstudy.config.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, It
 from pdstudy.core.errors import ConfigError
 from pdstudy.evaluate import lm_eval_run as module
 from pdstudy.evaluate.lm_eval_run import evaluate_downstream
-from pdstudy.evaluate.lm_eval_tasks import official, task_folder
+from pdstudy.evaluate.lm_eval_tasks import official_path, task_folder
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
 from pdstudy.plan.builder import make_plan
@@ -37,7 +37,7 @@ C3 = [
     }
     for day in "一二三四五六天"
 ]
-"""The last two are asked, those before are examples."""
+"""The last two are items, those before are examples."""
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +76,20 @@ def rows(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (directory / "items.jsonl").read_text().splitlines()]
 
 
-def test_the_papers_local_tasks_are_asked_with_their_shots(
+def test_the_papers_local_tasks_are_evaluated_with_their_shots(
     student: Path, local: tuple[Task, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pdstudy.evaluate.lm_eval_model import Answering
+    from pdstudy.evaluate.lm_eval_model import ShortContextLM
 
     prompts: list[str] = []
     for name in ("loglikelihood", "generate_until"):
-        real = getattr(Answering, name)
+        real = getattr(ShortContextLM, name)
 
         def spy(self: Any, requests: list[Any], *args: Any, real: Any = real, **kwargs: Any) -> Any:
             prompts.extend(request.args[0] for request in requests)
             return real(self, requests, *args, **kwargs)
 
-        monkeypatch.setattr(Answering, name, spy)
+        monkeypatch.setattr(ShortContextLM, name, spy)
     out = tmp_path / "out"
     results = evaluate_downstream(student, Downstream(tasks=local), out)
     assert {name: (part["items"], part["metric"]) for name, part in results["tasks"].items()} == {
@@ -104,11 +104,11 @@ def test_the_papers_local_tasks_are_asked_with_their_shots(
     assert [row["gold"] for row in rows(out) if row["task"] == "c3"] == [0, 0]
     assert not (out / "parts").exists()
     assert evaluate_downstream(student, Downstream(tasks=local), out) == results
-    with pytest.raises(ConfigError, match="answers to other questions"):
+    with pytest.raises(ConfigError, match="results of other tasks"):
         evaluate_downstream(student, Downstream(tasks=local, limit=1), out)
 
 
-def test_what_was_answered_is_kept_when_a_later_task_has_no_items(
+def test_evaluated_tasks_are_kept_when_a_later_one_has_no_items(
     student: Path, local: tuple[Task, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
@@ -119,19 +119,21 @@ def test_what_was_answered_is_kept_when_a_later_task_has_no_items(
     (line,) = str(found.value).splitlines()
     assert line.startswith("task 'gsm8k': its items cannot be read (ConnectionError: ")
     assert "HF_HOME" in line
-    asked: list[str] = []
-    real = module._ask
-    monkeypatch.setattr(module, "_ask", lambda model, task, limit: asked.append(task.name) or real(model, task, limit))
+    names: list[str] = []
+    real = module._evaluate_task
+    monkeypatch.setattr(
+        module, "_evaluate_task", lambda model, task, limit: names.append(task.name) or real(model, task, limit)
+    )
     evaluate_downstream(student, Downstream(tasks=local), tmp_path / "out")
-    assert asked == ["c3"]
+    assert names == ["c3"]
 
 
 def test_answers_longer_than_the_context_are_scored_in_pieces(student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lm_eval.models.huggingface import HFLM
 
-    from pdstudy.evaluate.lm_eval_model import Answering
+    from pdstudy.evaluate.lm_eval_model import ShortContextLM
 
-    model = Answering(pretrained=str(student), device="cpu", dtype="float32", max_length=8)
+    model = ShortContextLM(pretrained=str(student), device="cpu", dtype="float32", max_length=8)
     seen: list[tuple[list[int], list[int]]] = []
 
     def score(self: Any, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
@@ -140,11 +142,11 @@ def test_answers_longer_than_the_context_are_scored_in_pieces(student: Path, mon
 
     monkeypatch.setattr(HFLM, "_loglikelihood_tokens", score)
     ids = list(range(30))
-    asked = [(None, ids[:10], ids[10:23]), (None, ids[:3], ids[3:8])]
-    assert model._loglikelihood_tokens(asked) == [(-13.0, False), (-5.0, True)]
+    requests = [(None, ids[:10], ids[10:23]), (None, ids[:3], ids[3:8])]
+    assert model._loglikelihood_tokens(requests) == [(-13.0, False), (-5.0, True)]
     pieces = [(ids[5:10], ids[10:14]), (ids[9:14], ids[14:18]), (ids[13:18], ids[18:22]), (ids[14:22], ids[22:23])]
     assert seen == [*pieces, (ids[:3], ids[3:8])]
-    assert (model.asked, model.cut) == (2, 1)
+    assert (model.requests, model.cut) == (2, 1)
 
 
 @pytest.mark.parametrize("task", [*PAPER_SUITE, *OFFLINE_SUITE], ids=lambda task: task.name)
@@ -163,7 +165,7 @@ def test_mmlus_six_shots_come_from_its_validation_split(tmp_path: Path) -> None:
 
     mmlu = next(task for task in PAPER_SUITE if task.name == "mmlu")
     template = task_folder(mmlu, tmp_path) / "_default_template_yaml"
-    own = official(mmlu) / "_default_template_yaml"
+    own = official_path(mmlu) / "_default_template_yaml"
     changed, theirs = yaml.safe_load(template.read_text()), yaml.safe_load(own.read_text())
     assert (theirs["fewshot_split"], changed.pop("fewshot_split")) == ("dev", "validation")
     assert changed.items() <= theirs.items()
