@@ -10,7 +10,6 @@ from pdstudy.cli.arguments import AddCommand
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned
 from pdstudy.cli.terminal import say, warn
-from pdstudy.config.logits import StoreNeed
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.format import si
 from pdstudy.workspace.store_index import merged_ranges, stored_ranges
@@ -59,8 +58,8 @@ def _stores_of(args: argparse.Namespace) -> list[Path]:
     if Path(args.study).is_dir() and not any(Path(args.study).glob("*.py")):
         raise ConfigError(f"no logit store at {args.study}: it has no manifest.json; give a store's folder, or a study")
     plan, workspace = planned(args)
-    needs = [i.subject for i in plan.stores if isinstance(i.subject, StoreNeed)]
-    needs += [need for item in plan.items for need in item.records]
+    needs = [store.need for store in plan.stores]
+    needs += [need for run in plan.runs for need in run.records]
     folders = list(dict.fromkeys(workspace.store(need.spec, need.coverage) for need in needs))
     there = [folder for folder in folders if stored_ranges(folder)]
     if not there:

@@ -9,10 +9,9 @@ from pathlib import Path
 from pdstudy.cli.arguments import AddCommand
 from pdstudy.cli.target import planned
 from pdstudy.cli.terminal import say
-from pdstudy.config.placement import TRAINING
-from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.artifact import RunArtifact
+from pdstudy.plan.plan import Plan
 
 
 def add(command: AddCommand) -> None:
@@ -26,21 +25,22 @@ def _job(args: argparse.Namespace) -> int:
 
     plan, workspace = planned(args)
     plan.check_here()
-    item = _one_run(plan, args.pattern)
-    job = training_job(plan.study, item, workspace)
+    artifact = _one_run(plan, args.pattern)
+    job = training_job(plan.study, artifact, workspace)
     if lacking := job.missing_input():
-        raise ConfigError(f"{item.label}: {lacking}; `pdstudy run {args.study}` makes what a run needs")
+        raise ConfigError(f"{artifact.label}: {lacking}; `pdstudy run {args.study}` makes what a run needs")
     job.write(args.out)
     say(f"wrote {args.out}; next: torchrun --nproc-per-node N -m pdstudy.train {args.out}")
     return 0
 
 
-def _one_run(plan: Plan, pattern: str) -> Artifact:
+def _one_run(plan: Plan, pattern: str) -> RunArtifact:
     """The one run that a pattern names. Raises `ConfigError` where there is none, or more."""
-    runs = [item for item in plan.items if isinstance(item.subject, Run)]
-    by_kind = [item for item in runs if pattern in TRAINING and item.kind == pattern]
-    found = by_kind or [i for i in runs if any(name == pattern or fnmatch(name, pattern) for name in (*i.cells, i.key))]
+    by_role = [run for run in plan.runs if run.role == pattern]
+    found = by_role or [
+        run for run in plan.runs if any(name == pattern or fnmatch(name, pattern) for name in (*run.cells, run.key))
+    ]
     if len(found) != 1:
-        names = ", ".join(item.label for item in (found or runs)[:4])
+        names = ", ".join(run.label for run in (found or plan.runs)[:4])
         raise ConfigError(f"pattern: found {pattern!r}, which matches {len(found)} runs; allowed: one of {names}, ...")
     return found[0]

@@ -6,11 +6,11 @@ from typing import Any
 
 from pdstudy.cli.tables import print_table
 from pdstudy.cli.terminal import printable, say
-from pdstudy.config.placement import TRAINING
 from pdstudy.core.format import duration, hours, si, size
 from pdstudy.plan.account import Stored, Tally, account, charges, not_priced, passes, reading, spent, stored, tallies
+from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.explain import explain
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.plan import Plan
 from pdstudy.workspace.layout import Workspace
 
 MAX_ROWS = 60
@@ -25,12 +25,11 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
     made = f"{totals['items']} artifacts, {totals['done']} done, {new} to make"
     say(f"study {study.name}: {len(study.cells)} runs, {made}")
     say(f"workspace {workspace.root}\n")
-    print_items(plan)
+    print_artifacts(plan)
     if why:
         say()
-        for item in plan.items:
-            if item.kind in TRAINING:
-                say(_why(plan, workspace, item))
+        for run in plan.runs:
+            say(_why(workspace, run))
     device = study.machine.unit.removesuffix("-hours")
     say(
         f"\nto make: {si(totals['flops_todo'])} FLOPs, {hours(totals['device_hours_todo'])} {study.machine.unit}, "
@@ -44,15 +43,15 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
     say(f"next: pdstudy {'run' if new else 'report'} {call}")
 
 
-def print_items(plan: Plan) -> None:
+def print_artifacts(plan: Plan) -> None:
     """Print a line for each artifact."""
     rows = [
-        [i.kind, i.label, si(i.flops), duration(i.flops / plan.rate), size(i.bytes), "done" if i.done else i.state]
-        for i in plan.items[:MAX_ROWS]
+        [a.kind, a.label, si(a.flops), duration(a.flops / plan.rate), size(a.bytes), "done" if a.done else a.state]
+        for a in plan.artifacts[:MAX_ROWS]
     ]
     print_table(["stage", "artifact", "FLOPs", "device time", "disk", "state"], rows, right=frozenset({2, 3, 4}))
-    if len(plan.items) > MAX_ROWS:
-        say(f"... and {len(plan.items) - MAX_ROWS} more (--json shows all)")
+    if len(plan.artifacts) > MAX_ROWS:
+        say(f"... and {len(plan.artifacts) - MAX_ROWS} more (--json shows all)")
 
 
 def print_account(plan: Plan) -> None:
@@ -70,7 +69,8 @@ def print_account(plan: Plan) -> None:
     say("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
     reader, machine = reading(plan), plan.study.machine
     if reader is not None:
-        say(f"stores: {size(sum(i.bytes for i in plan.stores))} at most, every token keeping all k entries and draws")
+        at_most = size(sum(store.bytes for store in plan.stores))
+        say(f"stores: {at_most} at most, every token keeping all k entries and draws")
         for each in stored(plan):
             say(_expected(each))
         needed = f"{size(reader.bytes_per_second)}/s and {reader.cores:.2g} cores to decode it"
@@ -108,13 +108,13 @@ def _expected(each: Stored) -> str:
     )
 
 
-def _why(plan: Plan, workspace: Workspace, item: Artifact) -> str:
-    label = printable(item.label)
-    if item.done:
-        return f"{label}: exists as {item.key}"
-    if item.state not in ("new", "queued"):
-        return f"{label}: {item.state}, {item.key}"
-    nearest = explain(workspace, item)
+def _why(workspace: Workspace, run: RunArtifact) -> str:
+    label = printable(run.label)
+    if run.done:
+        return f"{label}: exists as {run.key}"
+    if run.state not in ("new", "queued"):
+        return f"{label}: {run.state}, {run.key}"
+    nearest = explain(workspace, run)
     if not nearest:
         return f"{label}: new, nothing like it exists"
     fields = ", ".join(f"{path} = {_short(here)} (there: {_short(there)})" for path, here, there in nearest[:4])
@@ -132,19 +132,19 @@ def _short(value: Any) -> str:
 
 def plan_json(plan: Plan, workspace: Workspace, *, why: bool) -> dict[str, Any]:
     """A plan as plain data; `why` adds where a run differs from the nearest that exists."""
-    items = []
-    for item in plan.items:
+    rows = []
+    for artifact in plan.artifacts:
         row: dict[str, Any] = {
-            "kind": item.kind, "key": item.key, "label": item.label, "done": item.done, "state": item.state,
-            "flops": item.flops, "seconds": item.flops / plan.rate, "bytes": item.bytes, "needs": list(item.needs),
-            "cells": list(item.cells),
+            "kind": artifact.kind, "key": artifact.key, "label": artifact.label, "done": artifact.done,
+            "state": artifact.state, "flops": artifact.flops, "seconds": artifact.flops / plan.rate,
+            "bytes": artifact.bytes, "needs": list(artifact.needs), "cells": list(artifact.cells),
         }  # fmt: skip
-        if why and item.kind in TRAINING and not item.done:
-            row["differs"] = [{"field": f, "here": a, "there": b} for f, a, b in explain(workspace, item)]
-        items.append(row)
+        if why and isinstance(artifact, RunArtifact) and not artifact.done:
+            row["differs"] = [{"field": f, "here": a, "there": b} for f, a, b in explain(workspace, artifact)]
+        rows.append(row)
     return {
         "study": plan.study.name,
-        "items": items,
+        "items": rows,
         "totals": plan.totals(),
         "account": account(plan),
         "rate": plan.rate,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 from pdstudy.cli.terminal import printable, say
 from pdstudy.core.format import duration
 from pdstudy.launch.local import RunOutcome
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.artifact import Artifact
+from pdstudy.plan.plan import Plan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,7 @@ LEAST_WEIGHT = 1e9
 
 @dataclass
 class _Doing:
-    item: Artifact
+    artifact: Artifact
     what: str = "starting"
     share: float = 0.0
 
@@ -35,7 +36,7 @@ class Meter:
     """How much of a plan is made, weighted by FLOPs, and when the rest will be."""
 
     def __init__(self, plan: Plan) -> None:
-        self.items = len(plan.todo)
+        self.count = len(plan.todo)
         self.ended = 0
         self.doing: dict[int, _Doing] = {}
         self._total = sum(self.weight(i) for i in plan.todo)
@@ -43,24 +44,24 @@ class Meter:
         self._begun = time.monotonic()
 
     @staticmethod
-    def weight(item: Artifact) -> float:
-        return max(item.flops, LEAST_WEIGHT)
+    def weight(artifact: Artifact) -> float:
+        return max(artifact.flops, LEAST_WEIGHT)
 
-    def end(self, worker: int, item: Artifact, state: str) -> None:
+    def end(self, worker: int, artifact: Artifact, state: str) -> None:
         """Count an artifact by its end: what was stopped is made in part, what failed is no longer expected."""
-        doing = self.doing.pop(worker, _Doing(item))
+        doing = self.doing.pop(worker, _Doing(artifact))
         if state == "stopped":
-            self._made += self.weight(item) * doing.share
+            self._made += self.weight(artifact) * doing.share
             return
         self.ended += 1
         if state == "failed":
-            self._total -= self.weight(item)
+            self._total -= self.weight(artifact)
         else:
-            self._made += self.weight(item)
+            self._made += self.weight(artifact)
 
     @property
     def share(self) -> float:
-        part = sum(self.weight(d.item) * d.share for d in self.doing.values())
+        part = sum(self.weight(d.artifact) * d.share for d in self.doing.values())
         return min((self._made + part) / self._total, 1.0) if self._total > 0 else 0.0
 
     @property
@@ -77,7 +78,7 @@ class Meter:
     def summary(self) -> str:
         eta = "" if self.eta is None else f", about {duration(self.eta)} left"
         share = int(100 * self.share)  # 100 % only where all is made
-        return f"{self.ended}/{self.items} artifacts, {share} %, {duration(self.elapsed)} so far{eta}"
+        return f"{self.ended}/{self.count} artifacts, {share} %, {duration(self.elapsed)} so far{eta}"
 
 
 class PlainView:
@@ -90,18 +91,18 @@ class PlainView:
         self.meter = Meter(plan)
         self._last = time.monotonic()
 
-    def begin(self, slot: int, item: Artifact) -> None:
-        self.meter.doing[slot] = _Doing(item)
+    def begin(self, slot: int, artifact: Artifact) -> None:
+        self.meter.doing[slot] = _Doing(artifact)
 
-    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None:
-        self.meter.doing[slot] = _Doing(item, what, share)
+    def progress(self, slot: int, artifact: Artifact, what: str, share: float) -> None:
+        self.meter.doing[slot] = _Doing(artifact, what, share)
         if time.monotonic() - self._last > SUMMARY_SECONDS:
             self._last = time.monotonic()
             self.note(self.meter.summary())
 
-    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None:
-        self.meter.end(slot, item, state)
-        say(f"[{self.meter.ended}/{self.meter.items}] {_end_line(item, state, message)}", file=self._stream)
+    def end(self, slot: int, artifact: Artifact, state: str, message: str = "") -> None:
+        self.meter.end(slot, artifact, state)
+        say(f"[{self.meter.ended}/{self.meter.count}] {_end_line(artifact, state, message)}", file=self._stream)
 
     def note(self, text: str) -> None:
         say(f"  {text}", file=self._stream)
@@ -110,8 +111,8 @@ class PlainView:
         pass
 
 
-def _end_line(item: Artifact, state: str, message: str) -> str:
-    return f"{item.kind} {printable(item.label)}: {state}{': ' if message else ''}{message}"
+def _end_line(artifact: Artifact, state: str, message: str) -> str:
+    return f"{artifact.kind} {printable(artifact.label)}: {state}{': ' if message else ''}{message}"
 
 
 class LiveView:
@@ -134,20 +135,20 @@ class LiveView:
         table = Table.grid(padding=(0, 2))
         for worker, doing in sorted(self.meter.doing.items()):
             bar = ProgressBar(total=1.0, completed=doing.share, width=24)
-            name = Text(f"{doing.item.kind} {printable(doing.item.label)}", overflow="ellipsis", no_wrap=True)
+            name = Text(f"{doing.artifact.kind} {printable(doing.artifact.label)}", overflow="ellipsis", no_wrap=True)
             table.add_row(f"worker {worker}", bar, name, Text(doing.what))
         table.add_row("all", ProgressBar(total=1.0, completed=self.meter.share, width=24), self.meter.summary())
         return table
 
-    def begin(self, slot: int, item: Artifact) -> None:
-        self.meter.doing[slot] = _Doing(item)
+    def begin(self, slot: int, artifact: Artifact) -> None:
+        self.meter.doing[slot] = _Doing(artifact)
 
-    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None:
-        self.meter.doing[slot] = _Doing(item, what, share)
+    def progress(self, slot: int, artifact: Artifact, what: str, share: float) -> None:
+        self.meter.doing[slot] = _Doing(artifact, what, share)
 
-    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None:
-        self.meter.end(slot, item, state)
-        self._console.print(printable(_end_line(item, state, message), keep="\n"), markup=False)
+    def end(self, slot: int, artifact: Artifact, state: str, message: str = "") -> None:
+        self.meter.end(slot, artifact, state)
+        self._console.print(printable(_end_line(artifact, state, message), keep="\n"), markup=False)
 
     def note(self, text: str) -> None:
         self._console.print(printable(text, keep="\n"), markup=False)
@@ -159,11 +160,11 @@ class LiveView:
 class _RunLines(PlainView):
     """A line per run that ended; how many there will be is not known."""
 
-    def progress(self, slot: int, item: Artifact, what: str, share: float) -> None:
+    def progress(self, slot: int, artifact: Artifact, what: str, share: float) -> None:
         return
 
-    def end(self, slot: int, item: Artifact, state: str, message: str = "") -> None:
-        say(_end_line(item, state, message), file=self._stream)
+    def end(self, slot: int, artifact: Artifact, state: str, message: str = "") -> None:
+        say(_end_line(artifact, state, message), file=self._stream)
 
 
 class SearchLines:

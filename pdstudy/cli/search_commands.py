@@ -73,7 +73,7 @@ def _train_final(args: argparse.Namespace) -> int:
     if outcome.stopped:
         warn(f"stopped; `pdstudy search {study_call(args)} --final` goes on from here")
         return 130
-    there = len(plan.items) - len(plan.todo)
+    there = len(plan.artifacts) - len(plan.todo)
     warn(f"{len(outcome.done)} made, {there} were there. next: pdstudy report {study_call(args)}")
     return 1 if outcome.failed or outcome.blocked else 0
 

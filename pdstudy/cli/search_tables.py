@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pdstudy.cli.plan_tables import print_items
+from pdstudy.cli.plan_tables import print_artifacts
 from pdstudy.cli.terminal import printable, say
 from pdstudy.core.format import hours, si
 from pdstudy.plan.plan import Plan
@@ -16,7 +16,7 @@ def print_price(search: Search, shared: Plan, price: dict[str, Any]) -> None:
     """Print what a search will cost: what its trials share, one trial, all of them."""
     say(f"search {search.name}: {search.trials} trials over {', '.join(search.space)}")
     say("shared by all of them:\n")
-    print_items(shared)
+    print_artifacts(shared)
 
     def span(ends: list[float], show: Any) -> str:
         low, high = (show(end) for end in ends)

@@ -58,7 +58,7 @@ def _some(elements: Sequence[str]) -> str:
 
 def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
     """Print what a submit came to; `call` is the study as it was named on the command line."""
-    labels = {f"{i.kind}/{i.key}": f"{i.kind} {printable(i.label)}" for i in plan.items}
+    labels = {a.id: f"{a.kind} {printable(a.label)}" for a in plan.artifacts}
     decision = outcome.decision
     for job, array in outcome.sent[:SHOWN]:
         say(f"sent {array.stage}: job {job}, {_jobs(len(array.elements))}")
@@ -85,7 +85,7 @@ def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
         )
     sent_or_not = (outcome.sent, outcome.report, outcome.released, outcome.kept, outcome.refused)
     if not any((*sent_or_not, decision.live, decision.stay)):
-        say(f"{plan.study.name}: all {len(plan.items)} artifacts exist; nothing to send")
+        say(f"{plan.study.name}: all {len(plan.artifacts)} artifacts exist; nothing to send")
     elif outcome.sent:
         say(f"next: pdstudy status {call} --watch")
 

@@ -87,25 +87,26 @@ def watch(args: argparse.Namespace) -> int:
 
 
 def _logs(args: argparse.Namespace) -> int:
-    from pdstudy.launch.work_order import make_order
     from pdstudy.slurm.cluster_status import job_stderr
 
     plan, workspace = observed(args)
     chosen = [
-        i for i in plan.items if i.kind == args.name or any(fnmatch(c, args.name) or c == args.name for c in i.cells)
+        a
+        for a in plan.artifacts
+        if a.kind == args.name or any(fnmatch(c, args.name) or c == args.name for c in a.cells)
     ]
     if not chosen:
         names = ", ".join(c.name for c in plan.study.cells[:3])
         raise ConfigError(f"no run matches {args.name!r}; runs are named like {names}, and: teacher, corpus, logits")
     if args.follow and len(chosen) > 1:
         raise ConfigError(f"-f follows one log; {args.name!r} matches {len(chosen)}")
-    for item in chosen:
-        log = make_order(plan, item, workspace).log
-        say(f"== {item.kind} {printable(item.label)} ({log})")
+    for artifact in chosen:
+        log = artifact.log(workspace)
+        say(f"== {artifact.kind} {printable(artifact.label)} ({log})")
         text = log.read_bytes() if log.exists() else b""
         lines = text.decode(errors="replace").splitlines() or ["(nothing was logged)"]
         say("\n".join(lines[-args.n :]))
-        if (words := job_stderr(item, workspace)) is not None:
+        if (words := job_stderr(artifact, workspace)) is not None:
             say(f"== standard error of job {words[0]}\n" + "\n".join(words[1].splitlines()[-args.n :]))
         if args.follow:
             follow(log, len(text))

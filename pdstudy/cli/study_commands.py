@@ -71,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(dataclasses.asdict(outcome))
     elif not plan.todo:
-        say(f"{plan.study.name}: all {len(plan.items)} artifacts exist in {workspace.root}; nothing to do")
+        say(f"{plan.study.name}: all {len(plan.artifacts)} artifacts exist in {workspace.root}; nothing to do")
     if outcome.stopped:
         only = "" if args.only is None else f" --only {shlex.quote(args.only)}"
         warn(f"stopped; `pdstudy run {study_call(args)}{only}` goes on from here")
@@ -96,11 +96,11 @@ def _make(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> RunOutc
     workers = processor_cores() if args.workers is None else args.workers
     price = f"{plan.seconds(plan.todo) / 3600:.2g} {plan.study.machine.unit} ({plan.rate_source})"
     stream = _stream(args)
-    say(f"{plan.study.name}: {len(plan.todo)} of {len(plan.items)} artifacts to make, {price}, {workers} workers",
+    say(f"{plan.study.name}: {len(plan.todo)} of {len(plan.artifacts)} artifacts to make, {price}, {workers} workers",
         file=stream)  # fmt: skip
     plain = args.plain or args.json or not sys.stdout.isatty()
     outcome = run_plan(plan, workspace, workers=workers, view=PlainView(stream) if plain else LiveView())
-    labels = {i.key: i.label for i in plan.items}
+    labels = {a.key: a.label for a in plan.artifacts}
     for key, error in outcome.failed.items():
         warn(f"failed: {printable(labels[key])}: {error}")
     for key in outcome.diverged:

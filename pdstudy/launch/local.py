@@ -20,12 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pdstudy.config.placement import TRAINING
 from pdstudy.core.claim import Claim
 from pdstudy.launch.work_order import make_order
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.artifact import Artifact, RunArtifact
+from pdstudy.plan.plan import Plan
 from pdstudy.workspace.layout import Workspace
-from pdstudy.workspace.run_dir import RunDir
 
 RETRIES = 2
 """Times that an artifact is tried again after its worker died."""
@@ -54,9 +53,9 @@ class ProgressView(Protocol):
     """Shows progress; `pdstudy.cli.progress` has one for terminals and one of plain lines."""
 
     def start(self, plan: Plan) -> None: ...
-    def begin(self, worker: int, item: Artifact) -> None: ...
-    def progress(self, worker: int, item: Artifact, what: str, share: float) -> None: ...
-    def end(self, worker: int, item: Artifact, state: str, message: str = "") -> None: ...
+    def begin(self, worker: int, artifact: Artifact) -> None: ...
+    def progress(self, worker: int, artifact: Artifact, what: str, share: float) -> None: ...
+    def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None: ...
     def note(self, text: str) -> None: ...
     def finish(self, outcome: RunOutcome) -> None: ...
 
@@ -66,13 +65,13 @@ class _Worker:
 
     def __init__(self, number: int, events: queue.Queue[tuple[_Worker, dict[str, Any]]], threads: int) -> None:
         self.number = number
-        self.item: Artifact | None = None
+        self.artifact: Artifact | None = None
         self._events = events
         self._threads = threads
         self.process: subprocess.Popen[str] | None = None
 
-    def give(self, item: Artifact, task: dict[str, Any]) -> None:
-        self.item = item
+    def give(self, artifact: Artifact, task: dict[str, Any]) -> None:
+        self.artifact = artifact
         if self.process is None or self.process.poll() is not None:
             self._start()
         assert self.process is not None
@@ -155,8 +154,8 @@ class _Driver:
         self.outcome = RunOutcome()
         self.events: queue.Queue[tuple[_Worker, dict[str, Any]]] = queue.Queue()
         self.workers = [_Worker(i, self.events, plan.study.placement.threads) for i in range(workers)]
-        self.waiting = {i.key: i for i in plan.items if not i.done}
-        self.finished = {i.key for i in plan.items if i.done}
+        self.waiting = {a.key: a for a in plan.artifacts if not a.done}
+        self.finished = {a.key for a in plan.artifacts if a.done}
         self.attempts: dict[str, int] = {}
         self.not_before: dict[str, float] = {}
 
@@ -175,15 +174,15 @@ class _Driver:
 
     def _loop(self) -> None:
         while True:
-            if self.more is not None and self._next() is None and not all(w.item for w in self.workers):
+            if self.more is not None and self._next() is None and not all(w.artifact for w in self.workers):
                 self._extend(self.more(self.outcome))
             for worker in self.workers:
-                item = self._next() if worker.item is None else None
-                if item is not None:
-                    del self.waiting[item.key]
-                    self.view.begin(worker.number, item)
-                    worker.give(item, make_order(self.plan, item, self.workspace).to_json())
-            if not any(w.item for w in self.workers) and not self._later():
+                artifact = self._next() if worker.artifact is None else None
+                if artifact is not None:
+                    del self.waiting[artifact.key]
+                    self.view.begin(worker.number, artifact)
+                    worker.give(artifact, make_order(self.plan, artifact, self.workspace).to_json())
+            if not any(w.artifact for w in self.workers) and not self._later():
                 return
             try:
                 worker, event = self.events.get(timeout=0.5)
@@ -193,10 +192,10 @@ class _Driver:
 
     def _extend(self, plan: Plan) -> None:
         """Go on with a plan that takes the place of the one before."""
-        known = {w.item.key for w in self.workers if w.item is not None} | self.outcome.failed.keys()
+        known = {w.artifact.key for w in self.workers if w.artifact is not None} | self.outcome.failed.keys()
         self.plan = plan
-        self.finished |= {i.key for i in plan.items if i.done}
-        self.waiting = {i.key: i for i in plan.items if not i.done and i.key not in known}
+        self.finished |= {a.key for a in plan.artifacts if a.done}
+        self.waiting = {a.key: a for a in plan.artifacts if not a.done and a.key not in known}
 
     def _next(self) -> Artifact | None:
         """The largest artifact that can be begun: with long runs first, no worker is left alone with one at the end."""
@@ -207,61 +206,61 @@ class _Driver:
     def _later(self) -> bool:
         return any(self._ready(i) for i in self.waiting.values())
 
-    def _ready(self, item: Artifact) -> bool:
+    def _ready(self, artifact: Artifact) -> bool:
         """Whether all that it needs is there, and no run whose checkpoint it may start from can still be made."""
-        return self.finished.issuperset(item.needs) and not any(map(self._may_come, item.after))
+        return self.finished.issuperset(artifact.needs) and not any(map(self._may_come, artifact.after))
 
     def _may_come(self, key: str) -> bool:
-        if any(worker.item is not None and worker.item.key == key for worker in self.workers):
+        if any(worker.artifact is not None and worker.artifact.key == key for worker in self.workers):
             return True
         return key in self.waiting and all(n in self.finished or self._may_come(n) for n in self.waiting[key].needs)
 
     def _handle(self, worker: _Worker, event: dict[str, Any]) -> None:
-        item = worker.item
+        artifact = worker.artifact
         kind = event["event"]
-        if item is None or kind == "ready":
+        if artifact is None or kind == "ready":
             return
         if kind == "progress":
-            self.view.progress(worker.number, item, event["what"], event["share"])
+            self.view.progress(worker.number, artifact, event["what"], event["share"])
             return
-        worker.item = None
+        worker.artifact = None
         if kind == "end":
-            self._ended(worker, item, event["state"])
+            self._ended(worker, artifact, event["state"])
         elif kind == "claimed":
-            if item.key not in self.not_before:
-                self.view.note(f"{item.label}: {event['error']}; waiting")
-            self.not_before[item.key] = time.monotonic() + CLAIM_WAIT_SECONDS
-            self.waiting[item.key] = item
+            if artifact.key not in self.not_before:
+                self.view.note(f"{artifact.label}: {event['error']}; waiting")
+            self.not_before[artifact.key] = time.monotonic() + CLAIM_WAIT_SECONDS
+            self.waiting[artifact.key] = artifact
         elif kind == "failed":
-            self.outcome.failed[item.key] = f"{event['error']} (log: {event['log']})"
-            self.view.end(worker.number, item, "failed", event["error"])
+            self.outcome.failed[artifact.key] = f"{event['error']} (log: {event['log']})"
+            self.view.end(worker.number, artifact, "failed", event["error"])
         elif kind == "died":
             code = event["code"]
             how = f"killed by signal {-code}" if code < 0 else f"left with exit code {code}"
-            self._died(worker, item, f"its worker was {how}", "signal 9 is often the system out of memory")
+            self._died(worker, artifact, f"its worker was {how}", "signal 9 is often the system out of memory")
 
-    def _ended(self, worker: _Worker, item: Artifact, state: str) -> None:
+    def _ended(self, worker: _Worker, artifact: Artifact, state: str) -> None:
         if state == "done":
-            self.finished.add(item.key)
-            self.outcome.done.append(item.key)
+            self.finished.add(artifact.key)
+            self.outcome.done.append(artifact.key)
         elif state == "diverged":
-            self.outcome.diverged.append(item.key)
+            self.outcome.diverged.append(artifact.key)
         elif not self.outcome.stopped:
-            self._died(worker, item, "its worker was stopped by signal 15", "not by pdstudy")
+            self._died(worker, artifact, "its worker was stopped by signal 15", "not by pdstudy")
             return
-        self.view.end(worker.number, item, state)
+        self.view.end(worker.number, artifact, state)
 
-    def _died(self, worker: _Worker, item: Artifact, what: str, hint: str) -> None:
-        self.attempts[item.key] = self.attempts.get(item.key, 0) + 1
-        if self.attempts[item.key] <= RETRIES:
-            self.waiting[item.key] = item
-            self.view.note(f"{item.label}: {what}; trying again from the newest checkpoint")
+    def _died(self, worker: _Worker, artifact: Artifact, what: str, hint: str) -> None:
+        self.attempts[artifact.key] = self.attempts.get(artifact.key, 0) + 1
+        if self.attempts[artifact.key] <= RETRIES:
+            self.waiting[artifact.key] = artifact
+            self.view.note(f"{artifact.label}: {what}; trying again from the newest checkpoint")
             return
         error = f"{what}, {RETRIES + 1} times ({hint})"
-        if item.kind in TRAINING:
-            RunDir(self.workspace.root / "runs" / item.key).set_status("failed", error=error)
-        self.outcome.failed[item.key] = error
-        self.view.end(worker.number, item, "failed", error)
+        if isinstance(artifact, RunArtifact):
+            artifact.directory(self.workspace).set_status("failed", error=error)
+        self.outcome.failed[artifact.key] = error
+        self.view.end(worker.number, artifact, "failed", error)
 
     def _stop(self) -> None:
         """Ctrl-C: each worker saves at its next step boundary; a second Ctrl-C does not wait for that."""
@@ -271,7 +270,7 @@ class _Driver:
             for worker in self.workers:
                 worker.stop()
             deadline = time.monotonic() + 60
-            while any(w.item for w in self.workers) and time.monotonic() < deadline:
+            while any(w.artifact for w in self.workers) and time.monotonic() < deadline:
                 try:
                     self._handle(*self.events.get(timeout=0.2))
                 except queue.Empty:

@@ -14,6 +14,7 @@ from pdstudy.core.origin import pass_on
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
 from pdstudy.launch.worker import output_to
+from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.builder import make_plan
 from pdstudy.study.grid import Grid, arm
 from pdstudy.study.study import Study
@@ -86,11 +87,11 @@ def try_runs(study: Study, workspace: Workspace, steps: int) -> Iterator[Tried]:
     plan = make_plan(pass_on(study, cut), apart)
     if plan.problems:
         raise ConfigError("\n".join(str(p) for p in plan.problems))
-    for item in plan.items:  # those done, too: a second try shows what the first one found
-        order = make_order(plan, item, apart)
+    for artifact in plan.artifacts:  # those done, too: a second try shows what the first one found
+        order = make_order(plan, artifact, apart)
         with output_to(order.log):
             state = perform(order, lambda what, share: None, lambda: False)
-        result = (apart.run(item.subject).result() or {}) if isinstance(item.subject, Run) else {}
+        result = (artifact.directory(apart).result() or {}) if isinstance(artifact, RunArtifact) else {}
         losses = tuple((str(e["split"]), float(e["loss"])) for e in result.get("evals", []))
-        name = item.label.removeprefix("run=").removesuffix(f",seed={seed}")
-        yield Tried(item.kind, name, state, result.get("tokens_per_second", 0.0), losses)
+        name = artifact.label.removeprefix("run=").removesuffix(f",seed={seed}")
+        yield Tried(artifact.kind, name, state, result.get("tokens_per_second", 0.0), losses)

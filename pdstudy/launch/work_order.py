@@ -8,15 +8,15 @@ from typing import Any
 from pdstudy.config.data import Corpus
 from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import probe_teacher
-from pdstudy.config.logits import Coverage, StoreNeed, StoreSpec
+from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.run import Online, Pretrained, Run
 from pdstudy.core.identity import fingerprint
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, RunArtifact, StoreArtifact
+from pdstudy.plan.plan import Plan
 from pdstudy.study.study import Study
 from pdstudy.train.messages import from_json, message, to_json
 from pdstudy.train.training_job import StoreToFill, TrainingJob, missing_model
 from pdstudy.workspace.layout import Workspace
-from pdstudy.workspace.run_dir import RunDir
 
 
 @message
@@ -94,45 +94,41 @@ class WorkOrder:
         return self.workspace / "logs" / f"{self.kind}-{self.key.replace('/', '-')}.txt"
 
 
-def make_order(plan: Plan, item: Artifact, workspace: Workspace) -> WorkOrder:
+def make_order(plan: Plan, artifact: Artifact, workspace: Workspace) -> WorkOrder:
     """The order for one artifact of a plan."""
-    return WorkOrder(item.kind, item.key, workspace.root, _work(plan.study, item, workspace))
+    return WorkOrder(artifact.kind, artifact.key, workspace.root, _work(plan.study, artifact, workspace))
 
 
-def _work(study: Study, item: Artifact, workspace: Workspace) -> CorpusJob | CaptureJob | TrainingJob | TasksJob:
-    subject = item.subject
-    if isinstance(subject, Corpus):
-        return CorpusJob(subject, workspace.corpus(subject))
-    if isinstance(subject, Downstream):
-        run, _, step = item.key.partition("/")[0].partition("-")
-        directory = RunDir(workspace.root / "runs" / run)
-        model = directory.export(int(step)) if step else directory.model
-        return TasksJob(subject, model, workspace.root / "downstream" / item.key)
-    if isinstance(subject, StoreNeed):
-        spec = subject.spec
+def _work(study: Study, artifact: Artifact, workspace: Workspace) -> CorpusJob | CaptureJob | TrainingJob | TasksJob:
+    directory = artifact.path(workspace)
+    if isinstance(artifact, CorpusArtifact):
+        return CorpusJob(artifact.corpus, directory)
+    if isinstance(artifact, AnswersArtifact):
+        return TasksJob(artifact.downstream, artifact.model(workspace), directory)
+    if isinstance(artifact, StoreArtifact):
+        spec = artifact.need.spec
         assert not isinstance(spec.teacher, Online)
         return CaptureJob(
             spec,
-            subject.coverage,
-            subject.sequences,
-            workspace.store(spec, subject.coverage),
+            artifact.need.coverage,
+            artifact.need.sequences,
+            directory,
             workspace.corpus(spec.corpus),
             model_folder(spec.teacher, workspace),
             study.placement.threads,
         )
-    return training_job(study, item, workspace)
+    assert isinstance(artifact, RunArtifact)
+    return training_job(study, artifact, workspace)
 
 
-def training_job(study: Study, item: Artifact, workspace: Workspace) -> TrainingJob:
+def training_job(study: Study, artifact: RunArtifact, workspace: Workspace) -> TrainingJob:
     """The job of a run of a study. A student is pointed at the store that the plan found or will have made."""
-    run = item.subject
-    assert isinstance(run, Run)
-    reads, start = item.reads, run.start
+    run, reads, start = artifact.run, artifact.reads, artifact.run.start
     # A teacher is made before there are others to compare it with.
-    probed = [probe_teacher(e, run) for e in study.evaluations] if item.kind != "teacher" else []
+    probed = [probe_teacher(e, run) for e in study.evaluations] if artifact.role != "teacher" else []
     return TrainingJob(
         run,
-        workspace.run(run).path,
+        artifact.path(workspace),
         workspace.corpus(run.corpus),
         store=workspace.store(reads.spec, reads.coverage) if reads else None,
         evaluations=study.evaluations,
@@ -140,13 +136,13 @@ def training_job(study: Study, item: Artifact, workspace: Workspace) -> Training
         teacher=model_folder(run.teacher, workspace) if run.is_live else None,
         probed={fingerprint(teacher): model_folder(teacher, workspace) for teacher in probed if teacher is not None},
         start=model_folder(start.model, workspace, start.step) if start else None,
-        relatives=tuple(workspace.root / "runs" / key for key in item.after),
-        exports=item.exports,
+        relatives=tuple(workspace.root / "runs" / key for key in artifact.after),
+        exports=artifact.exports,
         online=tuple(
             StoreToFill(need.spec, need.coverage, need.sequences, workspace.store(need.spec, need.coverage))
-            for need in item.records
+            for need in artifact.records
         ),
-        claim=workspace.claim(item.kind, item.key),
+        claim=workspace.claim(artifact.kind, artifact.key),
     )
 
 

@@ -4,24 +4,26 @@ under each scenario of who pays for the teacher; and what reading the stores ask
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from pdstudy.config.logits import StoreNeed
-from pdstudy.plan.cost import bytes_per_token, vocabulary
-
-if TYPE_CHECKING:
-    from pdstudy.plan.plan import Plan
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
-from pdstudy.config.downstream import Downstream
 from pdstudy.config.logits import Kept
 from pdstudy.config.placement import Machine
-from pdstudy.config.run import Online, Pretrained, Run
+from pdstudy.config.run import Online, Pretrained
 from pdstudy.core.identity import fingerprint
-from pdstudy.plan.cost import evaluation_flops, live_flops, passed_flops, sizes, tokens_read, training_flops
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.artifact import AnswersArtifact, Artifact, RunArtifact, StoreArtifact
+from pdstudy.plan.cost import (
+    bytes_per_token,
+    evaluation_flops,
+    live_flops,
+    passed_flops,
+    sizes,
+    tokens_read,
+    training_flops,
+    vocabulary,
+)
+from pdstudy.plan.plan import Plan
 from pdstudy.study.collection import Collection
 from pdstudy.study.study import Study
 
@@ -84,57 +86,51 @@ def spent(plan: Plan) -> dict[str, float]:
     teachers, those of live ones among them)."""
     stages = {"student": "student", "finetune": "finetuning", "teacher": "teacher"}
     total = dict.fromkeys(("student", "finetuning", "evaluation", "tasks", "teacher", "capture"), 0.0)
-    for item in plan.items:
-        if isinstance(item.subject, StoreNeed):
-            total["capture"] += item.flops
-        elif isinstance(item.subject, Downstream):
-            total["tasks"] += item.flops
-        elif isinstance(item.subject, Run):
-            run = item.subject
-            live = live_flops(run) * run.num_tokens
-            total[stages[item.kind]] += training_flops(run) - item.saved - live
-            total["capture"] += live
-            total["evaluation"] += evaluation_flops(plan.study.evaluations, run, compared=item.kind != "teacher")
+    for each in plan.runs:
+        live = live_flops(each.run) * each.run.num_tokens
+        total[stages[each.role]] += training_flops(each.run) - each.saved - live
+        total["capture"] += live
+        total["evaluation"] += evaluation_flops(plan.study.evaluations, each.run, compared=each.role != "teacher")
+    total["tasks"] += sum(each.flops for each in plan.answers)
+    total["capture"] += sum(store.flops for store in plan.stores)
     return total
 
 
 def charges(plan: Plan) -> Charges:
     """The four scenarios over the whole plan, each pass and each teacher once: that is what sharing saves."""
     total = spent(plan)
-    students = [i.subject for i in plan.items if i.kind == "student" and isinstance(i.subject, Run)]
-    known = not any(isinstance(run.teacher, Pretrained) for run in students)
+    known = not any(isinstance(student.run.teacher, Pretrained) for student in plan.runs_as("student"))
     return _charges(total["student"], total["capture"], total["teacher"] if known else None)
 
 
 def runs(plan: Plan) -> list[RunAccount]:
     """Every student of a plan by itself, in the plan's order."""
-    tuned: dict[str, list[Artifact]] = {}
-    asked: dict[str, list[Artifact]] = {}
-    for item in plan.items:
-        if item.kind == "finetune" and isinstance(item.subject, Run):
-            assert item.subject.start is not None
-            tuned.setdefault(fingerprint(item.subject.start.model), []).append(item)
-        elif item.kind == "evaluate":
-            asked.setdefault(item.needs[0], []).append(item)
-    students = [item for item in plan.items if item.kind == "student"]
-    return [_account_of(plan, item, tuned.get(item.key, []), asked) for item in students]
+    finetuned: dict[str, list[RunArtifact]] = {}
+    for each in plan.runs_as("finetune"):
+        assert each.run.start is not None
+        finetuned.setdefault(fingerprint(each.run.start.model), []).append(each)
+    answers: dict[str, list[AnswersArtifact]] = {}
+    for evaluated in plan.answers:
+        answers.setdefault(evaluated.needs[0], []).append(evaluated)
+    return [_account_of(plan, each, finetuned.get(each.key, []), answers) for each in plan.runs_as("student")]
 
 
-def _account_of(plan: Plan, item: Artifact, tuned: list[Artifact], asked: dict[str, list[Artifact]]) -> RunAccount:
-    assert isinstance(item.subject, Run)
-    run, teacher = item.subject, item.subject.teacher
-    finetuned = [i.subject for i in tuned if isinstance(i.subject, Run)]
+def _account_of(
+    plan: Plan, student: RunArtifact, finetuned: list[RunArtifact], answers: dict[str, list[AnswersArtifact]]
+) -> RunAccount:
+    run, teacher = student.run, student.run.teacher
+    models = (student, *finetuned)
     training: float | None = None
     if not isinstance(teacher, Pretrained):
         trained = teacher.run if isinstance(teacher, Online) else teacher
         training = 0.0 if trained is None else training_flops(trained)
     return RunAccount(
-        run=item.key,
-        label=item.label,
+        run=student.key,
+        label=student.label,
         student=training_flops(run) - live_flops(run) * run.num_tokens,
-        finetuning=sum(training_flops(r) for r in finetuned),
-        evaluation=sum(evaluation_flops(plan.study.evaluations, r) for r in (run, *finetuned)),
-        tasks=sum(i.flops for key in (item.key, *(t.key for t in tuned)) for i in asked.get(key, [])),
+        finetuning=sum(training_flops(each.run) for each in finetuned),
+        evaluation=sum(evaluation_flops(plan.study.evaluations, each.run) for each in models),
+        tasks=sum(each.flops for model in models for each in answers.get(model.key, [])),
         passed=passed_flops(run),
         teacher=training,
     )
@@ -147,26 +143,23 @@ def _charges(student: float, passed: float, teacher: float | None) -> Charges:
 
 def not_priced(plan: Plan) -> list[str]:
     """Tasks of which it is not known what they make a model read."""
-    asked = [item.subject for item in plan.items if isinstance(item.subject, Downstream)]
-    return list(dict.fromkeys(name for a in asked for name in tokens_read(a)[1]))
+    return list(dict.fromkeys(name for each in plan.answers for name in tokens_read(each.downstream)[1]))
 
 
 def reading(plan: Plan) -> Reading | None:
     """What the student that reads fastest asks of a node of the plan's machine; None where nobody reads a store."""
-    stores = {i.key: i for i in plan.stores}
-    found = [_reading(plan.study.machine, item, stores[n]) for item in plan.items for n in item.needs if n in stores]
+    stores = {store.key: store for store in plan.stores}
+    found = [_reading(plan.study.machine, each, stores[n]) for each in plan.runs for n in each.needs if n in stores]
     return max(found, key=lambda r: r.bytes_per_second, default=None)
 
 
-def _reading(machine: Machine, item: Artifact, store: Artifact) -> Reading:
-    assert isinstance(item.subject, Run)
-    assert isinstance(store.subject, StoreNeed)
-    need = store.subject
-    speed = machine.devices * machine.flops_per_second / (3 * sizes(item.subject)[2])
-    per_token = store.bytes / (len(need.sequences) * need.spec.view.context)
-    entries = (need.coverage.k or item.subject.student.vocab) + need.coverage.draws
+def _reading(machine: Machine, reader: RunArtifact, store: StoreArtifact) -> Reading:
+    coverage = store.need.coverage
+    speed = machine.devices * machine.flops_per_second / (3 * sizes(reader.run)[2])
+    per_token = store.bytes / store.tokens
+    entries = (coverage.k or reader.run.student.vocab) + coverage.draws
     rate, cores = speed * per_token, speed * entries / DECODED_ENTRIES_PER_CORE
-    return Reading(item.label, rate, cores, rate <= machine.read_bytes_per_second and cores <= machine.cores)
+    return Reading(reader.label, rate, cores, rate <= machine.read_bytes_per_second and cores <= machine.cores)
 
 
 def account(plan: Plan) -> dict[str, Any]:
@@ -188,7 +181,7 @@ def account(plan: Plan) -> dict[str, Any]:
             for each in runs(plan)
         ],
         "tasks_not_priced": not_priced(plan),
-        "store_bytes": sum(i.bytes for i in plan.stores),
+        "store_bytes": sum(store.bytes for store in plan.stores),
         "stored": [dataclasses.asdict(each) for each in stored(plan)],
         "reading": None if reader is None else vars(reader),
     }
@@ -215,7 +208,7 @@ class Stored:
 
 def stored(plan: Plan) -> list[Stored]:
     """One per `Study.kept` that stores of the plan, to be captured or captured, are cut like."""
-    needs = [item.subject for item in plan.stores if isinstance(item.subject, StoreNeed)]
+    needs = [store.need for store in plan.stores]
     found = []
     for kept in plan.study.kept:
         mine = [n for n in needs if (n.coverage.p, n.coverage.k, n.coverage.draws) == (kept.cut.p, kept.cut.k, 0)]
@@ -261,24 +254,23 @@ class Tally:
 def tallies(plan: Plan) -> list[Tally]:
     """One per group, that of the studies without a name of their group first, whatever exists of it already."""
     groups = _groups(plan.study)
-    items = {item.key: item for item in plan.items if item.kind != "evaluate"}
+    runs = {each.key: each for each in plan.runs}
     of: dict[str, list[Artifact]] = {group: [] for group in sorted(set(groups.values()))}
-    for item in plan.items:
-        if item.kind in ("student", "finetune", "evaluate"):
-            of[_group(item, items, groups)].append(item)
+    for each in (*plan.runs_as("student"), *plan.runs_as("finetune"), *plan.answers):
+        of[_group(each, runs, groups)].append(each)
     return [_tally(group, members) for group, members in of.items()]
 
 
-def _tally(group: str, items: list[Artifact]) -> Tally:
-    students = [(i, i.subject) for i in items if i.kind == "student" and isinstance(i.subject, Run)]
-    branches = [i for i, _ in students if i.saved]
-    saved = sum(i.saved for i in branches)
+def _tally(group: str, members: list[Artifact]) -> Tally:
+    students = [each for each in members if isinstance(each, RunArtifact) and each.role == "student"]
+    branches = [each for each in students if each.saved]
+    saved = sum(each.saved for each in branches)
     return Tally(
         group,
-        tuple(sorted(Counter(run.num_tokens for _, run in students).items(), reverse=True)),
-        sum(i.kind == "evaluate" for i in items),
-        sum(i.kind == "finetune" for i in items),
-        sum(training_flops(run) for _, run in students) - saved,
+        tuple(sorted(Counter(each.run.num_tokens for each in students).items(), reverse=True)),
+        sum(each.kind == "evaluate" for each in members),
+        sum(each.kind == "finetune" for each in members),
+        sum(training_flops(each.run) for each in students) - saved,
         len(branches),
         saved,
     )
@@ -290,18 +282,15 @@ def _groups(study: Study) -> dict[str, str]:
     return {member.name: member.group for member in members}
 
 
-def _group(item: Artifact, items: dict[str, Artifact], groups: dict[str, str]) -> str:
+def _group(artifact: Artifact, runs: dict[str, RunArtifact], groups: dict[str, str]) -> str:
     """The first group that has a run as a cell; of what is no cell, that of what it needs."""
-    if item.cells:
-        names = [cell.partition(",")[0].removeprefix("study=") for cell in item.cells]
+    if artifact.cells:
+        names = [cell.partition(",")[0].removeprefix("study=") for cell in artifact.cells]
         return min(groups.get(name, min(groups.values())) for name in names)
-    parents = [items[key] for key in item.needs if key in items]
-    found = [_group(p, items, groups) for p in parents if isinstance(p.subject, Run) and p.kind != "teacher"]
-    return min(found, default=min(groups.values()))
+    parents = [runs[key] for key in artifact.needs if key in runs and runs[key].role != "teacher"]
+    return min((_group(parent, runs, groups) for parent in parents), default=min(groups.values()))
 
 
 def passes(plan: Plan) -> tuple[int, int, int]:
     """Teachers to train, teachers' passes over text, and the tokens of those passes."""
-    needs = [item.subject for item in plan.stores if isinstance(item.subject, StoreNeed)]
-    tokens = sum(len(need.sequences) * need.spec.view.context for need in needs)
-    return sum(item.kind == "teacher" for item in plan.items), len(needs), tokens
+    return len(plan.runs_as("teacher")), len(plan.stores), sum(store.tokens for store in plan.stores)

@@ -19,37 +19,35 @@ from pdstudy.core.identity import canonical
 from pdstudy.plan.cost import training_flops
 
 if TYPE_CHECKING:
-    from pdstudy.plan.plan import Artifact
+    from pdstudy.plan.artifact import RunArtifact
     from pdstudy.workspace.layout import Workspace
 
 
-def branched(items: Iterable[Artifact], workspace: Workspace) -> dict[str, Artifact]:
-    """Those of `items` (students) that go on from another one of them: told so, and at the price of what is left.
+def branched(students: Iterable[RunArtifact], workspace: Workspace) -> dict[str, RunArtifact]:
+    """The students that go on from another one's checkpoint, by key, priced at the steps of their own.
 
-    Of those that are done `saved` says what they took over, as they themselves recorded it.
+    `saved` is the price of the others; of a run that is done it is what its own record says that it took over.
     """
-    families: dict[str, list[tuple[int, Artifact, Run]]] = {}
-    for item in items:
-        run = item.subject
-        assert isinstance(run, Run)
-        for step in lasting_steps(run):
-            families.setdefault(_family(run), []).append((step, item, run))
-    out: dict[str, Artifact] = {}
+    families: dict[str, list[tuple[int, RunArtifact]]] = {}
+    for student in students:
+        for step in lasting_steps(student.run):
+            families.setdefault(_family(student.run), []).append((step, student))
+    out: dict[str, RunArtifact] = {}
     for members in families.values():
         members.sort(key=lambda member: (member[0], member[1].key))
-        for _, item, run in members:
-            if item.state == "done":
-                out[item.key] = dataclasses.replace(item, saved=_of(run, workspace.run(run).branched_at))
-        for (step, parent, trunk), (_, item, run) in itertools.pairwise(members):
-            left = parent.done and not (workspace.run(trunk).checkpoints / f"step-{step:08d}").exists()
-            if item.state != "new" or left or step > shared_steps(run, trunk) or item.exports or item.records:
+        for _, each in members:
+            if each.state == "done":
+                out[each.key] = dataclasses.replace(each, saved=_flops(each.run, each.directory(workspace).branched_at))
+        for (step, parent), (_, each) in itertools.pairwise(members):
+            left = parent.done and not (parent.directory(workspace).checkpoints / f"step-{step:08d}").exists()
+            if each.state != "new" or left or step > shared_steps(each.run, parent.run) or each.exports or each.records:
                 continue
-            saved = _of(run, step)
-            out[item.key] = dataclasses.replace(item, after=(parent.key,), flops=item.flops - saved, saved=saved)
+            saved = _flops(each.run, step)
+            out[each.key] = dataclasses.replace(each, after=(parent.key,), flops=each.flops - saved, saved=saved)
     return out
 
 
-def _of(run: Run, steps: int) -> float:
+def _flops(run: Run, steps: int) -> float:
     """FLOPs of so many steps of a run."""
     return training_flops(run) * steps / run.num_steps
 

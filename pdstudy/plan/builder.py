@@ -1,7 +1,7 @@
-"""What a study needs, what of it exists, and what the rest will cost. Reads the workspace, changes nothing.
+"""Making a plan: what a study needs, what of it exists, and what the rest costs. Reads the workspace, changes nothing.
 
-A plan is a list of items, one per artifact, in an order in which they can be made: corpora, teachers, stores,
-students, finetuning, answers to tasks. Shared artifacts appear once. Nothing here imports torch, numpy or pandas.
+The artifacts are in an order in which they can be made: corpora, teachers, stores, students, finetuning, answers to
+tasks. Shared ones appear once. Nothing here imports torch, numpy or pandas.
 """
 
 from __future__ import annotations
@@ -10,43 +10,34 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pdstudy.config.data import Corpus, Slice
 from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import probe_teacher, text_of
-from pdstudy.config.logits import Capture, Coverage, StoreNeed, StoreSpec, conflict, required_coverage, spec_of, union
+from pdstudy.config.logits import Capture, Coverage, StoreNeed, StoreSpec, required_coverage, spec_of
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import KD, Online, Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json
 from pdstudy.core.format import si
-from pdstudy.core.identity import decode, fingerprint
+from pdstudy.core.identity import fingerprint
 from pdstudy.core.origin import Spot, spot_of
 from pdstudy.core.validation import Problem
+from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, Role, RunArtifact, StoreArtifact
 from pdstudy.plan.branches import branched
-from pdstudy.plan.cost import (
-    bytes_per_token,
-    evaluation_flops,
-    sizes,
-    teacher_flops,
-    tokens_read,
-    training_flops,
-    vocabulary,
-)
-from pdstudy.plan.plan import Artifact, Kind, Plan, ordered
+from pdstudy.plan.cost import evaluation_flops, sizes, tokens_read, training_flops
+from pdstudy.plan.plan import Plan, ordered
 from pdstudy.plan.replay import replay_needed
+from pdstudy.plan.stores import StoreNeeds
 from pdstudy.study.collection import Collection
 from pdstudy.study.study import Cell, Study
-from pdstudy.workspace.layout import Workspace
-from pdstudy.workspace.store_index import holds, inside, merged_ranges
-
-if TYPE_CHECKING:
-    pass
 from pdstudy.study.study_file import find_study, load_study
+from pdstudy.workspace.layout import Workspace
+from pdstudy.workspace.store_index import inside
 
-PARTS: tuple[Kind, ...] = ("teacher", "finetune", "student")
-"""What a run may be to a study."""
+ROLES: tuple[Role, ...] = ("teacher", "finetune", "student")
+"""The roles of runs. A run that has several is listed under the last of them."""
 
 
 def make_plan(study: Study, workspace: Workspace) -> Plan:
@@ -61,9 +52,9 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
         builder.capture(name, capture)
     absent = [f"not here: {a.found} ({a.field}), priced as declared" for a in study.missing]
     rate, source = _rate(study, builder.finished_rates)
-    items = builder.items()
+    artifacts = builder.artifacts()
     warnings = (*builder.repeats(), *absent, *builder.retrained)
-    return Plan(study, items, warnings, tuple(builder.problems), rate, source, builder.keys)
+    return Plan(study, artifacts, warnings, tuple(builder.problems), rate, source, builder.keys)
 
 
 def parts(plan: Plan, workspace: Workspace) -> list[Plan]:
@@ -81,14 +72,14 @@ class _Builder:
         self.retrained: list[str] = []
         self.problems: list[Problem] = []
         self.keys: dict[str, str] = {}
-        self._corpora: dict[str, Artifact] = {}
+        self._corpora: dict[str, CorpusArtifact] = {}
         self._lengths: dict[str, dict[str, int]] = {}
         self._too_long: set[tuple[str, Slice]] = set()
-        self._runs: dict[str, Artifact] = {}
+        self._runs: dict[str, RunArtifact] = {}
         self._cells: dict[str, list[str]] = {}
-        self._uses: dict[StoreSpec, tuple[set[Coverage], set[tuple[int, int]]]] = {}
+        self._stores = StoreNeeds(workspace)
         self._exports: dict[str, set[int]] = {}
-        self._asked: dict[str, Artifact] = {}
+        self._answers: dict[str, AnswersArtifact] = {}
         runs = workspace.root / "runs"
         self._existing = {p.name for p in runs.iterdir()} if runs.is_dir() else set()
         self.finished_rates: list[float] = []
@@ -99,9 +90,9 @@ class _Builder:
         self.keys[cell.name] = key
         self._cells.setdefault(key, []).append(cell.name)
         self._run("student", run, cell.name, cell)
-        for i, asked in enumerate(self.study.downstream_of(cell)):
-            for step in asked.steps(run):
-                self._ask(asked, run, step, cell, f"downstream[{i}].")
+        for i, tasks in enumerate(self.study.downstream_of(cell)):
+            for step in tasks.steps(run):
+                self._evaluate(tasks, run, step, cell, f"downstream[{i}].")
 
     def capture(self, name: str, capture: Capture) -> None:
         """A store that the study wants for itself."""
@@ -112,31 +103,42 @@ class _Builder:
         sequences = capture.view.sequences(capture.data)
         self._use(capture.spec, capture.coverage, sequences, cell, f"captures[{name!r}].")
 
-    def _ask(self, asked: Downstream, run: Run, step: int | None, cell: Cell, where: str) -> None:
-        """Tasks for a run's model, or for the one that it had after a step, or for what is finetuned from that."""
-        key, model = asked.answers(run, step), fingerprint(run)
+    def _evaluate(self, downstream: Downstream, run: Run, step: int | None, cell: Cell, where: str) -> None:
+        """Tasks for a run's model, or for the one that it has after a step, or for what is finetuned from that."""
+        key, model = downstream.answers(run, step), run
         at = "" if step is None else f" after {si(step * run.tokens_per_step)} tokens"
-        if (finetuned := asked.finetuned(run, step)) is not None:
+        if (finetuned := downstream.finetuned(run, step)) is not None:
             label = f"{cell.name}{at}: {si(finetuned.num_tokens)} tokens"
-            model = self._run("finetune", finetuned, label, cell, f"{where}finetune.")
+            self._run("finetune", finetuned, label, cell, f"{where}finetune.")
+            model, step = finetuned, None
             at += ", finetuned"
         elif step is not None:
-            self._exports.setdefault(model, set()).add(step)
-        tasks = ", ".join(task.name for task in asked.tasks)
+            self._exports.setdefault(fingerprint(run), set()).add(step)
+        if key in self._answers:
+            return
+        tasks = ", ".join(task.name for task in downstream.tasks)
         done = (self.workspace.root / "downstream" / key / "results.json").exists()
-        state, label = "done" if done else "new", f"{cell.name}{at}: {tasks}"
-        flops = sizes(run)[2] * tokens_read(asked)[0]
-        self._asked.setdefault(key, Artifact("evaluate", key, label, done, asked, (model,), flops, state=state))
+        self._answers[key] = AnswersArtifact(
+            key=key,
+            label=f"{cell.name}{at}: {tasks}",
+            done=done,
+            state="done" if done else "new",
+            needs=(fingerprint(model),),
+            flops=sizes(run)[2] * tokens_read(downstream)[0],
+            downstream=downstream,
+            run=model,
+            step=step,
+        )
 
-    def _run(self, kind: Kind, run: Run, label: str, cell: Cell, at: str = "") -> str:
-        """A run, after all that it needs; its key. One that has several parts has the last of `PARTS`.
+    def _run(self, role: Role, run: Run, label: str, cell: Cell, at: str = "") -> str:
+        """Add a run, after all that it needs; its key. One that has several roles gets the last of `ROLES`.
 
         `at`: where in the cell's run it is declared, in messages.
         """
         key = fingerprint(run)
-        if key in self._runs and PARTS.index(kind) <= PARTS.index(self._runs[key].kind):
+        if key in self._runs and ROLES.index(role) <= ROLES.index(self._runs[key].role):
             return key
-        self._runs[key] = self._run_item(kind, key, label, run)  # before its needs, which may lead back to it
+        self._runs[key] = self._run_artifact(role, key, label, run)  # before its needs, which may lead back to it
         needs = [self._corpus(run.corpus, [(f"{at}data", run.data)], cell)]
         teacher = run.teacher
         if isinstance(teacher, Run):
@@ -147,7 +149,7 @@ class _Builder:
             self._use_store(run, cell, f"{at}objective.")
         if run.start is not None and isinstance(run.start.model, Run):
             needs.append(self._started_from(run.start.model, run.start.step, cell, f"{at}start.model."))
-        probed = [probe_teacher(e, run) for e in self.study.evaluations] if kind != "teacher" else []
+        probed = [probe_teacher(e, run) for e in self.study.evaluations] if role != "teacher" else []
         for i, other in enumerate(probed):
             if isinstance(other, Run) and other != teacher:
                 needs.append(self._teacher(other, cell, f"evaluations[{i}].teacher."))
@@ -178,49 +180,49 @@ class _Builder:
             lines.append(f"{count} through a slice of {tokens:,} tokens up to {epochs:.2f} times: {label}")
         return lines
 
-    def items(self) -> tuple[Artifact, ...]:
-        captures, records = self._stores()
-        made = {key: self._wanted(item, records) for key, item in self._runs.items()}
-        made |= branched([item for item in made.values() if item.kind == "student"], self.workspace)
-        runs = [self._with_reads(item, captures, records) for item in made.values()]
-        teachers, tuned, students = ([item for item in runs if item.kind == kind] for kind in PARTS)
-        made_of_text = (*self._corpora.values(), *teachers, *captures.values(), *students)
-        return ordered((*made_of_text, *tuned, *self._asked.values()))
+    def artifacts(self) -> tuple[Artifact, ...]:
+        captured, written = self._stores.resolve()
+        made = {key: self._with_wishes(artifact, written) for key, artifact in self._runs.items()}
+        made |= branched([artifact for artifact in made.values() if artifact.role == "student"], self.workspace)
+        runs = [self._with_reads(artifact, captured, written) for artifact in made.values()]
+        teachers, finetuned, students = ([artifact for artifact in runs if artifact.role == role] for role in ROLES)
+        of_text = (*self._corpora.values(), *teachers, *captured.values(), *students)
+        return ordered((*of_text, *finetuned, *self._answers.values()))
 
-    def _with_reads(self, item: Artifact, captures: dict[StoreNeed, Artifact], records: list[StoreNeed]) -> Artifact:
+    def _with_reads(
+        self, artifact: RunArtifact, captured: dict[StoreNeed, StoreArtifact], written: list[StoreNeed]
+    ) -> RunArtifact:
         """A run with its cells, and the store that it reads."""
-        run = item.subject
-        assert isinstance(run, Run)
-        cells = tuple(self._cells.get(item.key, ()))
-        item = dataclasses.replace(item, cells=cells, label=cells[0] if cells else item.label)
-        spec = spec_of(run)
+        cells = tuple(self._cells.get(artifact.key, ()))
+        artifact = dataclasses.replace(artifact, cells=cells, label=cells[0] if cells else artifact.label)
+        spec = spec_of(artifact.run)
         if spec is None:
-            return item
-        wanted = run.view.sequences(run.data)
-        store = next(s for s in (*captures, *records) if s.spec == spec and inside(wanted, s.sequences))
-        needs = (*item.needs, captures[store].key) if store in captures else item.needs
-        return dataclasses.replace(item, reads=store, needs=needs)
+            return artifact
+        wanted = artifact.run.view.sequences(artifact.run.data)
+        store = next(s for s in (*captured, *written) if s.spec == spec and inside(wanted, s.sequences))
+        needs = (*artifact.needs, captured[store].key) if store in captured else artifact.needs
+        return dataclasses.replace(artifact, reads=store, needs=needs)
 
-    def _wanted(self, item: Artifact, records: list[StoreNeed]) -> Artifact:
+    def _with_wishes(self, artifact: RunArtifact, written: list[StoreNeed]) -> RunArtifact:
         """A run with what others want of it while it trains: for what is over by then, steps are trained again."""
-        run = item.subject
-        assert isinstance(run, Run)
-        mine = [n for n in records if isinstance(n.spec.teacher, Online) and n.spec.teacher.run == run]
-        exports = tuple(sorted(self._exports.get(item.key, ())))
-        item = dataclasses.replace(item, records=tuple(mine), exports=exports)
-        if item.state in ("new", "diverged") or not (mine or exports):
-            return item
-        folder = self.workspace.run(run)
-        stores = [(self.workspace.store(need.spec, need.coverage), need.sequences) for need in mine]
-        lacking = replay_needed(run, folder, exports, stores)
-        if lacking is None:
-            return item
-        start = lacking.start(folder)
-        steps = f"steps {start + 1} to {lacking.until}"
-        self.retrained.append(f"{item.label}: {steps} are trained again, for what was not asked then")
-        more = training_flops(run) * (lacking.until - start) / run.num_steps
-        state = "again" if item.state in ("done", "evaluate") else item.state
-        return dataclasses.replace(item, done=False, state=state, flops=(0.0 if item.done else item.flops) + more)
+        run = artifact.run
+        records = tuple(n for n in written if isinstance(n.spec.teacher, Online) and n.spec.teacher.run == run)
+        exports = tuple(sorted(self._exports.get(artifact.key, ())))
+        artifact = dataclasses.replace(artifact, records=records, exports=exports)
+        if artifact.state in ("new", "diverged") or not (records or exports):
+            return artifact
+        folder = artifact.directory(self.workspace)
+        stores = [(self.workspace.store(need.spec, need.coverage), need.sequences) for need in records]
+        replay = replay_needed(run, folder, exports, stores)
+        if replay is None:
+            return artifact
+        start = replay.start(folder)
+        steps = f"steps {start + 1} to {replay.until}"
+        self.retrained.append(f"{artifact.label}: {steps} are trained again, for what was not asked then")
+        more = training_flops(run) * (replay.until - start) / run.num_steps
+        state = "again" if artifact.state in ("done", "evaluate") else artifact.state
+        flops = (0.0 if artifact.done else artifact.flops) + more
+        return dataclasses.replace(artifact, done=False, state=state, flops=flops)
 
     def _corpus(self, corpus: Corpus, read: list[tuple[str, Slice]], cell: Cell) -> str:
         key = fingerprint(corpus)
@@ -228,7 +230,7 @@ class _Builder:
             folder = self.workspace.corpus(corpus)
             manifest = read_json(folder / "manifest.json", f"delete {folder} and run again to rebuild it")
             label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
-            self._corpora[key] = Artifact("corpus", key, label, manifest is not None, corpus)
+            self._corpora[key] = CorpusArtifact(key=key, label=label, done=manifest is not None, corpus=corpus)
             self._lengths[key] = {} if manifest is None else {s: m["tokens"] for s, m in manifest["splits"].items()}
         wanted = [*read]
         for i, evaluation in enumerate(self.study.evaluations):
@@ -251,7 +253,7 @@ class _Builder:
         owned = any(name.startswith(field) for field in ("evaluations", "captures", "downstream"))
         return (spot_of(self.study, name) if owned else cell.spot_of(name)) or self.study.where
 
-    def _run_item(self, kind: Kind, key: str, label: str, run: Run) -> Artifact:
+    def _run_artifact(self, role: Role, key: str, label: str, run: Run) -> RunArtifact:
         evaluations = self.study.evaluations
         training = training_flops(run)
         flops, state, done = training, "new", False
@@ -266,12 +268,14 @@ class _Builder:
                 if evaluations:
                     state = "evaluate"
             # A diverged student is a result; a diverged teacher cannot serve anyone.
-            done = state == "done" or (state == "diverged" and kind != "teacher")
+            done = state == "done" or (state == "diverged" and role != "teacher")
         if done:
             evaluations = self.study.evaluations
             flops = training
-        flops += evaluation_flops(evaluations, run, compared=kind != "teacher")
-        return Artifact(kind, key, label, done, run, flops=flops, bytes=16.0 * sizes(run)[1], state=state)
+        flops += evaluation_flops(evaluations, run, compared=role != "teacher")
+        return RunArtifact(
+            key=key, label=label, done=done, state=state, flops=flops, bytes=16.0 * sizes(run)[1], run=run, role=role
+        )
 
     def _note_rate(self, result: dict[str, Any]) -> None:
         if result["seconds"]["train"] > 0:
@@ -285,67 +289,12 @@ class _Builder:
 
     def _use(self, spec: StoreSpec, coverage: Coverage, sequences: range, cell: Cell, at: str) -> None:
         """Note what is wanted of a teacher over sequences, or the problem that its one store cannot hold it, too."""
-        coverages, ranges = self._uses.setdefault(spec, (set(), set()))
-        ranges.add((sequences.start, sequences.stop))
-        found = conflict([*coverages, coverage])
-        if found is None:
-            coverages.add(coverage)
-        else:
+        found = self._stores.add(spec, coverage, sequences)
+        if found is not None:
             allowed = f"{found.allowed}, and runs of one teacher and view share a store"
             name = f"{at}{found.field}"
             problem = Problem(name, found.found, allowed).at(self._spot(cell, name))
             self.problems += [problem] if problem not in self.problems else []  # each seed has it
-
-    def _stores(self) -> tuple[dict[StoreNeed, Artifact], list[StoreNeed]]:
-        """Captures, and stores that a run writes as it trains."""
-        captures: dict[StoreNeed, Artifact] = {}
-        records: list[StoreNeed] = []
-        for spec, (wanted, ranges) in self._uses.items():
-            parts = merged_ranges(ranges)
-            for sequences in parts:
-                coverage, done = self._find_store(spec, wanted, sequences)
-                need = StoreNeed(spec, coverage, sequences)
-                if isinstance(spec.teacher, Online):
-                    records.append(need)
-                else:
-                    captures[need] = _capture_item(need, done, alone=len(parts) == 1)
-        return captures, records
-
-    def _find_store(self, spec: StoreSpec, wanted: set[Coverage], sequences: range) -> tuple[Coverage, bool]:
-        """A store that admits all, best one that holds all, too; else the join of what is wanted."""
-        folder = self.workspace.stores(spec)
-        short: Coverage | None = None
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            manifest = read_json(path / "manifest.json", f"move {path} away and run again to capture anew")
-            if manifest is None:
-                continue
-            coverage = decode(manifest["coverage"])
-            if all(coverage.admits(w) for w in wanted):
-                if holds(path, sequences):
-                    return coverage, True
-                short = short or coverage
-        return short or union(wanted), False
-
-
-def _capture_item(need: StoreNeed, done: bool, *, alone: bool) -> Artifact:
-    spec, sequences = need.spec, need.sequences
-    assert not isinstance(spec.teacher, Online)
-    key = f"{fingerprint(spec)}/{need.coverage.label}"
-    if not alone:
-        key += f"@{sequences.start}-{sequences.stop}"
-    tokens = len(sequences) * spec.view.context
-    needs = (fingerprint(spec.corpus), *((fingerprint(spec.teacher),) if isinstance(spec.teacher, Run) else ()))
-    return Artifact(
-        "logits",
-        key,
-        f"{need.coverage.label}, {si(tokens)} tokens",
-        done,
-        need,
-        needs,
-        teacher_flops(spec.teacher, spec.view.context) * tokens,
-        tokens * bytes_per_token(need.coverage, vocabulary(spec.teacher)),
-        "done" if done else "new",
-    )
 
 
 def _rate(study: Study, measured: list[float]) -> tuple[float, str]:

@@ -99,24 +99,47 @@ def training_flops(run: Run) -> float:
     return (3 * sizes(run)[2] + live_flops(run)) * run.num_tokens
 
 
+def teacher_parameters(teacher: Run | Pretrained | Online) -> float:
+    """Non-embedding parameters of a teacher; of a folder without a declared shape those that its weights come to."""
+    if isinstance(teacher, Online):
+        teacher = teacher.run
+    if isinstance(teacher, Run):
+        return sizes(teacher)[0]
+    if teacher.shape is not None:
+        return teacher.shape.parameters().non_embedding
+    config = _text_config(teacher)
+    tables = 1 if config.get("tie_word_embeddings", True) else 2
+    return max(0.0, _weights(teacher) - tables * (config.get("vocab_size") or 0) * (config.get("hidden_size") or 0))
+
+
 def folder_flops(teacher: Pretrained, context: int) -> float:
     """Forward FLOPs per token of a model folder at a context: those of the declared shape, so that the price is the
     same wherever the folder is. Without one, two per stored parameter (read off the size of its weights) but for an
     embedding that is not the head, and attention, as its config has them. All experts count."""
     if teacher.shape is not None:
         return teacher.shape.forward_flops(context)
-    size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))
-    config = _config(teacher)
-    config = config.get("text_config") or config
-    width = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
+    config = _text_config(teacher)
     hidden, heads = (config.get(name) or 0 for name in ("hidden_size", "num_attention_heads"))
     looked_up = 0 if config.get("tie_word_embeddings", True) else (config.get("vocab_size") or 0) * hidden
     across = heads * config["head_dim"] if config.get("head_dim") else hidden
-    return 2.0 * (size / width - looked_up) + 4.0 * (config.get("num_hidden_layers") or 0) * across * context
+    return 2.0 * (_weights(teacher) - looked_up) + 4.0 * (config.get("num_hidden_layers") or 0) * across * context
+
+
+def _weights(teacher: Pretrained) -> float:
+    """Stored parameters of a folder, by the size of its weights and the type that its config names."""
+    size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))
+    config = _text_config(teacher)
+    return size / (4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2)
+
+
+def _text_config(teacher: Pretrained) -> dict[str, Any]:
+    """The part of a folder's config that is about its language model."""
+    config = _config(teacher)
+    return config.get("text_config") or config
 
 
 def _config(teacher: Pretrained) -> dict[str, Any]:
-    """What its folder says of a model; nothing where it is not here."""
+    """A folder's config; empty where it is not here."""
     return read_json(Path(teacher.path).expanduser() / "config.json", "save the model there again") or {}
 
 

@@ -6,19 +6,17 @@ import contextlib
 import functools
 from typing import Any
 
-from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json
 from pdstudy.core.identity import differences, hashed_form
-from pdstudy.plan.plan import Artifact
+from pdstudy.plan.artifact import RunArtifact
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import stored_form
 
 
-def explain(workspace: Workspace, item: Artifact) -> list[tuple[str, Any, Any]]:
+def explain(workspace: Workspace, artifact: RunArtifact) -> list[tuple[str, Any, Any]]:
     """The fields in which a run differs from the nearest one that exists: (field, here, there). Empty: none exists."""
-    assert isinstance(item.subject, Run)
-    here = hashed_form(item.subject)
+    here = hashed_form(artifact.run)
     best: list[tuple[str, Any, Any]] | None = None
     for other in _stored_runs(workspace):
         found = differences(here, other)

@@ -1,54 +1,22 @@
-"""A plan: the artifacts of a study as items, in an order in which they can be made, and what they come to."""
+"""A plan: the artifacts of a study in an order in which they can be made."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from pdstudy.config.data import Corpus
-from pdstudy.config.downstream import Downstream
-from pdstudy.config.logits import StoreNeed
-from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.validation import Problem
+from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, Role, RunArtifact, StoreArtifact
 from pdstudy.study.study import Study
-
-Kind = Literal["corpus", "teacher", "logits", "student", "finetune", "evaluate"]
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """One artifact of a study.
-
-    `needs` are the keys of the items that must be there first; `after` are those whose end it waits for, good or bad,
-    because it may go on from where they are, and `saved` the FLOPs that this spares it. `reads` is the store that a
-    student learns from, `records` are those that a run writes as it trains, `exports` the steps whose models others
-    start from.
-    """
-
-    kind: Kind
-    key: str
-    label: str
-    done: bool
-    subject: Corpus | Run | StoreNeed | Downstream
-    needs: tuple[str, ...] = ()
-    flops: float = 0.0
-    bytes: float = 0.0
-    state: str = "new"
-    cells: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    saved: float = 0.0
-    reads: StoreNeed | None = None
-    records: tuple[StoreNeed, ...] = ()
-    exports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
     study: Study
-    items: tuple[Artifact, ...]
+    artifacts: tuple[Artifact, ...]
     warnings: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     rate: float = 0.0
@@ -64,48 +32,65 @@ class Plan:
 
     @property
     def todo(self) -> tuple[Artifact, ...]:
-        return tuple(i for i in self.items if not i.done)
+        return tuple(a for a in self.artifacts if not a.done)
 
     @functools.cached_property
-    def stores(self) -> tuple[Artifact, ...]:
-        return tuple(i for i in self.items if i.kind == "logits")
+    def corpora(self) -> tuple[CorpusArtifact, ...]:
+        return tuple(a for a in self.artifacts if isinstance(a, CorpusArtifact))
 
-    def seconds(self, items: Iterable[Artifact]) -> float:
+    @functools.cached_property
+    def runs(self) -> tuple[RunArtifact, ...]:
+        """Teachers, students and finetuning."""
+        return tuple(a for a in self.artifacts if isinstance(a, RunArtifact))
+
+    @functools.cached_property
+    def stores(self) -> tuple[StoreArtifact, ...]:
+        return tuple(a for a in self.artifacts if isinstance(a, StoreArtifact))
+
+    @functools.cached_property
+    def answers(self) -> tuple[AnswersArtifact, ...]:
+        return tuple(a for a in self.artifacts if isinstance(a, AnswersArtifact))
+
+    def runs_as(self, role: Role) -> tuple[RunArtifact, ...]:
+        """The runs of one role."""
+        return tuple(a for a in self.runs if a.role == role)
+
+    def seconds(self, artifacts: Iterable[Artifact]) -> float:
         """Device-seconds at the plan's rate."""
-        return sum(i.flops for i in items) / self.rate
+        return sum(a.flops for a in artifacts) / self.rate
 
     def totals(self) -> dict[str, Any]:
         todo = self.todo
         return {
-            "items": len(self.items),
-            "done": len(self.items) - len(todo),
-            "flops": sum(i.flops for i in self.items),
-            "flops_todo": sum(i.flops for i in todo),
+            "items": len(self.artifacts),
+            "done": len(self.artifacts) - len(todo),
+            "flops": sum(a.flops for a in self.artifacts),
+            "flops_todo": sum(a.flops for a in todo),
             "device_hours_todo": self.seconds(todo) / 3600,
-            "bytes_todo": sum(i.bytes for i in todo),
+            "bytes_todo": sum(a.bytes for a in todo),
             "longest_chain_hours": self._longest_chain() / 3600,
         }
 
     def _longest_chain(self) -> float:
-        """Seconds that no number of devices can shorten (each item on one device)."""
+        """Seconds that no number of devices can shorten (each artifact on one device)."""
         finish: dict[str, float] = {}
-        for item in self.items:
-            start = max((finish.get(n, 0.0) for n in (*item.needs, *item.after)), default=0.0)
-            finish[item.key] = start + (0.0 if item.done else item.flops / self.rate)
+        for artifact in self.artifacts:
+            start = max((finish.get(n, 0.0) for n in (*artifact.needs, *artifact.after)), default=0.0)
+            finish[artifact.key] = start + (0.0 if artifact.done else artifact.flops / self.rate)
         return max(finish.values(), default=0.0)
 
 
-def ordered(items: Iterable[Artifact]) -> tuple[Artifact, ...]:
-    """The items as they are given, but each behind all that it needs or waits for. Raises `ConfigError` on a circle."""
-    waiting = {item.key: item for item in items}
+def ordered(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
+    """The artifacts as given, but each behind all that it needs or waits for. Raises `ConfigError` on a circle."""
+    waiting = {artifact.key: artifact for artifact in artifacts}
     placed: dict[str, Artifact] = {}
     for first in list(waiting):
         path = [first]
         while path:
-            item = waiting[path[-1]]
-            before = next((k for k in (*item.needs, *item.after) if k in waiting and k not in placed), None)
+            artifact = waiting[path[-1]]
+            before = next((k for k in (*artifact.needs, *artifact.after) if k in waiting and k not in placed), None)
             if before is None:
-                placed[path.pop()] = item
+                placed[path.pop()] = artifact
             elif before in path:
                 labels = " needs ".join(waiting[key].label for key in (*path[path.index(before) :], before))
                 raise ConfigError(f"these runs wait for each other: {labels}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import split_of
-from pdstudy.config.logits import Capture, StoreNeed
+from pdstudy.config.logits import Capture
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Online, Run
 from pdstudy.core.errors import ConfigError
@@ -31,12 +31,11 @@ def record_path(workspace: Workspace, name: str) -> Path:
 def make_record(plan: Plan) -> dict[str, Any]:
     """The record of a plan, plain JSON."""
     study = plan.study
-    items = {i.key: i for i in plan.items}
+    artifacts = {a.key: a for a in plan.artifacts}
     taught_by = {cell.name: _teacher_key(cell.run) for cell in study.cells}
     taught = set(taught_by.values())
     # Those that are no cells, or teach: a run that others start from is one of these, too.
-    runs = [i for i in plan.items if isinstance(i.subject, Run)]
-    teachers = [i for i in runs if i.kind != "finetune" and (not i.cells or i.key in taught)]
+    teachers = [r for r in plan.runs if r.role != "finetune" and (not r.cells or r.key in taught)]
     return {
         "study": study.name,
         "title": study.title or study.name,
@@ -50,28 +49,28 @@ def make_record(plan: Plan) -> dict[str, Any]:
                 "labels": dict(cell.labels),
                 "seed": cell.seed,
                 "run": plan.keys[cell.name],
-                "planned": {"flops": items[plan.keys[cell.name]].flops, **_sizes(cell.run)},
+                "planned": {"flops": artifacts[plan.keys[cell.name]].flops, **_sizes(cell.run)},
                 "teacher": taught_by[cell.name],
-                "downstream": _asked(study.downstream_of(cell), cell.run),
+                "downstream": _answers(study.downstream_of(cell), cell.run),
             }
             for cell in study.cells
         ],
         "teachers": [
             {
-                "run": i.key,
-                "name": f"{'teacher' if i.key in taught else i.kind}, {i.label}",
-                "planned": {"flops": i.flops},
+                "run": r.key,
+                "name": f"{'teacher' if r.key in taught else r.role}, {r.label}",
+                "planned": {"flops": r.flops},
             }
-            for i in teachers
+            for r in teachers
         ],
-        "finetuned": [{"run": i.key, "planned": {"flops": i.flops}} for i in runs if i.kind == "finetune"],
+        "finetuned": [{"run": r.key, "planned": {"flops": r.flops}} for r in plan.runs_as("finetune")],
         "stores": _stores(plan),
         "captures": [{"name": name, "store": _store_of(plan, each)} for name, each in study.captures.items()],
-        "corpora": [{"key": i.key, "name": i.label} for i in plan.items if i.kind == "corpus"],
+        "corpora": [{"key": c.key, "name": c.label} for c in plan.corpora],
         "evaluations": [
             {"eval": fingerprint(e), "split": split_of(e), "heldout": encode(e)} for e in study.evaluations
         ],
-        "downstream": [encode(asked) for asked in study.downstream],
+        "downstream": [encode(tasks) for tasks in study.downstream],
         "outputs": [encode(o) for o in study.outputs],
         "machine": vars(study.machine),
         "rate": plan.rate,
@@ -100,35 +99,34 @@ def read_record(workspace: Workspace, name: str) -> dict[str, Any]:
 
 
 def _stores(plan: Plan) -> list[dict[str, Any]]:
-    """One row per store that is captured, whose stretches may be several items."""
+    """One row per store that is captured, of which each stretch is an artifact."""
     rows: dict[str, dict[str, Any]] = {}
-    for item in plan.stores:
-        row = rows.setdefault(item.key.partition("@")[0], {"flops": 0.0, "bytes": 0.0})
-        row["flops"] += item.flops
-        row["bytes"] += item.bytes
+    for store in plan.stores:
+        row = rows.setdefault(store.key.partition("@")[0], {"flops": 0.0, "bytes": 0.0})
+        row["flops"] += store.flops
+        row["bytes"] += store.bytes
     return [{"key": key, "planned": planned} for key, planned in rows.items()]
 
 
-def _asked(suites: Sequence[Downstream], run: Run) -> list[dict[str, Any]]:
+def _answers(suites: Sequence[Downstream], run: Run) -> list[dict[str, Any]]:
     """Where the answers of a cell's models lie, or will: those that it had on the way, and the last."""
     return [
         {
             "suite": number,
-            "key": asked.answers(run, step),
+            "key": tasks.answers(run, step),
             "step": run.num_steps if step is None else step,
             "tokens": run.num_tokens if step is None else step * run.tokens_per_step,
             "final": step is None,
         }
-        for number, asked in enumerate(suites)
-        for step in asked.steps(run)
+        for number, tasks in enumerate(suites)
+        for step in tasks.steps(run)
     ]
 
 
 def _store_of(plan: Plan, wanted: Capture) -> str:
     """Key of the store that holds a capture."""
-    needs = [(item.key, item.subject) for item in plan.stores if isinstance(item.subject, StoreNeed)]
-    found = (key for key, need in needs if need.spec == wanted.spec and need.coverage.admits(wanted.coverage))
-    return next(found).partition("@")[0]
+    of_spec = (each for each in plan.stores if each.need.spec == wanted.spec)
+    return next(each.key for each in of_spec if each.need.coverage.admits(wanted.coverage)).partition("@")[0]
 
 
 def _axes(plan: Plan) -> dict[str, list[str]]:

@@ -25,9 +25,9 @@ def device_hours(search: Search, workspace: Workspace, trials: Sequence[FrozenTr
     runs that were there before the search began are not counted.
     """
     plan = plan_trials(search, workspace, list_requested(search, trials))
-    runs = [i for i in plan.items if i.kind == "student" and i.cells]
-    estimated = plan.seconds(i for i in runs if not i.done)
-    measured = sum(_seconds(workspace, i.subject) for i in runs if i.done and isinstance(i.subject, Run))
+    runs = [r for r in plan.runs_as("student") if r.cells]
+    estimated = plan.seconds(r for r in runs if not r.done)
+    measured = sum(_seconds(workspace, r.run) for r in runs if r.done)
     return (estimated + measured) / 3600
 
 
@@ -50,7 +50,7 @@ def priced(search: Search, workspace: Workspace) -> tuple[Plan, dict[str, Any]]:
     rungs = range(len(search.lengths))
     arms = [search.arm(f"{i}@{rung}", changes, rung) for i, changes in enumerate(places) for rung in rungs]
     plan = make_plan(search.study(arms), workspace)
-    flops = {cell: item.flops for item in plan.items if item.kind == "student" for cell in item.cells}
+    flops = {cell: each.flops for each in plan.runs_as("student") for cell in each.cells}
     first, full = [], []
     for i in range(len(places)):
         each = [sum(flops[f"trial={i}@{rung},seed={seed}"] for seed in search.seeds) for rung in rungs]

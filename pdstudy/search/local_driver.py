@@ -40,11 +40,11 @@ def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int, v
         for trial in newly_ended():
             view.trial_ended(trial)
         if not active:
-            return dataclasses.replace(shared, items=())
+            return dataclasses.replace(shared, artifacts=())
         return plan_trials(search, workspace, [(a.number, a.changes, a.rung) for a in active])
 
     try:
-        outcome = drive(dataclasses.replace(shared, items=()), workspace, workers=slots, view=view.runs, more=more)
+        outcome = drive(dataclasses.replace(shared, artifacts=()), workspace, workers=slots, view=view.runs, more=more)
     finally:
         trials.close()
     for words in trials.describe_held():

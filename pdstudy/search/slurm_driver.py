@@ -111,10 +111,10 @@ class _Driver:
         return plan
 
     def _note_failures(self, plan: Plan, submitted: Submitted) -> None:
-        labels = {f"{i.kind}/{i.key}": f"{i.kind} {i.label}" for i in plan.items}
+        labels = {a.id: f"{a.kind} {a.label}" for a in plan.artifacts}
         for unit, reason in submitted.refused.items():
             raise ConfigError(f"SLURM refuses {labels[strip_slice(unit)]}: {reason}")
-        trials = {f"{i.kind}/{i.key}" for i in plan.items if i.cells}
+        trials = {a.id for a in plan.artifacts if a.cells}
         for unit, cause in submitted.decision.stay.items():
             if unit not in trials:
                 what = f"{labels[strip_slice(unit)]}, which trials need, ended by {cause}"

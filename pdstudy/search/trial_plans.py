@@ -8,8 +8,9 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from pdstudy.core.errors import ConfigError
+from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.builder import make_plan
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.plan import Plan
 from pdstudy.plan.record import record_path
 from pdstudy.search.search import Search
 from pdstudy.search.space import Changes, suggest
@@ -36,12 +37,15 @@ def plan_trials(search: Search, workspace: Workspace, trials: Iterable[Requested
     if plan.problems:
         raise ConfigError("\n".join(str(p) for p in plan.problems))
     theirs = {cell.name for cell in corners.cells}
-    items = []
-    for item in plan.items:
-        cells = tuple(cell for cell in item.cells if cell not in theirs)
-        if item.kind != "student" or cells or not item.cells:
-            items.append(dataclasses.replace(item, cells=cells))
-    return dataclasses.replace(plan, study=search.study(arms), items=tuple(items))
+    artifacts: list[Artifact] = []
+    for artifact in plan.artifacts:
+        if not isinstance(artifact, RunArtifact):
+            artifacts.append(artifact)
+            continue
+        cells = tuple(cell for cell in artifact.cells if cell not in theirs)
+        if artifact.role != "student" or cells or not artifact.cells:
+            artifacts.append(dataclasses.replace(artifact, cells=cells))
+    return dataclasses.replace(plan, study=search.study(arms), artifacts=tuple(artifacts))
 
 
 def _rungs(search: Search, number: int, changes: Changes, rung: int) -> list[Arm]:
@@ -62,11 +66,11 @@ def plan_requested(search: Search, workspace: Workspace, only: str | None = None
     # A record may also be that of another search of this name, before its space was changed.
     if begun and select_best(trials, 1):
         # What the search has may lack an evaluation that the comparison wants.
-        final = {item.key: item for item in make_final_plan(search, workspace).items}
-        items = [final.get(item.key, item) if item.done else item for item in plan.items]
-        known = {item.key for item in items}
-        plan = dataclasses.replace(plan, items=(*items, *(i for key, i in final.items() if key not in known)))
-    return plan if only is None else dataclasses.replace(plan, items=_matching(plan, only))
+        final = {a.key: a for a in make_final_plan(search, workspace).artifacts}
+        artifacts = [final.get(a.key, a) if a.done else a for a in plan.artifacts]
+        known = {a.key for a in artifacts}
+        plan = dataclasses.replace(plan, artifacts=(*artifacts, *(a for key, a in final.items() if key not in known)))
+    return plan if only is None else dataclasses.replace(plan, artifacts=_matching(plan, only))
 
 
 def list_requested(search: Search, trials: Sequence[FrozenTrial]) -> Iterator[RequestedTrial]:
@@ -87,7 +91,7 @@ def list_requested(search: Search, trials: Sequence[FrozenTrial]) -> Iterator[Re
 
 def _matching(plan: Plan, only: str) -> tuple[Artifact, ...]:
     wanted: set[str] = set()
-    for item in reversed(plan.items):
-        if item.key in wanted or any(fnmatch(cell, only) for cell in item.cells):
-            wanted |= {item.key, *item.needs}
-    return tuple(i for i in plan.items if i.key in wanted)
+    for artifact in reversed(plan.artifacts):
+        if artifact.key in wanted or any(fnmatch(cell, only) for cell in artifact.cells):
+            wanted |= {artifact.key, *artifact.needs}
+    return tuple(a for a in plan.artifacts if a.key in wanted)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.artifact import Artifact
+from pdstudy.plan.plan import Plan
 from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm.attempt import read_attempts
 from pdstudy.slurm.commands import find_sent_keys, read_histories, read_queue, strip_slice
@@ -81,8 +82,7 @@ def job_stderr(artifact: Artifact, workspace: Workspace) -> tuple[str, str] | No
     if artifact.done:
         return None
     ledger = Ledger.of(workspace)
-    name = f"{artifact.kind}/{artifact.key}"
-    sent = [s for key in ledger.sendings if strip_slice(key) == name for s in ledger.sent(key)]
+    sent = [s for key in ledger.sendings if strip_slice(key) == artifact.id for s in ledger.sent(key)]
     if not sent or sent[-1].element is None:
         return None
     text = read_stderr_tail(workspace, ledger, sent[-1].array, sent[-1].index).strip()

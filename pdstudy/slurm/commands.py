@@ -119,7 +119,7 @@ def top_up(make_plan: Callable[[], Plan], workspace: Workspace, study: str) -> S
 
 
 def _make_cluster(plan: Plan, workspace: Workspace) -> Cluster:
-    artifacts = {artifact.key: artifact for artifact in plan.items}
+    artifacts = {artifact.key: artifact for artifact in plan.artifacts}
     out = str((Path("reports") / plan.study.name).resolve())
 
     def describe(job: Job) -> dict[str, Any]:
@@ -208,12 +208,12 @@ class _Rehearsal:
 
 def drop_shared(plan: Plan, whole: Plan) -> Plan:
     """The plan of some runs without what other runs of the whole study need, too."""
-    mine = {artifact.key for artifact in plan.items}
+    mine = {artifact.key for artifact in plan.artifacts}
     needed: set[str] = set()
-    for artifact in reversed(whole.items):
+    for artifact in reversed(whole.artifacts):
         if artifact.key in needed or (artifact.key not in mine and not artifact.done):
             needed |= set(artifact.needs)
-    return dataclasses.replace(plan, items=tuple(a for a in plan.items if a.cells or a.key not in needed))
+    return dataclasses.replace(plan, artifacts=tuple(a for a in plan.artifacts if a.cells or a.key not in needed))
 
 
 def cancel_study(plan: Plan, workspace: Workspace) -> tuple[list[str], list[str]]:
@@ -265,7 +265,7 @@ def find_sent_keys(plan: Plan, ledger: Ledger, *, done: bool = False) -> list[st
 
     Slices are found by the store that they belong to.
     """
-    keys = {f"{a.kind}/{a.key}" for a in plan.items if a.done} if done else list_open_artifacts(plan)
+    keys = {a.id for a in plan.artifacts if a.done} if done else list_open_artifacts(plan)
     return [key for key in ledger.sendings if strip_slice(key) in keys]
 
 
@@ -277,7 +277,7 @@ def _find_all_sent(plan: Plan, ledger: Ledger) -> list[str]:
 def list_open_artifacts(plan: Plan) -> set[str]:
     """The artifacts of a plan that are not done, as kinds and keys, and the report of all its runs."""
     report = {f"report/{plan.study.name}"} if plan.study.only is None else set()
-    return {f"{a.kind}/{a.key}" for a in plan.items if not a.done} | report
+    return {a.id for a in plan.artifacts if not a.done} | report
 
 
 def strip_slice(key: str) -> str:

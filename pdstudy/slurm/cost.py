@@ -62,4 +62,4 @@ def longest_chain_hours(units: Sequence[Job], rate: float) -> float:
 
 
 def storage_bytes(plan: Plan) -> float:
-    return sum(i.bytes for i in plan.todo)
+    return sum(a.bytes for a in plan.todo)

@@ -8,14 +8,12 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pdstudy.config.logits import StoreNeed
 from pdstudy.config.placement import Execution, misfit, resolve, warning_exceeds_limit
-from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.validation import Problem
 from pdstudy.launch.work_order import CaptureJob, WorkOrder, make_order
-from pdstudy.plan.cost import sizes
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.artifact import Artifact, RunArtifact, StoreArtifact
+from pdstudy.plan.plan import Plan
 from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import holds
@@ -56,23 +54,22 @@ def make_jobs(plan: Plan, rules: Sequence[Execution], workspace: Workspace) -> l
     jobs: list[Job] = []
     keys_of_artifact: dict[str, tuple[str, ...]] = {}
     wrong: dict[str, Problem] = {}
-    for artifact in plan.items:
-        execution = resolve(rules, _stage(artifact), _count_parameters(artifact))
+    for artifact in plan.artifacts:
+        execution = resolve(rules, artifact.stage, artifact.parameters)
         needs = tuple(key for need in artifact.needs for key in keys_of_artifact[need])
         made: list[Job]
-        if isinstance(artifact.subject, StoreNeed):
-            made = _cut_capture(artifact, artifact.subject, execution, needs, workspace)
+        if isinstance(artifact, StoreArtifact):
+            made = _cut_capture(artifact, execution, needs, workspace)
         else:
-            key = f"{artifact.kind}/{artifact.key}"
             after = tuple(f"{artifact.kind}/{key}" for key in artifact.after)
             made = [
-                Job(key, _stage(artifact), execution, needs, after, artifact.done, artifact.flops, artifact.label,
+                Job(artifact.id, artifact.stage, execution, needs, after, artifact.done, artifact.flops, artifact.label,
                     artifact.key)
             ]  # fmt: skip
         if not artifact.done:
             found = list(warning_exceeds_limit(execution))
-            if isinstance(artifact.subject, Run):
-                found += misfit(execution, sequences_per_step=artifact.subject.sequences_per_step)
+            if isinstance(artifact, RunArtifact):
+                found += misfit(execution, sequences_per_step=artifact.run.sequences_per_step)
             for problem in found:
                 hint = f"{artifact.kind} {artifact.label}"
                 wrong.setdefault(str(problem), dataclasses.replace(problem, hint=hint))
@@ -84,34 +81,25 @@ def make_jobs(plan: Plan, rules: Sequence[Execution], workspace: Workspace) -> l
     return jobs
 
 
-def _stage(artifact: Artifact) -> str:
-    return "evaluate" if artifact.state == "evaluate" else artifact.kind
-
-
-def _count_parameters(artifact: Artifact) -> float:
-    subject = artifact.subject
-    if isinstance(subject, StoreNeed):
-        subject = subject.spec.teacher if isinstance(subject.spec.teacher, Run) else subject.spec.corpus
-    return sizes(subject)[0] if isinstance(subject, Run) else 0.0
-
-
 def _cut_capture(
-    artifact: Artifact, need: StoreNeed, execution: Execution, needs: tuple[str, ...], workspace: Workspace
+    artifact: StoreArtifact, execution: Execution, needs: tuple[str, ...], workspace: Workspace
 ) -> list[Job]:
     """A capture in `execution.slices` jobs (fewer where there are fewer shards)."""
+    need = artifact.need
+    need = artifact.need
     shard = max(1, SLICE_TOKENS // need.spec.view.context)
     first, stop = need.sequences.start, need.sequences.stop
     bounds = [first, *range((first // shard + 1) * shard, stop, shard), stop]
     shards, count = len(bounds) - 1, execution.slices or 1
     count = min(count, shards)
     edges = [bounds[i * shards // count] for i in range(count)] + [stop]
-    folder = workspace.store(need.spec, need.coverage)
+    folder = artifact.path(workspace)
     made = []
     for a, b in itertools.pairwise(edges):
         flops = artifact.flops * (b - a) / max(1, stop - first)
         label = artifact.label if count == 1 else f"{artifact.label}, sequences {a} to {b - 1}"
         done = artifact.done or (count > 1 and holds(folder, range(a, b)))
-        key = f"logits/{artifact.key}" if count == 1 else f"logits/{artifact.key}/{a}-{b}"
+        key = artifact.id if count == 1 else f"{artifact.id}/{a}-{b}"
         made.append(Job(key, "logits", execution, needs, (), done, flops, label, artifact.key, (a, b)))
     return made
 

@@ -52,7 +52,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = Workspace(root / "workspace")
     plan = make_plan(study, workspace)
     assert not plan.problems
-    for item in plan.items:
+    for item in plan.artifacts:
         assert perform(make_order(plan, item, workspace), lambda what, share: None, lambda: False) == "done"
     return workspace.run(study.cells[0].run).model
 

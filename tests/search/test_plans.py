@@ -13,7 +13,6 @@ from pdstudy import KD, AdamW, Run, Tail, TopPK
 from pdstudy.cli.progress import SearchLines
 from pdstudy.cli.search_tables import print_price
 from pdstudy.cli.target import observed_plan
-from pdstudy.config.logits import StoreNeed
 from pdstudy.core.errors import ConfigError
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
@@ -53,25 +52,24 @@ def asking(k: int) -> Changes:
 
 
 def cells(plan: Plan) -> list[str]:
-    return [name for item in plan.items for name in item.cells]
+    return [name for item in plan.artifacts for name in item.cells]
 
 
 def test_the_stores_of_one_trial_serve_the_whole_space(tmp_path: Path) -> None:
     search, workspace = cut_search(), Workspace(tmp_path)
     shared = plan_trials(search, workspace, [])
     plan = plan_trials(search, workspace, [(0, asking(5), 0)])
-    assert [i.key for i in plan.items if i.kind != "student"] == [i.key for i in shared.items]
+    assert [i.key for i in plan.artifacts if i.kind != "student"] == [i.key for i in shared.artifacts]
     assert cells(shared) == []
     (store,) = plan.stores
-    assert isinstance(store.subject, StoreNeed)
-    assert store.subject.coverage.k == 50
+    assert store.need.coverage.k == 50
 
 
 def test_a_search_is_priced_before_it_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search, workspace = dataclasses.replace(cut_search(), seeds=(0, 1), trials=7), Workspace(tmp_path)
     shared, price = priced(search, workspace)
-    assert [i.kind for i in shared.items] == ["corpus", "teacher", "logits"]
-    runs = [i.flops for i in plan_trials(search, workspace, [(0, asking(5), 2)]).items if i.kind == "student"]
+    assert [i.kind for i in shared.artifacts] == ["corpus", "teacher", "logits"]
+    runs = [i.flops for i in plan_trials(search, workspace, [(0, asking(5), 2)]).artifacts if i.kind == "student"]
     assert len(runs) == 2 * 3
     assert price["flops_of_a_trial"] == {
         "pruned_at_once": [2 * min(runs)] * 2,
@@ -114,8 +112,8 @@ def test_lookers_on_see_what_was_asked_and_nothing_is_changed(tmp_path: Path) ->
     seen = plan_requested(search, workspace)
     assert sorted(cells(seen)) == [f"trial={n},seed=0" for n in ("0", "0@1280", "1", "1@1280")]
     assert cells(plan_requested(search, workspace, "trial=1,*")) == ["trial=1,seed=0"]
-    kinds = {item.kind for item in plan_requested(search, workspace, "trial=1,*").items}
-    assert kinds == {item.kind for item in seen.items}
+    kinds = {item.kind for item in plan_requested(search, workspace, "trial=1,*").artifacts}
+    assert kinds == {item.kind for item in seen.artifacts}
 
 
 def test_a_last_comparison_of_another_space_is_not_looked_for(tmp_path: Path) -> None:
@@ -142,7 +140,7 @@ def test_the_searched_mixture_is_taken_apart_one_change_at_a_time(tmp_path: Path
     study = load_study(str(STUDIES / "search_apart.py"))
     plan = make_plan(study, Workspace(tmp_path))
     assert not plan.problems
-    assert Counter(i.kind for i in plan.items) == {"corpus": 1, "teacher": 1, "logits": 1, "student": 30}
+    assert Counter(i.kind for i in plan.artifacts) == {"corpus": 1, "teacher": 1, "logits": 1, "student": 30}
     search = load_search(str(STUDIES / "search_mixture.py"))
     assert search.final is not None
     assert not {c.seed for c in study.cells} & {*search.seeds, *search.final.seeds}

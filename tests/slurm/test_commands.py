@@ -123,7 +123,7 @@ def with_teacher_made(workspace: Workspace) -> Callable[[], Plan]:
     def plan() -> Plan:
         made = planned(workspace)()
         return dataclasses.replace(
-            made, items=tuple(dataclasses.replace(i, done=i.kind in ("corpus", "teacher")) for i in made.items)
+            made, artifacts=tuple(dataclasses.replace(i, done=i.kind in ("corpus", "teacher")) for i in made.artifacts)
         )
 
     return plan

@@ -45,7 +45,7 @@ def planned(study: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, 
 
 
 def make(plan: Plan, jobs: list[Job], workspace: Workspace, *stages: str) -> None:
-    items = {i.key: i for i in plan.items}
+    items = {i.key: i for i in plan.artifacts}
     for job in jobs:
         if job.stage in stages:
             perform(make_job_task(plan, job, items[job.artifact], workspace), lambda what, share: None, lambda: False)
@@ -78,7 +78,7 @@ def test_shards_of_slices_are_those_of_one_capture(
     make(plan, parts[::-1], sliced, "logits")
     assert len(shards(sliced)) == 5
     assert shards(sliced) == shards(whole)
-    assert all(i.done for i in make_plan(load_study(str(study)), sliced).items if i.kind == "logits")
+    assert all(i.done for i in make_plan(load_study(str(study)), sliced).artifacts if i.kind == "logits")
 
     # With one slice gone, that slice alone is asked for.
     for path in sliced.root.glob("stores/*/*/shard-0000000032-*"):
@@ -93,7 +93,7 @@ def test_a_unit_says_which_input_it_lacks(study: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(load_study(str(study)), workspace)
     jobs = make_jobs(plan, (), workspace)
-    items = {i.key: i for i in plan.items}
+    items = {i.key: i for i in plan.artifacts}
 
     def lacking(number: int) -> str:
         order = make_job_task(plan, jobs[number], items[jobs[number].artifact], workspace)
@@ -165,14 +165,14 @@ def test_a_start_without_its_inputs_says_so_and_makes_nothing(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(load_study(str(study)), workspace)
-    job, items = make_jobs(plan, (), workspace)[1], {i.key: i for i in plan.items}
+    job, items = make_jobs(plan, (), workspace)[1], {i.key: i for i in plan.artifacts}
     told = {"unit": job.key, "task": make_job_task(plan, job, items[job.artifact], workspace).to_json()}
     assigned = ArrayElement({"workspace": str(workspace.root)}, [told])
     assert _make_part(assigned, 0, StopSignals()) == 1
     (end,) = (r for r in read_attempts(workspace, job.key) if r["event"] == "end")
     assert end["cause"] == "dependency"
     assert "its corpus" in end["error"]
-    assert not workspace.claim("teacher", plan.items[1].key).exists()
+    assert not workspace.claim("teacher", plan.artifacts[1].key).exists()
 
 
 @pytest.mark.parametrize(

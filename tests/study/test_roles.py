@@ -57,11 +57,11 @@ def test_a_run_that_teaches_starts_others_and_is_a_cell_is_one_item(tiny: Study,
     started = {"student": teacher.student, "start": Start(model=teacher, tokens=8 * STEP)}
     arms = {"started": started, "KD": {"objective": kd_of(tiny)}, "same": as_cell(teacher)}
     plan = make_plan(dataclasses.replace(tiny, grid=axis("arm", arms)), workspace)
-    keys = [item.key for item in plan.items]
+    keys = [artifact.key for artifact in plan.artifacts]
     assert len(keys) == len(set(keys)) == 5
-    for item in plan.items:
-        assert all(keys.index(need) < keys.index(item.key) for need in item.needs)
-    (one,) = (item for item in plan.items if item.subject == teacher)
+    for artifact in plan.artifacts:
+        assert all(keys.index(need) < keys.index(artifact.key) for need in artifact.needs)
+    (one,) = (artifact for artifact in plan.runs if artifact.run == teacher)
     assert (one.kind, one.cells, one.exports) == ("student", ("arm=same,seed=0",), (8,))
     record = make_record(plan)
     assert [t["run"] for t in record["teachers"]] == [one.key]
@@ -72,10 +72,10 @@ def test_one_claim_on_a_run_whether_it_teaches_or_learns(tiny: Study, workspace:
     teaching = make_plan(tiny, workspace)
     learning = make_plan(dataclasses.replace(tiny, grid=axis("arm", {"same": as_cell(teacher_of(tiny))})), workspace)
     tasks = [
-        make_order(plan, item, workspace)
+        make_order(plan, artifact, workspace)
         for plan in (teaching, learning)
-        for item in plan.items
-        if item.subject == teacher_of(tiny)
+        for artifact in plan.runs
+        if artifact.run == teacher_of(tiny)
     ]
     assert [task.kind for task in tasks] == ["teacher", "student"]
     assert tasks[0].claim == tasks[1].claim
@@ -86,7 +86,7 @@ def test_a_teacher_that_starts_from_another_run_waits_for_it(tiny: Study, worksp
     second = dataclasses.replace(first, start=Start(model=first), steps=4)
     kd = dataclasses.replace(kd_of(tiny), teacher=second)
     study = dataclasses.replace(tiny, grid=axis("loss", {"KD": kd}, field="objective"))
-    kinds = [(item.kind, item.subject) for item in make_plan(study, workspace).items if isinstance(item.subject, Run)]
+    kinds = [(artifact.kind, artifact.run) for artifact in make_plan(study, workspace).runs]
     assert kinds[:2] == [("student", first), ("teacher", second)]
 
 

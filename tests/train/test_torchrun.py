@@ -15,14 +15,14 @@ import pytest
 
 from pdstudy.config.data import Slice
 from pdstudy.config.evaluation import Heldout
-from pdstudy.config.run import KD, Run
+from pdstudy.config.run import KD
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_jsonl
 from pdstudy.core.progress import no_progress
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
+from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.builder import make_plan
-from pdstudy.plan.plan import Artifact
 from pdstudy.study.study_file import load_study
 from pdstudy.train.__main__ import main
 from pdstudy.train.training_job import TrainingJob, never
@@ -63,26 +63,26 @@ def test_the_lines_of_the_readme_leave_what_the_worker_leaves(
     assert refused.stderr.startswith("pdstudy: loss=KD,seed=0: its corpus")
     assert len(refused.stderr.splitlines()) == 1
 
-    def distils(item: Artifact) -> bool:
-        return isinstance(item.subject, Run) and isinstance(item.subject.objective, KD)
+    def distils(artifact: RunArtifact) -> bool:
+        return isinstance(artifact.run.objective, KD)
 
     plan = make_plan(study, workspace)
-    for item in plan.items:
-        if item.kind != "student":
-            assert perform(make_order(plan, item, workspace), no_progress, never) == "done"
+    for artifact in plan.artifacts:
+        if artifact.kind != "student":
+            assert perform(make_order(plan, artifact, workspace), no_progress, never) == "done"
     shutil.copytree(workspace.root, by_worker.root)
     plan = make_plan(study, by_worker)
-    (item,) = (item for item in plan.items if "loss=KD,seed=0" in item.cells)
-    assert distils(item)
-    assert perform(make_order(plan, item, by_worker), no_progress, never) == "done"
-    theirs = RunDir(by_worker.root / "runs" / item.key)
+    (artifact,) = (artifact for artifact in plan.runs if "loss=KD,seed=0" in artifact.cells)
+    assert distils(artifact)
+    assert perform(make_order(plan, artifact, by_worker), no_progress, never) == "done"
+    theirs = RunDir(by_worker.root / "runs" / artifact.key)
 
     environment = {**os.environ, "PDSTUDY_WORKSPACE": str(workspace.root), "OMP_NUM_THREADS": "1"}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
     for line in readme_lines():
         done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    ours = RunDir(workspace.root / "runs" / item.key)
+    ours = RunDir(workspace.root / "runs" / artifact.key)
     assert table(ours.metrics_file) == table(theirs.metrics_file)
     assert table(ours.evals_file) == table(theirs.evals_file)
     assert any("gradient_angle" in row for row in read_jsonl(ours.evals_file))

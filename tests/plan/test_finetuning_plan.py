@@ -25,7 +25,7 @@ from pdstudy.launch.work_order import make_order
 from pdstudy.plan.account import account, charges, not_priced, runs, spent
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import sizes, tokens_read, training_flops
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.plan import Plan
 from pdstudy.study.collection import Collection
 from pdstudy.study.grid import axis
 from pdstudy.study.study import Study
@@ -66,8 +66,8 @@ def tiny(tmp_path: Path, finetune: Finetuning) -> Study:
     )  # fmt: skip
 
 
-def of_kind(plan: Plan, kind: str) -> list[Artifact]:
-    return [item for item in plan.items if item.kind == kind]
+def of_kind(plan: Plan, kind: str) -> list[Any]:
+    return [artifact for artifact in plan.artifacts if artifact.kind == kind]
 
 
 def test_each_model_is_finetuned_once_and_then_asked(tiny: Study, tmp_path: Path) -> None:
@@ -76,9 +76,9 @@ def test_each_model_is_finetuned_once_and_then_asked(tiny: Study, tmp_path: Path
     lm, kd = of_kind(plan, "student")
     assert lm.exports == kd.exports == (8,)
     tuned = of_kind(plan, "finetune")
-    assert [item.needs[1] for item in tuned] == [lm.key, lm.key, kd.key, kd.key]
-    assert [item.needs for item in of_kind(plan, "evaluate")] == [(item.key,) for item in tuned]
-    starts = [item.subject.start for item in tuned if isinstance(item.subject, Run)]
+    assert [artifact.needs[1] for artifact in tuned] == [lm.key, lm.key, kd.key, kd.key]
+    assert [artifact.needs for artifact in of_kind(plan, "evaluate")] == [(artifact.key,) for artifact in tuned]
+    starts = [artifact.run.start for artifact in tuned]
     assert [start.tokens for start in starts if start is not None] == [8 * STEP, None, 8 * STEP, None]
 
     # Another study that asks the same models other questions shares what comes before.
@@ -86,7 +86,7 @@ def test_each_model_is_finetuned_once_and_then_asked(tiny: Study, tmp_path: Path
         tiny, name="other", downstream=(dataclasses.replace(tiny.downstream[0], limit=5, at=()),)
     )
     both = make_plan(Collection.of("both", (tiny, other)), Workspace(tmp_path / "workspace"))
-    assert [item.key for item in of_kind(both, "finetune")] == [item.key for item in tuned]
+    assert [artifact.key for artifact in of_kind(both, "finetune")] == [artifact.key for artifact in tuned]
     assert len(of_kind(both, "evaluate")) == 6
 
 
@@ -95,9 +95,9 @@ def test_a_cell_that_is_such_a_run_stays_a_student(tiny: Study, finetune: Finetu
     study = dataclasses.replace(tiny, grid=runs, downstream=(Downstream(tasks=OFFLINE_SUITE, finetune=finetune),))
     plan = make_plan(study, Workspace(tmp_path / "workspace"))
     students, tuned = of_kind(plan, "student"), of_kind(plan, "finetune")
-    assert students[1].subject == normal_form(finetune.of(tiny.base))
-    assert [item.needs[1] for item in tuned] == [students[1].key]
-    assert [item.needs[0] for item in of_kind(plan, "evaluate")] == [students[1].key, tuned[0].key]
+    assert students[1].run == normal_form(finetune.of(tiny.base))
+    assert [artifact.needs[1] for artifact in tuned] == [students[1].key]
+    assert [artifact.needs[0] for artifact in of_kind(plan, "evaluate")] == [students[1].key, tuned[0].key]
 
 
 def _fields(run: Run) -> dict[str, Any]:
@@ -107,14 +107,16 @@ def _fields(run: Run) -> dict[str, Any]:
 def test_finetuned_models_are_made_and_given_to_the_tasks(tiny: Study, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(tiny, workspace)
-    todo = [item for item in plan.todo if item.kind != "evaluate"]
-    states = [perform(make_order(plan, item, workspace), lambda what, share: None, lambda: False) for item in todo]
+    todo = [artifact for artifact in plan.todo if artifact.kind != "evaluate"]
+    states = [
+        perform(make_order(plan, artifact, workspace), lambda what, share: None, lambda: False) for artifact in todo
+    ]
     assert states == ["done"] * 9
-    assert {item.kind for item in make_plan(tiny, workspace).todo} == {"evaluate"}
+    assert {artifact.kind for artifact in make_plan(tiny, workspace).todo} == {"evaluate"}
     on_the_way, at_end = of_kind(plan, "finetune")[:2]
-    orders = [make_order(plan, item, workspace) for item in of_kind(plan, "evaluate")[:2]]
+    orders = [make_order(plan, artifact, workspace) for artifact in of_kind(plan, "evaluate")[:2]]
     assert [getattr(order.work, "model", None) for order in orders] == [
-        workspace.root / "runs" / item.key / "model" for item in (on_the_way, at_end)
+        workspace.root / "runs" / artifact.key / "model" for artifact in (on_the_way, at_end)
     ]
     before = workspace.run(tiny.base).result()
     after = workspace.root / "runs" / at_end.key / "result.json"

@@ -16,9 +16,10 @@ from pdstudy.config.run import KD, LM, Online, Run, Start
 from pdstudy.core.files import read_jsonl
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
+from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import training_flops
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.plan import Plan
 from pdstudy.study.grid import axis
 from pdstudy.study.study import Study
 from pdstudy.study.study_file import load_study
@@ -43,11 +44,11 @@ def started_from(tiny: Study, *steps: int, base: Run | None = None) -> Study:
     return dataclasses.replace(tiny, base=base, grid=axis("at", {"none": {}, **levels}))
 
 
-def one(plan: Plan, run: Run) -> Artifact:
-    return next(item for item in plan.items if item.subject == run)
+def one(plan: Plan, run: Run) -> RunArtifact:
+    return next(artifact for artifact in plan.runs if artifact.run == run)
 
 
-def make(plan: Plan, item: Artifact, workspace: Workspace, stop: int = 10**6) -> tuple[str, int]:
+def make(plan: Plan, artifact: Artifact, workspace: Workspace, stop: int = 10**6) -> tuple[str, int]:
     """Its state at the end, and the steps that were trained."""
     taken = 0
 
@@ -56,11 +57,11 @@ def make(plan: Plan, item: Artifact, workspace: Workspace, stop: int = 10**6) ->
         taken += 1
         return taken >= stop
 
-    return perform(make_order(plan, item, workspace), lambda what, share: None, should_stop), taken
+    return perform(make_order(plan, artifact, workspace), lambda what, share: None, should_stop), taken
 
 
 def corpus_of(plan: Plan, workspace: Workspace) -> None:
-    make(plan, plan.items[0], workspace)
+    make(plan, plan.artifacts[0], workspace)
 
 
 def steps_of(run: Run, workspace: Workspace) -> list[int]:
@@ -76,12 +77,12 @@ def test_models_of_steps_that_are_over(tiny: Study, tmp_path: Path) -> None:
     assert make(plan, one(plan, run), workspace, stop=10) == ("stopped", 10)
 
     plan = make_plan(study, workspace)
-    item = one(plan, run)
-    assert (item.state, item.exports) == ("stopped", (4, 6))
-    assert item.flops == pytest.approx(training_flops(run) * (16 + 6) / 16)
+    artifact = one(plan, run)
+    assert (artifact.state, artifact.exports) == ("stopped", (4, 6))
+    assert artifact.flops == pytest.approx(training_flops(run) * (16 + 6) / 16)
     assert "steps 1 to 6 are trained again" in plan.warnings[0]
-    assert make(plan, item, workspace, stop=5) == ("stopped", 5)  # in the middle of what is trained again
-    assert make(plan, item, workspace) == ("done", 1 + 6)  # the sixth step, and the run's own last six
+    assert make(plan, artifact, workspace, stop=5) == ("stopped", 5)  # in the middle of what is trained again
+    assert make(plan, artifact, workspace) == ("done", 1 + 6)  # the sixth step, and the run's own last six
 
     straight = make_plan(study, apart)
     corpus_of(straight, apart)
@@ -104,10 +105,10 @@ def test_a_finished_run_goes_from_the_nearest_checkpoint_and_no_further(tiny: St
     make(plan, one(plan, wsd), workspace)
     before = (workspace.run(wsd).path / "result.json").read_bytes()
     plan = make_plan(started_from(tiny, 11, base=wsd), workspace)
-    item = one(plan, wsd)
-    assert item.state == "again"
-    assert item.flops == pytest.approx(training_flops(wsd) * 3 / 16)  # its stable part ended after step 8
-    assert make(plan, item, workspace) == ("done", 3)
+    artifact = one(plan, wsd)
+    assert artifact.state == "again"
+    assert artifact.flops == pytest.approx(training_flops(wsd) * 3 / 16)  # its stable part ended after step 8
+    assert make(plan, artifact, workspace) == ("done", 3)
     assert (workspace.run(wsd).path / "result.json").read_bytes() == before
     assert not make_plan(started_from(tiny, 11, base=wsd), workspace).todo[1:]
 
@@ -129,16 +130,16 @@ def test_windows_of_steps_that_are_over(tiny: Study, tmp_path: Path) -> None:
     late = dataclasses.replace(study, grid=study.grid.where(lambda arm: arm["window"] == "8"))
     plan = make_plan(late, workspace)
     corpus_of(plan, workspace)
-    assert make(plan, plan.items[1], workspace, stop=9) == ("stopped", 9)  # in the middle of the window of 8
+    assert make(plan, plan.artifacts[1], workspace, stop=9) == ("stopped", 9)  # in the middle of the window of 8
     plan = make_plan(study, workspace)
-    teacher = plan.items[1]
+    (teacher,) = plan.runs_as("teacher")
     assert make(plan, teacher, workspace) == ("done", 4 + 7)
     for need in teacher.records:
         store = workspace.store(need.spec, need.coverage)
         assert holds(store, need.sequences)
         found = [json.loads(path.read_text())["training"]["steps"] for path in sorted(store.glob("shard-*.json"))]
     assert found == [[2, 4], [8, 9], [9, 10]]
-    assert [make(plan, item, workspace)[0] for item in plan.items[2:]] == ["done"] * 2
+    assert [make(plan, artifact, workspace)[0] for artifact in plan.artifacts[2:]] == ["done"] * 2
     assert not make_plan(study, workspace).todo
 
 
@@ -155,6 +156,6 @@ def test_a_teacher_with_instructions_reads_less_text_in_a_step(tiny: Study, tmp_
 
     study = dataclasses.replace(study, grid=study.grid.where(lambda arm: arm["window"] == "2"))
     plan = make_plan(study, workspace)
-    states = [make(plan, item, workspace)[0] for item in plan.items]
+    states = [make(plan, artifact, workspace)[0] for artifact in plan.artifacts]
     assert states == ["done"] * 3
     assert not make_plan(study, workspace).todo

@@ -18,6 +18,7 @@ from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Pretrained, Run
 from pdstudy.core.format import si
 from pdstudy.core.identity import encode
+from pdstudy.plan.artifact import StoreArtifact
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import folder_flops
 from pdstudy.workspace.layout import Workspace
@@ -33,26 +34,36 @@ def test_shared_artifacts_appear_once(tmp_path: Path) -> None:
     grid = axis("k", {str(k): TopPK(p=0.9, k=k) for k in (5, 20)}, field="objective.truncation")
     study = make_study(base=make_run(objective=kd), grid=grid, baseline={})
     plan = make_plan(study, Workspace(tmp_path))
-    assert [i.kind for i in plan.items] == ["corpus", "teacher", "logits", "student", "student", "student", "student"]
-    store = plan.items[2]
-    assert store.subject.coverage == Coverage(p=0.9, k=20)  # type: ignore[union-attr]
-    assert store.needs == (plan.items[0].key, plan.items[1].key)
-    assert all(store.key in s.needs for s in plan.items[3:])
+    assert [i.kind for i in plan.artifacts] == [
+        "corpus",
+        "teacher",
+        "logits",
+        "student",
+        "student",
+        "student",
+        "student",
+    ]
+    store = plan.artifacts[2]
+    assert isinstance(store, StoreArtifact)
+    assert plan.stores == (store,)
+    assert store.need.coverage == Coverage(p=0.9, k=20)
+    assert store.needs == (plan.artifacts[0].key, plan.artifacts[1].key)
+    assert all(store.key in s.needs for s in plan.artifacts[3:])
 
 
-def test_one_run_under_two_labels_is_one_item(tmp_path: Path) -> None:
+def test_one_run_under_two_labels_is_one_artifact(tmp_path: Path) -> None:
     losses = {"LM": LM(), "KD at alpha 0": KD(teacher=make_teacher(), alpha=0)}
     plan = make_plan(make_study(grid=axis("loss", losses, field="objective")), Workspace(tmp_path))
-    students = [i for i in plan.items if i.kind == "student"]
+    students = plan.runs_as("student")
     assert len(students) == 2
     assert students[0].cells == ("loss=LM,seed=0", "loss=KD at alpha 0,seed=0")
-    assert "teacher" not in {i.kind for i in plan.items}
+    assert "teacher" not in {i.kind for i in plan.artifacts}
 
 
 def test_flops_are_the_shapes(tmp_path: Path) -> None:
     run = make_run()
     plan = make_plan(make_study(grid=axis("loss", {"LM": LM()}, field="objective"), seeds=(0,)), Workspace(tmp_path))
-    student = plan.items[1]
+    student = plan.artifacts[1]
     assert isinstance(run.student, Shape)
     forward = run.student.forward_flops(64)
     assert student.flops == 3 * forward * 6400 + forward * 640
@@ -79,12 +90,12 @@ def test_a_finished_run_is_found_and_the_nearest_is_explained(tmp_path: Path) ->
     result = {"state": "done", "evals": evals, "seconds": {"train": 2.0}, "flops": {"student": 8e9}}
     (directory.path / "result.json").write_text(json.dumps(result))
     plan = make_plan(study, workspace)
-    assert [i.done for i in plan.items if i.kind == "student"] == [True, False]
+    assert [i.done for i in plan.artifacts if i.kind == "student"] == [True, False]
     assert plan.rate == 4e9
-    assert explain(workspace, plan.items[2]) == [("seed", 1, 0)]
+    assert explain(workspace, plan.runs_as("student")[1]) == [("seed", 1, 0)]
     # Another evaluation wanted: the run is there, its evaluation is not.
     (directory.path / "result.json").write_text(json.dumps(result | {"evals": []}))
-    again = [i for i in make_plan(study, workspace).items if i.kind == "student"]
+    again = make_plan(study, workspace).runs_as("student")
     assert (again[0].done, again[0].state) == (False, "evaluate")
     assert again[0].flops < again[1].flops / 10
 
@@ -93,29 +104,29 @@ def test_a_store_with_more_serves_less(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     kd = KD(teacher=make_teacher(), truncation=TopPK(p=0.9, k=7))
     study = make_study(grid=axis("loss", {"KD": kd}, field="objective"), baseline={})
-    need = next(i.subject for i in make_plan(study, workspace).items if i.kind == "logits")
-    folder = workspace.store(need.spec, Coverage(p=0.95, k=50))  # type: ignore[union-attr]
+    need = make_plan(study, workspace).stores[0].need
+    folder = workspace.store(need.spec, Coverage(p=0.95, k=50))
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps({"coverage": encode(Coverage(p=0.95, k=50))}))
     (folder / "shard-000000-000060.json").write_text("{}")
-    item = next(i for i in make_plan(study, workspace).items if i.kind == "logits")
-    assert (item.done, item.subject.coverage.k) == (False, 50)  # type: ignore[union-attr]
+    store = make_plan(study, workspace).stores[0]
+    assert (store.done, store.need.coverage.k) == (False, 50)
     (folder / "shard-000060-000100.json").write_text("{}")
-    assert next(i for i in make_plan(study, workspace).items if i.kind == "logits").done
+    assert make_plan(study, workspace).stores[0].done
 
 
 def test_of_two_stores_the_one_that_holds_all_is_used(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     kd = KD(teacher=make_teacher(), truncation=TopPK(p=0.9, k=7))
     study = make_study(grid=axis("loss", {"KD": kd}, field="objective"), baseline={})
-    need = next(i.subject for i in make_plan(study, workspace).items if i.kind == "logits")
+    need = make_plan(study, workspace).stores[0].need
     for coverage, shard in ((Coverage(p=0.9, k=7), "000000-000010"), (Coverage(p=0.95, k=50), "000000-000100")):
-        folder = workspace.store(need.spec, coverage)  # type: ignore[union-attr]
+        folder = workspace.store(need.spec, coverage)
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps({"coverage": encode(coverage)}))
         (folder / f"shard-{shard}.json").write_text("{}")
-    item = next(i for i in make_plan(study, workspace).items if i.kind == "logits")
-    assert (item.done, item.subject.coverage.k) == (True, 50)  # type: ignore[union-attr]
+    store = make_plan(study, workspace).stores[0]
+    assert (store.done, store.need.coverage.k) == (True, 50)
 
 
 def test_every_cell_is_held_against_a_corpus_that_is_there(tmp_path: Path) -> None:
@@ -147,7 +158,7 @@ def test_a_run_of_text_that_was_moved_is_known_and_hinders_no_explanation(tmp_pa
     assert workspace.run(moved).path == workspace.run(run).path
     workspace.run(moved).create(moved)
     plan = make_plan(make_study(base=moved, grid=axis("lr", (1e-3,), field="optimiser.lr"), baseline={}), workspace)
-    assert explain(workspace, plan.items[1]) == [("optimiser.lr", 0.001, 0.004)]
+    assert explain(workspace, plan.runs[0]) == [("optimiser.lr", 0.001, 0.004)]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +193,7 @@ def test_ten_thousand_cells_within_five_seconds(tmp_path: Path) -> None:
     plan = make_plan(study, Workspace(tmp_path))
     took = time.process_time() - begun  # what this process used: other work on the machine is not the plan's
     assert len(study.cells) == 10_000
-    assert len(plan.items) == 3 + 10_000
+    assert len(plan.artifacts) == 3 + 10_000
     assert took < 5, f"{took:.1f} s"
 
 

@@ -61,11 +61,11 @@ def test_what_studies_share_is_one_run(paper: Plan) -> None:
     assert (own.group, own.runs, own.branches) == ("", 65, 0)
     assert own.tokens == pytest.approx(8.1e12, rel=1e-3)
     assert passes(paper) == (1, 4, (59_604 + 11_921) * STEP + 2 * S3B)
-    students = [i for i in paper.items if i.kind == "student"]
+    students = paper.runs_as("student")
     assert len(students) == own.runs + beyond.runs
     assert max(len(i.cells) for i in students) >= 9
     members = parts(paper, Workspace(Path("nowhere")))
-    assert {i.key for part in members for i in part.items if i.kind == "student"} == {i.key for i in students}
+    assert {i.key for part in members for i in part.artifacts if i.kind == "student"} == {i.key for i in students}
 
 
 def test_budgets_beyond_the_paper_are_branches_of_one_trunk(paper: Plan) -> None:
@@ -81,10 +81,10 @@ def test_budgets_beyond_the_paper_are_branches_of_one_trunk(paper: Plan) -> None
 
 def test_the_models_of_all_runs_and_those_on_the_way_of_the_long_ones_are_asked(paper: Plan) -> None:
     assert [(tally.asked, tally.finetuned) for tally in tallies(paper)] == [(61 + 4 * 6,) * 2, (36, 36)]
-    asked, tuned = ([i for i in paper.items if i.kind == kind] for kind in ("evaluate", "finetune"))
+    asked, tuned = (paper.answers, paper.runs_as("finetune"))
     assert [i.needs for i in asked] == [(i.key,) for i in tuned]
-    assert {i.subject.num_tokens for i in tuned if isinstance(i.subject, Run)} == {2384 * STEP}
-    long = [i for i in paper.items if i.kind == "student" and i.exports]
+    assert {i.run.num_tokens for i in tuned} == {2384 * STEP}
+    long = [r for r in paper.runs_as("student") if r.exports]
     assert [i.exports for i in long] == [(10_000, 20_000, 30_000, 40_000, 50_000)] * 4
 
 
@@ -122,12 +122,11 @@ def test_stages_come_to_the_whole(paper: Plan) -> None:
 def test_a_stored_pass_is_made_once_over_text_that_a_run_goes_through_twice(tmp_path: Path) -> None:
     plan = make_plan(load_study(f"{FOLDER}/s11_tokens.py", "mini"), Workspace(tmp_path))
     (kd,) = {(run.passed, run.student) for run in runs(plan) if "student=w32,loss=KD" in run.label}
-    item = next(i for i in plan.items if "student=w32,loss=KD" in i.label)
-    assert isinstance(item.subject, Run)
-    assert item.subject.num_tokens == 2 * item.subject.data.tokens
-    teacher = item.subject.teacher
+    artifact = next(i for i in plan.runs if "student=w32,loss=KD" in i.label)
+    assert artifact.run.num_tokens == 2 * artifact.run.data.tokens
+    teacher = artifact.run.teacher
     assert isinstance(teacher, Run)
-    assert kd[0] == sizes(teacher)[2] * item.subject.data.tokens
+    assert kd[0] == sizes(teacher)[2] * artifact.run.data.tokens
 
 
 def test_bytes_of_stores_stand_beside_the_papers(paper: Plan) -> None:
@@ -137,7 +136,7 @@ def test_bytes_of_stores_stand_beside_the_papers(paper: Plan) -> None:
     assert inspected.tokens == 2 * S3B
     assert found.published / found.tokens * 1e11 == pytest.approx(15e12, rel=0.02)
     assert found.expected == pytest.approx(found.tokens * (24 + 37 * 8))
-    assert found.at_most + inspected.at_most == sum(item.bytes for item in paper.stores)
+    assert found.at_most + inspected.at_most == sum(artifact.bytes for artifact in paper.stores)
 
 
 def test_what_is_not_here_is_warned_of_and_never_run(paper: Plan) -> None:
@@ -191,9 +190,9 @@ def test_a_scale_that_names_no_student_of_its_own_is_refused_at_once() -> None:
 def test_the_scale_with_tasks_has_the_runs_of_mini_and_finetunes_each_model_that_is_asked(tmp_path: Path) -> None:
     tasks, mini = (make_plan(load_study(FOLDER, scale), Workspace(tmp_path)) for scale in ("tasks", "mini"))
     assert not tasks.problems
-    students, alone = ({i.key for i in plan.items if i.kind == "student"} for plan in (tasks, mini))
+    students, alone = ({i.key for i in plan.artifacts if i.kind == "student"} for plan in (tasks, mini))
     assert students == alone
-    asked, finetuned = (sum(i.kind == kind for i in tasks.items) for kind in ("evaluate", "finetune"))
+    asked, finetuned = (sum(i.kind == kind for i in tasks.artifacts) for kind in ("evaluate", "finetune"))
     assert asked == finetuned > len(students)  # the long runs are asked along their way, too
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pdstudy.config.data import Slice
 from pdstudy.config.evaluation import Probe
-from pdstudy.config.run import LM, Run
+from pdstudy.config.run import LM
 from pdstudy.core.progress import no_progress
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
@@ -28,14 +28,13 @@ def test_a_live_teacher_is_trained_and_charged_and_has_no_store(tmp_path: Path) 
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(study, workspace)
     assert not plan.problems
-    assert [item.kind for item in plan.items] == ["corpus", "teacher", "logits", "student", "student"]
-    _, teacher, _, cached, living = plan.items
-    assert set(living.needs) == {plan.items[0].key, teacher.key}
-    assert isinstance(teacher.subject, Run)
-    assert living.flops - cached.flops == sizes(teacher.subject)[2] * cached.subject.num_tokens
-    states = [perform(make_order(plan, item, workspace), no_progress, never) for item in plan.items]
+    assert [artifact.kind for artifact in plan.artifacts] == ["corpus", "teacher", "logits", "student", "student"]
+    teacher, cached, living = plan.runs
+    assert set(living.needs) == {plan.corpora[0].key, teacher.key}
+    assert living.flops - cached.flops == sizes(teacher.run)[2] * cached.run.num_tokens
+    states = [perform(make_order(plan, artifact, workspace), no_progress, never) for artifact in plan.artifacts]
     assert states == ["done"] * 5
-    results = [workspace.run(item.subject).result() for item in (cached, living)]
+    results = [workspace.run(artifact.run).result() for artifact in (cached, living)]
     assert results[1]["flops"]["teacher"] == living.flops - cached.flops
     assert abs(results[0]["train_loss"] - results[1]["train_loss"]) < 1e-5
 
@@ -48,20 +47,20 @@ def test_a_probe_needs_its_teacher_and_the_teacher_s_own_run_has_none(tmp_path: 
     study = dataclasses.replace(study, grid=grid, seeds=(0,), baseline={}, outputs=(), evaluations=(probe,))
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(study, workspace)
-    assert [item.kind for item in plan.items] == ["corpus", "teacher", "student"]
-    corpus, taught, student = plan.items
-    assert student.needs == (corpus.key, taught.key)
-    forward = sizes(student.subject)[2]
-    assert student.flops == 3 * forward * student.subject.num_tokens + 512 * (forward + sizes(taught.subject)[2])
-    for item in plan.items:
-        assert perform(make_order(plan, item, workspace), no_progress, never) == "done"
-    rows = [workspace.run(item.subject).result()["evals"][0] for item in (taught, student)]
+    assert [artifact.kind for artifact in plan.artifacts] == ["corpus", "teacher", "student"]
+    taught, student = plan.runs
+    assert student.needs == (plan.corpora[0].key, taught.key)
+    forward = sizes(student.run)[2]
+    assert student.flops == 3 * forward * student.run.num_tokens + 512 * (forward + sizes(taught.run)[2])
+    for artifact in plan.artifacts:
+        assert perform(make_order(plan, artifact, workspace), no_progress, never) == "done"
+    rows = [workspace.run(artifact.run).result()["evals"][0] for artifact in (taught, student)]
     assert "kl" not in rows[0]
     assert rows[1]["kl"] > 0
     assert make_plan(study, workspace).todo == ()
     other = dataclasses.replace(study, evaluations=(probe, Probe(data=probe.data)))
     plan = make_plan(other, workspace)
-    assert [item.state for item in plan.items[1:]] == ["evaluate", "evaluate"]
-    for item in plan.items:
-        assert perform(make_order(plan, item, workspace), no_progress, never) == "done"
+    assert [artifact.state for artifact in plan.artifacts[1:]] == ["evaluate", "evaluate"]
+    for artifact in plan.artifacts:
+        assert perform(make_order(plan, artifact, workspace), no_progress, never) == "done"
     assert make_plan(other, workspace).todo == ()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pdstudy.config.alpha import LinearMix, Steady, WSDMix
 from pdstudy.config.data import BPE, Corpus, Packaged, Slice, View
 from pdstudy.config.downstream import OFFLINE_SUITE, Downstream
-from pdstudy.config.logits import Capture, StoreNeed
+from pdstudy.config.logits import Capture
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import WSD, AdamW, Cosine
 from pdstudy.config.run import KD, LM, Online, Pretrained, Run, Start
@@ -20,8 +20,9 @@ from pdstudy.config.trajectory import alpha_at, learning_rate, shared_steps
 from pdstudy.config.truncation import TopPK
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
+from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.builder import make_plan
-from pdstudy.plan.plan import Artifact, Plan
+from pdstudy.plan.plan import Plan
 from pdstudy.plan.record import make_record
 from pdstudy.study.grid import Grid, axis
 from pdstudy.study.study import Study
@@ -40,17 +41,16 @@ def tiny(tmp_path: Path) -> Study:
 
 def carry_out(plan: Plan, workspace: Workspace) -> list[str]:
     assert not plan.problems
-    todo = [make_order(plan, item, workspace) for item in plan.todo]
+    todo = [make_order(plan, artifact, workspace) for artifact in plan.todo]
     return [perform(task, lambda what, share: None, lambda: False) for task in todo]
 
 
-def students(plan: Plan) -> list[Artifact]:
-    return [item for item in plan.items if item.kind == "student"]
+def students(plan: Plan) -> tuple[RunArtifact, ...]:
+    return plan.runs_as("student")
 
 
-def loss(workspace: Workspace, item: Artifact) -> float:
-    assert isinstance(item.subject, Run)
-    result = workspace.run(item.subject).result()
+def loss(workspace: Workspace, artifact: RunArtifact) -> float:
+    result = workspace.run(artifact.run).result()
     assert result is not None
     return float(result["evals"][0]["loss"])
 
@@ -99,9 +99,9 @@ def test_budgets_of_a_wsd_schedule_share_one_trunk(tiny: Study, tmp_path: Path) 
     # Both branches have 8 steps of their own, as the short run has.
     assert straight.flops - long.flops == pytest.approx(8 * (straight.flops - short.flops) / 8)
     assert middle.flops == pytest.approx(short.flops)
-    order = [i for i in plan.items if i.kind == "corpus"] + [short, middle, long]
-    for item in order:
-        perform(make_order(plan, item, workspace), lambda what, share: None, lambda: False)
+    order = [*plan.corpora, short, middle, long]
+    for artifact in order:
+        perform(make_order(plan, artifact, workspace), lambda what, share: None, lambda: False)
     carry_out(make_plan(dataclasses.replace(study, grid=axis("tokens", {"16": 16}, field="steps")), apart), apart)
     assert loss(workspace, long) == loss(apart, straight)
     assert not make_plan(study, workspace).todo
@@ -124,8 +124,8 @@ def test_a_teacher_writes_the_windows_that_students_read(tiny: Study, tmp_path: 
     workspace = Workspace(tmp_path / "workspace")
     study = online(tiny)
     plan = make_plan(study, workspace)
-    assert [item.kind for item in plan.items] == ["corpus", "teacher"] + 4 * ["student"]
-    teacher = plan.items[1]
+    assert [artifact.kind for artifact in plan.artifacts] == ["corpus", "teacher"] + 4 * ["student"]
+    (teacher,) = plan.runs_as("teacher")
     assert [len(need.sequences) for need in teacher.records] == [4 * STEP // 32] * 2
     assert carry_out(plan, workspace) == ["done"] * 6
     assert not make_plan(study, workspace).todo
@@ -137,13 +137,13 @@ def test_a_teacher_that_is_done_without_a_window_trains_again(tiny: Study, tmp_p
     early = dataclasses.replace(study, grid=study.grid.where(lambda arm: arm["window"] == "early"))
     carry_out(make_plan(early, workspace), workspace)
     plan = make_plan(study, workspace)
-    teacher = plan.items[1]
+    (teacher,) = plan.runs_as("teacher")
     assert (teacher.state, teacher.done) == ("again", False)
-    assert isinstance(teacher.subject, Run)
-    before = (workspace.run(teacher.subject).path / "result.json").read_bytes()
+    assert isinstance(teacher, RunArtifact)
+    before = (workspace.run(teacher.run).path / "result.json").read_bytes()
     assert set(carry_out(plan, workspace)) == {"done"}
-    assert (workspace.run(teacher.subject).path / "result.json").read_bytes() == before
-    assert not (workspace.run(teacher.subject).path / "again").exists()
+    assert (workspace.run(teacher.run).path / "result.json").read_bytes() == before
+    assert not (workspace.run(teacher.run).path / "again").exists()
     assert not make_plan(study, workspace).todo
 
 
@@ -154,14 +154,14 @@ def test_what_lies_between_two_slices_is_not_captured(tiny: Study, tmp_path: Pat
     study = dataclasses.replace(tiny, base=base, grid=axis("slice", {"early": early, "late": late}))
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(study, workspace)
-    assert [list(need.sequences) for need in (i.subject for i in plan.stores) if isinstance(need, StoreNeed)] == [
+    assert [list(store.need.sequences) for store in plan.stores] == [
         list(range(32)),
         list(range(96, 128)),
     ]
     assert carry_out(plan, workspace) == ["done"] * 6
     assert not make_plan(study, workspace).todo
     (store,) = make_record(plan)["stores"]
-    assert store["planned"]["flops"] == sum(item.flops for item in plan.stores)
+    assert store["planned"]["flops"] == sum(artifact.flops for artifact in plan.stores)
     assert len(list((workspace.root / "stores" / store["key"]).glob("shard-*.json"))) == 2
 
 
@@ -170,7 +170,7 @@ def test_a_run_is_made_before_those_that_start_from_it(tiny: Study, tmp_path: Pa
     tuned = dataclasses.replace(pretrained, start=Start(model=pretrained, tokens=8 * STEP), steps=4)
     study = dataclasses.replace(tiny, base=tuned, grid=axis("run", {"tuned": {}}))
     parent, child = students(make_plan(study, Workspace(tmp_path / "workspace")))
-    assert parent.subject == pretrained
+    assert parent.run == pretrained
     assert (parent.exports, parent.cells) == ((8,), ())
     assert parent.key in child.needs
 
@@ -180,7 +180,7 @@ def test_each_model_is_asked_once_in_a_job_of_its_own(tiny: Study, tmp_path: Pat
     asked = Downstream(tasks=OFFLINE_SUITE, at=(8 * STEP, 99 * STEP))
     study = dataclasses.replace(tiny, downstream=(asked, Downstream(tasks=OFFLINE_SUITE)))
     plan = make_plan(study, workspace)
-    jobs = [item for item in plan.items if item.kind == "evaluate"]
+    jobs = [artifact for artifact in plan.artifacts if artifact.kind == "evaluate"]
     recorded = {answers["key"] for cell in make_record(plan)["cells"] for answers in cell["downstream"]}
     assert recorded == {job.key for job in jobs}
     lm, kd = students(plan)
@@ -193,7 +193,7 @@ def test_each_model_is_asked_once_in_a_job_of_its_own(tiny: Study, tmp_path: Pat
     answers = workspace.root / "downstream" / jobs[1].key
     answers.mkdir(parents=True)
     (answers / "results.json").write_text("{}")
-    again = [item.done for item in make_plan(study, workspace).items if item.kind == "evaluate"]
+    again = [artifact.done for artifact in make_plan(study, workspace).artifacts if artifact.kind == "evaluate"]
     assert again == [False, True, False, False]
 
 
@@ -211,7 +211,7 @@ def test_a_study_may_be_captures_alone(tiny: Study, tmp_path: Path) -> None:
     study = dataclasses.replace(tiny, grid=Grid(()), evaluations=(), captures={"own": wanted})
     plan = make_plan(study, Workspace(tmp_path / "workspace"))
     assert not plan.problems
-    assert [item.kind for item in plan.items] == ["corpus", "teacher", "logits"]
+    assert [artifact.kind for artifact in plan.artifacts] == ["corpus", "teacher", "logits"]
     assert [each["store"] for each in make_record(plan)["captures"]] == [plan.stores[0].key]
     seen = dataclasses.replace(wanted, data=dataclasses.replace(kd.teacher.data, tokens=64))
     wrong = dataclasses.replace(study, captures={"own": seen}).problems()
