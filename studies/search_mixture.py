@@ -4,8 +4,8 @@ A trial is a run of `studies/paper` at the same scale with another objective: it
 validation slice, and those of them that lie in the space are part of the search from its beginning (the LM runs; the
 paper's own distillation renormalises the teacher on what is kept). The data's loss, forward and reverse KL and
 Jensen-Shannon share a simplex; what is not kept is one bucket of both models (the tail), so that all four are finite.
-Temperature, truncation, the course of alpha and the learning rate are searched beside them, under a WSD schedule: there
-a trial that is promoted goes on from its own stable part, where nothing else about its course depends on its length.
+Temperature, truncation, the schedule of alpha and the learning rate are searched beside them, under a WSD schedule:
+there a trial that is promoted goes on from its own stable part, where nothing else depends on its length.
 """
 
 import sys
@@ -36,7 +36,7 @@ def search(scale: str = "mini") -> Search:
     return Search(
         name=f"search-{s.name}",
         title="Which mixture of losses serves a small student best?",
-        about="Four losses on a simplex, temperature, truncation, the course of alpha and learning rate, under WSD.",
+        about="Four losses on a simplex, temperature, truncation, the schedule of alpha and learning rate, under WSD.",
         base=s.run(objective=s.kd(rest=Tail()), schedule=s.wsd),
         space={
             "objective": MIXTURE,

@@ -74,7 +74,7 @@ def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
         say(f"refused: {labels.get(key, key)}: {reason}")
     for cause, count in Counter(decision.stay.values()).items():
         first = next(labels.get(k, k) for k, c in decision.stay.items() if c == cause)
-        if cause != "not asked for":
+        if cause != "not requested":
             say(f"{count} not sent again after {cause} ({first}{', ...' if count > 1 else ''}): --retry {cause}")
     if decision.blocked:
         say(f"{len(decision.blocked)} not sent: what they need failed")

@@ -169,7 +169,7 @@ class Capture:
                 allowed = f"a multiple of the context, {self.view.context}"
                 yield Problem(f"data.{name}", getattr(self.data, name), allowed)
         if self.view.documents == "respect":
-            yield Problem("view.documents", "respect", "'cross': the teacher's pass attends across documents")
+            yield Problem("view.documents", "respect", "'cross': the teacher's inference attends across documents")
         if isinstance(self.teacher, Run) and self.teacher.data.overlaps(self.data):
             yield Problem("data", f"[{self.data.start}, {self.data.stop})", "text that the teacher has not seen")
 

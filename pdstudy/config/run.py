@@ -221,7 +221,7 @@ class Run:
             yield Problem("data.split", self.data.split, "'train': validation and test are for evaluation")
         yield from self._check_teacher()
         if self.view.documents == "respect" and isinstance(self.teacher, Run | Pretrained):
-            yield Problem("view.documents", "respect", "'cross' with a teacher: its own pass attends across documents")
+            yield Problem("view.documents", "respect", "'cross' with a teacher: its inference attends across documents")
         if self.start is not None and isinstance(self.start.model, Run):
             yield from self._check_start(self.start.model)
         yield from self._check_size_of_store()

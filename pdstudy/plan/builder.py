@@ -218,7 +218,7 @@ class _Builder:
             return artifact
         start = replay.start(folder)
         steps = f"steps {start + 1} to {replay.until}"
-        self.retrained.append(f"{artifact.label}: {steps} are trained again, for what was not asked then")
+        self.retrained.append(f"{artifact.label}: {steps} are trained again, for what was not wanted of them then")
         more = training_flops(run) * (replay.until - start) / run.num_steps
         state = "again" if artifact.state in ("done", "evaluate") else artifact.state
         flops = (0.0 if artifact.done else artifact.flops) + more
@@ -321,5 +321,5 @@ def checked_plan(name: str, scale: str | None, workspace: Workspace, only: str |
         raise ConfigError(_listed(find_study(name), plan.problems))
     if not plan.study.cells and (only is not None or not plan.study.captures):
         names = ", ".join(c.name for c in study.cells[:3])
-        raise ConfigError(f"--only {only!r} matches no cell; cells are named like {names}")
+        raise ConfigError(f"--only {only!r} matches no run; runs are named like {names}")
     return plan

@@ -164,7 +164,7 @@ def _add_memory(job: Job, history: JobHistory, ledger: Ledger) -> Job:
     memory = max(factor * (before.memory_gb or 0.0), job.execution.memory_gb or 0.0)
     if not memory:
         raise ConfigError(
-            f"{job.label or job.key} ran out of memory, and no memory_gb was asked for: set it, "
+            f"{job.label or job.key} ran out of memory, and its job has no memory_gb: set it, "
             f"e.g. --set {job.stage}.memory_gb=16"
         )
     return dataclasses.replace(job, execution=dataclasses.replace(job.execution, memory_gb=memory))

@@ -72,7 +72,7 @@ def decide(jobs: Sequence[Job], histories: Mapping[str, JobHistory], among: Coll
             stay[job.key] = str(history.cause)
             continue
         if among is not None and job.key not in among:
-            stay[job.key] = "not asked for"
+            stay[job.key] = "not requested"
             continue
         missing = next((n for n in job.needs if n in stay or n in blocked), None)
         if missing is not None:

@@ -43,7 +43,7 @@ def study(scale: str = "mini") -> Study:
         tokens=400 * STEP,
     )
 
-    # The base run. Every cell of the grid is this run with some fields changed.
+    # The base run. Every run of the grid is this one with some fields changed.
     base = Run(
         student=shape(32, 2),
         corpus=corpus,

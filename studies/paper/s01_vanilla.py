@@ -18,7 +18,7 @@ def study(scale: str = "mini") -> Study:
     return s.study(
         "s01",
         title="S1: vanilla distillation (Table 1)",
-        about="LM and vanilla distillation at equal tokens, and LM at the compute of student and teacher's pass.",
+        about="LM and vanilla distillation at equal tokens, and LM at the compute of student and teacher inference.",
         grid=axis("loss", levels),
         baseline={"loss": "LM"},
         outputs=(

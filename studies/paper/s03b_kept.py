@@ -12,7 +12,7 @@ def study(scale: str = "mini") -> Study:
         "s03b",
         title="S3b: kept logits (Figures 2 and 3)",
         about="Entries and mass that top-p-k keeps of a token of held-out text, for each teacher, over p and k. One "
-        "store of top-0.95-inf of each tells all of them.",
+        "store of top-0.95-inf of each serves all of them.",
         grid=Grid(()),
         evaluations=(),
         downstream=(),

@@ -14,7 +14,7 @@ def study(scale: str = "mini") -> Study:
         "s04",
         title="S4: static temperature (Tables 2 and 9)",
         about="Vanilla distillation over tau. The teacher alone is divided by tau, so that any tau but 1 bends what "
-        "the student says of text: raw loss on text tells against it.",
+        "the student says of text: raw loss on text counts against it.",
         grid=axis("tau", {"LM": LM(), **taus}, field="objective"),
         baseline={"tau": "LM"},
         outputs=(

@@ -38,8 +38,8 @@ class Scale:
     `long_steps` the long one of the study of tokens, scored every `checkpoint_steps`; both read `data` from its
     beginning. `budgets` are the steps that S11b branches to; none: where the long runs are scored. `online_teacher`
     writes logits as it trains (`order="stream"`). `controls` adds the runs that the paper lacks: LM at the compute of
-    student and teacher's pass, and LM and offline distillation on the online windows. `inspected` is the held-out text
-    of which S3b counts kept logits.
+    student and teacher inference, and LM and offline distillation on the online windows. `inspected` is the
+    held-out text of which S3b counts kept logits.
 
     What the paper leaves open (its learning rate, warm-up, decay, end points, constants of adaptive temperatures) are
     fields here: `optimiser`, `cosine`, `wsd`, `alpha_wsd`, `alpha_max`, `period`, `mse`, `norm_kd`, `wttm`,
@@ -157,7 +157,7 @@ class Scale:
         return self.rates.get((label, loss), run.optimiser.lr)
 
     def compute_matched_steps(self, kd: Run) -> int:
-        """Steps of an LM run that cost what `kd` and the teacher's pass over its text cost together."""
+        """Steps of an LM run that cost what `kd` and the teacher's inference over its text cost together."""
         assert kd.teacher is not None
         own = 3 * sizes(kd)[2]
         return round(kd.num_steps * (own + teacher_flops(kd.teacher, kd.view.context)) / own)

@@ -186,7 +186,7 @@ def test_the_second_of_two_runs_says_who_runs_it(tmp_path: Path) -> None:
         first.communicate(timeout=120)
 
 
-def test_one_bad_cell_stops_nothing_else(tmp_path: Path) -> None:
+def test_one_bad_run_stops_nothing_else(tmp_path: Path) -> None:
     study = write_tiny(tmp_path)
     huge = ' + arm("huge", {"optimiser.lr": 1e30, "optimiser.clip": 1e30}, axis="loss")'
     study.write_text(study.read_text().replace('field="objective"),', f'field="objective"){huge},'))
@@ -220,7 +220,7 @@ def test_user_errors_are_one_message_without_a_traceback(tmp_path: Path) -> None
     study.write_text(good)
     nobody = call(tmp_path, "run", "tiny.py", "--only", "loss=XX*")
     assert nobody.returncode == 2
-    assert "matches no cell" in nobody.stderr
+    assert "matches no run" in nobody.stderr
 
 
 def test_a_new_study_plans_as_it_is(tmp_path: Path) -> None:

@@ -165,12 +165,12 @@ def test_a_held_job_whose_work_is_done_is_cancelled_too(workspace: Workspace, sl
 
 
 def test_what_ran_out_of_memory_holds_nothing_else_back(workspace: Workspace, slurm: Slurm) -> None:
-    """No memory_gb was asked for, so none can be doubled: the user hears of it where the job is tried again."""
+    """Its job has no memory_gb, so none can be doubled: the user hears of it where the job is tried again."""
     submit_study(planned(workspace), workspace, Request())
     teacher = fail(workspace, slurm, "teacher", "oom")
     assert submit_study(planned(workspace), workspace, Request())[1].decision.stay == {teacher: "oom"}
     retry = Request(retry=("oom",))
-    with pytest.raises(ConfigError, match=r"no memory_gb was asked for: set it, e\.g\. --set teacher.memory_gb=16"):
+    with pytest.raises(ConfigError, match=r"its job has no memory_gb: set it, e\.g\. --set teacher.memory_gb=16"):
         submit_study(planned(workspace), workspace, retry)
     sent = submit_study(planned(workspace), workspace, Request(settings=("teacher.memory_gb=16",)))[1].sent
     assert [(a.stage, a.execution.memory_gb) for _, a in sent if a.stage == "teacher"] == [("teacher", 16)]

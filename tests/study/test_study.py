@@ -271,7 +271,7 @@ def test_only_chooses_exactly_the_cells_that_match(tmp_path: Path) -> None:
         ("*", ["loss=LM,seed=0", "loss=LM,seed=1", "loss=KD,seed=0", "loss=KD,seed=1"]),
     ):
         assert [c.name for c in checked_plan(path, None, workspace, pattern).study.cells] == expected
-    with pytest.raises(ConfigError, match="matches no cell"):
+    with pytest.raises(ConfigError, match="matches no run"):
         checked_plan(path, None, workspace, "*XY*")
     grid = axis("lr", {"1": 1e-3, "2": 2e-3}, field="optimiser.lr")
     some = make_study(grid=grid, baseline={}, only="*1*")
