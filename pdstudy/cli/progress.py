@@ -91,17 +91,17 @@ class PlainView:
         self.meter = Meter(plan)
         self._last = time.monotonic()
 
-    def begin(self, slot: int, artifact: Artifact) -> None:
-        self.meter.doing[slot] = _Doing(artifact)
+    def begin(self, worker: int, artifact: Artifact) -> None:
+        self.meter.doing[worker] = _Doing(artifact)
 
-    def progress(self, slot: int, artifact: Artifact, what: str, share: float) -> None:
-        self.meter.doing[slot] = _Doing(artifact, what, share)
+    def progress(self, worker: int, artifact: Artifact, what: str, share: float) -> None:
+        self.meter.doing[worker] = _Doing(artifact, what, share)
         if time.monotonic() - self._last > SUMMARY_SECONDS:
             self._last = time.monotonic()
             self.note(self.meter.summary())
 
-    def end(self, slot: int, artifact: Artifact, state: str, message: str = "") -> None:
-        self.meter.end(slot, artifact, state)
+    def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
+        self.meter.end(worker, artifact, state)
         say(f"[{self.meter.ended}/{self.meter.count}] {_end_line(artifact, state, message)}", file=self._stream)
 
     def note(self, text: str) -> None:
@@ -140,14 +140,14 @@ class LiveView:
         table.add_row("all", ProgressBar(total=1.0, completed=self.meter.share, width=24), self.meter.summary())
         return table
 
-    def begin(self, slot: int, artifact: Artifact) -> None:
-        self.meter.doing[slot] = _Doing(artifact)
+    def begin(self, worker: int, artifact: Artifact) -> None:
+        self.meter.doing[worker] = _Doing(artifact)
 
-    def progress(self, slot: int, artifact: Artifact, what: str, share: float) -> None:
-        self.meter.doing[slot] = _Doing(artifact, what, share)
+    def progress(self, worker: int, artifact: Artifact, what: str, share: float) -> None:
+        self.meter.doing[worker] = _Doing(artifact, what, share)
 
-    def end(self, slot: int, artifact: Artifact, state: str, message: str = "") -> None:
-        self.meter.end(slot, artifact, state)
+    def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
+        self.meter.end(worker, artifact, state)
         self._console.print(printable(_end_line(artifact, state, message), keep="\n"), markup=False)
 
     def note(self, text: str) -> None:
@@ -160,10 +160,10 @@ class LiveView:
 class _RunLines(PlainView):
     """A line per run that ended; how many there will be is not known."""
 
-    def progress(self, slot: int, artifact: Artifact, what: str, share: float) -> None:
+    def progress(self, worker: int, artifact: Artifact, what: str, share: float) -> None:
         return
 
-    def end(self, slot: int, artifact: Artifact, state: str, message: str = "") -> None:
+    def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
         say(_end_line(artifact, state, message), file=self._stream)
 
 

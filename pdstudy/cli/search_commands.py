@@ -91,7 +91,7 @@ def _look(args: argparse.Namespace) -> int:
         width = args.workers or TRIALS_AT_A_TIME
         outcome = search_on_cluster(search, workspace, make_request(args), width=width, view=view)
     else:
-        outcome = run_search(search, workspace, slots=args.workers or processor_cores(), view=view)
+        outcome = run_search(search, workspace, workers=args.workers or processor_cores(), view=view)
     found = summary(search, workspace)
     if args.json:
         print_json(found)

@@ -15,28 +15,28 @@ from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 
 
-def run_search(search: Search, workspace: Workspace, *, slots: int, view: SearchView) -> RunOutcome:
+def run_search(search: Search, workspace: Workspace, *, workers: int, view: SearchView) -> RunOutcome:
     """Carry out a search until its trials are used up. Raises `ConfigError` where its space is not sound, or texts or
     models that it names are not here."""
     # What all trials share is made before the first: one pass of the teacher serves the whole space.
     shared = plan_trials(search, workspace, [])
     dataclasses.replace(shared, study=search.envelope()).check_here()
     if shared.todo:
-        outcome = run_plan(shared, workspace, workers=slots, view=view.shared)
+        outcome = run_plan(shared, workspace, workers=workers, view=view.shared)
         if outcome.stopped or outcome.failed or outcome.blocked:
             return outcome
     with explain_lost_storage(search):
-        return _carry_out(search, workspace, shared, slots, view)
+        return _carry_out(search, workspace, shared, workers, view)
 
 
-def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int, view: SearchView) -> RunOutcome:
+def _carry_out(search: Search, workspace: Workspace, shared: Plan, workers: int, view: SearchView) -> RunOutcome:
     failed: set[str] = set()
     trials = Trials(search, workspace, lambda run: read_run_result(search, workspace, run, failed))
     newly_ended = NewlyEnded(trials)
 
     def more(outcome: RunOutcome) -> Plan:
         failed.update(outcome.failed)
-        active = trials.step(slots)
+        active = trials.step(workers)
         for trial in newly_ended():
             view.trial_ended(trial)
         if not active:
@@ -44,7 +44,7 @@ def _carry_out(search: Search, workspace: Workspace, shared: Plan, slots: int, v
         return plan_trials(search, workspace, [(a.number, a.changes, a.rung) for a in active])
 
     try:
-        outcome = drive(dataclasses.replace(shared, artifacts=()), workspace, workers=slots, view=view.runs, more=more)
+        outcome = drive(dataclasses.replace(shared, artifacts=()), workspace, workers=workers, view=view.runs, more=more)
     finally:
         trials.close()
     for words in trials.describe_held():

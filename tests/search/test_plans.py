@@ -90,7 +90,7 @@ def test_a_search_whose_texts_are_elsewhere_is_priced_and_not_carried_out(
     assert sum("not here: " in warning for warning in shared.warnings) == 2
     assert 5e22 < price["flops_of_all"]["trained_in_full"][0] < 5e24
     with pytest.raises(ConfigError, match="can be planned here, not run"):
-        run_search(search, Workspace(tmp_path), slots=1, view=SearchLines())
+        run_search(search, Workspace(tmp_path), workers=1, view=SearchLines())
     with pytest.raises(ConfigError, match=r"a file, folder or glob that is there"):
         plan_trials(dataclasses.replace(search, elsewhere=False), Workspace(tmp_path), [])
 
