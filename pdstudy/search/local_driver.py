@@ -44,7 +44,9 @@ def _carry_out(search: Search, workspace: Workspace, shared: Plan, workers: int,
         return plan_trials(search, workspace, [(a.number, a.changes, a.rung) for a in active])
 
     try:
-        outcome = drive(dataclasses.replace(shared, artifacts=()), workspace, workers=workers, view=view.runs, more=more)
+        outcome = drive(
+            dataclasses.replace(shared, artifacts=()), workspace, workers=workers, view=view.runs, more=more
+        )
     finally:
         trials.close()
     for words in trials.describe_held():
