@@ -1,4 +1,4 @@
-"""The fused head on a CUDA device: kernels, bfloat16 products and every objective against float64 on the CPU."""
+"""The fused loss on a CUDA device: kernels, bfloat16 products and every objective against float64 on the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coded store's error is known and small, and its ids are exact."""
+"""The coded store: its error is known and small, and its ids are exact."""
 
 from __future__ import annotations
 

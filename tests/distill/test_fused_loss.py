@@ -1,4 +1,4 @@
-"""The fused head against a dense float64 reference, finite differences, and its own invariants."""
+"""The fused loss against a dense float64 reference, finite differences, and its own invariants."""
 
 from __future__ import annotations
 
