@@ -48,7 +48,7 @@ def build(corpus: Corpus, directory: Path, progress: Progress = no_progress) -> 
     something else or a damaged corpus.
     """
     key = fingerprint(corpus)
-    if directory.exists():
+    if directory.exists() and any(directory.iterdir()):
         found = open_corpus(directory).manifest["fingerprint"]
         if found != key:
             raise ConfigError(f"{directory} holds corpus {found}, not {key}; move it away")

@@ -77,6 +77,11 @@ def open_corpus(directory: Path) -> TokenCorpus:
     """
     path = directory / MANIFEST
     if not path.exists():
+        if directory.is_dir() and any(directory.iterdir()):
+            raise ConfigError(
+                f"{directory} holds files, but no {MANIFEST}, by which they would be verified: restore that file, or "
+                f"delete {directory} and run again to rebuild the corpus"
+            )
         raise ConfigError(f"no corpus at {directory}: it has no {MANIFEST}; `pdstudy run` builds it")
     try:
         manifest = json.loads(path.read_text())

@@ -77,7 +77,7 @@ def _(work: CaptureJob, progress: Progress) -> None:
     from pdstudy.corpus import open_corpus
     from pdstudy.distill.teacher.capture import capture
 
-    if not holds(work.directory, work.sequences):
+    if not holds(work.directory, work.sequences) or not (work.directory / "manifest.json").exists():
         capture(
             work.spec,
             work.coverage,

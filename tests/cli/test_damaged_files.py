@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,25 @@ def test_a_damaged_file_is_named_with_its_remedy(
         said = refused(capsys, command, "tiny.py")
         assert any(f"{path} is damaged: it is not JSON" in said for path in paths), (command, said)
         assert "delete" in said or "move" in said, (command, said)
+
+
+@pytest.mark.parametrize("pattern", ["corpora/*/manifest.json", "stores/*/*/manifest.json"])
+def test_a_lost_manifest_is_said_and_the_advice_mends_it(
+    copied: Path, capsys: pytest.CaptureFixture[str], pattern: str
+) -> None:
+    """ "Run" was the advice of `run` itself."""
+    (lost,) = (copied / "workspace").glob(pattern)
+    lost.unlink()
+    with pytest.raises(SystemExit) as left:
+        main(["run", "tiny.py"])
+    assert left.value.code
+    out, err = capsys.readouterr()
+    assert re.search(rf"{lost.parent} (holds files|has shards), but no manifest.json", out + err), out + err
+    assert "`pdstudy run` builds it" not in out + err
+    shutil.move(lost.parent, copied / "away")
+    with pytest.raises(SystemExit) as left:
+        main(["run", "tiny.py"])
+    assert not left.value.code
 
 
 def test_a_run_with_a_damaged_result_is_no_finished_one_and_goes_on_when_it_is_deleted(copied: Path) -> None:

@@ -171,6 +171,19 @@ def test_an_absent_corpus_is_refused(tmp_path: Path) -> None:
         open_corpus(tmp_path)
 
 
+def test_a_corpus_without_its_manifest_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    corpus = small(tmp_path / "text")
+    build(corpus, tmp_path / "a")
+    (tmp_path / "a/manifest.json").unlink()
+    for attempt in (lambda: build(corpus, tmp_path / "a"), lambda: open_corpus(tmp_path / "a")):
+        with pytest.raises(ConfigError, match=r"/a holds files, but no manifest.json.* delete .*/a and run again"):
+            attempt()
+    for path in sorted((tmp_path / "a").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    build(corpus, tmp_path / "a")  # an empty folder is no corpus
+    open_corpus(tmp_path / "a")
+
+
 def _stall(what: str, share: float) -> None:
     if what == "tokens of train":
         time.sleep(600)

@@ -129,6 +129,19 @@ def test_shards_that_overlap_are_one_store(
     torch.testing.assert_close(a.entropy_rank, b.entropy_rank, rtol=0, atol=3 / len(a.entropy))
 
 
+def test_shards_without_a_manifest_are_refused_with_the_way_out(
+    copied: Path, spec: StoreSpec, coverage: Coverage, corpus: TokenCorpus, teacher: Path
+) -> None:
+    """They might be another teacher's: a capture must not make them its own."""
+    (copied / "manifest.json").unlink()
+    advice = r"has shards, but no manifest.json.* move .* away and run again"
+    with pytest.raises(ConfigError, match=advice):
+        opened(copied, spec, corpus)
+    with pytest.raises(ConfigError, match=advice):
+        capture(spec, coverage, SEQUENCES, corpus=corpus, teacher=teacher, directory=copied)
+    assert not (copied / "manifest.json").exists()
+
+
 def test_a_store_of_another_format_is_refused(copied: Path, spec: StoreSpec, corpus: TokenCorpus) -> None:
     path = copied / "manifest.json"
     manifest = json.loads(path.read_text())

@@ -31,6 +31,7 @@ from pdstudy.distill.store.codec import COLUMNS, ENTROPY, Block, Codec, Encoded,
 from pdstudy.distill.store.quantised import Planes
 from pdstudy.distill.store.shard import ENTROPY_BINS, Shard, ShardContent, entropy_bins, write_shard
 from pdstudy.distill.truncate import cut
+from pdstudy.workspace.store_index import missing_ranges, stored_ranges
 
 MANIFEST_FIELDS = {"format", "identity", "weights", "coverage", "codec", "context", "vocab", "spec"}
 """Fields of a manifest without which a store cannot be read."""
@@ -82,6 +83,7 @@ class StoreWriter:
         }
         stored = read_manifest(directory)
         if stored is None:
+            _refuse_nameless(directory)
             write_json(directory / "manifest.json", {**known, "spec": encode(spec)})
         else:
             for field, value in known.items():
@@ -93,7 +95,7 @@ class StoreWriter:
 
     def missing(self, sequences: range) -> list[range]:
         """Parts of `sequences` that no shard holds yet."""
-        return find_missing(Shard.all_of(self._directory), sequences)
+        return missing_ranges(self._directory, sequences)
 
     def write(self, first: int, blocks: Sequence[Block], more_fields: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Store the sequences from `first` on as one new shard, there whole or not at all; see `write_shard`.
@@ -116,6 +118,7 @@ def open_store(
     """
     stored = read_manifest(directory)
     if stored is None:
+        _refuse_nameless(directory)
         raise ConfigError(f"no logit store at {directory}: it has no manifest.json; `pdstudy run` captures it")
     for part, here in identify(spec, corpus).items():
         if stored["identity"][part] != here:
@@ -147,7 +150,7 @@ class StoreReader:
         self._coverage: Coverage = decode(manifest["coverage"])
         wanted = range(sequences.start, max(sequences.stop, sequences.start))
         shards = [s for s in Shard.all_of(directory) if s.first < wanted.stop and wanted.start < s.stop]
-        missing = find_missing(shards, wanted)
+        missing = missing_ranges(directory, wanted)
         if missing:
             listed = ", ".join(str(m.start) if len(m) == 1 else f"{m.start} to {m.stop - 1}" for m in missing[:8])
             more = f" and {len(missing) - 8} more ranges" if len(missing) > 8 else ""
@@ -257,16 +260,10 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     return stored
 
 
-def find_missing(shards: Sequence[Shard], sequences: range) -> list[range]:
-    """Parts of `sequences` that no shard holds, ascending."""
-    out = []
-    at = sequences.start
-    for shard in shards:
-        if shard.first > at:
-            out.append(range(at, min(shard.first, sequences.stop)))
-        at = max(at, shard.stop)
-        if at >= sequences.stop:
-            break
-    if at < sequences.stop:
-        out.append(range(at, sequences.stop))
-    return out
+def _refuse_nameless(directory: Path) -> None:
+    """Raise `ConfigError` where a folder has shards, which without a manifest could be any teacher's."""
+    if stored_ranges(directory):
+        raise ConfigError(
+            f"{directory} has shards, but no manifest.json, which says whose distributions they are: restore it, or "
+            f"move {directory} away and run again to capture anew"
+        )
