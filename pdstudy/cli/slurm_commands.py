@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pdstudy.cli.arguments import AddCommand, study_call
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import observed, planned, workspace_of
-from pdstudy.cli.terminal import say
+from pdstudy.cli.terminal import say, warn
 from pdstudy.plan.plan import Plan
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def send(args: argparse.Namespace, make_plan: Callable[[], Plan], request: Reque
     from pdstudy.cli.slurm_tables import outcome_json, print_outcome
     from pdstudy.slurm.commands import submit_study
 
-    plan, outcome = submit_study(make_plan, workspace_of(args), request)
+    plan, outcome = submit_study(make_plan, workspace_of(args), request, note=warn)
     if args.json:
         print_json(outcome_json(outcome))
     else:
@@ -96,15 +96,18 @@ def _cancel(args: argparse.Namespace) -> int:
     plan, workspace = observed(args, args.only)
     if args.only is not None:
         plan = drop_shared(plan, observed(args)[0])
-    cancelled, others = cancel_study(plan, workspace)
+    outcome = cancel_study(plan, workspace, note=warn)
+    cancelled, others = outcome.cancelled, outcome.sent_by_others
     if args.json:
-        print_json({"cancelled": cancelled, "sent_by_other_studies": others})
+        print_json({"cancelled": cancelled, "sent_by_other_studies": others, "earlier": outcome.earlier})
         return 0
-    if not cancelled:
+    if outcome.earlier:
+        say(f"cancelled {len(outcome.earlier)} jobs of an earlier declaration of {plan.study.name}")
+    if cancelled:
+        shared = f" ({len(others)} of them sent by other studies)" if others else ""
+        say(f"cancelled the jobs of {len(cancelled)} artifacts{shared}; the next submit, or search, sends them again")
+    elif not outcome.earlier:
         say("none of these is queued or running")
-        return 0
-    shared = f" ({len(others)} of them sent by other studies)" if others else ""
-    say(f"cancelled the jobs of {len(cancelled)} artifacts{shared}; the next submit, or search, sends them again")
     return 0
 
 
@@ -112,7 +115,7 @@ def _gc(args: argparse.Namespace) -> int:
     from pdstudy.cli.slurm_tables import print_waste
     from pdstudy.slurm.gc import delete_waste, find_waste
 
-    found: list[Any] = (delete_waste if args.delete else find_waste)(workspace_of(args))
+    found = delete_waste(workspace_of(args), warn) if args.delete else find_waste(workspace_of(args))
     if args.json:
         print_json([{"path": str(w.path), "bytes": w.bytes, "why": w.why} for w in found])
     else:

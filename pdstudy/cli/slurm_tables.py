@@ -83,6 +83,8 @@ def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
             f"{len(outcome.kept)} kept back ({outcome.reason}); `pdstudy submit {call}` or "
             f"`pdstudy status {call} --watch` sends them when there is room"
         )
+    if outcome.earlier:
+        say(_describe_earlier(len(outcome.earlier)) + f"; `pdstudy cancel {call}` ends them, with all others")
     sent_or_not = (outcome.sent, outcome.report, outcome.released, outcome.kept, outcome.refused)
     if not any((*sent_or_not, decision.live, decision.stay)):
         say(f"{plan.study.name}: all {len(plan.artifacts)} artifacts exist; nothing to send")
@@ -90,10 +92,16 @@ def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
         say(f"next: pdstudy status {call} --watch")
 
 
+def _describe_earlier(count: int) -> str:
+    return f"{_jobs(count)} of an earlier declaration of this study {'is' if count == 1 else 'are'} queued or running"
+
+
 def print_cluster(cluster: ClusterStatus) -> None:
     """Print what a status adds about the cluster: what was kept back, what SLURM holds, whether it answers."""
     if cluster.kept:
         say(f"{len(cluster.kept)} kept back: {cluster.reason}")
+    if cluster.earlier:
+        say(_describe_earlier(len(cluster.earlier)) + "; `pdstudy cancel` ends them, with all others")
     if cluster.held:
         say(f"SLURM holds {_some(cluster.held)}: a node could not start it, or it started too often; "
             "`pdstudy submit`, by whoever sent it, releases it")  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,15 @@ from pdstudy.core.slurm_command import alive
 
 class Claimed(ConfigError):
     """Somebody else is making this artifact."""
+
+
+@contextlib.contextmanager
+def lock_claims(folder: Path) -> Iterator[None]:
+    """Let one process at a time look at the claims in a folder and change them: as two acts, two could both succeed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Claim:
@@ -31,10 +42,7 @@ class Claim:
         self.mine: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "born": _birth(os.getpid())}
 
     def __enter__(self) -> Claim:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Looking, removing a dead claim and writing one's own are one act under a lock, or two could both succeed.
-        with (self.path.parent / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with lock_claims(self.path.parent):
             holder = self.holder(self.path)
             if holder is not None:
                 elsewhere = (

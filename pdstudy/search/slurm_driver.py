@@ -21,9 +21,10 @@ from pdstudy.search.storage import explain_lost_storage
 from pdstudy.search.trial_plans import plan_trials
 from pdstudy.search.trial_results import read_run_result
 from pdstudy.search.trials import ActiveTrial, Trials
-from pdstudy.slurm.commands import Request, strip_slice, submit_study
+from pdstudy.slurm.commands import Request, submit_study
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.scheduler import Unanswered
+from pdstudy.slurm.sent_jobs import strip_slice
 from pdstudy.slurm.submit import SubmitOutcome as Submitted
 from pdstudy.workspace.layout import Workspace
 

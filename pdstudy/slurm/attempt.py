@@ -9,7 +9,6 @@ killed: everything that it had published is whole, and nothing more is added.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pdstudy.core.claim import Claim, Claimed
+from pdstudy.core.claim import Claim, Claimed, lock_claims
 from pdstudy.core.files import read_json, write_json
 from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm.job import escape_key
@@ -74,13 +73,12 @@ class Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-        if self.is_newest():
-            self._claim.unlink(missing_ok=True)
+        with lock_claims(self._claim.parent):
+            if self.is_newest():
+                self._claim.unlink(missing_ok=True)
 
     def _take(self) -> None:
-        self._claim.parent.mkdir(parents=True, exist_ok=True)
-        with (self._claim.parent / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with lock_claims(self._claim.parent):
             written = read_json(self._claim)
             # A claim of another job is void, since this one was started: nothing has to be asked of SLURM.
             holder = None if written is None or "job" in written else Claim.holder(self._claim)

@@ -9,11 +9,11 @@ from pdstudy.plan.artifact import Artifact
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm.attempt import read_attempts
-from pdstudy.slurm.commands import find_sent_keys, read_histories, read_queue, strip_slice
 from pdstudy.slurm.ledger import Ledger, slurm_folder
 from pdstudy.slurm.outcomes import JobHistory, find_held_jobs
 from pdstudy.slurm.sbatch import read_stderr_tail
 from pdstudy.slurm.scheduler import Queue
+from pdstudy.slurm.sent_jobs import find_earlier_jobs, find_sent_keys, read_histories, read_queue, strip_slice
 from pdstudy.workspace.layout import Workspace
 
 STATES = {
@@ -42,6 +42,8 @@ class ClusterStatus:
     answered: bool = True
     held: tuple[str, ...] = ()
     """Array elements that SLURM holds."""
+    earlier: tuple[str, ...] = ()
+    """Living elements that an earlier declaration of the study sent, and that this one does not need."""
 
     @property
     def live(self) -> int:
@@ -54,7 +56,8 @@ def cluster_status(plan: Plan, workspace: Workspace) -> ClusterStatus | None:
         return None
     ledger = Ledger.of(workspace)
     sent = find_sent_keys(plan, ledger)
-    queue = read_queue(ledger) if sent and slurm.available() else Queue(known=False)
+    ours = sent or any(array.row["study"] == plan.study.name for array in ledger.arrays.values())
+    queue = read_queue(ledger) if ours and slurm.available() else Queue(known=False)
     histories = read_histories(sent, ledger, queue, workspace)
     by_artifact: dict[str, list[JobHistory]] = {}
     for key in sent:
@@ -73,7 +76,8 @@ def cluster_status(plan: Plan, workspace: Workspace) -> ClusterStatus | None:
         if not row.get("jobs"):
             row |= {"state": "kept back", "reason": kept["reason"]}
     held = tuple(find_held_jobs([*sent, *done], ledger, queue))
-    return ClusterStatus(rows, tuple(kept["units"]), kept["reason"], queue.known or not sent, held)
+    earlier = tuple(find_earlier_jobs(plan, ledger, queue))
+    return ClusterStatus(rows, tuple(kept["units"]), kept["reason"], queue.known or not sent, held, earlier)
 
 
 def job_stderr(artifact: Artifact, workspace: Workspace) -> tuple[str, str] | None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy.config.placement import Execution
-from pdstudy.core.claim import Claim
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import decode
 from pdstudy.plan.plan import Plan
@@ -19,14 +18,22 @@ from pdstudy.plan.record import write_record
 from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.arrays import Array
-from pdstudy.slurm.attempt import read_attempts
 from pdstudy.slurm.job import Job, make_job_task, make_jobs, make_report_job
-from pdstudy.slurm.ledger import Ledger, Sent, slurm_folder
-from pdstudy.slurm.outcomes import NO_HISTORY, JobHistory, find_held_jobs, gather_histories
+from pdstudy.slurm.ledger import Ledger, lock_ledger, slurm_folder
+from pdstudy.slurm.outcomes import NO_HISTORY, JobHistory, find_held_jobs
 from pdstudy.slurm.profiles import load_profile
 from pdstudy.slurm.reconcile import decide, should_retry
-from pdstudy.slurm.sbatch import Cluster, finish_submission, read_stderr_tail, render_sbatch
+from pdstudy.slurm.sbatch import Cluster, finish_submission, render_sbatch
 from pdstudy.slurm.scheduler import Limits, Queue, Unanswered
+from pdstudy.slurm.sent_jobs import (
+    find_all_sent,
+    find_earlier_jobs,
+    find_sent_keys,
+    list_open_artifacts,
+    read_histories,
+    read_queue,
+    strip_slice,
+)
 from pdstudy.slurm.submit import SubmitOutcome, adopt, submit
 from pdstudy.workspace.layout import Workspace
 
@@ -53,12 +60,18 @@ class Request:
 
 
 def submit_study(
-    make_plan: Callable[[], Plan], workspace: Workspace, request: Request, *, among: Collection[str] | None = None
+    make_plan: Callable[[], Plan],
+    workspace: Workspace,
+    request: Request,
+    *,
+    among: Collection[str] | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> tuple[Plan, SubmitOutcome]:
-    """Send all of a study that is neither done nor live; `among`: only these jobs. Returns at once."""
+    """Send all of a study that is neither done nor live; `among`: only these jobs. Returns at once, but where it waits
+    for another command to send, which `note` says."""
     slurm.require_slurm()
     profile = load_profile(request.profile, request.settings)
-    with Claim(slurm_folder(workspace) / "submit.claim", "sending to the cluster"):
+    with lock_ledger(workspace, note):
         ledger = Ledger.of(workspace)
         # The queue before the disk: what is not alive then, and not done afterwards, is nowhere.
         queue = read_queue(ledger)
@@ -79,27 +92,11 @@ def submit_study(
         details = {"user": getpass.getuser(), "code": cluster.code.name}
         outcome = submit(jobs, histories, ledger, cluster, plan.study.name, report=report, among=among,
                          details=details, request=dataclasses.asdict(request),
-                         held=find_held_jobs(_find_all_sent(plan, ledger), ledger, queue, getpass.getuser()),
+                         held=find_held_jobs(find_all_sent(plan, ledger), ledger, queue, getpass.getuser()),
                          beyond=_list_kept_beyond(ledger, jobs, plan.study.name) if request.only else ())  # fmt: skip
+        if request.whole:
+            outcome.earlier = tuple(find_earlier_jobs(plan, ledger, queue, details["user"]))
     return plan, outcome
-
-
-def read_queue(ledger: Ledger) -> Queue:
-    """One squeue call, for all who have sent anything from this workspace."""
-    return slurm.read_queue(list_users(ledger))
-
-
-def list_users(ledger: Ledger) -> list[str]:
-    return sorted({str(a.row["user"]) for a in ledger.arrays.values()})
-
-
-def read_histories(keys: Sequence[str], ledger: Ledger, queue: Queue, workspace: Workspace) -> dict[str, JobHistory]:
-    """Histories from the real places: attempts on disk, accounting where there is some, logs beside the jobs."""
-
-    def stderr(sent: Sent) -> str:
-        return read_stderr_tail(workspace, ledger, sent.array, sent.index)
-
-    return gather_histories(keys, ledger, queue, lambda key: read_attempts(workspace, key), slurm.ended_jobs, stderr)
 
 
 def _list_kept_beyond(ledger: Ledger, jobs: Sequence[Job], study: str) -> list[str]:
@@ -216,12 +213,24 @@ def drop_shared(plan: Plan, whole: Plan) -> Plan:
     return dataclasses.replace(plan, artifacts=tuple(a for a in plan.artifacts if a.cells or a.key not in needed))
 
 
-def cancel_study(plan: Plan, workspace: Workspace) -> tuple[list[str], list[str]]:
-    """Cancel the living jobs of a plan's artifacts, and let go of what was kept back of them: (keys of the jobs
-    cancelled, those of them that another study sent)."""
+@dataclass(frozen=True)
+class CancelOutcome:
+    """The result of a cancel."""
+
+    cancelled: tuple[str, ...]
+    """Keys of the plan's jobs."""
+    sent_by_others: tuple[str, ...]
+    """Those of them that another study sent."""
+    earlier: tuple[str, ...]
+    """Elements of jobs of an earlier declaration of the study, cancelled too."""
+
+
+def cancel_study(plan: Plan, workspace: Workspace, *, note: Callable[[str], None] = lambda line: None) -> CancelOutcome:
+    """Cancel the living jobs of a plan's artifacts, and those of an earlier declaration of its study; let go of what
+    was kept back of them."""
     slurm.require_slurm()
     study = plan.study.name
-    with Claim(slurm_folder(workspace) / "submit.claim", "sending to the cluster"):
+    with lock_ledger(workspace, note):
         ledger = Ledger.of(workspace)
         queue = read_queue(ledger)
         if not queue.known:
@@ -234,15 +243,20 @@ def cancel_study(plan: Plan, workspace: Workspace) -> tuple[list[str], list[str]
             ours = list_open_artifacts(plan)
             left = [key for key in kept["units"] if strip_slice(key) not in ours]
             ledger.append("kept", study=study, units=left, reason=kept["reason"], request=kept["request"])
-        elements = {str(history.element) for history in live.values()}
-        elements |= set(find_held_jobs(_find_all_sent(plan, ledger), ledger, queue))
+        # All that lives of them: reports queue up, each after the one before.
+        living = {element for element, queued in queue.jobs.items() if queued.live}
+        elements = {str(s.element) for key in live for s in ledger.sent(key) if s.element in living}
+        elements |= set(find_held_jobs(find_all_sent(plan, ledger), ledger, queue))
+        earlier = find_earlier_jobs(plan, ledger, queue, getpass.getuser())
+        elements |= set(earlier)
         if elements:
             # Noted first: whoever watches must not take them for dropped, nor send them again.
-            if live:
-                ledger.append("cancelled", study=study, units=list(live))
+            keys = dict.fromkeys([*live, *(key for keys in earlier.values() for key in keys)])
+            if keys:
+                ledger.append("cancelled", study=study, units=list(keys))
             slurm.cancel(_name_whole_arrays(elements, queue))
         others = [k for k, h in live.items() if h.last and ledger.arrays[h.last.array].row["study"] != study]
-    return list(live), others
+    return CancelOutcome(tuple(live), tuple(others), tuple(earlier))
 
 
 def _name_whole_arrays(elements: Collection[str], queue: Queue) -> list[str]:
@@ -258,28 +272,3 @@ def _name_whole_arrays(elements: Collection[str], queue: Queue) -> list[str]:
     for array, members in sorted(by_array.items()):
         names += [array] if living.get(array) == members else sorted(members)
     return names
-
-
-def find_sent_keys(plan: Plan, ledger: Ledger, *, done: bool = False) -> list[str]:
-    """The jobs of a plan that were ever sent and are not done (or are), and its report with the former.
-
-    Slices are found by the store that they belong to.
-    """
-    keys = {a.id for a in plan.artifacts if a.done} if done else list_open_artifacts(plan)
-    return [key for key in ledger.sendings if strip_slice(key) in keys]
-
-
-def _find_all_sent(plan: Plan, ledger: Ledger) -> list[str]:
-    """All jobs of a plan that were ever sent, whatever slices they were sent in."""
-    return [*find_sent_keys(plan, ledger), *find_sent_keys(plan, ledger, done=True)]
-
-
-def list_open_artifacts(plan: Plan) -> set[str]:
-    """The artifacts of a plan that are not done, as kinds and keys, and the report of all its runs."""
-    report = {f"report/{plan.study.name}"} if plan.study.only is None else set()
-    return {a.id for a in plan.artifacts if not a.done} | report
-
-
-def strip_slice(key: str) -> str:
-    """A job's key without its slice: `logits/SPEC/COVERAGE/0-400` -> `logits/SPEC/COVERAGE`."""
-    return "/".join(key.split("/")[:3]) if key.startswith("logits/") else key

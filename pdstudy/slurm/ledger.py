@@ -13,21 +13,63 @@ topping up of `status --watch`; anyone may read it at any time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pwd
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pdstudy.core.claim import Claim, Claimed
 from pdstudy.workspace.layout import Workspace
 
 Row = dict[str, Any]
 
 
+WAIT_SECONDS = 30.0
+"""Seconds for which a command waits while another one holds the ledger."""
+
+
+WAIT_PAUSE_SECONDS = 0.2
+"""Seconds between two attempts to get hold of the ledger."""
+
+
 def slurm_folder(workspace: Workspace) -> Path:
     return workspace.root / "slurm"
+
+
+@contextlib.contextmanager
+def lock_ledger(workspace: Workspace, note: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+    """Hold the ledger: one command at a time sends, cancels or deletes. Waits some seconds for another one, and says so
+    by `note`; then raises `Claimed`."""
+    claim = Claim(slurm_folder(workspace) / "submit.claim", "sending to the cluster")
+    until = time.monotonic() + WAIT_SECONDS
+    noted = False
+    while True:
+        try:
+            claim.__enter__()
+            break
+        except Claimed:
+            if time.monotonic() > until:
+                raise
+            if not noted:
+                noted = True
+                note(f"waiting for {_describe_holder(claim.path)}, who is sending from this workspace")
+        time.sleep(WAIT_PAUSE_SECONDS)
+    with contextlib.ExitStack() as stack:
+        stack.push(claim)
+        yield
+
+
+def _describe_holder(path: Path) -> str:
+    try:
+        holder, owner = json.loads(path.read_text()), path.stat().st_uid
+        return f"{pwd.getpwuid(owner).pw_name} (process {holder['pid']} on {holder['host']})"
+    except (OSError, KeyError, ValueError):  # it has just been given back, or its owner has no name here
+        return "another command"
 
 
 @dataclass(frozen=True)

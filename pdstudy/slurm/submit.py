@@ -58,6 +58,8 @@ class SubmitOutcome:
     """Job key to SLURM's words, for requests that it will never take."""
     report: str | None = None
     """SLURM's id of the report's job."""
+    earlier: tuple[str, ...] = ()
+    """Living elements that an earlier declaration of the study sent, and that this one does not need."""
 
 
 def adopt(ledger: Ledger, queue: Queue, finish: Callable[[str, str, int], None]) -> None:

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from pdstudy.core import slurm_command
+from pdstudy.slurm import scheduler as queue
+from pdstudy.slurm.sbatch import Cluster
+from pdstudy.workspace.layout import Workspace
 from tests.slurm.lab import Lab, write_texts
 from tests.slurm.site import Site, lacking
+from tests.slurm.small_slurm import Slurm
 
 
 def _site(folder: Path, number: int, **options: bool) -> Iterator[Site]:
@@ -56,3 +61,23 @@ def undisturbed(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 STEPS = 300
 """Steps of the disturbed runs: long enough to be interrupted, some seconds each."""
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    made = Slurm()
+    monkeypatch.setattr(slurm_command, "ask", made.ask)
+    monkeypatch.setattr(queue, "require_slurm", lambda: None)
+    monkeypatch.setattr(queue, "available", lambda: True)
+    monkeypatch.setattr(Cluster, "send", lambda cluster, *words: made.send(cluster, *words))
+    return made
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a text\n")
+    Lab(tmp_path, tmp_path / "texts", None).write()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    return Workspace(tmp_path / "workspace")

@@ -3,117 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
+import os
+import socket
+import time
 from collections.abc import Callable
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from pdstudy.cli.main import main
-from pdstudy.cli.slurm_tables import print_outcome, print_preview
-from pdstudy.core import slurm_command
+from pdstudy.cli.slurm_tables import print_cluster, print_outcome, print_preview
 from pdstudy.core.claim import Claim, Claimed
 from pdstudy.core.errors import ConfigError
-from pdstudy.plan.builder import checked_plan
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm import cluster_status as seeing
 from pdstudy.slurm import commands
-from pdstudy.slurm import gc as cleaning
 from pdstudy.slurm import scheduler as queue
-from pdstudy.slurm.arrays import Array
-from pdstudy.slurm.attempt import attempts_file
 from pdstudy.slurm.commands import Request, cancel_study, drop_shared, preview, submit_study, top_up
-from pdstudy.slurm.ledger import Ledger, append_row
-from pdstudy.slurm.sbatch import Cluster, array_folder
-from pdstudy.slurm.submit import Refused
+from pdstudy.slurm.ledger import Ledger
+from pdstudy.slurm.sbatch import array_folder
 from pdstudy.workspace.layout import Workspace
 from tests.slurm.lab import Lab
+from tests.slurm.small_slurm import Slurm, fail, planned
 
 KD = "*loss=KD*"
-
-
-class Slurm:
-    """Takes arrays (`room`: jobs that it still takes), shows and cancels them, and runs none."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, str] = {}
-        self.reasons: dict[str, str] = {}
-        self.sent: dict[str, tuple[str, Array, str]] = {}
-        self.room = 1_000
-        self.broken: set[str] = set()
-
-    def send(self, cluster: Cluster, array_id: str, array: Array, after: str) -> str:
-        if len(array.elements) > self.room:
-            raise Refused("QOSMaxSubmitJobPerUserLimit", limit=True)
-        self.room -= len(array.elements)
-        job = str(len(self.sent) + 1)
-        self.sent[job] = (array_id, array, after)
-        count = len(array.elements)
-        self.states.update({job: "PENDING"} if count == 1 else {f"{job}_{i}": "PENDING" for i in range(count)})
-        return job
-
-    def ask(self, *words: str) -> str:
-        if words[0] in self.broken:
-            raise subprocess.CalledProcessError(1, words, "", f"{words[0]}: error: Unable to contact slurm controller")
-        if words[0] == "scancel":
-            for name in words[1:]:
-                self.states.update({e: "CANCELLED" for e in self.states if name in (e, e.partition("_")[0])})
-        if words[:2] == ("scontrol", "release"):
-            for name in words[2].split(","):
-                del self.reasons[name]
-        if words[0] != "squeue":
-            return "MaxArraySize = 1001\n"
-        rows = [
-            f"{e}|{s}||{self.reasons.get(e, 'None')}|pdstudy {self.sent[e.partition('_')[0]][0]}"
-            for e, s in self.states.items()
-        ]
-        return "\n".join([*rows, "999|PENDING||None|a comment of somebody's", "on two lines", ""])
-
-    def stages(self) -> list[str]:
-        return [array.stage for _, array, _ in self.sent.values()]
-
-    def job(self, stage: str) -> str:
-        return next(job for job, (_, array, _) in self.sent.items() if array.stage == stage)
-
-
-@pytest.fixture
-def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
-    made = Slurm()
-    monkeypatch.setattr(slurm_command, "ask", made.ask)
-    monkeypatch.setattr(queue, "require_slurm", lambda: None)
-    monkeypatch.setattr(queue, "available", lambda: True)
-    monkeypatch.setattr(Cluster, "send", lambda cluster, *words: made.send(cluster, *words))
-    return made
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("a text\n")
-    Lab(tmp_path, tmp_path / "texts", None).write()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
-    return Workspace(tmp_path / "workspace")
-
-
-def planned(workspace: Workspace, only: str | None = None, name: str = "grid") -> Callable[[], Plan]:
-    def plan() -> Plan:
-        made = checked_plan("grid.py", None, workspace, only)
-        return dataclasses.replace(made, study=dataclasses.replace(made.study, name=name))
-
-    return plan
-
-
-def fail(workspace: Workspace, slurm: Slurm, stage: str, cause: str, at: float = 0.0, **more: object) -> str:
-    """The job of a stage has started and ended by `cause`, as its node notes; its key."""
-    slurm_id = slurm.job(stage)
-    key = slurm.sent[slurm_id][1].keys[0][0]
-    element = next(e for e in slurm.states if e.partition("_")[0] == slurm_id)
-    slurm.states[element] = "FAILED"
-    file = attempts_file(workspace, key)
-    append_row(file, {"event": "start", "job": element, "token": element, "time": at})
-    append_row(file, {"event": "end", "token": element, "cause": cause, "error": cause, "time": at, **more})
-    return key
 
 
 HELD = "launch failed requeued held"
@@ -211,7 +125,7 @@ def test_what_is_cancelled_is_not_kept_back_any_more(workspace: Workspace, slurm
     outcome = submit_study(planned(workspace), workspace, Request())[1]
     assert outcome.kept
     slurm.room = 1_000
-    cancelled, _ = cancel_study(planned(workspace)(), workspace)
+    cancelled = cancel_study(planned(workspace)(), workspace).cancelled
     assert len(cancelled) == 4
     assert set(slurm.states.values()) == {"CANCELLED"}
     assert top_up(planned(workspace), workspace, "grid") is None
@@ -220,10 +134,10 @@ def test_what_is_cancelled_is_not_kept_back_any_more(workspace: Workspace, slurm
 def test_cancelling_some_cells_leaves_what_others_need(workspace: Workspace, slurm: Slurm) -> None:
     submit_study(planned(workspace), workspace, Request())
     plan = drop_shared(planned(workspace, "*loss=KD*seed=0*")(), planned(workspace)())
-    cancelled, _ = cancel_study(plan, workspace)
+    cancelled = cancel_study(plan, workspace).cancelled
     assert [key.partition("/")[0] for key in cancelled] == ["student"]
     plan = drop_shared(planned(workspace, KD)(), planned(workspace)())
-    cancelled, _ = cancel_study(plan, workspace)
+    cancelled = cancel_study(plan, workspace).cancelled
     assert {key.partition("/")[0] for key in cancelled} == {"teacher", "logits", "student"}
     living = {e.partition("_")[0] for e, state in slurm.states.items() if state == "PENDING"}
     assert {slurm.sent[job][1].stage for job in living} == {"corpus", "student", "report"}
@@ -315,19 +229,85 @@ def test_the_price_says_what_takes_more_jobs_than_it_may_have(
     assert "wckey" not in shown
 
 
-def test_gc_keeps_the_words_of_what_failed_and_waits_for_who_submits(workspace: Workspace, slurm: Slurm) -> None:
+def edit(workspace: Workspace, **changes: Any) -> None:
+    """The user changes the study's file."""
+    Lab(workspace.root.parent, workspace.root.parent / "texts", None).write(**changes)
+
+
+def test_jobs_of_an_edited_study_are_counted_and_cancelled(
+    workspace: Workspace, slurm: Slurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing that the study is now needs their runs: who only looked at those would leave them running."""
     submit_study(planned(workspace), workspace, Request())
-    for array_id, _, _ in slurm.sent.values():
-        array_folder(workspace, array_id).mkdir(parents=True)
-    fail(workspace, slurm, "logits", "exception")
-    fail(workspace, slurm, "report", "done")
-    slurm.states = dict.fromkeys(slurm.states, "FAILED")
-    code = workspace.root / "slurm" / "code"
-    (report,) = (array_folder(workspace, a) for a, array, _ in slurm.sent.values() if array.stage == "report")
-    assert {w.path for w in cleaning.find_waste(workspace)} == {report, *code.iterdir()}
+    students = [e for e in slurm.states if e.partition("_")[0] in {slurm.job("student")}]
+    before = {element for element, state in slurm.states.items() if state == "PENDING"}
+    edit(workspace, steps=10)
+    plan, outcome = submit_study(planned(workspace), workspace, Request())
+    assert set(outcome.earlier) < before
+    assert set(outcome.earlier) >= set(students)
+    print_outcome(plan, outcome, "grid.py")
+    wanted = f"{len(outcome.earlier)} jobs of an earlier declaration of this study are queued or running"
+    assert f"{wanted}; `pdstudy cancel grid.py` ends them" in capsys.readouterr().out
+    sight = seeing.cluster_status(planned(workspace)(), workspace)
+    assert sight is not None
+    assert sight.earlier == outcome.earlier
+    print_cluster(sight)
+    assert wanted in capsys.readouterr().out
+    assert cancel_study(planned(workspace)(), workspace).earlier == outcome.earlier
+    assert set(slurm.states.values()) == {"CANCELLED"}
+    assert cancel_study(planned(workspace)(), workspace).earlier == ()
+    edit(workspace)  # and back: what was cancelled is sent again
+    sent = submit_study(planned(workspace), workspace, Request())[1].sent
+    assert "student" in {array.stage for _, array in sent}
+
+
+def test_a_part_of_a_study_has_no_earlier_declaration(workspace: Workspace, slurm: Slurm) -> None:
+    """The runs that a pattern leaves out are none that the study lost."""
+    submit_study(planned(workspace), workspace, Request())
+    assert submit_study(planned(workspace, KD), workspace, Request(only=KD))[1].earlier == ()
+    assert cancel_study(planned(workspace, KD)(), workspace).earlier == ()
+    assert "PENDING" in slurm.states.values()
+
+
+def test_an_earlier_declaration_of_somebody_else_is_theirs(
+    workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit_study(planned(workspace), workspace, Request())
+    edit(workspace, steps=10)
+    monkeypatch.setattr(commands.getpass, "getuser", lambda: "somebody")
+    assert submit_study(planned(workspace), workspace, Request())[1].earlier == ()
+
+
+def test_several_submits_at_once_wait_for_each_other(
+    workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is told whom it waits for, and none sends what another has sent."""
+    plan, arrays = planned(workspace)(), []
+    take = Slurm.send
+
+    def slowly(self: Slurm, *words: Any) -> str:
+        time.sleep(0.05)
+        return take(self, *words)
+
+    monkeypatch.setattr(Slurm, "send", slowly)
+    notes: list[str] = []
+    held = Claim(workspace.root / "slurm" / "submit.claim", "sending").__enter__()
+    with ThreadPoolExecutor(4) as threads:
+        submits = [threads.submit(submit_study, lambda: plan, workspace, Request(), note=notes.append) for _ in "1234"]
+        while len(notes) < 4:
+            time.sleep(0.01)
+        held.__exit__()
+        arrays = [array for submit in submits for _, array in submit.result(timeout=60)[1].sent]
+    assert f"(process {os.getpid()} on {socket.gethostname()}), who is sending from this workspace" in notes[0]
+    sent = [key for array in arrays for element in array.keys for key in element]
+    assert len(sent) == len(set(sent)) == 7
+
+
+def test_who_waits_too_long_is_told_who_has_it(
+    workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdstudy.slurm.ledger.WAIT_SECONDS", 0.3)
     path = workspace.root / "slurm" / "submit.claim"
-    with Claim(path, "sending"), pytest.raises(Claimed, match="in the hands of"):
-        cleaning.delete_waste(workspace)
-    assert report.exists()
-    assert {w.path for w in cleaning.delete_waste(workspace)} >= {report}
-    assert not report.exists()
+    with Claim(path, "sending"), pytest.raises(Claimed, match="sending to the cluster is in the hands of process"):
+        submit_study(planned(workspace), workspace, Request())
+    assert not slurm.sent
