@@ -1,6 +1,6 @@
 """The quickstart: does distillation help, and does it help small students more than large ones?
 
-A teacher of about half a million parameters is trained on its own slice of real English text; one pass of it over
+A teacher of about half a million parameters is trained on its own slice of real English text; its inference over
 another slice gives the logits; students of four sizes learn from the text alone (LM) and from text and teacher (KD),
 three seeds each, at learning rates tuned by `studies/lr.py`. About eight minutes on two CPU cores.
 """
@@ -59,7 +59,7 @@ RATES = {
 
 
 def base(corpus: Corpus) -> tuple[Run, KD]:
-    """The LM run that every cell is a change of, and the distillation objective with its teacher."""
+    """The LM run that the grid changes, and the distillation objective with its teacher."""
     view = View(context=128)
     teacher = Run(
         student=shape(128, 3),

@@ -1,4 +1,4 @@
-"""What makes the searched mixture better: the tail, the learning rate, alpha's course, or the mixture itself?
+"""What makes the searched mixture better: the tail, the learning rate, the schedule of alpha, or the mixture itself?
 
 From the best of the paper's family at mini scale (WSD-alpha under WSD, `studies/paper/s09_wsd.py`) to the mixture that
 `studies/search_mixture.py` found, one change at a time; last, the mixture at the rate from which all began. The seeds

@@ -5,7 +5,7 @@ validation slice, and those of them that lie in the space are part of the search
 paper's own distillation renormalises the teacher on what is kept). The data's loss, forward and reverse KL and
 Jensen-Shannon share a simplex; what is not kept is one bucket of both models (the tail), so that all four are finite.
 Temperature, truncation, the schedule of alpha and the learning rate are searched beside them, under a WSD schedule:
-there a trial that is promoted goes on from its own stable part, where nothing else depends on its length.
+there a trial that is promoted goes on from its own stable part, which does not depend on its length.
 """
 
 import sys
@@ -40,7 +40,7 @@ def search(scale: str = "mini") -> Search:
         base=s.run(objective=s.kd(rest=Tail()), schedule=s.wsd),
         space={
             "objective": MIXTURE,
-            # Levels: at tau other than 1 a store carries the tail's mass for the taus that are asked of it.
+            # Levels: at tau other than 1 a store keeps the tail's mass for the taus that are declared.
             "objective.temperature": Choice({f"{tau:g}": Temperature(tau=tau) for tau in (0.7, 0.85, 1.0, 1.2, 1.4)}),
             "objective.truncation": Choice({f"top-{p:g}-{k}": TopPK(p=p, k=k) for p, k in cuts}),
             "objective.mix": Choice({"steady": Steady(), "falling": LinearMix(first=1, last=0), "WSD": s.alpha_wsd}),
@@ -58,7 +58,7 @@ def search(scale: str = "mini") -> Search:
         # Twelve arms of s01, s02, s03 and s06 with three seeds at mini scale: the standard deviation over seeds of the
         # difference between two of them at equal seeds was, in the median pair, 0.051 nats at 40 % of their tokens and
         # 0.031 at the end, where they have decayed as a rung's run has. At 40 % seed 0 ranked them with a Spearman
-        # correlation of 0.83 to their final means. The band is half of the latter: a sampler that has learned asks for
+        # correlation of 0.83 to their final means. The band is half of the latter: a sampler that has learned suggests
         # trials that differ by less than seeds do, and to promote all of these costs more than pruning saves.
         pruner=Halving((s.steps * 2 // 5 * s.tokens_per_step,), keep=1 / 4, band=0.015),
         final=Final(controls=controls, evaluations=s.evaluations, best=3, seeds=(10, 11, 12, 13, 14)),

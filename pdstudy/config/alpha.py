@@ -1,7 +1,7 @@
-"""How the share of distillation moves over training, and from token to token: declared, with their formulas.
+"""Alpha, the share of distillation, over training and from token to token.
 
-Alpha of a step is `KD.alpha` times `factor(x)`, x = steps done / steps of the run; alpha of a token is that times the
-token rule's weight. End points and periods that the paper does not print are parameters.
+Alpha of a step is `KD.alpha` times `factor(x)`, x = steps done / steps of the run, from 0 to 1; alpha of a token is
+that times the weight of its token rule. End points and periods that Peng et al. 2024 do not print are parameters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pdstudy.core.validation import Problem
 
 @declared
 class Steady:
-    """1 throughout."""
+    """Alpha constant: factor 1 throughout."""
 
     def factor(self, x: float) -> float:
         return 1.0
@@ -24,13 +24,16 @@ class Steady:
 
 @declared
 class LinearMix:
-    """From `first` to `last` in a line: the paper's Linear Dec (its Table 5) is LinearMix(first=1, last=0)."""
+    """Linear from `first` to `last`: first + (last - first) x.
+
+    Linear Dec of Peng et al. 2024 (Table 5) is LinearMix(first=1, last=0).
+    """
 
     first: float
     last: float
 
     def check(self) -> Iterator[Problem]:
-        yield from _shares(self, "first", "last")
+        yield from _check_shares(self, "first", "last")
 
     def factor(self, x: float) -> float:
         return self.first + (self.last - self.first) * x
@@ -38,13 +41,13 @@ class LinearMix:
 
 @declared
 class CosineMix:
-    """From `first` to `last` along half a cosine."""
+    """Half a cosine from `first` to `last`: last + (first - last) (1 + cos(pi x)) / 2."""
 
     first: float
     last: float
 
     def check(self) -> Iterator[Problem]:
-        yield from _shares(self, "first", "last")
+        yield from _check_shares(self, "first", "last")
 
     def factor(self, x: float) -> float:
         return self.last + (self.first - self.last) * 0.5 * (1 + math.cos(math.pi * x))
@@ -52,14 +55,14 @@ class CosineMix:
 
 @declared
 class PeriodicMix:
-    """`cycles` equal cycles, each at 1 for its first `on` share and at `low` for the rest: the paper's Period."""
+    """Equal cycles, each at 1 for the share `on` of it, then at `low`: Period of Peng et al. 2024 (Table 5)."""
 
     cycles: int
     on: float = 0.5
     low: float = 0.0
 
     def check(self) -> Iterator[Problem]:
-        yield from _shares(self, "on", "low")
+        yield from _check_shares(self, "on", "low")
         if self.cycles < 1:
             yield Problem("cycles", self.cycles, "1 or more")
 
@@ -70,14 +73,17 @@ class PeriodicMix:
 
 @declared
 class WSDMix:
-    """Up in a line over the first `warmup` of training, 1, down to 0 over the last `decay`: the paper's WSD-alpha."""
+    """Linear rise to 1 over the share `warmup` of training, 1, then down to 0 over the last share `decay`.
+
+    WSD-alpha of Peng et al. 2024 (Table 5). `shape` is that of the decay, see `decayed`.
+    """
 
     warmup: float = 0.0
     decay: float
     shape: Literal["linear", "cosine", "1-sqrt", "exponential"] = "cosine"
 
     def check(self) -> Iterator[Problem]:
-        yield from _shares(self, "warmup", "decay")
+        yield from _check_shares(self, "warmup", "decay")
         if self.warmup + self.decay > 1:
             yield Problem("decay", self.decay, f"at most 1 - warmup = {1 - self.warmup:g}")
 
@@ -91,13 +97,16 @@ class WSDMix:
 
 @declared
 class OnData:
-    """1 - `share` shape(x): the shape is the data's, as in the paper's WSD-beta: OnData(shape=WSDMix(...))."""
+    """A shape for the share of the data, 1 - alpha: factor 1 - share * shape(x).
+
+    WSD-beta of Peng et al. 2024 (Table 5) is OnData(shape=WSDMix(...)).
+    """
 
     shape: Curve
     share: float = 1.0
 
     def check(self) -> Iterator[Problem]:
-        yield from _shares(self, "share")
+        yield from _check_shares(self, "share")
 
     def factor(self, x: float) -> float:
         return 1 - self.share * self.shape.factor(x)
@@ -105,12 +114,12 @@ class OnData:
 
 @declared
 class Until:
-    """1 up to the share `stop` of training, 0 from there on."""
+    """Distillation up to the share `stop` of training: factor 1, then 0."""
 
     stop: float
 
     def check(self) -> Iterator[Problem]:
-        yield from _shares(self, "stop")
+        yield from _check_shares(self, "stop")
 
     def factor(self, x: float) -> float:
         return 1.0 if x < self.stop else 0.0
@@ -123,7 +132,7 @@ Mix: TypeAlias = Curve | OnData
 
 
 def absent(mix: Mix) -> bool:
-    """True where the factor is 0 throughout, so that nothing is distilled: the run is the LM run."""
+    """Whether the factor is 0 throughout, so that the run is the LM run."""
     if isinstance(mix, Until):
         return mix.stop == 0
     if isinstance(mix, LinearMix | CosineMix):
@@ -132,7 +141,10 @@ def absent(mix: Mix) -> bool:
 
 
 def decayed(shape: str, u: float) -> float:
-    """What is left at the share `u` of a decay to 0: linear 1 - u, cosine, 1 - sqrt(u), exponential 0.5^(10 u)."""
+    """Height at the share `u` of a decay from 1 to 0.
+
+    linear 1 - u; cosine (1 + cos(pi u)) / 2; 1-sqrt 1 - sqrt(u); exponential 0.5^(10 u), which ends at 1/1024.
+    """
     if shape == "linear":
         return 1 - u
     if shape == "cosine":
@@ -144,13 +156,15 @@ def decayed(shape: str, u: float) -> float:
 
 @declared
 class Everywhere:
-    """All tokens alike."""
+    """Weight 1 on every token."""
 
 
 @declared
 class ByEntropy:
-    """min(1, H(p) / `full`): tokens of which the teacher is unsure lean on it more (Bridge-Garden, arXiv 2605.26246,
-    has full = log V)."""
+    """Weight min(1, H(p) / full), entropy in nats: the less sure the teacher is of a token, the more it counts there.
+
+    Bridge-Garden (arXiv 2605.26246) has full = log V.
+    """
 
     full: float
 
@@ -161,7 +175,7 @@ class ByEntropy:
 
 @declared
 class ByConfidence:
-    """1 - max p: tokens of which the teacher is sure lean on the data (Bridge-Garden)."""
+    """Weight 1 - max p: tokens of which the teacher is sure are left to the data (Bridge-Garden, arXiv 2605.26246)."""
 
 
 @declared
@@ -182,7 +196,7 @@ class Routed:
 TokenRule: TypeAlias = Everywhere | ByEntropy | ByConfidence | Routed
 
 
-def _shares(mix: object, *names: str) -> Iterator[Problem]:
+def _check_shares(mix: object, *names: str) -> Iterator[Problem]:
     for name in names:
         if not 0 <= getattr(mix, name) <= 1:
             yield Problem(name, getattr(mix, name), "a share, 0 to 1")

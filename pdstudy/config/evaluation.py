@@ -1,4 +1,4 @@
-"""What may be measured of a run while it trains and at its end. Declared here, done by `pdstudy.evaluate`."""
+"""Evaluations of a run while it trains and at its end. Carried out by `pdstudy.evaluate`."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ Evaluation = Heldout | Probe | HeldoutResponses
 
 
 def text_of(evaluation: Evaluation) -> Slice | None:
-    """The stretch of text that is scored; None of examples."""
+    """The slice that is scored; None where examples are."""
     return None if isinstance(evaluation, HeldoutResponses) else evaluation.data
 
 
 def split_of(evaluation: Evaluation) -> str:
-    """What is scored, in the words of evals.jsonl: "validation", "test" or "responses"."""
+    """The `split` of its rows in evals.jsonl: "validation", "test" or "responses"."""
     return "responses" if isinstance(evaluation, HeldoutResponses) else evaluation.data.split
 
 
 def tokens_of(evaluation: Evaluation) -> int:
-    """Tokens that are read each time, at most."""
+    """Tokens read per evaluation, at most."""
     return evaluation.tokens if isinstance(evaluation, HeldoutResponses) else evaluation.data.tokens
 
 

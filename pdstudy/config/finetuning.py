@@ -1,4 +1,4 @@
-"""Finetuning as a stage: what each model goes through before it is asked anything."""
+"""Finetuning: a stage between training and downstream tasks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from pdstudy.core.validation import Problem
 class Finetuning:
     """Training that goes on from a model, on examples and text: an ordinary run with a `Start`, made by `of`.
 
-    `tokens` in all, in steps of the size that the model was trained with, of which `instructions.share` hold examples
-    (the paper: half of 20B, Peng et al. 2024, section 3.1) and the others the text of `data`, the same for every model.
-    The loss is LM's whatever the model was trained with; student, corpus, context, precision and seed are its own.
+    `tokens` in all, in steps of the size that the model was trained with. The share `instructions.share` of each step
+    holds examples (Peng et al. 2024, section 3.1: half of 20B tokens), the rest the text of `data`, the same for every
+    model. The loss is that of LM whatever the model was trained with; student, corpus, context, precision and seed are
+    the model's own.
     Within a sequence examples and documents do not see each other, unless `documents` is "cross".
     """
 
@@ -36,7 +37,7 @@ class Finetuning:
             yield Problem("tokens", self.tokens, "1 or more")
 
     def of(self, run: Run, tokens: int | None = None) -> Run:
-        """The run that finetunes the model which `run` had after so many tokens of its training; None: its last."""
+        """The run that finetunes the model which `run` had after `tokens` of its training (None: its last)."""
         return dataclasses.replace(
             run,
             start=Start(model=run, tokens=tokens),

@@ -1,6 +1,6 @@
-"""Instruction data for finetuning: where examples come from, how a conversation becomes text, its share of a step.
+"""Instruction data for finetuning: sources of examples, the template that makes text of them, their share of a step.
 
-Declared here, made into token sequences by `pdstudy.corpus.examples`.
+Made into token sequences by `pdstudy.corpus.examples`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ DEFAULT_TEMPLATE = (
     "{% else %}{{ 'Question: ' + message['content'] + '\\n' }}{% endif %}"
     "{% endfor %}"
 )
-"""For tokenizers without a template: plain words, so that it needs no special tokens but the end of a document.
+"""Chat template in plain words, which needs no special token but the end of a document.
 
-What stands between `generation` marks is a response, and learned; the end after it is, too.
+Text between `generation` marks is a response, and learned, with the end after it.
 """
 
 

@@ -1,13 +1,14 @@
-"""What a logit store knows, and which objectives it can serve: one comparison (design, section 4)."""
+"""Coverage of a logit store: the part of each distribution that it keeps, and the objectives that it can serve."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from pdstudy.config.data import Corpus, Split, View
+from pdstudy.config.data import Corpus, Slice, Split, View
 from pdstudy.config.losses import WTTM, OntoGold, Plain, Tail, Temperature
+from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import KD, Online, Pretrained, Run
 from pdstudy.config.truncation import Sampled, TopPK, Truncation
 from pdstudy.core.errors import ConfigError
@@ -15,17 +16,12 @@ from pdstudy.core.identity import declared, neutral
 from pdstudy.core.origin import HasOrigin
 from pdstudy.core.validation import Problem
 
-if TYPE_CHECKING:
-    pass
-from pdstudy.config.data import Slice
-from pdstudy.config.normal_form import normal_form
-
 Encoding = Literal["exact", "small"]
 
 
 @declared
 class Coverage:
-    """What is kept of each distribution at capture.
+    """The part of each distribution that is kept at capture.
 
     The entries of top-p-k with these limits, in rank order, with full-vocabulary log-probabilities; the sum of
     p^(1/tau) outside them for each of `taus` (1 always is there); and `draws` ids drawn with replacement from
@@ -50,8 +46,8 @@ class Coverage:
             yield Problem("encoding", self.encoding, "'exact' with draws of another exponent than 1")
 
     def admits(self, wanted: Truncation | Coverage) -> bool:
-        """True where what is wanted can be derived exactly: every smaller p and k, and fewer draws, are a prefix."""
-        need = wanted if isinstance(wanted, Coverage) else _of_truncation(wanted)
+        """Whether what is wanted can be derived exactly: every smaller p and k, and fewer draws, are a prefix."""
+        need = wanted if isinstance(wanted, Coverage) else _truncation_coverage(wanted)
         return (
             need.p <= self.p
             and (self.k is None or (need.k is not None and need.k <= self.k))
@@ -62,28 +58,28 @@ class Coverage:
 
     @property
     def label(self) -> str:
-        """A name for a folder."""
-        tails = "".join(f"-t{_whole(tau)}" for tau in self.taus)
-        drawn = f"-d{self.draws}" + (f"e{_whole(self.exponent)}" if self.exponent != 1 else "") if self.draws else ""
+        """The name of its folder."""
+        tails = "".join(f"-t{_digits(tau)}" for tau in self.taus)
+        drawn = f"-d{self.draws}" + (f"e{_digits(self.exponent)}" if self.exponent != 1 else "") if self.draws else ""
         coded = "" if self.encoding == "exact" else f"-{self.encoding}"
-        return f"p{_whole(self.p)}-k{'all' if self.k is None else self.k}{tails}{drawn}{coded}"
+        return f"p{_digits(self.p)}-k{'all' if self.k is None else self.k}{tails}{drawn}{coded}"
 
 
-def _whole(number: float) -> str:
+def _digits(number: float) -> str:
     """All digits, or two coverages would share a folder: 0.95 -> '0.95', 1.0 -> '1'."""
     return repr(float(number)).removesuffix(".0")
 
 
-def _of_truncation(cut: Truncation) -> Coverage:
+def _truncation_coverage(cut: Truncation) -> Coverage:
     if isinstance(cut, Sampled):
-        # No entry is asked for; a store keeps one at least.
+        # Draws need no entry; a store keeps one at least.
         return Coverage(p=0.01, k=1, draws=cut.draws, exponent=cut.exponent)
     return Coverage(p=cut.p, k=cut.k)
 
 
 def required_coverage(objective: KD) -> Coverage:
-    """The smallest coverage that serves an objective: its truncation, and the tails that its temperature asks for."""
-    cut = _of_truncation(objective.truncation)
+    """The smallest coverage that serves an objective: its truncation, and the tails that its temperature needs."""
+    cut = _truncation_coverage(objective.truncation)
     temperature = objective.temperature
     everything = isinstance(temperature, WTTM) and temperature.weighted and temperature.over == "all"
     tail = isinstance(objective.rest, Tail | Plain | OntoGold) and isinstance(temperature, Temperature)
@@ -94,9 +90,9 @@ def required_coverage(objective: KD) -> Coverage:
 
 
 def conflict(wanted: Iterable[Truncation | Coverage]) -> Problem | None:
-    """Why no one store can serve all of them: a field of `KD` and what was found in it; None where one can."""
+    """The reason why no one store can serve all of them: a field of `KD` and its values; None where one can."""
     wanted = list(wanted)
-    needs = [w if isinstance(w, Coverage) else _of_truncation(w) for w in wanted]
+    needs = [w if isinstance(w, Coverage) else _truncation_coverage(w) for w in wanted]
     exponents = sorted({n.exponent for n in needs if n.draws})
     if len(exponents) > 1:
         return Problem("truncation.exponent", exponents, "one: one store draws with one exponent")
@@ -111,7 +107,7 @@ def union(wanted: Iterable[Truncation | Coverage]) -> Coverage:
     wanted = list(wanted)
     if (found := conflict(wanted)) is not None:
         raise ConfigError(f"{found.field}: found {found.found} for one teacher; {found.allowed}")
-    needs = [w if isinstance(w, Coverage) else _of_truncation(w) for w in wanted]
+    needs = [w if isinstance(w, Coverage) else _truncation_coverage(w) for w in wanted]
     exponents = {n.exponent for n in needs if n.draws}
     encodings = {w.encoding for w in wanted if isinstance(w, Coverage)}
     return Coverage(
@@ -126,7 +122,7 @@ def union(wanted: Iterable[Truncation | Coverage]) -> Coverage:
 
 @declared
 class StoreSpec:
-    """Whose distributions over which stream: the identity that a store and its readers must share.
+    """The teacher and the stream of a store: the identity that it and its readers must share.
 
     Together with a coverage it names a store; which sequences it holds is in its manifest and may grow.
     """
@@ -152,7 +148,7 @@ class Kept(HasOrigin):
 
 @declared
 class Capture:
-    """Distributions of a teacher that a study wants for themselves: what is kept of them is reported, nobody trains.
+    """A store made for a study to look into: the report shows how much of each distribution is kept.
 
     `data` may be held-out text, which no student's store shares; start and length are multiples of the context.
     """
@@ -169,7 +165,7 @@ class Capture:
                 allowed = f"a multiple of the context, {self.view.context}"
                 yield Problem(f"data.{name}", getattr(self.data, name), allowed)
         if self.view.documents == "respect":
-            yield Problem("view.documents", "respect", "'cross': the teacher's inference attends across documents")
+            yield Problem("view.documents", "respect", "'cross': the teacher attends across documents")
         if isinstance(self.teacher, Run) and self.teacher.data.overlaps(self.data):
             yield Problem("data", f"[{self.data.start}, {self.data.stop})", "text that the teacher has not seen")
 
@@ -185,7 +181,7 @@ class Capture:
 
 @dataclass(frozen=True)
 class StoreNeed:
-    """One capture: sequences of one split that a store must hold at a coverage."""
+    """One capture: `sequences` of one split that a store must hold at a coverage."""
 
     spec: StoreSpec
     coverage: Coverage
@@ -193,7 +189,7 @@ class StoreNeed:
 
 
 def spec_of(run: Run) -> StoreSpec | None:
-    """Whose distributions over which stream a run reads from a store."""
+    """The store that a run reads; None where it reads none."""
     if run.teacher is None or run.is_live:
         return None
     return StoreSpec(corpus=run.corpus, view=run.view, split="train", teacher=run.teacher)

@@ -1,9 +1,9 @@
-"""Temperatures, what happens to the mass that a truncation drops, and divergences: declared, with their formulas.
+"""Losses of distillation: temperature, treatment of the mass outside the kept ids, divergence.
 
 Notation: p is the teacher's distribution, q the student's, both over the whole vocabulary V; K the kept ids,
-m = sum_K p their mass, Q = sum_K q; t is the target made of p. Losses are in nats per token. What `pdstudy.distill`
-computes of them is exact on a sparse support: the rest of the vocabulary counts as one bucket, for which
-sum_rest f(t, q) depends on sums alone.
+m = sum_K p their mass, Q = sum_K q; t is the target made of p. Losses are in nats per token. `pdstudy.distill` computes
+them exactly on a sparse support: the rest of the vocabulary is one bucket, for which sum_rest f(t, q) depends on sums
+alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pdstudy.core.validation import Problem
 
 @declared
 class Temperature:
-    """The teacher's kept logits are divided by `tau` before they are renormalised.
+    """One temperature for all tokens: the teacher's kept logits are divided by `tau`, then renormalised.
 
     By default the student stays at 1 and the loss has no tau squared (Peng et al. 2024, Eq. 4). `both` divides the
     student's logits, too (Hinton et al. 2015, arXiv 1503.02531); `squared` multiplies the loss, and so its gradient, by
@@ -34,8 +34,9 @@ class Temperature:
 
 @declared
 class NormKD:
-    """Temperatures per token from the spread of the logits: tau_T = scale std(z_T), tau_S = scale std(z_S), standard
-    deviations over the vocabulary; the loss is multiplied by tau_T squared.
+    """Temperatures per token from the spread of the logits: tau_T = scale std(z_T), tau_S = scale std(z_S).
+
+    Standard deviations are over the vocabulary; the loss is multiplied by tau_T squared.
 
     Chi et al. 2023 (arXiv 2308.00520) and their code. The student's standard deviation is differentiated, too.
     """
@@ -48,8 +49,9 @@ class NormKD:
 
 @declared
 class WTTM:
-    """Weighted transformed teacher matching: t = p^(1/tau) / U with U = sum p^(1/tau) over the vocabulary, the student
-    at 1, the loss multiplied by U. With `weighted` off it is TTM.
+    """Weighted transformed teacher matching: t = p^(1/tau) / U with U = sum p^(1/tau), the loss multiplied by U.
+
+    The student stays at 1. With `weighted` off it is TTM.
 
     Zheng & Yang 2024 (arXiv 2402.11148) and their code. `over` says which ids U sums: the kept ones, or all of them,
     for which the store carries the tempered mass of the tail. How the paper adapted it to a truncation is not known.
@@ -65,8 +67,9 @@ class WTTM:
 
 @declared
 class Adaptive:
-    """A temperature per token, teacher only: tau (x / reference)^power, held between `low` and `high`, where x is the
-    teacher's entropy or the standard deviation of its logits at that token.
+    """A temperature per token, teacher only: tau (x / reference)^power, clipped to `low` and `high`.
+
+    x is the teacher's entropy (nats) or the standard deviation of its logits (nats) at that token.
 
     For the paper's AdaKD_H and AdaKD_SD (Peng et al. 2024, Table 3), whose mapping is not published: every constant
     is a parameter. `reference` is a typical x, in nats, fixed before training and never that of a batch: for example
@@ -92,47 +95,55 @@ AnyTemperature: TypeAlias = Temperature | NormKD | WTTM | Adaptive
 
 @declared
 class Renormalise:
-    """t = p / m on K (the paper). The student is pushed off everything else: it ends at q = p / m on K, 0 outside."""
+    """Target t = p / m on K, 0 outside (Peng et al. 2024): the student ends at q = t, pushed off everything else."""
 
 
 @declared
 class RenormaliseBoth:
-    """t = p / m and q / Q, both on K. No gradient outside K and none in sum inside: it ends with q / Q = p / m on K at
-    whatever Q it had. Model-Optimizer's top-k, NeMo-RL, MaxText."""
+    """Both renormalised on K: t = p / m against q / Q.
+
+    No gradient outside K and none in sum inside: the student ends with q / Q = p / m on K, at whatever Q it had.
+    Model-Optimizer's top-k, NeMo-RL and MaxText do this.
+    """
 
 
 @declared
 class Tail:
-    """A bucket for the rest on both sides (ghost token): t = (p on K, 1 - m), q = (q on K, 1 - Q).
+    """One bucket for the rest on both sides (ghost token): t = (p on K, 1 - m) against (q on K, 1 - Q).
 
-    It ends at q = p on K with the right mass outside, of whatever shape. Megatron-LM, DistillKit's symmetric mode.
+    The student ends at q = p on K with the right mass outside, of whatever shape. Megatron-LM and DistillKit's
+    symmetric mode do this.
     """
 
 
 @declared
 class OntoGold:
-    """t = p on K, and 1 - m on the data's next token ("naive fix" of RS-KD, arXiv 2503.16870).
+    """The rest on the data's next token: t = p on K, plus 1 - m there ("naive fix" of RS-KD, arXiv 2503.16870).
 
-    Where data follow p it ends at q = (2 - m) p on K and (1 - m) p outside, m constant.
+    Where data follow p the student ends at q = (2 - m) p on K and (1 - m) p outside, m constant.
     """
 
 
 @declared
 class Plain:
-    """t = p on K, not renormalised: sum_K p (-log q). It ends at q = p / m on K, 0 outside, as `Renormalise` does, but
-    tokens count by their m. As a "KL" it is no divergence: below 0 in most steps (verl issue 7856)."""
+    """No renormalisation: t = p on K, sum_K p (-log q).
+
+    The student ends at q = p / m on K, 0 outside, as with `Renormalise`, but tokens count by their m. As a "KL" it is
+    no divergence: it is below 0 in most steps (verl issue 7856).
+    """
 
 
 @declared
 class Smooth:
-    """t = p on K and (1 - m) / (V - K) on each id outside. It ends at q = t."""
+    """The rest spread evenly: t = p on K, (1 - m) / (V - K) on each id outside. The student ends at q = t."""
 
 
 @declared
 class Decoupled:
-    """KL(m || Q) of two Bernoullis + m KL(p / m || q / Q) on K, the temperature, on both sides, in the second only.
+    """Two terms: KL(m || Q) of Bernoullis, plus m KL(p / m || q / Q) on K, which alone has the temperature, on both
+    sides.
 
-    LFM2 (arXiv 2511.23404). It ends where `Tail` does; at temperature 1 it is `Tail` with KLD.
+    LFM2 (arXiv 2511.23404). The student ends where it does with `Tail`; at temperature 1 it is `Tail` with KLD.
     """
 
 
@@ -141,25 +152,34 @@ Rest: TypeAlias = Renormalise | RenormaliseBoth | Tail | OntoGold | Plain | Smoo
 
 @declared
 class NLL:
-    """Soft-label cross-entropy, -sum t log q. Peng et al. 2024, section 3.3. Smallest where `Rest` says, at H(t)."""
+    """Soft-label cross-entropy, -sum t log q (Peng et al. 2024, section 3.3).
+
+    Its least value is H(t), at the q that the treatment of the rest says.
+    """
 
 
 @declared
 class KLD:
-    """KL(t || q) = sum t (log t - log q): NLL less the teacher's entropy, so the same gradient. Peng et al. 2024,
-    section 3.3, where whether the student was renormalised is not said: `RenormaliseBoth` does that."""
+    """Forward KL, KL(t || q) = sum t (log t - log q): NLL minus the entropy of t, so the same gradient.
+
+    Peng et al. 2024, section 3.3. Whether they renormalised the student is not said: `RenormaliseBoth` does.
+    """
 
 
 @declared
 class ReverseKL:
-    """KL(q || t) = sum q (log q - log t). Infinite where q has mass and t none, so only where both cover the same ids.
-    Gu et al. 2023 (MiniLLM, arXiv 2306.08543)."""
+    """Reverse KL, KL(q || t) = sum q (log q - log t) (Gu et al. 2023, MiniLLM, arXiv 2306.08543).
+
+    Infinite where q has mass and t none: only where both cover the same ids.
+    """
 
 
 @declared
 class JensenShannon:
-    """beta KL(t || M) + (1 - beta) KL(q || M) with M = beta t + (1 - beta) q. Agarwal et al. 2023 (GKD, arXiv
-    2306.13649)."""
+    """Generalised Jensen-Shannon: beta KL(t || M) + (1 - beta) KL(q || M), M = beta t + (1 - beta) q.
+
+    Agarwal et al. 2023 (GKD, arXiv 2306.13649).
+    """
 
     beta: float = 0.5
 
@@ -169,7 +189,7 @@ class JensenShannon:
 
 @declared
 class SkewKL:
-    """KL(t || lam t + (1 - lam) q). Ko et al. 2024 (DistiLLM, arXiv 2402.03898)."""
+    """Skewed KL, KL(t || lam t + (1 - lam) q) (Ko et al. 2024, DistiLLM, arXiv 2402.03898)."""
 
     lam: float = 0.1
 
@@ -179,7 +199,7 @@ class SkewKL:
 
 @declared
 class TotalVariation:
-    """1/2 sum |t - q|."""
+    """Total variation distance, 1/2 sum |t - q|, 0 to 1."""
 
 
 @declared
@@ -196,13 +216,15 @@ class MSE:
 
 @declared
 class ZLoss:
-    """(log sum exp z)^2, student alone: keeps logits from drifting. PaLM (arXiv 2204.02311) adds 1e-4 of it. Meant as a
-    term of `Weighted`."""
+    """Penalty on the student's log-normaliser, (log sum exp z)^2, which keeps logits from drifting.
+
+    A term of `Weighted`; PaLM (arXiv 2204.02311) gives it weight 1e-4.
+    """
 
 
 @declared
 class Weighted:
-    """sum_i weight_i loss_i, as ((weight, loss), ...): all under one truncation, rest and temperature."""
+    """Weighted sum of losses, ((weight, loss), ...), all under one truncation, rest and temperature."""
 
     terms: tuple[tuple[float, Single], ...]
 
@@ -218,12 +240,12 @@ Divergence: TypeAlias = Single | Weighted
 
 
 def terms(loss: Divergence) -> tuple[tuple[float, Single], ...]:
-    """Any loss as a weighted sum."""
+    """A loss as a weighted sum, ((weight, loss), ...)."""
     return loss.terms if isinstance(loss, Weighted) else ((1.0, loss),)
 
 
 def undefined(rest: Rest, temperature: AnyTemperature, loss: Divergence) -> Iterator[Problem]:
-    """Why a combination has no meaning, or none that a sparse support can give."""
+    """Reasons why a combination has no meaning, or none that a sparse support can give."""
     for _, term in terms(loss):
         yield from _undefined_loss(rest, term)
     one = isinstance(temperature, Temperature) and temperature.tau == 1

@@ -1,4 +1,4 @@
-"""The normal form of a run: all that cannot affect its result put to one form."""
+"""The normal form of a run, whose hash is its identity."""
 
 from __future__ import annotations
 

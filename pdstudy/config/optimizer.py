@@ -1,4 +1,4 @@
-"""How weights move: the optimiser and the learning rate over training."""
+"""The optimiser, and the learning rate over training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pdstudy.core.validation import Problem
 
 @declared
 class AdamW:
-    """Decoupled weight decay on matrices only; `clip` bounds the global gradient norm. `lr` is the peak."""
+    """AdamW with decoupled weight decay on matrices alone. `lr` is the peak rate, `clip` the largest gradient norm."""
 
     lr: float
     betas: tuple[float, float] = (0.9, 0.95)
@@ -49,12 +49,12 @@ class Cosine:
             yield Problem("final", self.final, "0 to 1 (a share of the peak)")
 
     def misfits(self, total: int) -> Iterator[Problem]:
-        """What is wrong with it for a run of `total` tokens."""
+        """Problems with a run of `total` tokens."""
         if self.warmup_tokens > total:
             yield Problem("schedule.warmup_tokens", self.warmup_tokens, f"at most the run's {total} tokens")
 
     def factor(self, tokens: float, total: int) -> float:
-        """Learning rate over its peak after `tokens` of `total`. A step takes it at the middle of its own tokens."""
+        """Learning rate over its peak, after `tokens` of `total`. A step takes it at the middle of its own tokens."""
         if tokens < self.warmup_tokens:
             return tokens / self.warmup_tokens
         done = (tokens - self.warmup_tokens) / max(1, total - self.warmup_tokens)
@@ -81,7 +81,7 @@ class WSD:
                 yield Problem(name, getattr(self, name), "0 or more")
 
     def misfits(self, total: int) -> Iterator[Problem]:
-        """What is wrong with it for a run of `total` tokens: the rate would fall off a cliff where both overlap."""
+        """Problems with a run of `total` tokens: the rate would fall off a cliff where warm-up and decay overlap."""
         if self.warmup_tokens > total:
             yield Problem("schedule.warmup_tokens", self.warmup_tokens, f"at most the run's {total} tokens")
         elif self.warmup_tokens + self.decay_tokens > total:
@@ -89,7 +89,7 @@ class WSD:
             yield Problem("schedule.decay_tokens", self.decay_tokens, left)
 
     def factor(self, tokens: float, total: int) -> float:
-        """Learning rate over its peak after `tokens` of `total`. A step takes it at the middle of its own tokens."""
+        """Learning rate over its peak, after `tokens` of `total`. A step takes it at the middle of its own tokens."""
         if tokens < self.warmup_tokens:
             return tokens / self.warmup_tokens
         start = total - self.decay_tokens

@@ -1,4 +1,4 @@
-"""What a study wants to see: light declarations that `pdstudy.analysis.report.study_page` renders. No plotting here."""
+"""Figures and tables of a study's report, drawn by `pdstudy.analysis.report`. Nothing is plotted here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ Split = Literal["validation", "test"]
 
 @declared
 class Curves:
-    """Held-out loss against training tokens: a panel per level of `panels`, a line per level of `lines`, mean and
-    spread over seeds."""
+    """Held-out loss against training tokens, mean and spread over seeds.
+
+    A panel per level of the axis `panels`, a line per level of `lines`.
+    """
 
     lines: str
     panels: str | None = None
@@ -25,8 +27,10 @@ class Curves:
 
 @declared
 class SizeLaw:
-    """Final loss against student size, one line per level of `lines`, with a fitted power law and its band where the
-    data allow one (else the reason)."""
+    """Final loss against student size (parameters), a line per level of `lines`.
+
+    With a fitted power law and its band where the data allow one, else with the reason why not.
+    """
 
     lines: str
     split: Split = "test"
@@ -42,8 +46,8 @@ class Compare:
     """Every arm against the baseline, paired by seed, with intervals: a table and a figure.
 
     `against` names another arm to compare with than the study's baseline, by its label where that has its own.
-    `metric` "recalibrated" is the loss after one temperature on the student's logits, which an objective that bends its
-    target asks for; "accuracy" is the share of tokens whose most probable id is right.
+    `metric` "recalibrated" is the loss after one temperature on the student's logits, needed where an objective bends
+    its target; "accuracy" is the share of tokens whose most probable id is right.
     """
 
     split: Split = "test"
@@ -57,8 +61,10 @@ class Compare:
 
 @declared
 class Sweep:
-    """Final loss against a numeric axis (a learning rate, say), a panel per level of `panels`, a line per level of
-    `lines`, with the best level of each."""
+    """Final loss against a numeric axis, such as a learning rate, with the best level of each line.
+
+    A panel per level of the axis `panels`, a line per level of `lines`.
+    """
 
     x: str
     lines: str
@@ -72,8 +78,10 @@ class Sweep:
 
 @declared
 class LossByTokens:
-    """Final loss against the tokens of a run, for budgets of their own, a panel per level of `panels`, a line per level
-    of `lines`."""
+    """Final loss against the token budget of a run, of runs that each end at their own.
+
+    A panel per level of the axis `panels`, a line per level of `lines`.
+    """
 
     lines: str
     panels: str | None = None
@@ -86,7 +94,7 @@ class LossByTokens:
 
 @declared
 class Cost:
-    """Planned against actual: FLOPs and seconds of every stage."""
+    """Cost of every stage, planned and actual: FLOPs and seconds."""
 
     title: str = "Cost, planned and actual"
 
@@ -96,7 +104,7 @@ class Cost:
 
 @declared
 class BesidePaper:
-    """Means over seeds beside a table of Peng et al. 2024, and that table; `pairs` are (label on `axis`, its row)."""
+    """A table of Peng et al. 2024 with our means over seeds beside it; `pairs` are (label on `axis`, its row)."""
 
     axis: str
     table: str
@@ -109,10 +117,10 @@ class BesidePaper:
 
 @declared
 class PaperTable:
-    """A table of Peng et al. 2024 as printed, beneath what our models answered to its tasks, where they are asked.
+    """A table of Peng et al. 2024 as printed, below the scores of our models on its tasks, where they were evaluated.
 
-    `pairs` are (an arm's labels in the order of the axes with blanks between, its row); an arm that is called as a row
-    needs none. On the way, a comma-grouped number of steps follows the labels ("1.9B KD 10,000").
+    `pairs` are (an arm's labels in the order of the axes, with blanks between; its row). An arm that is called as a row
+    needs none. For a model before its end the step follows the labels ("1.9B KD 10,000").
     """
 
     table: str
@@ -125,8 +133,10 @@ class PaperTable:
 
 @declared
 class GainAndKept:
-    """Gain over the baseline against p or k, and the entries kept per token (the paper's figures 2 and 3); the latter
-    from a `Probe` of the study."""
+    """Gain over the baseline against p or k, with the entries kept per token, which a `Probe` of the study measures.
+
+    Figures 2 and 3 of Peng et al. 2024.
+    """
 
     x: str
     split: Split = "test"
@@ -138,8 +148,10 @@ class GainAndKept:
 
 @declared
 class GainBySize:
-    """Gain over the baseline against student size, a line per teacher (the paper's figure 4), or per level of another
-    axis that the baseline is on."""
+    """Gain over the baseline against student size, a line per teacher, or per level of another axis of the baseline.
+
+    Figure 4 of Peng et al. 2024.
+    """
 
     split: Split = "test"
     title: str = "Gain against student size"

@@ -1,4 +1,4 @@
-"""How a stage is carried out on a cluster: what to ask SLURM for. Never part of a run's identity.
+"""Placement: how runs are carried out on a machine, and the resources of their jobs on a cluster. Never identity.
 
 An `Execution` says something about some jobs and leaves the rest open (None). Rules are laid over each other, later
 ones winning field by field: pdstudy's defaults, the user's `pdstudy.toml`, the project's, the study's `executions`,
@@ -23,6 +23,7 @@ STAGES: tuple[str, ...] = get_args(Stage)
 
 
 NAMES = ("partition", "account", "qos", "constraint")
+"""Settings that are names of SLURM's."""
 
 
 TRAINING = ("teacher", "student", "finetune")
@@ -31,7 +32,9 @@ TRAINING = ("teacher", "student", "finetune")
 
 @declared
 class Execution:
-    """What jobs of `stage` (None: all) for models of `parameters` or more (non-embedding) ask for; None: not said.
+    """Resources of the jobs of a `stage` (None: all) for models of `parameters` or more (non-embedding).
+
+    A field that is None is left to other rules.
 
     partition, account, qos, constraint   as in sbatch
     nodes, tasks_per_node                 ranks of one run (default: a rank per GPU); training stages only
@@ -45,7 +48,7 @@ class Execution:
     slices                                jobs that share one capture of logits
     replicas                              copies of the model, each sharded over ranks / replicas (HSDP); 1: one (FSDP)
     time_limits                           how often a run may go on after its job's time limit
-    warning_seconds                       how long before its time limit a job is told to save
+    warning_seconds                       seconds before its time limit at which a job is signalled to save
 
     A rule without a stage gives nodes, tasks_per_node and replicas to training alone, GPUs to training and one to
     `logits` and `evaluate`. A rule for `student` holds for `finetune`, too, below those of its own.
@@ -103,34 +106,36 @@ class Execution:
 DEFAULTS = Execution(
     nodes=1, gpus=0, cpus=1, minutes=60, setup=(), pack=1, slices=1, replicas=1, time_limits=20, warning_seconds=120
 )
+"""Rule below all others."""
 
 
 SELECTORS = ("stage", "parameters")
+"""Fields that say for which jobs a rule holds; all others are `SETTINGS`."""
 
 
 SETTINGS = tuple(f.name for f in dataclasses.fields(Execution) if f.name not in SELECTORS)
 
 
 def resolve(rules: Iterable[Execution], stage: str, parameters: float) -> Execution:
-    """What the rules together say of one stage, for a model of `parameters`; every field that needs a value has one."""
-    said: dict[str, Any] = {}
-    # Finetuning a student takes what training it took, but for what is said of finetuning itself.
+    """The rules together, for one stage and a model of `parameters`; every field that needs a value has one."""
+    settings: dict[str, Any] = {}
+    # Finetuning a student needs what training it needs, unless a rule for finetuning says otherwise.
     stages = (None, "student", "finetune") if stage == "finetune" else (None, stage)
     for rule in (DEFAULTS, *sorted(rules, key=lambda rule: rule.stage == "finetune")):
         if rule.stage in stages and parameters >= (rule.parameters or 0):
-            said |= {n: v for n in SETTINGS if (v := _said(rule, n, stage)) is not None}
+            settings |= {n: v for n in SETTINGS if (v := _setting(rule, n, stage)) is not None}
     if stage in TRAINING:
-        said.setdefault("tasks_per_node", max(1, said["gpus"]))
+        settings.setdefault("tasks_per_node", max(1, settings["gpus"]))
     else:
-        said |= {"nodes": 1, "tasks_per_node": 1, "replicas": 1}
+        settings |= {"nodes": 1, "tasks_per_node": 1, "replicas": 1}
     if stage != "logits":
-        said["slices"] = 1
+        settings["slices"] = 1
     if stage not in (*TRAINING, "evaluate"):
-        said["pack"] = 1
-    return Execution(**said)
+        settings["pack"] = 1
+    return Execution(**settings)
 
 
-def _said(rule: Execution, name: str, stage: str) -> Any:
+def _setting(rule: Execution, name: str, stage: str) -> Any:
     value = getattr(rule, name)
     if name == "gpus" and rule.stage is None and value and stage not in TRAINING:
         return 1 if stage in ("logits", "evaluate") else None
@@ -138,14 +143,14 @@ def _said(rule: Execution, name: str, stage: str) -> Any:
 
 
 def warning_exceeds_limit(execution: Execution) -> Iterator[Problem]:
-    """A settled execution whose jobs would be told to save as they start, again and again."""
+    """Problem of a settled execution whose jobs would be signalled to save as they start, again and again."""
     minutes, warning = execution.minutes or 0, execution.warning_seconds or 0
     if warning >= 60 * minutes:
         yield Problem("warning_seconds", warning, f"below the {60 * minutes} seconds of minutes={minutes}")
 
 
 def misfit(execution: Execution, *, sequences_per_step: int) -> Iterator[Problem]:
-    """What of a settled execution cannot carry out a run of so many sequences per step."""
+    """Problems of a settled execution with a run of so many sequences per step."""
     ranks = execution.ranks
     if execution.gpus and execution.gpus < (execution.tasks_per_node or 1):
         yield Problem("tasks_per_node", execution.tasks_per_node, f"at most gpus, {execution.gpus}: a rank needs a GPU")
@@ -161,9 +166,9 @@ def misfit(execution: Execution, *, sequences_per_step: int) -> Iterator[Problem
 
 @dataclass(frozen=True)
 class Machine(HasOrigin):
-    """What a run is priced on: sustained training FLOP/s of one device (peak times MFU), and its hours' name.
+    """A machine to price runs on: sustained training FLOP/s of one device (peak times MFU), and the unit of its hours.
 
-    `devices`, `cores` and `read_bytes_per_second` are what one node of it has: what reading a store is held against.
+    `devices`, `cores` and `read_bytes_per_second` are those of one node, with which the reading of stores is compared.
     """
 
     name: str
@@ -184,16 +189,16 @@ H100 = Machine(
     cores=96,
     read_bytes_per_second=2e9,
 )
-"""Eight to a node; its cores and the 2 GB/s that it reads of a shared file system are assumed, state your own."""
+"""Eight to a node. The node's 96 cores and the 2 GB/s it reads of a shared file system are assumed: state yours."""
 
 
 @declared
 class Placement:
-    """How a run is carried out on a machine. Never part of its identity.
+    """How a process carries out a run on its device. Never part of the run's identity.
 
-    `micro_batch_tokens` bounds the tokens of one forward pass per rank (None: all that the rank has of a step);
+    `micro_batch_tokens` bounds the tokens of one forward per rank (None: all that the rank has of a step);
     `threads` are torch's intra-op threads on a CPU; `save_minutes` is the time between checkpoints for resuming;
-    `activation_checkpointing` recomputes each block in the backward pass (less memory, a third more computation);
+    `activation_checkpointing` recomputes each block in the backward (less memory, a third more computation);
     `compile` compiles each block; `attention` "auto" is flash attention where it is installed and fits, else torch's
     own; `read_ahead` is how many steps a thread reads ahead (None: 2 for a CUDA device, unless a step is large as a
     whole, else 0; a step that was read is kept in memory until it is used); `replicas` copies of the model are each

@@ -1,4 +1,4 @@
-"""A run: what is trained, on what, by what, for how long. Everything here is identity; placement is `Placement`."""
+"""A run: student, text, objective, optimiser and length. Everything here is identity; placement is `Placement`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pdstudy.core.identity import declared, fingerprint, neutral
 from pdstudy.core.validation import Problem
 
 WHOLE = 4096
-"""The largest vocabulary of which a store may keep whole distributions."""
+"""Largest vocabulary, in ids, of which a store may keep whole distributions."""
 
 
 @declared
@@ -56,11 +56,11 @@ class Pretrained:
 
 @declared
 class Online:
-    """As a teacher: what `run` says of its own training text as it trains, each token before the step that learns it.
+    """Online logits: the distributions of `run` over its own training text, each before the step that learns it.
 
-    The paper's online logits (Peng et al. 2024, section 3.5): a moving teacher, at no pass of its own. The student's
-    `data` is a window of the teacher's, which must read its text in the stream's order (`order="stream"`), so that a
-    window of its training is a slice.
+    Peng et al. 2024, section 3.5: a moving teacher that needs no inference of its own. The student's `data` is a window
+    of the teacher's, which must read its text in the stream's order (`order="stream"`), so that a window of its
+    training is a slice.
     """
 
     run: Run
@@ -68,9 +68,9 @@ class Online:
 
 @declared
 class Start:
-    """Initial weights from another model, as finetuning and continued training have them; the optimiser starts anew.
+    """Initial weights from another model, for finetuning and continued training; the optimiser starts anew.
 
-    `tokens`: those that `model` had after that many tokens of its training; None: at its end.
+    `tokens` of its training after which `model` gives them (None: all).
     """
 
     model: Run | Pretrained
@@ -95,16 +95,17 @@ class Start:
 
 @declared
 class KD:
-    """(1 - alpha) L_lm + alpha L_kd with a teacher's truncated distribution.
+    """Distillation: L = (1 - alpha) L_lm + alpha L_kd, with a teacher's truncated distribution, nats per token.
 
-    `alpha` is the share of distillation; at 0 the run is the LM run, teacher and all else left out of its identity.
-    The paper's best static value is 0.9 (its Table 4); 1 is its "vanilla" distillation. `rest` is what happens to the
-    mass that the truncation drops; `mix` moves alpha over training, `tokens` weighs it from token to token.
+    `alpha` is the share of distillation; at 0 the run is the LM run, and teacher and all else are left out of its
+    identity. The best static value of Peng et al. 2024 is 0.9 (Table 4); 1 is their "vanilla" distillation. `rest` is
+    the treatment of the mass outside the kept ids; `mix` is the schedule of alpha over training, `tokens` its weight
+    from token to token.
 
-    `stored` says whether the store keeps float32 or coded values: a third of the bytes, at an error that it knows, far
-    below that of a truncation, but another number in every target. "live" is no store: the teacher is loaded once and
-    runs, without gradients, on each micro-batch, its head applied to a chunk of positions at a time. Every run then
-    pays for the teacher's forward; truncation TopPK(p=1, k=None), the whole distribution, is for it.
+    `stored`: "exact" keeps float32 in the store, "coded" a third of the bytes, at an error that the store knows, far
+    below that of a truncation, but with another number in every target. "live" is no store: the teacher runs, without
+    gradients, on each micro-batch, its head applied to a chunk of positions at a time. Every run then pays for the
+    teacher's forward; it is the place for TopPK(p=1, k=None), the whole distribution.
     """
 
     teacher: Run | Pretrained | Online
@@ -150,11 +151,11 @@ Objective = LM | KD
 
 @declared
 class Run:
-    """One training run. Give `steps`, or `tokens` that `tokens_per_step` divides.
+    """One training run, of `steps` or of `tokens` that `tokens_per_step` divides.
 
     `data` is the slice that the run reads, in an order that depends on `seed` and the step alone, or in the stream's
-    own (`order`); a budget above the slice goes round it again (epochs). `seed` also sets the initial weights, but for
-    a `start`. With `instructions` a share of each step holds examples of which only the responses are learned.
+    own (`order`); a budget above the slice repeats it (epochs). `seed` also sets the initial weights, unless `start`
+    does. With `instructions` a share of each step holds examples of which only the responses are learned.
     """
 
     student: Student
@@ -190,7 +191,7 @@ class Run:
 
     @property
     def text_sequences_per_step(self) -> int:
-        """Those of a step that are text of `data`; the others hold `instructions`."""
+        """Sequences of a step that are text of `data`; the others hold `instructions`."""
         taken = 0 if self.instructions is None else self.instructions.rows(self.sequences_per_step)
         return self.sequences_per_step - taken
 
@@ -221,7 +222,7 @@ class Run:
             yield Problem("data.split", self.data.split, "'train': validation and test are for evaluation")
         yield from self._check_teacher()
         if self.view.documents == "respect" and isinstance(self.teacher, Run | Pretrained):
-            yield Problem("view.documents", "respect", "'cross' with a teacher: its inference attends across documents")
+            yield Problem("view.documents", "respect", "'cross' with a teacher, which attends across documents")
         if self.start is not None and isinstance(self.start.model, Run):
             yield from self._check_start(self.start.model)
         yield from self._check_size_of_store()

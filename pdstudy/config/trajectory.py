@@ -1,4 +1,4 @@
-"""The course of a run: its rate and its share of distillation at each step, and how far two runs go the same way."""
+"""Trajectory of a run: learning rate and alpha at each step, and how many steps two runs share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pdstudy.core.identity import canonical
 
 
 def learning_rate(run: Run, step: int) -> float:
-    """The rate of step `step` (0-based): the schedule at the middle of the step's tokens.
+    """Learning rate of step `step` (0-based): the schedule at the middle of the step's tokens.
 
     The middle, because the beginning would waste the first step of a warm-up at 0 and the end would waste the last
     step of a decay to 0; and because the sum of rates over a run then hardly depends on the tokens of a step.
@@ -29,16 +29,16 @@ def alpha_at(objective: LM | KD, step: int, total_steps: int) -> float:
 
 
 def shared_steps(one: Run, other: Run) -> int:
-    """How many steps from the beginning two runs are the same computation.
+    """Number of steps from the beginning through which two runs are the same computation.
 
     They are where all that is declared is equal but for length and schedule, up to the first step whose learning rate
-    or share of distillation differs.
+    or alpha differs.
     """
     a, b = normal_form(one), normal_form(other)
     if canonical(dataclasses.replace(a, schedule=b.schedule, steps=b.steps)) != canonical(b):
         return 0
     steps = min(a.num_steps, b.num_steps)
-    level = _both(_level_steps(a), _level_steps(b))
+    level = _overlap(_level_steps(a), _level_steps(b))
     # Of a stretch through which both are level, one step stands for all: a long trunk is compared at once.
     for step in itertools.chain(range(min(steps, level.start + 1)), range(min(steps, level.stop), steps)):
         if learning_rate(a, step) != learning_rate(b, step):
@@ -48,13 +48,13 @@ def shared_steps(one: Run, other: Run) -> int:
     return steps
 
 
-def _both(one: range, other: range) -> range:
+def _overlap(one: range, other: range) -> range:
     start = max(one.start, other.start)
     return range(start, max(start + 1, min(one.stop, other.stop)))
 
 
 def _level_steps(run: Run) -> range:
-    """Steps through which neither rate nor share of distillation moves, less one at either end for rounding."""
+    """Steps through which neither learning rate nor alpha moves, minus one at either end for rounding."""
     steps, mix = run.num_steps, run.objective.mix if isinstance(run.objective, KD) else Steady()
     if not isinstance(run.schedule, WSD) or not isinstance(mix, Steady | WSDMix):
         return range(0)
@@ -65,7 +65,7 @@ def _level_steps(run: Run) -> range:
 
 
 def lasting_steps(run: Run) -> tuple[int, ...]:
-    """Steps whose checkpoints stay for others to start from: the end of a WSD schedule's stable part."""
+    """Steps whose checkpoints are kept for other runs to start from: the end of a WSD schedule's stable part."""
     if not isinstance(run.schedule, WSD):
         return ()
     # The first step whose middle lies in the decay is the first that a longer run does otherwise.

@@ -1,4 +1,4 @@
-"""What a run minimises: declarations with their formulas. `pdstudy.distill` computes them.
+"""Truncation: the part of the teacher's distribution that a student learns from.
 
 Notation (Peng et al. 2024, Eqs. 1 to 4): teacher distribution p, student distribution q over the vocabulary,
 L = (1 - alpha) L_lm + alpha L_kd, F(p) = softmax(Truncate(log p) / tau), all losses in nats per token.
@@ -7,18 +7,14 @@ L = (1 - alpha) L_lm + alpha L_kd, F(p) = softmax(Truncate(log p) / tau), all lo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pdstudy.core.identity import declared
 from pdstudy.core.validation import Problem
 
-if TYPE_CHECKING:
-    pass
-
 
 @declared
 class TopPK:
-    """top-p-k in the paper's order: the smallest set whose mass reaches `p`, then its `k` most probable ids.
+    """top-p-k: the smallest set of ids whose mass reaches `p`, then its `k` most probable.
 
     Ranked by log-probability, then by id. `p = 1` keeps everything that k allows (top-k). `k = None` is top-p.
     Source: Peng et al. 2024, section 3.2.
@@ -36,7 +32,7 @@ class TopPK:
 
 @declared
 class Sampled:
-    """`draws` ids drawn with replacement from the full distribution, at capture; each counts p / (draws x proposal).
+    """Random sampling: `draws` ids drawn with replacement at capture; each counts p / (draws x proposal).
 
     The proposal is p^exponent / sum p^exponent. With exponent 1 every draw counts 1 / draws: the counts of RS-KD
     (arXiv 2503.16870), whose gradient is that of the full distribution in expectation; its students end at q = p.

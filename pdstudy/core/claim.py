@@ -1,4 +1,4 @@
-"""Exclusive claims on making an artifact, held by files."""
+"""Exclusive claims on making an artifact, held by files: the rule that nothing is made by two at once."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Claim:
 
 
 def _birth(pid: int) -> str:
-    """Something that tells two processes with one pid apart: the start time where /proc has it, else liveness."""
+    """A mark that differs between two processes of one pid: the start time where /proc has it, else liveness."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The error that a user can mend."""
+"""The error that a user can mend, told apart from pdstudy's own faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, JSON lines that survive a kill, content hashes of user files."""
+"""Files: atomic writes, JSON lines that survive a kill, content hashes of a user's files."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically, as `write_bytes` does."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
@@ -47,6 +48,7 @@ def read_json(path: Path, mend: str = "delete it and run again, which makes it a
 
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
+    """Append a row to a JSON-lines file."""
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
 
@@ -68,6 +70,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a JSON-lines file atomically."""
     write_bytes(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
@@ -78,6 +81,7 @@ def truncate_jsonl(path: Path, keep_up_to_step: int) -> None:
 
 
 def file_sha256(path: Path) -> str:
+    """sha256 of a file, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -86,7 +90,7 @@ def file_sha256(path: Path) -> str:
 
 
 def cache_root() -> Path:
-    """Where downloads and hashes are kept between workspaces: `PDSTUDY_CACHE`, default `~/.cache/pdstudy`."""
+    """Folder of downloads and hashes that workspaces share: `PDSTUDY_CACHE`, default `~/.cache/pdstudy`."""
     return Path(os.environ.get("PDSTUDY_CACHE", Path.home() / ".cache" / "pdstudy"))
 
 
@@ -108,7 +112,7 @@ def content_hash(paths: Iterable[str]) -> str:
 
 
 def content_or_name(paths: Iterable[str]) -> str:
-    """`content_hash`, or the names where a path matches nothing: what a plan calls files that are not here yet."""
+    """`content_hash`, or the names where a path matches nothing: an identity for files that are not here yet."""
     paths = tuple(paths)
     if all(expand(pattern) for pattern in paths):
         return content_hash(paths)

@@ -1,8 +1,8 @@
 """Declared objects, their canonical form, and the fingerprints made of it.
 
-Everything that a study declares is a frozen dataclass made by `declared`. This module turns such objects into plain
-JSON and back, hashes them, compares them field by field, and walks them for problems. It imports neither torch nor
-numpy, and it raises on what it cannot encode: a hash that silently falls back on `repr` forks identities.
+The fields of a run, and of what is measured of it, are frozen dataclasses made by `declared`. This module turns them
+into plain JSON and back, hashes them, and compares them field by field. It raises on what it cannot encode: a hash that
+silently falls back on `repr` forks identities.
 
 Two forms exist. `encode` writes every field and is what a run directory stores. `canonical` is what is hashed: it
 leaves out fields at their *neutral* value (see `neutral`), so that a field added next year changes no old fingerprint,
@@ -35,6 +35,7 @@ DECLARED: dict[str, type] = {}
 
 
 _NEUTRAL = "neutral"
+"""Metadata of a field: its neutral value."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
@@ -51,7 +52,7 @@ def declared(cls: type[T]) -> type[T]:
 
 
 def _remembered_hash(compute: Any) -> Any:
-    """A hash computed once per object: a grid of 10,000 cells hashes one teacher over and over."""
+    """A hash computed once per object: a grid of 10,000 runs hashes one teacher over and over."""
 
     def __hash__(self: Any) -> int:
         known: int | None = self.__dict__.get(HASH)
@@ -63,7 +64,7 @@ def _remembered_hash(compute: Any) -> Any:
 
 
 def neutral(value: Any) -> Any:
-    """A field whose default `value` means "as if this field did not exist": the hash leaves it out there."""
+    """A field that the hash leaves out at its default `value`, so that it can be added without new identities."""
     return dataclasses.field(default=value, metadata={_NEUTRAL: value})
 
 
@@ -139,7 +140,7 @@ def _part(value: Any, hashed: bool, inside: Callable[[Any], Any] | None) -> Any:
 
 
 def is_declared(value: Any) -> bool:
-    """True for objects of a class made by `declared`."""
+    """Whether an object is of a class made by `declared`."""
     return DECLARED.get(type(value).__name__) is type(value)
 
 

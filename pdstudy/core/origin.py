@@ -115,7 +115,7 @@ class Place(NamedTuple):
 
 
 def calling(name: str = "", position: int = -1) -> Place | None:
-    """An argument of the call that runs the function which asks; None where pdstudy itself calls it."""
+    """An argument of the call that the calling function runs for; None where pdstudy itself made that call."""
     frame = sys._getframe(2)
     if frame.f_code.co_filename.startswith(_OURS):
         return None

@@ -1,4 +1,4 @@
-"""Where and with what a run was made. Written beside every result, never part of its identity."""
+"""Provenance: code, versions and machine of a run. Written beside every result, never part of its identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from pdstudy.core.files import read_json
 
 CODE_FILE = "code.json"
-"""Beside a copy of the packages: what `code` said where the copy was taken."""
+"""File beside a copy of the packages, with what `code` returned where the copy was taken."""
 
 
 PACKAGES = ("pdstudy", "torch", "transformers", "tokenizers", "numpy", "safetensors", "flash-attn")
@@ -25,12 +25,12 @@ PACKAGES = ("pdstudy", "torch", "transformers", "tokenizers", "numpy", "safetens
 
 def collect(**more: Any) -> dict[str, Any]:
     """Code, versions and machine of this process, with `more` beside them (threads, attention, device)."""
-    return {**_of_process(), "time": time.time(), **more}
+    return {**_process_provenance(), "time": time.time(), **more}
 
 
 @functools.cache
-def _of_process() -> dict[str, Any]:
-    """What cannot change while the process lives: the code was read when it was imported."""
+def _process_provenance() -> dict[str, Any]:
+    """The part that cannot change while the process lives: the code was read when it was imported."""
     return {
         **code(),
         "python": platform.python_version(),

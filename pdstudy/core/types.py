@@ -1,4 +1,4 @@
-"""Whether a value is of the type that a field is annotated with, and that type in a user's words."""
+"""Types of fields: the test whether a value has the annotated type, and the type in a user's words."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def fits(value: Any, hint: Any) -> bool:
 
 def described(hint: Any) -> str:
     """The values of a type: "a whole number or None", "'train', 'validation' or 'test'", "a tuple of Shape"."""
-    *others, last = _alternatives(hint)
+    *others, last = _list_alternatives(hint)
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _alternatives(hint: Any) -> list[str]:
+def _list_alternatives(hint: Any) -> list[str]:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return [repr(value) for value in args]
     if origin in (typing.Union, types.UnionType):
-        return list(dict.fromkeys(words for a in args for words in _alternatives(a)))
+        return list(dict.fromkeys(words for a in args for words in _list_alternatives(a)))
     if origin is tuple:
         of = [described(a) for a in args if a is not Ellipsis]
         return [f"a tuple of {_MANY.get(of[0], of[0])}" if args[-1] is Ellipsis else f"a tuple ({', '.join(of)})"]
@@ -66,7 +66,7 @@ def _alternatives(hint: Any) -> list[str]:
 
 
 def comma(value: Any, hint: Any) -> str:
-    """A hint where one element stands in the place of a tuple of such."""
+    """The hint for a single element in the place of a tuple of such; else nothing."""
     args = typing.get_args(hint)
     alone = typing.get_origin(hint) is tuple and args[-1] is Ellipsis and fits(value, args[0])
     return "a tuple of one is written (it,)" if alone else ""

@@ -18,7 +18,7 @@ from pdstudy.core.types import comma, described, fits
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a study, in the words that a user needs to mend it."""
+    """One mistake in a study, with all that a user needs to mend it."""
 
     field: str
     found: Any
@@ -49,7 +49,7 @@ def _short(value: Any) -> str:
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """A hint at the known name closest to a wrong one, or nothing."""
+    """A hint at the known name closest to a wrong one; nothing where none is close."""
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else ""
 

@@ -27,20 +27,19 @@ from pdstudy.study.study import Study
 
 @dataclass(frozen=True)
 class Search:
-    """A space of runs and what is wanted of them.
+    """A space of runs, and the quantities to be minimised over it.
 
-    `trials` bounds how many are asked for, and so does `device_hours`: no more are once what trials took, and those
-    under way are estimated to take, comes to that (`pdstudy.search.cost`). A trial is trained with every seed and
-    scored by the mean. `validation` is what trials are scored on; nothing of a search sees a test split. Of two
-    objectives the trials that no other beats in both are the result; under `constraints` the best is one that keeps
-    them. A diverged trial, or one whose score is no number, is told as pruned, which TPE ranks behind all that are
-    complete; one that fails is told as failed. Finished runs of the workspace that lie in the space are trials, too,
-    marked as reused and not counted. All drivers of a search share its workspace.
+    `trials` bounds the number of trials, and so does `device_hours`: none is begun once those that ended and the
+    estimate for those under way come to that (`pdstudy.search.cost`). A trial is trained with every seed and scored by
+    the mean, on `validation`; nothing of a search sees a test split. Of two objectives the trials that no other beats
+    in both are the result; under `constraints` the best is one that keeps them. A diverged trial, or one whose score is
+    no number, counts as pruned, which TPE ranks behind all that are complete; a trial whose run fails has failed.
+    Finished runs of the workspace that lie in the space are trials, too, marked as reused and not counted. All drivers
+    of a search share its workspace.
 
-    What is asked (`identity`) names the search in its storage: change the base, the space, the objectives, the
-    constraints, the seeds or the rungs, and it is another search; more `trials` or another sampler go on with the one
-    that is there. `executions` say what its jobs ask of a cluster, as those of a study do; `elsewhere`: the texts and
-    models that it names need not be here to plan it.
+    `identity` names the search in its storage: with another base, space, objective, constraint, seed or rung it is
+    another search; more `trials` or another sampler go on with the one that is there. `placement`, `executions`,
+    `machine` and `elsewhere` are as in a `Study`.
     """
 
     name: str
@@ -75,15 +74,15 @@ class Search:
 
     @cached_property
     def identity(self) -> str:
-        """`NAME-` and six digits of the hash of what is asked."""
+        """`NAME-` and six digits of the hash of all that decides which trials are best."""
         rungs = self.pruner.rungs if self.pruner else ()
         base = dataclasses.replace(normal_form(self.base), seed=0)  # trials have seeds of their own
-        if isinstance(self.base.objective, KD):  # that of the trials, where the base itself asks nothing of it
+        if isinstance(self.base.objective, KD):  # that of the trials, where the base itself does not use it
             teacher = normal_teacher(self.base.objective.teacher)
             base = dataclasses.replace(base, objective=dataclasses.replace(self.base.objective, teacher=teacher))
-        asked = [canonical(base), _form(self.space), canonical(self.validation),
+        question = [canonical(base), _form(self.space), canonical(self.validation),
                  _form(self.objectives), self.seeds, rungs, *map(_form, self.constraints)]  # fmt: skip
-        return f"{self.name}-{hashlib.sha256(repr(asked).encode()).hexdigest()[:6]}"
+        return f"{self.name}-{hashlib.sha256(repr(question).encode()).hexdigest()[:6]}"
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -174,7 +173,7 @@ class Search:
         return [changed(self.base, self.arm("", changes))[0] for changes in corners(self.space, at)]
 
     def faults(self, run: Run) -> list[Problem]:
-        """What is wrong with a run, what is not here left out where the search is to run `elsewhere`."""
+        """Problems of a run, without files that are missing where the search is to run `elsewhere`."""
         return [p for p in problems(run) if not (self.elsewhere and p.missing)]
 
     def run(self, changes: Changes, seed: int, rung: int) -> Run:

@@ -1,4 +1,4 @@
-"""How a search goes on: the sampler, when trials are stopped early, and the comparison at its end."""
+"""Strategy of a search: the sampler of trials, the pruner that stops some early, the comparison at its end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Sampler = TPE | GP | Random
 
 
 Reached = tuple[float, float]
-"""How far a trial is beyond the constraints in all, and its value."""
+"""A trial's excess over the constraints, summed, and its objective: less is better, the former first."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Halving(HasOrigin):
     that are worse than the cut by no more than `band` (nats) go on, too: seeds alone make such differences. Measure it:
     the standard deviation, over seeds, of the difference between two runs.
 
-    Trials are judged as they come, so the first ones pass easily, and with several at a time who passes depends on who
-    is first; what was decided is kept. Under constraints those that keep them come first, so that trials beyond a bound
+    Trials are judged as they come, so the first ones go on easily, and with several at a time it depends on their
+    order; what was decided is kept. Under constraints those that keep them come first, so that trials beyond a bound
     do not raise the cut for the others.
     """
 
@@ -71,7 +71,7 @@ class Halving(HasOrigin):
 
 @dataclass(frozen=True)
 class Final(HasOrigin):
-    """What was found, made again to be believed: the `best` trials on `seeds` that the search has not seen, beside
+    """The comparison that makes a search credible: the `best` trials on `seeds` that the search has not seen, beside
     controls, scored on a test slice. A trial that was best for its seed's luck loses that luck here.
 
     `controls` are arms by label: fields of the base, and what they are set to. All arms are compared with each control,

@@ -1,4 +1,4 @@
-"""Several studies planned and run as one: a folder of study files. What they share is made once."""
+"""A folder of study files, planned and run as one study. What they share is made once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pdstudy.study.study import Cell, Study, matches
 
 @dataclass(frozen=True)
 class Collection(Study):
-    """A study whose cells are those of its `studies`, named `study=NAME,...`.
+    """A study whose runs are those of its `studies`, named `study=NAME,...`.
 
     It is planned, priced, run and submitted like any study; reports are those of its members. Evaluations are the
     members' together, made of every run, so that a run which several studies share is scored once for all.

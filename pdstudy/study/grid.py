@@ -1,4 +1,4 @@
-"""A study's grid: arms made of axes over any field, each change with the line of the call that made it.
+"""The grid of a study: arms made of axes over any field of a run.
 
 Grids combine: `a * b` (product), `a + b` (one after the other), `a.zip(b)` (in step), `a.where(condition)`,
 `a.set(field, value)`.

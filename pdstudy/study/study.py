@@ -6,7 +6,7 @@ A study file defines `study(scale) -> Study` in plain Python:
     losses = axis("loss", {"LM": LM(), "KD": kd}, field="objective")
     return Study(name="demo", base=base, grid=sizes * losses, seeds=(0, 1, 2), baseline={"loss": "LM"}, ...)
 
-Nothing is checked while a study is being built; `Study.problems` reports everything at once.
+Nothing is checked while a study is built; `Study.problems` reports everything at once.
 """
 
 from __future__ import annotations
@@ -49,22 +49,30 @@ class Cell:
 
 
 def cell_name(labels: Mapping[str, str], seed: int) -> str:
-    """How a cell is called on the command line: `student=w32,loss=KD,seed=0`."""
+    """Name of a run of a study, as the command line has it: `student=w32,loss=KD,seed=0`."""
     return ",".join([f"{k}={v}" for k, v in labels.items()] + [f"seed={seed}"])
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question with its runs and its answers' form.
+    """A question: the runs that answer it, and the form of the answer.
 
-    `baseline` gives the labels of the arm that every other arm is compared with, matched on all axes it does not
-    name, and paired by seed. `evaluations` are made of every run, teachers included; `downstream` asks each
-    cell's model tasks, in jobs of their own. `captures` are stores to be made and looked into; a study may be these
-    alone, with a grid of no arms. `outputs` are the tables and figures wanted. `placement` says how a run is
-    carried out, `executions` what its jobs ask of a cluster, `machine` what it is priced on. `only` leaves out the
-    cells whose names do not match it. `elsewhere`: the texts and models that it names need not be here to plan it; what
-    is missing is warned of, and nothing is run before it is there. `group`: the plan of a folder counts the runs of
-    studies that have one apart, under that name. `kept` says what cuts keep of a token, for the price of stores.
+    base, grid, seeds    every arm of the grid makes a run of `base`, with each seed
+    baseline             labels of the arm that all others are compared with, matched on the axes it does not name, and
+                         paired by seed
+    evaluations          of every run, teachers included
+    downstream           tasks on which each model is evaluated, in jobs of their own
+    captures             stores to be made and looked into; with a grid of no arms the study is these alone
+    outputs              tables and figures of the report
+    placement            how a process carries out a run
+    executions           resources of its jobs on a cluster
+    machine              the device that it is priced on
+    title, about         the report's heading and its first sentence
+    only                 a pattern: runs whose names do not match are left out
+    elsewhere            texts and models that it names need not be here to plan it: what is missing is warned of, and
+                         nothing is run before it is there
+    group                the plan of a folder counts the runs of studies of one group apart, under this name
+    kept                 entries that truncations keep per token, for the price of stores
     """
 
     name: str
@@ -97,11 +105,11 @@ class Study:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """All runs, in the order of the grid, seeds innermost. Call `problems` first: a faulty change is left out."""
+        """All runs, in the order of the grid, seeds innermost. A faulty arm is left out: see `problems`."""
         return self._expanded[0]
 
     def downstream_of(self, cell: Cell) -> tuple[Downstream, ...]:
-        """The tasks on which a cell's model is evaluated."""
+        """Tasks on which the model of one run is evaluated."""
         return self.downstream
 
     def problems(self) -> list[Problem]:
@@ -163,5 +171,5 @@ class Study:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a cell's name is the one asked for, or fits the pattern."""
+    """Whether a run's name is `pattern`, or fits it."""
     return name == pattern or fnmatch(name, pattern)

@@ -1,4 +1,4 @@
-"""Finding and importing study files. A study file's own errors become one line that names the place."""
+"""Finding and importing study files. An error in one becomes a single line that names the place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def find_study(name: str) -> Path:
-    """The file of a study, or a folder of such, given by path, or by its name in `studies/`."""
+    """The file of a study, or the folder of several, from a path or from its name in `studies/`."""
     for path in (Path(name), Path("studies") / f"{name}.py", Path("studies") / name):
         if path.is_file() or (path.is_dir() and any(path.glob("*.py"))):
             return path
@@ -78,7 +78,7 @@ def _load(path: Path, scale: str | None, wanted: type[T], *, optional: bool = Fa
 
 
 def _instead(module: object, name: str) -> str:
-    """What to do with a file that does not declare what was looked for."""
+    """Advice for a file that does not declare what was looked for."""
     if name == "study":
         declares = "it declares a search: `pdstudy search`" if hasattr(module, "search") else ""
         return declares or "`pdstudy new NAME` writes an example"

@@ -1,4 +1,4 @@
-"""The workspace and its run directories. A run directory is the database: nothing is read from logs or names.
+"""Run directories. One holds all that is known of a run: nothing is read from logs or names.
 
 config.json       the run's full configuration, its hashed form and the schema version
 provenance.json   commit, versions, machine, threads, attention backend
@@ -7,8 +7,8 @@ metrics.jsonl     one row per logged step
 evals.jsonl       one row per held-out evaluation
 checkpoints/      step-NNNNNNNN folders, complete or absent
 model/            the export: `AutoModelForCausalLM.from_pretrained` reads it
-models/           step-NNNNNNNN folders of the same kind, of steps for which others asked
-again/            steps that are trained once more, for what was not asked of them then (`pdstudy.plan.builder.replay`)
+models/           step-NNNNNNNN folders of the same kind, for steps that other artifacts need
+again/            steps that are trained once more, for what was not wanted of them then (`pdstudy.plan.replay`)
 result.json       written last, atomically: its presence is what "done" (or "diverged") means
 """
 
@@ -42,9 +42,12 @@ def unguarded() -> None:
 
 @dataclass(frozen=True)
 class RunDir:
-    """Paths and files of one run. `guard` is called before anything is published: it does not return to a process
-    whose run another has taken over. `models` is where the exports of steps go: into the run's own folder, but where
-    another trains its steps again."""
+    """Paths and files of one run.
+
+    `guard` is called before anything is published: it does not return to a process whose run another has taken over.
+    `models` is the folder of exports of steps; None: `models` in the run's own, as always but where steps are trained
+    again.
+    """
 
     path: Path
     guard: Callable[[], None] = field(default=unguarded, compare=False, repr=False)
@@ -68,12 +71,12 @@ class RunDir:
 
     @property
     def saved(self) -> list[int]:
-        """The steps of its whole checkpoints, rising."""
+        """Steps of its complete checkpoints, rising."""
         return sorted(int(path.name.removeprefix("step-")) for path in self.checkpoints.glob("step-*"))
 
     @property
     def branched_at(self) -> int:
-        """The step at which it went on from another run's checkpoint; 0 where it began at the beginning."""
+        """Step at which it went on from another run's checkpoint; 0 where it began at the beginning."""
         step: int = (read_json(self.path / "provenance.json") or {}).get("branched_from", {}).get("step", 0)
         return step
 
@@ -82,7 +85,7 @@ class RunDir:
         return self.path / "model"
 
     def export(self, step: int) -> Path:
-        """The model after `step` steps (1-based), where `train` was asked for it."""
+        """Folder of the model after `step` steps (1-based)."""
         return (self.models or self.path / "models") / f"step-{step:08d}"
 
     def create(self, run: Run) -> None:
@@ -103,7 +106,7 @@ class RunDir:
         return run
 
     def status(self) -> dict[str, Any]:
-        """What status.json says; "stopped" in the place of an end whose result is not there (any more)."""
+        """Content of status.json; "stopped" in the place of an end whose result is not there (any more)."""
         found: dict[str, Any] = read_json(self.path / "status.json") or {"state": "new"}
         if found["state"] in ("done", "diverged") and not (self.path / "result.json").exists():
             found["state"] = "stopped"
@@ -117,7 +120,7 @@ class RunDir:
         return read_json(self.path / "result.json")
 
     def missing_evaluations(self, evaluations: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
-        """Those that a finished run lacks at its end: another study may have wanted others."""
+        """Evaluations that a finished run lacks at its end: another study may have wanted others."""
         made = {row["eval"] for row in (self.result() or {}).get("evals", [])}
         return tuple(e for e in evaluations if fingerprint(e) not in made)
 

@@ -1,4 +1,4 @@
-"""Which stretches of a stream a logit store must hold, and whether it does. Reads names of files alone."""
+"""Ranges of sequences that a logit store holds or lacks, read from the names of its shards alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""At which sizes a family of studies is run: one declaration that all its study files share.
+"""The scale of a family of studies: sizes, text, length and rates, declared once for all its study files.
 
 A study of a family names what varies; a `Scale` says of what size, on what text, for how long, at which rates. The
 studies of `studies/paper` take one, so that the paper's sizes and a ladder for two cores are the same code.
@@ -38,8 +38,8 @@ class Scale:
     `long_steps` the long one of the study of tokens, scored every `checkpoint_steps`; both read `data` from its
     beginning. `budgets` are the steps that S11b branches to; none: where the long runs are scored. `online_teacher`
     writes logits as it trains (`order="stream"`). `controls` adds the runs that the paper lacks: LM at the compute of
-    student and teacher inference, and LM and offline distillation on the online windows. `inspected` is the
-    held-out text of which S3b counts kept logits.
+    student and teacher inference, and LM and offline distillation on the online windows. `inspected` is the held-out
+    text of which S3b counts kept logits.
 
     What the paper leaves open (its learning rate, warm-up, decay, end points, constants of adaptive temperatures) are
     fields here: `optimiser`, `cosine`, `wsd`, `alpha_wsd`, `alpha_max`, `period`, `mse`, `norm_kd`, `wttm`,
@@ -114,7 +114,7 @@ class Scale:
         return next(iter(self.teachers.values()))
 
     def run(self, student: str | None = None, objective: Objective = LM(), **changes: Any) -> Run:  # noqa: B008
-        """A student's run at the short budget; LM of the anchor under the cosine schedule unless told otherwise."""
+        """A student's run at the short budget: LM of the anchor under the cosine schedule, with `changes`."""
         fields: dict[str, Any] = {
             "student": self.students[student or self.anchor],
             "corpus": self.corpus,

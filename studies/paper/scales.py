@@ -1,6 +1,7 @@
 """The scales at which the studies of the paper run: `mini` on two CPU cores, `paper` as Peng et al. 2024 had them.
 
-`tasks` is `mini` with the paper's protocol behind it: each model is finetuned, then asked (needs `pdstudy[eval]`).
+`tasks` is `mini` with the paper's protocol behind it: each model is finetuned, then evaluated on tasks (needs
+`pdstudy[eval]`).
 
 Add yours to `SCALES`: a copy of one of these with another ladder, other teachers, your corpus. `pdstudy plan
 studies/paper --scale YOURS` shows what it comes to.
@@ -127,7 +128,7 @@ def _mini() -> Scale:
 
 
 def _tasks() -> Scale:
-    """The runs of `mini`, each then finetuned on as many tokens of definitions as of fresh text and asked six sets.
+    """The runs of `mini`, each then finetuned on as many tokens of definitions as of fresh text, and six task sets.
 
     A quarter of a run's steps at a tenth of its anchor's rate. The definitions are a dictionary's, no evaluation's.
     """
@@ -159,7 +160,7 @@ def _paper() -> Scale:
     decay 10 % with a cosine's shape for learning rate and alpha alike, a cosine down to a tenth, AdamW at 0.9, 0.95 and
     0.1 as in the Llama reports, alpha_max 1 in its Table 5 and 0.9 in PD*, linear schedules between 0 and 1, ten
     periods. The peak rate, 6e-4, is from one summary. The 32B teacher's shape is that of the GLM-4-32B-0414 published
-    later. Every model is finetuned on 20B tokens before it is asked, half of them instructions: the text is what
+    later. Every model is finetuned on 20B tokens before its tasks, half of them instructions: the text is what
     follows the long budget's, the peak rate is where pre-training's ended. The references of the adaptive temperatures
     are guesses until a store's columns have been looked at.
     """
