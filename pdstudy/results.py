@@ -15,8 +15,8 @@ def results(study: str, scale: str | None = None, workspace: Path | str | None =
     Raises `ConfigError` where the study file has problems.
     """
     from pdstudy.analysis.data.runs import load_runs
-    from pdstudy.plan.builder import checked_plan
     from pdstudy.plan.record import make_record
+    from pdstudy.plan.study_plan import checked_plan
     from pdstudy.workspace.layout import Workspace
 
     where = Workspace.default() if workspace is None else Workspace(Path(workspace).resolve())

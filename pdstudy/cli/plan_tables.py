@@ -7,10 +7,20 @@ from typing import Any
 from pdstudy.cli.tables import print_table
 from pdstudy.cli.terminal import printable, say
 from pdstudy.core.format import duration, hours, si, size
-from pdstudy.plan.account import Stored, Tally, account, charges, not_priced, passes, reading, spent, stored, tallies
+from pdstudy.plan.account import (
+    Tally,
+    account,
+    charges,
+    flops_by_stage,
+    tallies,
+    tasks_not_priced,
+    teacher_work,
+    totals,
+)
 from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.explain import explain
 from pdstudy.plan.plan import Plan
+from pdstudy.plan.storage import Stored, reading, stored
 from pdstudy.workspace.layout import Workspace
 
 MAX_ROWS = 60
@@ -20,9 +30,9 @@ MAX_ROWS = 60
 def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> None:
     """Print a plan; `call` is the study as it was named on the command line, for the hint at what to do next."""
     study = plan.study
-    totals = plan.totals()
-    new = totals["items"] - totals["done"]
-    made = f"{totals['items']} artifacts, {totals['done']} done, {new} to make"
+    found = totals(plan)
+    new = found["items"] - found["done"]
+    made = f"{found['items']} artifacts, {found['done']} done, {new} to make"
     say(f"study {study.name}: {len(study.cells)} runs, {made}")
     say(f"workspace {workspace.root}\n")
     print_artifacts(plan)
@@ -32,8 +42,8 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
             say(_why(workspace, run))
     device = study.machine.unit.removesuffix("-hours")
     say(
-        f"\nto make: {si(totals['flops_todo'])} FLOPs, {hours(totals['device_hours_todo'])} {study.machine.unit}, "
-        f"{size(totals['bytes_todo'])} on disk; longest chain {hours(totals['longest_chain_hours'])} hours at one "
+        f"\nto make: {si(found['flops_todo'])} FLOPs, {hours(found['device_hours_todo'])} {study.machine.unit}, "
+        f"{size(found['bytes_todo'])} on disk; longest chain {hours(found['longest_chain_hours'])} hours at one "
         f"{device} a run"
     )
     say(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
@@ -46,7 +56,14 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
 def print_artifacts(plan: Plan) -> None:
     """Print a line for each artifact."""
     rows = [
-        [a.kind, a.label, si(a.flops), duration(a.flops / plan.rate), size(a.bytes), "done" if a.done else a.state]
+        [
+            a.kind,
+            a.label,
+            si(a.flops),
+            duration(plan.seconds(a.flops)),
+            size(a.bytes),
+            "done" if a.done else a.state,
+        ]
         for a in plan.artifacts[:MAX_ROWS]
     ]
     print_table(["stage", "artifact", "FLOPs", "device time", "disk", "state"], rows, right=frozenset({2, 3, 4}))
@@ -58,12 +75,14 @@ def print_account(plan: Plan) -> None:
     """Print runs by group and budget, FLOPs by stage and scenario, stores, and what their fastest reader needs."""
     for tally in (t for t in tallies(plan) if t.runs):
         say(f"students{tally.group and ', ' + tally.group}: {_counted(tally, plan)}")
-    trained, captured, tokens = passes(plan)
+    trained, captured, tokens = teacher_work(plan)
     say(f"teachers: {trained} trained; teacher inference over {si(tokens)} tokens in all, in {captured} captures")
     unit = plan.study.machine.unit
-    made = [f"{stage} {si(flops)} ({hours(flops / plan.rate / 3600)})" for stage, flops in spent(plan).items() if flops]
+    made = [
+        f"{stage} {si(flops)} ({hours(plan.hours(flops))})" for stage, flops in flops_by_stage(plan).items() if flops
+    ]
     say(f"FLOPs ({unit}) of " + ", ".join(made))
-    if names := not_priced(plan):
+    if names := tasks_not_priced(plan):
         say(f"tasks without a price: {', '.join(names)}")
     charged = {k: "not known" if v is None else si(v) for k, v in vars(charges(plan)).items()}
     say("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
@@ -84,14 +103,14 @@ def _counted(tally: Tally, plan: Plan) -> str:
     counts = ", ".join(f"{runs} of {si(tokens)} tokens" for tokens, runs in budgets)
     if len(budgets) > 8:
         counts = f"{len(budgets)} budgets of {si(budgets[-1][0])} to {si(budgets[0][0])} tokens"
-    price = f"{hours(tally.flops / plan.rate / 3600)} {plan.study.machine.unit}"
+    price = f"{hours(plan.hours(tally.flops))} {plan.study.machine.unit}"
     parts = [f"{tally.runs} runs, {si(tally.tokens)} tokens in all ({counts}), {price}"]
     if tally.branches:
         share = tally.saved / (tally.flops + tally.saved)
         parts.append(f"{tally.branches} go on from another's trunk, which saves {share:.0%}")
-    if tally.asked:
+    if tally.evaluated:
         tuned = f", {tally.finetuned} of them finetuned first" if tally.finetuned else ""
-        parts.append(f"{tally.asked} models evaluated on tasks{tuned}")
+        parts.append(f"{tally.evaluated} models evaluated on tasks{tuned}")
     return "; ".join(parts)
 
 
@@ -136,7 +155,7 @@ def plan_json(plan: Plan, workspace: Workspace, *, why: bool) -> dict[str, Any]:
     for artifact in plan.artifacts:
         row: dict[str, Any] = {
             "kind": artifact.kind, "key": artifact.key, "label": artifact.label, "done": artifact.done,
-            "state": artifact.state, "flops": artifact.flops, "seconds": artifact.flops / plan.rate,
+            "state": artifact.state, "flops": artifact.flops, "seconds": plan.seconds(artifact.flops),
             "bytes": artifact.bytes, "needs": list(artifact.needs), "cells": list(artifact.cells),
         }  # fmt: skip
         if why and isinstance(artifact, RunArtifact) and not artifact.done:
@@ -145,7 +164,7 @@ def plan_json(plan: Plan, workspace: Workspace, *, why: bool) -> dict[str, Any]:
     return {
         "study": plan.study.name,
         "items": rows,
-        "totals": plan.totals(),
+        "totals": totals(plan),
         "account": account(plan),
         "rate": plan.rate,
         "rate_source": plan.rate_source,

@@ -11,8 +11,8 @@ from pdstudy.cli.arguments import AddCommand
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned, workspace_of
 from pdstudy.cli.terminal import say
-from pdstudy.plan.builder import parts
 from pdstudy.plan.plan import Plan
+from pdstudy.plan.study_plan import member_plans
 from pdstudy.search.search_file import find_search
 from pdstudy.workspace.layout import Workspace
 
@@ -30,7 +30,7 @@ def _results(args: argparse.Namespace) -> int:
     from pdstudy.analysis.data.runs import answer_summary, arm_summary, load_runs
 
     plan, workspace = planned(args)
-    frames = [load_runs(workspace.root, _record(part, workspace)) for part in parts(plan, workspace)]
+    frames = [load_runs(workspace.root, _record(part, workspace)) for part in member_plans(plan, workspace)]
     frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     if args.csv is not None:
         frame.to_csv(args.csv, index=False)
@@ -61,7 +61,7 @@ def _report(args: argparse.Namespace) -> int:
         return search_commands.report(args, search, workspace_of(args))
     plan, workspace = planned(args)
     out = args.out or Path("reports") / plan.study.name
-    records = [_record(part, workspace) for part in parts(plan, workspace)]
+    records = [_record(part, workspace) for part in member_plans(plan, workspace)]
     look_into(workspace.root / "stores" / each["store"] for record in records for each in record["captures"])
     if len(records) == 1:
         text = build(workspace.root, records[0], out)

@@ -9,10 +9,11 @@ from typing import Any
 from pdstudy.cli.tables import print_table
 from pdstudy.cli.terminal import printable, say
 from pdstudy.core.format import hours, size
+from pdstudy.plan.account import totals
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.cluster_status import ClusterStatus
-from pdstudy.slurm.cost import longest_chain_hours, stage_prices, storage_bytes
+from pdstudy.slurm.cost import longest_chain_hours, stage_prices
 from pdstudy.slurm.gc import Waste
 from pdstudy.slurm.job import Job
 from pdstudy.slurm.submit import SubmitOutcome
@@ -34,7 +35,7 @@ def print_preview(plan: Plan, jobs: Sequence[Job], arrays: Sequence[tuple[Array,
     print_table(header, rows, right=frozenset({1, 2, 3, 4, 5}))
     say(
         f"\nin all {hours(sum(p.device_hours for p in prices))} {unit}, "
-        f"{hours(sum(p.node_hours for p in prices))} node-hours, {size(storage_bytes(plan))} on disk; "
+        f"{hours(sum(p.node_hours for p in prices))} node-hours, {size(totals(plan)['bytes_todo'])} on disk; "
         f"longest chain {hours(longest_chain_hours(jobs, plan.rate))} hours without waiting"
     )
     say(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")

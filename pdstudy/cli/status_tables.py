@@ -8,6 +8,7 @@ from pdstudy.cli.plan_tables import MAX_ROWS
 from pdstudy.cli.tables import print_table
 from pdstudy.cli.terminal import say
 from pdstudy.core.format import duration, si
+from pdstudy.plan.account import totals
 from pdstudy.plan.artifact_state import states
 from pdstudy.plan.plan import Plan
 from pdstudy.workspace.layout import Workspace
@@ -22,7 +23,7 @@ def print_status(plan: Plan, workspace: Workspace, seen: dict[str, dict[str, Any
     say(f"study {plan.study.name}: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items())))
     attempts, lost = sum(r.get("attempts", 0) for r in rows), sum(r.get("lost_seconds", 0.0) for r in rows)
     if attempts:
-        left = plan.seconds(plan.todo) / max(1, counts.get("running", 0)) if plan.todo else 0.0
+        left = 3600 * totals(plan)["device_hours_todo"] / max(1, counts.get("running", 0)) if plan.todo else 0.0
         eta = f", about {duration(left)} of work left at this width" if left else ""
         say(f"{attempts} attempts on the cluster, {lost / 3600:.2g} hours of work lost{eta}")
     table = [[row["kind"], row["label"], row["state"], _detail(row)] for row in rows]

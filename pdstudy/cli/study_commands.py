@@ -14,8 +14,9 @@ from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned, workspace_of
 from pdstudy.cli.terminal import printable, say, warn
 from pdstudy.launch.local import RunOutcome, processor_cores
-from pdstudy.plan.builder import parts
+from pdstudy.plan.account import totals
 from pdstudy.plan.plan import Plan
+from pdstudy.plan.study_plan import member_plans
 from pdstudy.search.search_file import find_search
 from pdstudy.workspace.layout import Workspace
 
@@ -65,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.steps is not None:
         return _try(args, plan, workspace)
     if args.only is None:
-        for part in parts(plan, workspace):
+        for part in member_plans(plan, workspace):
             write_record(part, workspace)
     outcome = _make(args, plan, workspace) if plan.todo else RunOutcome()
     if args.json:
@@ -94,7 +95,7 @@ def _make(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> RunOutc
     from pdstudy.launch.local import run_plan
 
     workers = processor_cores() if args.workers is None else args.workers
-    price = f"{plan.seconds(plan.todo) / 3600:.2g} {plan.study.machine.unit} ({plan.rate_source})"
+    price = f"{totals(plan)['device_hours_todo']:.2g} {plan.study.machine.unit} ({plan.rate_source})"
     stream = _stream(args)
     say(f"{plan.study.name}: {len(plan.todo)} of {len(plan.artifacts)} artifacts to make, {price}, {workers} workers",
         file=stream)  # fmt: skip

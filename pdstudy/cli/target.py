@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pdstudy.plan.builder import checked_plan
 from pdstudy.plan.plan import Plan
+from pdstudy.plan.study_plan import checked_plan
 from pdstudy.search.search_file import find_search
 from pdstudy.workspace.layout import Workspace
 

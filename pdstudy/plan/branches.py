@@ -16,7 +16,7 @@ from pdstudy.config.optimizer import WSD
 from pdstudy.config.run import Run
 from pdstudy.config.trajectory import lasting_steps, shared_steps
 from pdstudy.core.identity import canonical
-from pdstudy.plan.cost import training_flops
+from pdstudy.plan.cost import steps_flops
 
 if TYPE_CHECKING:
     from pdstudy.plan.artifact import RunArtifact
@@ -37,19 +37,15 @@ def branched(students: Iterable[RunArtifact], workspace: Workspace) -> dict[str,
         members.sort(key=lambda member: (member[0], member[1].key))
         for _, each in members:
             if each.state == "done":
-                out[each.key] = dataclasses.replace(each, saved=_flops(each.run, each.directory(workspace).branched_at))
+                taken_over = each.directory(workspace).branched_at
+                out[each.key] = dataclasses.replace(each, saved=steps_flops(each.run, taken_over))
         for (step, parent), (_, each) in itertools.pairwise(members):
             left = parent.done and not (parent.directory(workspace).checkpoints / f"step-{step:08d}").exists()
             if each.state != "new" or left or step > shared_steps(each.run, parent.run) or each.exports or each.records:
                 continue
-            saved = _flops(each.run, step)
+            saved = steps_flops(each.run, step)
             out[each.key] = dataclasses.replace(each, after=(parent.key,), flops=each.flops - saved, saved=saved)
     return out
-
-
-def _flops(run: Run, steps: int) -> float:
-    """FLOPs of so many steps of a run."""
-    return training_flops(run) * steps / run.num_steps
 
 
 def _family(run: Run) -> str:

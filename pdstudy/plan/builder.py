@@ -7,9 +7,6 @@ tasks. Shared ones appear once. Nothing here imports torch, numpy or pandas.
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pdstudy.config.data import Corpus, Slice
@@ -18,7 +15,6 @@ from pdstudy.config.evaluation import probe_teacher, text_of
 from pdstudy.config.logits import Capture, Coverage, StoreNeed, StoreSpec, required_coverage, spec_of
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import KD, Online, Run
-from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json
 from pdstudy.core.format import si
 from pdstudy.core.identity import fingerprint
@@ -26,13 +22,11 @@ from pdstudy.core.origin import Spot, spot_of
 from pdstudy.core.validation import Problem
 from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, Role, RunArtifact, StoreArtifact
 from pdstudy.plan.branches import branched
-from pdstudy.plan.cost import evaluation_flops, sizes, tokens_read, training_flops
+from pdstudy.plan.cost import evaluation_flops, sizes, steps_flops, tokens_read, training_flops
 from pdstudy.plan.plan import Plan, ordered
 from pdstudy.plan.replay import replay_needed
-from pdstudy.plan.stores import StoreNeeds
-from pdstudy.study.collection import Collection
+from pdstudy.plan.store_needs import StoreNeeds
 from pdstudy.study.study import Cell, Study
-from pdstudy.study.study_file import find_study, load_study
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import inside
 
@@ -55,13 +49,6 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
     artifacts = builder.artifacts()
     warnings = (*builder.repeats(), *absent, *builder.retrained)
     return Plan(study, artifacts, warnings, tuple(builder.problems), rate, source, builder.keys)
-
-
-def parts(plan: Plan, workspace: Workspace) -> list[Plan]:
-    """The plans of a collection's studies; a study's own plan."""
-    if isinstance(plan.study, Collection):
-        return [make_plan(study, workspace) for study in plan.study.studies]
-    return [plan]
 
 
 class _Builder:
@@ -219,7 +206,7 @@ class _Builder:
         start = replay.start(folder)
         steps = f"steps {start + 1} to {replay.until}"
         self.retrained.append(f"{artifact.label}: {steps} are trained again, for what was not wanted of them then")
-        more = training_flops(run) * (replay.until - start) / run.num_steps
+        more = steps_flops(run, replay.until - start)
         state = "again" if artifact.state in ("done", "evaluate") else artifact.state
         flops = (0.0 if artifact.done else artifact.flops) + more
         return dataclasses.replace(artifact, done=False, state=state, flops=flops)
@@ -302,24 +289,3 @@ def _rate(study: Study, measured: list[float]) -> tuple[float, str]:
         middle = sorted(measured)[len(measured) // 2]
         return middle, f"median of {len(measured)} finished runs of this study here"
     return study.machine.flops_per_second, f"assumed for {study.machine.name}"
-
-
-def _listed(path: Path, wrong: Sequence[Problem]) -> str:
-    here = str(Path.cwd()) + os.sep
-    lines = "\n".join(f"  {p}".replace(here, "") for p in wrong)
-    return f"{path} has {len(wrong)} problem{'s' if len(wrong) > 1 else ''}:\n{lines}"
-
-
-def checked_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:
-    """The plan of a study file against a workspace, of the cells whose names match `only` where given.
-
-    Raises `ConfigError` with all of the study's problems at once.
-    """
-    study = load_study(name, scale)
-    plan = make_plan(dataclasses.replace(study, only=only), workspace)
-    if plan.problems:
-        raise ConfigError(_listed(find_study(name), plan.problems))
-    if not plan.study.cells and (only is not None or not plan.study.captures):
-        names = ", ".join(c.name for c in study.cells[:3])
-        raise ConfigError(f"--only {only!r} matches no run; runs are named like {names}")
-    return plan

@@ -81,8 +81,8 @@ def teacher_flops(teacher: Run | Pretrained | Online, context: int) -> float:
     return folder_flops(teacher, context)
 
 
-def passed_flops(run: Run) -> float:
-    """Of the teacher's forwards over a run's text: of a store they are made once, however often the run goes round."""
+def inference_flops(run: Run) -> float:
+    """FLOPs of the teacher's forwards over a run's text: a store takes them once, however many epochs the run has."""
     if run.teacher is None:
         return 0.0
     tokens = run.num_tokens if run.is_live else min(run.num_tokens, run.data.tokens)
@@ -95,8 +95,13 @@ def live_flops(run: Run) -> float:
 
 
 def training_flops(run: Run) -> float:
-    """Of the whole run, a live teacher's forwards included."""
+    """FLOPs of the whole run, a live teacher's forwards included."""
     return (3 * sizes(run)[2] + live_flops(run)) * run.num_tokens
+
+
+def steps_flops(run: Run, steps: int) -> float:
+    """FLOPs of so many steps of a run."""
+    return training_flops(run) * steps / run.num_steps
 
 
 def teacher_parameters(teacher: Run | Pretrained | Online) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.validation import Problem
@@ -55,29 +54,13 @@ class Plan:
         """The runs of one role."""
         return tuple(a for a in self.runs if a.role == role)
 
-    def seconds(self, artifacts: Iterable[Artifact]) -> float:
-        """Device-seconds at the plan's rate."""
-        return sum(a.flops for a in artifacts) / self.rate
+    def seconds(self, flops: float) -> float:
+        """Device-seconds of so many FLOPs at the plan's rate."""
+        return flops / self.rate
 
-    def totals(self) -> dict[str, Any]:
-        todo = self.todo
-        return {
-            "items": len(self.artifacts),
-            "done": len(self.artifacts) - len(todo),
-            "flops": sum(a.flops for a in self.artifacts),
-            "flops_todo": sum(a.flops for a in todo),
-            "device_hours_todo": self.seconds(todo) / 3600,
-            "bytes_todo": sum(a.bytes for a in todo),
-            "longest_chain_hours": self._longest_chain() / 3600,
-        }
-
-    def _longest_chain(self) -> float:
-        """Seconds that no number of devices can shorten (each artifact on one device)."""
-        finish: dict[str, float] = {}
-        for artifact in self.artifacts:
-            start = max((finish.get(n, 0.0) for n in (*artifact.needs, *artifact.after)), default=0.0)
-            finish[artifact.key] = start + (0.0 if artifact.done else artifact.flops / self.rate)
-        return max(finish.values(), default=0.0)
+    def hours(self, flops: float) -> float:
+        """Device-hours of so many FLOPs at the plan's rate."""
+        return self.seconds(flops) / 3600
 
 
 def ordered(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 
 from pdstudy.config.run import Run
 from pdstudy.core.files import read_json
+from pdstudy.plan.account import totals
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
 from pdstudy.search.search import Search
@@ -26,9 +27,8 @@ def device_hours(search: Search, workspace: Workspace, trials: Sequence[FrozenTr
     """
     plan = plan_trials(search, workspace, list_requested(search, trials))
     runs = [r for r in plan.runs_as("student") if r.cells]
-    estimated = plan.seconds(r for r in runs if not r.done)
-    measured = sum(_seconds(workspace, r.run) for r in runs if r.done)
-    return (estimated + measured) / 3600
+    measured = sum(_seconds(workspace, run.run) for run in runs if run.done)
+    return plan.hours(sum(run.flops for run in runs if not run.done)) + measured / 3600
 
 
 def _seconds(workspace: Workspace, run: Run) -> float:
@@ -61,8 +61,6 @@ def priced(search: Search, workspace: Workspace) -> tuple[Plan, dict[str, Any]]:
         "trials": search.trials,
         "flops_of_a_trial": trials,
         "flops_of_all": {name: [search.trials * f for f in span] for name, span in trials.items()},
-        "device_hours_of_all": {
-            name: [search.trials * f / plan.rate / 3600 for f in span] for name, span in trials.items()
-        },
-        "shared": shared.totals(),
+        "device_hours_of_all": {name: [plan.hours(search.trials * f) for f in span] for name, span in trials.items()},
+        "shared": totals(shared),
     }

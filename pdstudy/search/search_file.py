@@ -8,7 +8,7 @@ from pdstudy.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pdstudy.search.search import Search
-from pdstudy.plan.builder import _listed
+from pdstudy.plan.study_plan import list_problems
 from pdstudy.study.study_file import _load, find_study
 
 
@@ -23,7 +23,7 @@ def load_search(name: str, scale: str | None = None) -> Search:
     assert search is not None
     wrong = search.problems()
     if wrong:
-        raise ConfigError(_listed(path, wrong))
+        raise ConfigError(list_problems(path, wrong))
     return search
 
 

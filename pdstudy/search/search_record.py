@@ -14,7 +14,7 @@ from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import fingerprint
-from pdstudy.plan.cost import training_flops
+from pdstudy.plan.cost import steps_flops, training_flops
 from pdstudy.search.search import Search
 from pdstudy.search.space import Changes, Choice, Dimension, Level, Log, Simplex, suggest
 from pdstudy.search.storage import read_trials
@@ -105,7 +105,7 @@ def _trial(search: Search, workspace: Workspace, trial: FrozenTrial, paid: set[s
         paid.add(key)
         trained += 1
         seconds += sum(result["seconds"].values())
-        flops += training_flops(run) * (1 - workspace.run(run).branched_at / run.num_steps)
+        flops += training_flops(run) - steps_flops(run, workspace.run(run).branched_at)
     return {
         "number": trial.number,
         "state": "reused" if reused else trial.state.name.lower(),

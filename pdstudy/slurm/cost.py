@@ -1,11 +1,11 @@
-"""What a submission will cost: hours of devices and nodes by stage, storage, and the longest chain of jobs."""
+"""What a submission costs: hours of devices and nodes by stage, and the longest chain of jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pdstudy.plan.plan import Plan
+from pdstudy.plan.account import longest_chain
 from pdstudy.slurm.job import Job
 
 
@@ -52,14 +52,6 @@ def jobs_needed(unit: Job, rate: float) -> float:
     return wall_hours(unit, rate) * 60 / (unit.execution.minutes or 1)
 
 
-def longest_chain_hours(units: Sequence[Job], rate: float) -> float:
+def longest_chain_hours(jobs: Sequence[Job], rate: float) -> float:
     """Hours that no number of nodes can shorten, waiting in the queue not counted."""
-    finish: dict[str, float] = {}
-    for unit in units:
-        start = max((finish.get(n, 0.0) for n in (*unit.needs, *unit.after)), default=0.0)
-        finish[unit.key] = start + (0.0 if unit.done else wall_hours(unit, rate))
-    return max(finish.values(), default=0.0)
-
-
-def storage_bytes(plan: Plan) -> float:
-    return sum(a.bytes for a in plan.todo)
+    return longest_chain(jobs, lambda job: wall_hours(job, rate))

@@ -22,7 +22,7 @@ from pdstudy.config.placement import Execution, resolve
 from pdstudy.config.run import Run
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
-from pdstudy.plan.account import account, charges, not_priced, runs, spent
+from pdstudy.plan.account import account, charges, flops_by_stage, run_accounts, tasks_not_priced
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import sizes, tokens_read, training_flops
 from pdstudy.plan.plan import Plan
@@ -127,22 +127,22 @@ def test_finetuned_models_are_made_and_given_to_the_tasks(tiny: Study, tmp_path:
 
 def test_each_run_is_charged_for_what_comes_after_it(tiny: Study, tmp_path: Path) -> None:
     plan = make_plan(tiny, Workspace(tmp_path / "workspace"))
-    lm, kd = runs(plan)
+    lm, kd = run_accounts(plan)
     forward = sizes(tiny.base)[2]
-    assert (lm.student, lm.passed, lm.teacher) == (3 * forward * 16 * STEP, 0.0, 0.0)
+    assert (lm.student, lm.inference, lm.teacher) == (3 * forward * 16 * STEP, 0.0, 0.0)
     assert lm.finetuning == kd.finetuning == 2 * 3 * forward * 4 * STEP
     assert lm.evaluation == kd.evaluation == 3 * forward * (512 + 256)
     assert lm.tasks == kd.tasks == 2 * forward * tokens_read(tiny.downstream[0])[0]
     teacher = kd_teacher(tiny)
-    assert kd.passed == sizes(teacher)[2] * 16 * STEP
-    assert kd.charged.both == kd.student + kd.passed + training_flops(teacher)
-    total = spent(plan)
+    assert kd.inference == sizes(teacher)[2] * 16 * STEP
+    assert kd.charged.both == kd.student + kd.inference + training_flops(teacher)
+    total = flops_by_stage(plan)
     assert total["finetuning"] == lm.finetuning + kd.finetuning
     assert total["tasks"] == lm.tasks + kd.tasks > 0
     assert charges(plan).free == total["student"] == lm.student + kd.student
     row = account(plan)["runs"][1]
     assert row["hours"]["both"] * 3600 * plan.rate == pytest.approx(kd.charged.both + kd.after)
-    assert not not_priced(plan)
+    assert not tasks_not_priced(plan)
 
 
 def kd_teacher(study: Study) -> Run:

@@ -15,10 +15,12 @@ from pdstudy.config.model import Shape
 from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.format import si
-from pdstudy.plan.account import charges, not_priced, passes, reading, runs, spent, stored, tallies
-from pdstudy.plan.builder import make_plan, parts
+from pdstudy.plan.account import charges, flops_by_stage, run_accounts, tallies, tasks_not_priced, teacher_work, totals
+from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import sizes
 from pdstudy.plan.plan import Plan
+from pdstudy.plan.storage import reading, stored
+from pdstudy.plan.study_plan import member_plans
 from pdstudy.study.collection import Collection
 from pdstudy.study.grid import Grid
 from pdstudy.study.study_file import load_study
@@ -60,11 +62,11 @@ def test_what_studies_share_is_one_run(paper: Plan) -> None:
     assert own.budgets == ((59_604 * STEP, 4), (11_921 * STEP, 61))
     assert (own.group, own.runs, own.branches) == ("", 65, 0)
     assert own.tokens == pytest.approx(8.1e12, rel=1e-3)
-    assert passes(paper) == (1, 4, (59_604 + 11_921) * STEP + 2 * S3B)
+    assert teacher_work(paper) == (1, 4, (59_604 + 11_921) * STEP + 2 * S3B)
     students = paper.runs_as("student")
     assert len(students) == own.runs + beyond.runs
     assert max(len(i.cells) for i in students) >= 9
-    members = parts(paper, Workspace(Path("nowhere")))
+    members = member_plans(paper, Workspace(Path("nowhere")))
     assert {i.key for part in members for i in part.artifacts if i.kind == "student"} == {i.key for i in students}
 
 
@@ -76,11 +78,11 @@ def test_budgets_beyond_the_paper_are_branches_of_one_trunk(paper: Plan) -> None
     decays = [step // 10 for step in steps]
     done = steps[-1] - decays[-1] + sum(decays)
     assert tally.saved / (tally.flops + tally.saved) == pytest.approx(1 - done / sum(steps))
-    assert spent(paper)["student"] == pytest.approx(sum(t.flops for t in tallies(paper)))
+    assert flops_by_stage(paper)["student"] == pytest.approx(sum(t.flops for t in tallies(paper)))
 
 
 def test_the_models_of_all_runs_and_those_on_the_way_of_the_long_ones_are_asked(paper: Plan) -> None:
-    assert [(tally.asked, tally.finetuned) for tally in tallies(paper)] == [(61 + 4 * 6,) * 2, (36, 36)]
+    assert [(tally.evaluated, tally.finetuned) for tally in tallies(paper)] == [(61 + 4 * 6,) * 2, (36, 36)]
     asked, tuned = (paper.answers, paper.runs_as("finetune"))
     assert [i.needs for i in asked] == [(i.key,) for i in tuned]
     assert {i.run.num_tokens for i in tuned} == {2384 * STEP}
@@ -91,18 +93,18 @@ def test_the_models_of_all_runs_and_those_on_the_way_of_the_long_ones_are_asked(
 def test_each_pass_is_charged_once(paper: Plan) -> None:
     """Of each teacher, per token that students read (500B tokens of the 9B, 100B of the 32B): 2 for each weight but
     those of the embedding, which are looked up, and 4 layers x width x context of attention."""
-    total, charged = spent(paper), charges(paper)
+    total, charged = flops_by_stage(paper), charges(paper)
     nine = 2 * (9.4e9 - 151_552 * 4096) + 4 * 40 * 4096 * 4096
     larger = 2 * (32.56e9 - 151_552 * 6144) + 4 * 61 * 6144 * 4096
     assert total["capture"] == pytest.approx((nine * 59_604 + larger * 11_921) * STEP, rel=1e-3)
     assert charged.free == pytest.approx(total["student"])
     assert charged.inference == pytest.approx(total["student"] + total["capture"])
     assert charged.both is None, "what GLM-4 was trained with is not known"
-    each = runs(paper)
+    each = run_accounts(paper)
     assert sum(run.student for run in each) == pytest.approx(total["student"] + tallies(paper)[1].saved)
     assert sum(run.finetuning for run in each) == pytest.approx(total["finetuning"])
-    assert sum(run.passed for run in each) > 5 * total["capture"], "nearly all students share one pass"
-    assert not_priced(paper) == ["kbqa", "c3", "ceval-valid", "gsm8k"]
+    assert sum(run.inference for run in each) > 5 * total["capture"], "nearly all students share one pass"
+    assert tasks_not_priced(paper) == ["kbqa", "c3", "ceval-valid", "gsm8k"]
     reader = reading(paper)
     assert reader is not None
     assert "330M" in reader.run
@@ -110,9 +112,9 @@ def test_each_pass_is_charged_once(paper: Plan) -> None:
 
 def test_stages_come_to_the_whole(paper: Plan) -> None:
     """Probes' teachers among them. By hand: finetuning is 20B tokens at three forwards for each of 85 and 36 models."""
-    total = spent(paper)
-    assert sum(total.values()) == pytest.approx(paper.totals()["flops"], rel=1e-9)
-    assert sum(total.values()) == pytest.approx(paper.totals()["flops_todo"], rel=1e-9)
+    total = flops_by_stage(paper)
+    assert sum(total.values()) == pytest.approx(totals(paper)["flops"], rel=1e-9)
+    assert sum(total.values()) == pytest.approx(totals(paper)["flops_todo"], rel=1e-9)
     forward = {"330M": 0.870e9, "670M": 1.430e9, "1.9B": 3.917e9, "3.8B": 7.978e9, "6.8B": 14.277e9}
     models = {"330M": 3, "670M": 3, "1.9B": 47 + 2 * 6 + 18, "3.8B": 4 + 2 * 6 + 18, "6.8B": 4}
     by_hand = sum(3 * forward[size] * models[size] for size in models) * 2384 * STEP
@@ -121,7 +123,7 @@ def test_stages_come_to_the_whole(paper: Plan) -> None:
 
 def test_a_stored_pass_is_made_once_over_text_that_a_run_goes_through_twice(tmp_path: Path) -> None:
     plan = make_plan(load_study(f"{FOLDER}/s11_tokens.py", "mini"), Workspace(tmp_path))
-    (kd,) = {(run.passed, run.student) for run in runs(plan) if "student=w32,loss=KD" in run.label}
+    (kd,) = {(run.inference, run.student) for run in run_accounts(plan) if "student=w32,loss=KD" in run.label}
     artifact = next(i for i in plan.runs if "student=w32,loss=KD" in i.label)
     assert artifact.run.num_tokens == 2 * artifact.run.data.tokens
     teacher = artifact.run.teacher
@@ -132,7 +134,7 @@ def test_a_stored_pass_is_made_once_over_text_that_a_run_goes_through_twice(tmp_
 def test_bytes_of_stores_stand_beside_the_papers(paper: Plan) -> None:
     """15 TB for 100B tokens in its section 3.1; a float32 value, a 4-byte id and 24 bytes per token are ours."""
     found, inspected = stored(paper)
-    assert found.tokens == passes(paper)[2] - inspected.tokens
+    assert found.tokens == teacher_work(paper)[2] - inspected.tokens
     assert inspected.tokens == 2 * S3B
     assert found.published / found.tokens * 1e11 == pytest.approx(15e12, rel=0.02)
     assert found.expected == pytest.approx(found.tokens * (24 + 37 * 8))

@@ -12,9 +12,10 @@ from pdstudy.config.alpha import Steady
 from pdstudy.config.placement import H100
 from pdstudy.config.run import KD, Pretrained, Run
 from pdstudy.config.truncation import Sampled
-from pdstudy.plan.account import DECODED_ENTRIES_PER_CORE, reading, tallies
+from pdstudy.plan.account import tallies
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import sizes
+from pdstudy.plan.storage import DECODED_ENTRIES_PER_CORE, reading
 from pdstudy.study.study import Cell, Study
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace

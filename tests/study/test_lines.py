@@ -13,7 +13,7 @@ from pdstudy import AdamW, Slice
 from pdstudy.cli.main import main
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.origin import origin, spot_of
-from pdstudy.plan.builder import checked_plan
+from pdstudy.plan.study_plan import checked_plan
 from pdstudy.search.search_file import load_search
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace

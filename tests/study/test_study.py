@@ -29,7 +29,8 @@ from pdstudy import (
 )
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.validation import problems
-from pdstudy.plan.builder import checked_plan, make_plan
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.study_plan import checked_plan
 from pdstudy.search.search_file import load_search
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
