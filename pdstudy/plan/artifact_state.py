@@ -1,4 +1,4 @@
-"""The state of each artifact of a plan, as found on disk and on the cluster."""
+"""How far each artifact of a plan is now, on disk and on the cluster."""
 
 from __future__ import annotations
 

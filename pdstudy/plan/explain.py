@@ -1,4 +1,4 @@
-"""Why a run is new: what tells it from the nearest one that exists."""
+"""Why a run is new: the fields in which it differs from the nearest one that exists."""
 
 from __future__ import annotations
 

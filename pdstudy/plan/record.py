@@ -1,7 +1,7 @@
-"""A study's record in the workspace: which runs are its cells, under which labels, and what it wants to see.
+"""A study's record in the workspace: its runs with their labels, what is measured of them, and the outputs wanted.
 
-Written by `run` (and `submit`), read by `status`, `results` and `report`, so that an analysis needs neither the study
-file nor the code that made it. A study is a view: the runs belong to the workspace.
+`run` and `submit` write it; reports are made of it, so that an analysis needs neither the study file nor the code that
+made it. A study is a view: the runs belong to the workspace.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def read_record(workspace: Workspace, name: str) -> dict[str, Any]:
 
 
 def _stores(plan: Plan) -> list[dict[str, Any]]:
-    """One row per store that is captured, of which each stretch is an artifact."""
+    """One row per store to capture; each stretch of it is an artifact of its own."""
     rows: dict[str, dict[str, Any]] = {}
     for store in plan.stores:
         row = rows.setdefault(store.key.partition("@")[0], {"flops": 0.0, "bytes": 0.0})
@@ -109,7 +109,7 @@ def _stores(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _answers(suites: Sequence[Downstream], run: Run) -> list[dict[str, Any]]:
-    """Where the answers of a cell's models lie, or will: those that it had on the way, and the last."""
+    """The keys of the answers of a cell's models, on its way and at its end, there or not."""
     return [
         {
             "suite": number,
@@ -145,7 +145,7 @@ def _sizes(run: Run) -> dict[str, Any]:
 
 
 def _teacher_key(run: Run) -> str | None:
-    """The key of what teaches a run: its run directory, where it was trained here."""
+    """The key of a run's teacher, which is that of its run directory where it is trained here."""
     teacher = normal_form(run).teacher
     if teacher is None:
         return None

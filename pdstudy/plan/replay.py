@@ -1,8 +1,8 @@
-"""What is wanted of steps that a run has gone through already: they are trained once more, apart.
+"""Replay: steps of a run that are trained once more, for a model or logits that they did not leave the first time.
 
-Another study may ask a run for the model that it had on its way, or for what it said of its own text, when the steps
-that would have left it are over. The same steps give the same numbers, so those that matter are trained again beside
-the run (`again/` in its folder), from the nearest checkpoint before them, and no further than needed.
+Another study may need the model that a run had on its way, or its distributions over its own text, when the steps that
+leave them are over. Equal steps give equal numbers, so those that matter are trained again beside the run (`again/` in
+its folder), from the nearest checkpoint before them and no further than needed.
 """
 
 from __future__ import annotations

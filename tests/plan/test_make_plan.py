@@ -254,3 +254,33 @@ def test_a_run_names_its_folder(tmp_path: Path) -> None:
     directory.create(run)
     assert isinstance(directory.config(), Run)
     assert directory.config() == normal_form(run)
+
+
+def finish(workspace: Workspace, run: Run, seconds: float, ranks: int = 1, evals: tuple[str, ...] = ()) -> None:
+    """Write what a finished run leaves, as far as plans read it: 8 GFLOP in so many seconds on so many ranks."""
+    directory = workspace.run(run)
+    directory.create(run)
+    (directory.path / "provenance.json").write_text(json.dumps({"ranks": ranks}))
+    rows = [{"eval": key} for key in evals]
+    result = {"state": "done", "evals": rows, "seconds": {"train": seconds}, "flops": {"student": 8e9}}
+    (directory.path / "result.json").write_text(json.dumps(result))
+
+
+@pytest.mark.parametrize(
+    ("finished", "rate"),
+    [
+        ([(2.0, 1)], 4e9),
+        ([(2.0, 1), (4.0, 1)], 3e9),
+        ([(2.0, 1), (8.0, 1), (4.0, 1)], 2e9),
+        ([(2.0, 4)], 1e9),  # four devices: each of them made a quarter
+        ([(1.0, 1), (2.0, 1), (4.0, 1), (8.0, 1)], 3e9),
+    ],
+)
+def test_the_rate_is_the_median_of_a_device_s(finished: list[tuple[float, int]], rate: float, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    study = make_study(grid=axis("loss", {"LM": LM()}, field="objective"), seeds=(0, 1, 2, 3, 4))
+    for cell, (seconds, ranks) in zip(study.cells, finished, strict=False):
+        finish(workspace, cell.run, seconds, ranks)
+    plan = make_plan(study, workspace)
+    assert plan.rate == rate
+    assert plan.rate_source.startswith(f"median of {len(finished)} finished runs")
