@@ -8,32 +8,33 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pdstudy.analysis.compare.seeds import compare
-from pdstudy.analysis.data.points import Points, points
-from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns, describe_os_error
+from pdstudy.analysis.data.points import Points, column, points, positive
+from pdstudy.analysis.data.table_file import evaluate, parse_number, read_table, select_rows
+from pdstudy.analysis.errors import AnalysisError, TooFewRuns, describe_os_error
 from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap
 from pdstudy.analysis.fit.findings import as_data
-from pdstudy.analysis.fit.fit import DELTA, fit
+from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.holdout import hold_out
-from pdstudy.analysis.laws import ALL, Law, power_law
-from pdstudy.analysis.scaling.allocation import allocate
+from pdstudy.analysis.laws import Law, power_law
+from pdstudy.analysis.options import LAWS, add_commands
+from pdstudy.analysis.scaling.allocation import TableFlops, allocate, six_n
 from pdstudy.analysis.scaling.isoflop import Method, isoflop
 from pdstudy.analysis.summary import summary
 from pdstudy.analysis.tables.builders import comparison_table, fit_table
-
-LAWS = {law.name: law for law in ALL}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `analyse` with its four commands; parsed arguments go to `run`."""
     parser = subparsers.add_parser("analyse", help="fit scaling laws, isoFLOP minima, allocations, paired comparisons")
-    _commands(parser)
+    add_commands(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,94 +51,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _commands(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="analysis", required=True, metavar="COMMAND")
-    for name, text in (("fit", "fit a law to runs"), ("allocate", "fit a law and spend budgets by it")):
-        command = commands.add_parser(name, help=text)
-        _common(command)
-        command.add_argument("--law", required=True, choices=list(LAWS), help="law to fit")
-        command.add_argument("--n", metavar="COL", help="column of parameters N")
-        command.add_argument("--d", metavar="COL", help="column of tokens D")
-        command.add_argument(
-            "--col", metavar="NAME=COL", action="append", default=[], help="column of another quantity"
-        )
-        command.add_argument("--loss", metavar="COL", required=True, help="column of the loss")
-        command.add_argument("--weights", metavar="COL", help="column of weights")
-        command.add_argument("--cluster", metavar="COL", help="rows of equal value belong together (run, seed)")
-        command.add_argument("--fix", metavar="NAME=VALUE", action="append", default=[], help="hold a parameter")
-        command.add_argument("--tie", metavar="A,B", action="append", default=[], help="hold parameters equal")
-        command.add_argument(
-            "--delta", type=float, default=DELTA, help="Huber threshold on log residuals (default 1e-3)"
-        )
-        command.add_argument(
-            "--bootstrap", metavar="N", type=int, default=0, help="resamples for intervals (4000 is usual)"
-        )
-        command.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
-        if name == "fit":
-            command.add_argument("--holdout", metavar="EXPR", help="also fit without these rows and predict them")
-            command.add_argument(
-                "--predict", metavar="N=...,D=...", action="append", default=[], help="predict one loss"
-            )
-        else:
-            command.add_argument("--budget", type=float, nargs="+", required=True, help="FLOPs")
-    iso = commands.add_parser("isoflop", help="best size per budget and its growth")
-    _common(iso)
-    iso.add_argument("--n", metavar="COL", required=True, help="column of parameters N")
-    iso.add_argument("--loss", metavar="COL", required=True, help="column of the loss")
-    iso.add_argument("--c", metavar="COL", required=True, help="column of the budget in FLOPs")
-    iso.add_argument("--method", choices=[m.value for m in Method], default=Method.AKIMA.value)
-    iso.add_argument("--noise", type=float, help="standard deviation of ln loss (default: estimated)")
-    iso.add_argument("--seed", type=int, default=0, help="seed of the noise")
-    pair = commands.add_parser("compare", help="arms against a baseline, paired by seed")
-    _common(pair)
-    pair.add_argument("--metric", metavar="COL", required=True)
-    pair.add_argument("--baseline", metavar="ARM", required=True)
-    pair.add_argument("--arm", metavar="COL", default="arm")
-    pair.add_argument("--seed", metavar="COL", default="seed")
-    pair.add_argument("--within", metavar="COL", action="append", default=[], help="compare within each value of it")
-    pair.add_argument("--higher-is-better", action="store_true")
-    pair.add_argument("--relative", action="store_true", help="differences in per cent of the baseline")
-    pair.add_argument("--margin", type=float, help="half-width of the region that counts as equivalent")
+def _read(args: argparse.Namespace, labels: Sequence[str] = ()) -> pd.DataFrame:
+    table = read_table(args.data, labels)
+    quantities = {"N": getattr(args, "n", None), "D": getattr(args, "d", None)}
+    for name, factor in _values(args.units, "--units").items():
+        chosen = quantities.get(name) or name
+        table[chosen] = factor * column(table, chosen, "--units")
+    return select_rows(table, args.where) if args.where else table
 
 
-def _common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", metavar="DATA.csv", type=Path)
-    command.add_argument("--where", metavar="EXPR", help="keep rows, as pandas' query: 'loss < 3.4 and tokens > 1e9'")
-    command.add_argument("--json", action="store_true", help="print JSON instead of text")
-    command.add_argument("--figures", metavar="DIR", type=Path, help="write figures and tables here")
-
-
-def _read(args: argparse.Namespace) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(args.data)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{args.data} is no CSV table: {error}") from None
-    return _rows(table, args.where) if args.where else table
-
-
-def _rows(table: pd.DataFrame, expression: str) -> pd.DataFrame:
-    kept = table[_mask(table, expression)]
-    if not len(kept):
-        raise DataError(f"no row satisfies {expression!r}; the table has {len(table)}")
-    return kept
-
-
-def _mask(table: pd.DataFrame, expression: str) -> np.ndarray:
-    """Rows for which an expression holds. Only columns, numbers, comparisons: no calls and no attributes."""
-    # pandas' eval would resolve `@name` and attribute calls; a condition on columns needs neither.
-    if "@" in expression or "__" in expression:
-        raise DataError(
-            f"{expression!r}: only columns, numbers, texts, comparisons, and/or/not may stand in a condition"
-        )
-    try:
-        found = table.eval(expression, engine="python")
-    except Exception as error:  # pandas raises many kinds here, all of them about the user's text
-        names = ", ".join(str(c) for c in table.columns)
-        raise DataError(f"{expression!r} can't be evaluated ({error}); columns: {names}") from None
-    mask = np.asarray(found)
-    if mask.dtype != bool or mask.shape != (len(table),):
-        raise DataError(f"{expression!r} gives no yes or no per row; write a comparison such as 'loss < 3.4'")
-    return mask
+def _fit_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options that every fit of one command shares, that without the held-out runs too."""
+    tied = [tuple(group.split(",")) for group in args.tie]
+    return {"delta": args.delta, "fixed": _values(args.fix, "--fix"), "tied": tied}
 
 
 def _law(args: argparse.Namespace) -> tuple[Law, dict[str, str]]:
@@ -162,7 +88,7 @@ def _values(texts: list[str], option: str) -> dict[str, float]:
     for part in (p for text in texts for p in text.split(",")):
         name, _, value = part.partition("=")
         try:
-            found[name.strip()] = float(value)
+            found[name.strip()] = parse_number(value or "no value")
         except ValueError:
             raise AnalysisError(f"{option} {part!r}: write NAME=NUMBER, for example N=7e9") from None
     return found
@@ -171,9 +97,11 @@ def _values(texts: list[str], option: str) -> dict[str, float]:
 def _fitted(args: argparse.Namespace) -> tuple[pd.DataFrame, Points, Fit, Bootstrap | None, str]:
     table = _read(args)
     law, columns = _law(args)
-    data = points(table, law, loss=args.loss, columns=columns, weights=args.weights, cluster=args.cluster)
-    tied = [tuple(group.split(",")) for group in args.tie]
-    fitted = fit(data, law, delta=args.delta, fixed=_values(args.fix, "--fix"), tied=tied)
+    data = points(
+        table, law, loss=args.loss, columns=columns, weights=args.weights, cluster=args.cluster,
+        duplicates=args.duplicates,
+    )  # fmt: skip
+    fitted = fit(data, law, **_fit_options(args))
     if not fitted.ok or not args.bootstrap:
         return table, data, fitted, None, ""
     try:
@@ -188,7 +116,12 @@ def _fit(args: argparse.Namespace) -> None:
     text = [summary(resampled or fitted)]
     text += [f"intervals refused: {refused}"] if refused else []
     if args.holdout and fitted.ok:
-        held = hold_out(data, fitted.law, _mask(table, args.holdout), delta=args.delta, resamples=args.bootstrap)
+        # Rows that were dropped as copies are in the table, not among the points.
+        held_out = evaluate(table, args.holdout)[table.index.get_indexer(pd.Index(data.rows))]
+        held = hold_out(
+            data, fitted.law, held_out, resamples=args.bootstrap, seed=args.seed,
+            **_fit_options(args),
+        )  # fmt: skip
         result["holdout"] = {"runs": len(held.errors), "rms": held.rms, "mean": held.mean, "worst": held.worst,
                              "coverage": None if np.isnan(held.coverage) else held.coverage}  # fmt: skip
         text.append(f"hold-out {summary(held)}")
@@ -249,13 +182,25 @@ def _isoflop(args: argparse.Namespace) -> None:
 
 
 def _allocate(args: argparse.Namespace) -> None:
-    _, _, fitted, resampled, refused = _fitted(args)
-    found = allocate(fitted, args.budget, bootstrap=resampled)
+    table, data, fitted, resampled, refused = _fitted(args)
+    if set(fitted.law.columns) != {"N", "D"}:
+        raise AnalysisError(
+            f"{fitted.law.name} is a law in {', '.join(fitted.law.columns)}; --law needs one in N and D"
+        )
+    per_token = (
+        six_n
+        if args.flops is None
+        else TableFlops.measure(
+            data.x["N"], data.x["D"], positive(table.loc[list(data.rows)], args.flops, "training FLOPs")
+        )
+    )
+    found = allocate(fitted, args.budget, bootstrap=resampled, flops=per_token)
     if args.figures:
         from pdstudy.analysis.figures.isoflop_curves import allocation_curves
 
         allocation_curves(found).save(args.figures / "allocation")
     result = as_data(fitted, resampled, refused)
+    result["allocation_warnings"] = list(found.warnings)
     result["allocation"] = json.loads(found.to_frame().to_json(orient="records", double_precision=15))
     text = [
         summary(resampled or fitted),
@@ -266,8 +211,9 @@ def _allocate(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
+    table = _read(args, [args.arm, args.seed, *args.within])
     found = compare(
-        _read(args), metric=args.metric, baseline=args.baseline, arm=args.arm, seed=args.seed, within=args.within,
+        table, metric=args.metric, baseline=args.baseline, arm=args.arm, seed=args.seed, within=args.within,
         lower_is_better=not args.higher_is_better, relative=args.relative, margin=args.margin,
     )  # fmt: skip
     if args.figures:
@@ -289,7 +235,7 @@ def _show(args: argparse.Namespace, result: dict[str, object], text: str) -> Non
 def main() -> int:
     """`python -m pdstudy.analysis.cli fit ...`"""
     parser = argparse.ArgumentParser(prog="analyse", description=__doc__)
-    _commands(parser)
+    add_commands(parser)
     return run(parser.parse_args())
 
 

@@ -90,7 +90,7 @@ def _(result: Allocation) -> str:
             bounds = "" if np.isnan(low) else f" [{low:.{digits}g}, {high:.{digits}g}]"
             line += f"{label} {r[key]:.{digits}g}{bounds}  "
         lines.append(line.rstrip())
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"warning: {w}" for w in result.warnings)])
 
 
 @summary.register

@@ -14,7 +14,7 @@ class Verdict(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     EQUIVALENT = "equivalent"
-    """Shown to lie within the stated margin (the 90 % interval does)."""
+    """Shown to lie within the stated margin: two one-sided tests at 5 %, adjusted for the number of arms (Holm)."""
     WITHIN_NOISE = "within noise"
     """Neither a difference nor equivalence is shown."""
     SAME = "same computation"

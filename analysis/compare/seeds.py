@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from pdstudy.analysis.compare.comparison import Comparison, Effect, Verdict
-from pdstudy.analysis.data.points import column
+from pdstudy.analysis.data.points import column, name_rows
 from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
 
 Key = TypeVar("Key")
@@ -20,7 +20,7 @@ def compare(
     table: pd.DataFrame,
     *,
     metric: str,
-    baseline: str | Mapping[str, str],
+    baseline: object | Mapping[object, object],
     arm: str = "arm",
     seed: str = "seed",
     within: Sequence[str] = (),
@@ -39,8 +39,8 @@ def compare(
 
     Args:
         table: one row per run: the columns `arm`, `seed`, `metric` and those of `within` (student size, say).
-        baseline: the arm that all others are compared with, or each arm's own matched control by name. For a second
-            column against another baseline (the paper's own), call again.
+        baseline: label of the arm that all others are compared with, or each arm's own matched control by name. For a
+            second column against another baseline (the paper's own), call again.
         relative: differences in per cent of the baseline's mean. margin: half-width of the equivalence region, in the
             unit of the difference.
 
@@ -50,7 +50,14 @@ def compare(
     for name, meaning in ((arm, "arms"), (seed, "seeds"), *((w, "strata") for w in within)):
         if name not in table.columns:
             column(table, name, meaning)
-    values = table.assign(**{metric: column(table, metric, "the metric")})
+    named = table.assign(**{c: _name_labels(table, c) for c in (arm, seed)})
+    for name in within:
+        _check_labels(table, name)
+    values = named.assign(**{metric: column(table, metric, "the metric")})
+    if isinstance(baseline, Mapping):
+        reference: str | dict[str, str] = {name_label(a): name_label(b) for a, b in baseline.items()}
+    else:
+        reference = _find_arm(baseline, values[arm])
     keys = [*within, arm, seed]
     twice = values.duplicated(subset=keys, keep=False)
     if twice.any():
@@ -66,7 +73,7 @@ def compare(
     )
     for stratum, rows in strata:
         wide = rows.pivot(index=seed, columns=arm, values=metric)[list(dict.fromkeys(rows[arm]))]
-        pairs = _pairs(wide, baseline, stratum)
+        pairs = _pairs(wide, reference, stratum)
         effects += _effects(pairs, stratum, lower_is_better, relative, margin, level)
         unpaired += [f"{a} seed {s}" for a, b in pairs for s in wide.index[wide[a].notna() & wide[b].isna()]]
         warnings += _unequal(pairs, stratum, relative)
@@ -106,7 +113,44 @@ def bootstrap_seeds(
 _Pairs = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 
 
-def _pairs(wide: pd.DataFrame, baseline: str | Mapping[str, str], stratum: tuple[object, ...]) -> _Pairs:
+def name_label(value: object) -> str:
+    """The name of an arm or seed: text as it is, 3.0 as 3, 0.001 as 0.001."""
+    number = isinstance(value, (float, np.floating)) and np.isfinite(value)
+    return str(int(value)) if number and value == int(value) else str(value)  # type: ignore[call-overload]
+
+
+def _check_labels(table: pd.DataFrame, name: str) -> None:
+    """Raise `DataError` where a label is missing: pandas would leave its runs out without a word."""
+    missing = np.flatnonzero([isinstance(v, float) and np.isnan(v) for v in table[name]])
+    if len(missing):
+        raise DataError(
+            f"column {name!r} has no label in {name_rows(table, missing)}; where the label is the text None or NA, "
+            "read the file with keep_default_na=False"
+        )
+
+
+def _name_labels(table: pd.DataFrame, name: str) -> list[str]:
+    _check_labels(table, name)
+    return [name_label(v) for v in table[name]]
+
+
+def _find_arm(baseline: object, arms: pd.Series) -> str:
+    """The label of the baseline as the table has it: 0.001 also where the table has 1e-3."""
+    wanted, known = name_label(baseline), list(dict.fromkeys(arms))
+    if wanted in known:
+        return wanted
+    equal = [a for a in known if _read_number(a) == _read_number(wanted) is not None]
+    return equal[0] if len(equal) == 1 else wanted
+
+
+def _read_number(label: str) -> float | None:
+    try:
+        return float(label)
+    except ValueError:
+        return None
+
+
+def _pairs(wide: pd.DataFrame, baseline: str | dict[str, str], stratum: tuple[object, ...]) -> _Pairs:
     """(arm, baseline) to the values of both at the seeds that both have."""
     wanted = baseline if isinstance(baseline, Mapping) else {a: baseline for a in wide.columns if a != baseline}
     pairs: _Pairs = {}
@@ -145,13 +189,18 @@ def _effects(
             error = pooled / np.sqrt(len(d))
             raw[key] = float(2 * stats.t.sf(abs(d.mean()) / error, dof))
     adjusted = holm(raw)
+    # Two one-sided tests: the larger p says whether the difference may lie beyond the nearer end of the margin.
+    beyond = {
+        key: float(stats.t.sf((margin - abs(found[key].mean())) / (pooled / np.sqrt(len(found[key]))), dof))
+        for key in (raw if margin is not None else ())
+    }
+    inside = {key for key, p in holm(beyond).items() if p < 1 - level}
     effects = []
     for key, d in found.items():
         a, b = pairs[key]
         mean, p = float(d.mean()), adjusted.get(key, float("nan"))
         half = pooled / np.sqrt(len(d)) if dof and not same[key] else float("nan")
         reach = half * float(stats.t.ppf((1 + level) / 2, dof)) if dof else float("nan")
-        inside = margin is not None and dof and abs(mean) + half * float(stats.t.ppf(level, dof)) < margin
         if same[key]:
             verdict = Verdict.SAME
         elif not dof:
@@ -159,7 +208,7 @@ def _effects(
         elif p < 1 - level:
             verdict = Verdict.BETTER if (mean < 0) == lower else Verdict.WORSE
         else:
-            verdict = Verdict.EQUIVALENT if inside else Verdict.WITHIN_NOISE
+            verdict = Verdict.EQUIVALENT if key in inside else Verdict.WITHIN_NOISE
         effects.append(
             Effect(
                 *key, stratum, len(d), float(a.mean()), float(b.mean()), mean, mean - reach, mean + reach, p,

@@ -13,7 +13,11 @@ from pdstudy.analysis.errors import DataError
 from pdstudy.analysis.laws.base import Array, Index, Law
 
 CONVENTION = "n_convention"
-"""Column that says how N was counted ('non-embedding', 'total', 'total with head', ...); one value per table."""
+"""Column that states how N was counted ('non-embedding', 'total', 'total with head', ...); one value per table."""
+
+
+DUPLICATES = ("refuse", "drop", "keep")
+"""Ways to treat equal rows: refuse the table, drop the copies, or keep them as runs of their own."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Points:
     clusters: tuple[object, ...]
     rows: tuple[object, ...]
     convention: str = ""
+    warnings: tuple[str, ...] = ()
+    """Sentences about the table that belong beside every result."""
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -60,12 +66,18 @@ def column(table: pd.DataFrame, name: str, meaning: str) -> Array:
         raise DataError(f"no column {name!r} for {meaning}; the table has {', '.join(known)}.{hint}")
     try:
         values = pd.to_numeric(table[name]).to_numpy(dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"column {name!r} for {meaning} holds something that is no number: {error}") from None
+    except (ValueError, TypeError):
+        wrong = pd.to_numeric(table[name].astype(object), errors="coerce").isna() & table[name].notna()
+        at = np.flatnonzero(wrong.to_numpy())
+        text = table[name].iloc[at[0]] if len(at) else table[name].iloc[0]
+        raise DataError(
+            f"column {name!r} for {meaning} holds {text!r} in {name_rows(table, at)}, which is no number; write "
+            "1.5e9 or 1.5B, with a decimal point and without separators of thousands"
+        ) from None
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise DataError(
-            f"column {name!r} for {meaning} is NaN or infinite in {_rows(table, bad)}; "
+            f"column {name!r} for {meaning} is NaN or infinite in {name_rows(table, bad)}; "
             "remove these rows and say why (a diverged run is a result, not a point of a fit)"
         )
     return values
@@ -81,7 +93,7 @@ def positive(table: pd.DataFrame, name: str, meaning: str) -> Array:
     bad = np.flatnonzero(values <= 0)
     if len(bad):
         raise DataError(
-            f"column {name!r} for {meaning} is {values[bad[0]]:g} in {_rows(table, bad)}; laws here are fitted to "
+            f"column {name!r} for {meaning} is {values[bad[0]]:g} in {name_rows(table, bad)}; laws here are fitted to "
             "logarithms, so every value must be above zero"
         )
     return values
@@ -95,6 +107,7 @@ def points(
     columns: Mapping[str, str] | None = None,
     weights: str | None = None,
     cluster: str | None = None,
+    duplicates: str = "refuse",
 ) -> Points:
     """The points of a fit from a table.
 
@@ -103,10 +116,13 @@ def points(
         loss: column with the loss, in nats per token or whatever one convention the table has.
         columns: which column of the table holds each of the law's columns; those not named are taken by the law's name.
         weights: column with non-negative weights. cluster: column whose equal values belong together (run, seed).
+        duplicates: one of `DUPLICATES`.
 
     Raises:
         DataError: anything that would make the fit a number without meaning.
     """
+    if duplicates not in DUPLICATES:
+        raise DataError(f"duplicates is {duplicates!r}; it must be one of {', '.join(DUPLICATES)}")
     columns = dict(columns or {})
     for name in columns:
         if name not in law.columns:
@@ -114,10 +130,10 @@ def points(
     if not len(table):
         raise DataError("the table has no rows")
     chosen = {c: columns.get(c, c) for c in law.columns}
-    _distinct([*chosen.values(), loss])
+    _check_distinct([*chosen.values(), loss])
+    table, warnings = _treat_duplicates(table, duplicates)
     x = {c: positive(table, name, f"{c} of {law.name}") for c, name in chosen.items()}
     losses = positive(table, loss, "the loss")
-    _no_duplicates(table)
     share = np.ones(len(table))
     if weights is not None:
         share = column(table, weights, "weights")
@@ -127,33 +143,39 @@ def points(
     if cluster is not None and cluster not in table.columns:
         column(table, cluster, "clusters")
     clusters = tuple(table[cluster]) if cluster is not None else tuple(range(len(table)))
-    return Points(x, losses, share, clusters, tuple(table.index), _convention(table))
+    return Points(x, losses, share, clusters, tuple(table.index), _find_convention(table), warnings)
 
 
-def _rows(table: pd.DataFrame, index: Index) -> str:
+def name_rows(table: pd.DataFrame, index: Index) -> str:
+    """The rows at these positions by their labels in the table, for a message."""
     names = ", ".join(str(table.index[i]) for i in index[:5])
     more = f" and {len(index) - 5} more" if len(index) > 5 else ""
     return f"row{'s' if len(index) > 1 else ''} {names}{more}"
 
 
-def _distinct(names: list[str]) -> None:
+def _check_distinct(names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"column {name!r} is used for two different quantities; name another for one of them")
 
 
-def _no_duplicates(table: pd.DataFrame) -> None:
+def _treat_duplicates(table: pd.DataFrame, duplicates: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
     # Whole rows: different runs may well share a size and a rounded loss.
-    twice = table.duplicated(keep=False).to_numpy()
-    if twice.any():
-        index = np.flatnonzero(twice)
+    index = np.flatnonzero(table.duplicated(keep=False).to_numpy())
+    if not len(index):
+        return table, ()
+    if duplicates == "refuse":
         raise DataError(
-            f"{_rows(table, index)} are copies of each other: runs counted twice make intervals too narrow; "
-            "drop the copies (or keep one and give it a weight)"
+            f"{name_rows(table, index)} are copies of each other: runs counted twice make intervals too narrow; choose "
+            "duplicates='drop' (--duplicates drop) to count each once, or 'keep' where they are runs of their own"
         )
+    if duplicates == "keep":
+        return table, (f"{name_rows(table, index)} are equal and kept as runs of their own",)
+    kept = table.drop_duplicates()
+    return kept, (f"{len(table) - len(kept)} rows that are copies of others were dropped ({name_rows(table, index)})",)
 
 
-def _convention(table: pd.DataFrame) -> str:
+def _find_convention(table: pd.DataFrame) -> str:
     if CONVENTION not in table.columns:
         return ""
     found = table[CONVENTION].astype(str).value_counts()

@@ -33,7 +33,8 @@ def parameter_frame(fit: Fit) -> pd.DataFrame:
 
 def warnings(fit: Fit) -> list[str]:
     """Sentences that a reader needs before using the numbers."""
-    found = [f"{u.parameter} is not identified: {u.why}" for u in not_identified(fit)]
+    found = list(fit.points.warnings)
+    found += [f"{u.parameter} is not identified: {u.why}" for u in not_identified(fit)]
     found += [f"{name} is at a bound of the law" for name in fit.at_bound]
     if fit.agreeing < 3:
         found.append(f"only {fit.agreeing} of {fit.polished} minimisations reach the best objective")

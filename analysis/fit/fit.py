@@ -33,6 +33,7 @@ def fit(
     delta: float = DELTA,
     fixed: Mapping[str, float] | None = None,
     tied: Sequence[tuple[str, ...]] = (),
+    duplicates: str = "refuse",
 ) -> Fit:
     """Fit a law, by a search that reaches the optimum or says that it didn't.
 
@@ -51,7 +52,7 @@ def fit(
     data = (
         table
         if isinstance(table, Points)
-        else points(table, law, loss=loss, columns=columns, weights=weights, cluster=cluster)
+        else points(table, law, loss=loss, columns=columns, weights=weights, cluster=cluster, duplicates=duplicates)
     )
     problem = Objective(law, data, delta, Constraint.make(law, fixed or {}, tied))
     _enough(problem)

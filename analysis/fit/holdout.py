@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,12 +52,21 @@ class HoldOut:
 
 
 def hold_out(
-    data: Points, law: Law, test: Array, *, delta: float = DELTA, resamples: int = 0, seed: int = 0
+    data: Points,
+    law: Law,
+    test: Array,
+    *,
+    delta: float = DELTA,
+    fixed: Mapping[str, float] | None = None,
+    tied: Sequence[tuple[str, ...]] = (),
+    resamples: int = 0,
+    seed: int = 0,
 ) -> HoldOut:
     """Fit the runs where `test` is False and predict the others.
 
     Args:
-        test: boolean per run. resamples: bootstraps for the coverage of the prediction band (0: none).
+        test: boolean per run. delta, fixed, tied: as `fit`. resamples: bootstraps for the coverage of the prediction
+            band (0: none), with their seed.
 
     Raises:
         DataError: nothing on one side. TooFewRuns, AnalysisError: as `fit`.
@@ -65,7 +74,7 @@ def hold_out(
     mask = np.asarray(test, dtype=bool)
     if not mask.any() or mask.all():
         raise DataError(f"{int(mask.sum())} of {len(mask)} runs are held out; there must be some on both sides")
-    trained = fit(data.take(np.flatnonzero(~mask)), law, delta=delta)
+    trained = fit(data.take(np.flatnonzero(~mask)), law, delta=delta, fixed=fixed, tied=tied)
     if not trained.ok:
         raise AnalysisError(f"{law.name} was not fitted without the held-out runs: {trained.reason}")
     held = data.take(np.flatnonzero(mask))
@@ -77,7 +86,15 @@ def hold_out(
     return HoldOut(trained, held, errors, coverage)
 
 
-def leave_one(data: Points, law: Law, groups: Sequence[object], *, delta: float = DELTA) -> pd.DataFrame:
+def leave_one(
+    data: Points,
+    law: Law,
+    groups: Sequence[object],
+    *,
+    delta: float = DELTA,
+    fixed: Mapping[str, float] | None = None,
+    tied: Sequence[tuple[str, ...]] = (),
+) -> pd.DataFrame:
     """Leave out one group (size, teacher) at a time and predict it.
 
     Returns:
@@ -89,7 +106,7 @@ def leave_one(data: Points, law: Law, groups: Sequence[object], *, delta: float 
         mask = np.array([g == name for g in groups])
         row: dict[str, object] = {"left_out": name, "runs": int(mask.sum()), "failed": ""}
         try:
-            held = hold_out(data, law, mask, delta=delta)
+            held = hold_out(data, law, mask, delta=delta, fixed=fixed, tied=tied)
             row |= {"rms": held.rms, "mean": held.mean, "worst": held.worst, **held.fit.parameters}
         except (AnalysisError, TooFewRuns) as error:
             row["failed"] = str(error)

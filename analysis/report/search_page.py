@@ -57,7 +57,7 @@ def build_search(workspace: Path, record: Record, final: Record | None, out: Pat
         (out / "data").mkdir(parents=True, exist_ok=True)
         report.runs.to_csv(out / "data" / "final.csv", index=False, lineterminator="\n")
     for number, section in enumerate(sections, 1):
-        save_blocks(section, number, out)
+        save_blocks(section, number, record["search"], out)
     (out / "data").mkdir(parents=True, exist_ok=True)
     searched.trials.to_csv(out / "data" / "trials.csv", index=False, lineterminator="\n")
     Page(record["title"], tuple(sections), _warn_of_missing(searched), notes).save(out / "index.html")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -44,7 +45,7 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     shown += [(f"Kept of {each['name']}", kept_blocks(workspace, each["store"])) for each in record.get("captures", ())]
     for number, (title, blocks) in enumerate(shown, 1):
         section = Section(title, tuple(blocks))
-        save_blocks(section, number, out)
+        save_blocks(section, number, record["study"], out)
         sections.append(section)
     table = arm_summary(report.runs)
     if len(table):
@@ -63,14 +64,15 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     return table.to_string(index=False) if len(table) else "no runs: stores alone"
 
 
-def save_blocks(section: Section, number: int, out: Path) -> None:
-    """Write a section's figures and tables as files, named by its number and title."""
+def save_blocks(section: Section, number: int, study: str, out: Path) -> None:
+    """Write a section's figures and tables as files, named by its number and title. Their LaTeX labels also have the
+    study's name, so that a paper can take tables of several studies."""
     for i, block in enumerate(section.blocks):
         stem = f"{number}-{_make_slug(section.title)}" + (f"-{i}" if i else "")
         if isinstance(block, Plot):
             block.save(out / "figures" / stem)
         elif isinstance(block, Table):
-            block.save(out / "tables" / stem)
+            replace(block, label=f"tab:{_make_slug(study)}-{stem}").save(out / "tables" / stem)
 
 
 def _make_arm_table(frame: pd.DataFrame) -> Table:

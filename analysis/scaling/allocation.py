@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.errors import AnalysisError, NoMinimum
 from pdstudy.analysis.fit.bootstrap import Bootstrap, interval
 from pdstudy.analysis.fit.fit_result import Fit
@@ -45,6 +46,24 @@ class TrueFlops:
         return 3 * self.forward(n)
 
 
+@dataclass(frozen=True)
+class TableFlops:
+    """FLOPs per token from measured runs: the ratio to 6 N, linear in ln N between sizes and constant beyond them."""
+
+    ln_n: Array
+    ratio: Array
+
+    @classmethod
+    def measure(cls, n: Array, d: Array, flops: Array) -> TableFlops:
+        """From runs of `n` parameters, `d` tokens and `flops`; runs of one size are averaged."""
+        sizes = np.unique(n)
+        ratio = flops / (6.0 * n * d)
+        return cls(np.log(sizes), np.array([ratio[n == size].mean() for size in sizes]))
+
+    def __call__(self, n: Array) -> Array:
+        return 6.0 * n * np.interp(np.log(n), self.ln_n, self.ratio)
+
+
 def hoffmann_optimum(values: Mapping[str, float], budget: float, flops_per: float = 6.0) -> tuple[float, float]:
     """N* and D* of Hoffmann's law in closed form (eq. 4), C = flops_per N D; also the gamma form's."""
     a, b, alpha, beta = values["A"], values["B"], values["alpha"], values.get("beta", values["alpha"])
@@ -61,6 +80,7 @@ class Allocation:
     frame: pd.DataFrame
     convention: str
     note: str
+    warnings: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """Columns `budget`, and `n`, `d`, `loss`, `ratio` (tokens per parameter), each with `_low` and `_high`."""
@@ -96,7 +116,24 @@ def allocate(
             row |= {key: float(values[0]), f"{key}_low": low, f"{key}_high": high}
         rows.append(row)
     note = "C = 6 N D" if flops is six_n else "true FLOPs per token"
-    return Allocation(fit.law, pd.DataFrame(rows), fit.points.convention, note)
+    if isinstance(flops, TableFlops):
+        note = f"FLOPs of the table ({flops.ratio.min():.3g} to {flops.ratio.max():.3g} times 6 N D)"
+    return Allocation(fit.law, pd.DataFrame(rows), fit.points.convention, note, tuple(doubt_units(fit.points)))
+
+
+def doubt_units(points: Points) -> list[str]:
+    """Warnings where sizes and tokens can hardly be counts of parameters and tokens, which 6 N D takes them for."""
+    found = []
+    n, d = (float(np.median(points.x[c])) for c in ("N", "D"))
+    for name, value in (("N", n), ("D", d)):
+        if value < 1e4:
+            found.append(
+                f"{name} is {value:.3g} in the middle of the runs, too small for a count: give it in units of one "
+                f"(--units {name}=1e9 where the column holds billions)"
+            )
+    if not found and not 1e-2 <= d / n <= 1e5:
+        found.append(f"D/N is {d / n:.3g} in the middle of the runs: check the units of both (--units)")
+    return found
 
 
 def _search(law: Law, theta: Array, budget: float, flops: Flops) -> tuple[Array, Array, Array]:

@@ -49,7 +49,7 @@ def fixed(value: float, places: int, *, signed: bool = False) -> str:
     return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{places}f}".replace("-", MINUS)
 
 
-def comparison_table(comparison: Comparison, caption: str = "", label: str = "tab:comparison") -> Table:
+def comparison_table(comparison: Comparison, caption: str = "", label: str = "") -> Table:
     """One row per arm: value, difference with its interval, adjusted p, verdict. Best arm per stratum bold."""
     columns = (
         *map(axis_title, comparison.within),
@@ -97,7 +97,7 @@ def design_table(
     arm: str = "arm",
     lower_is_better: bool = False,
     caption: str = "",
-    label: str = "tab:design",
+    label: str = "",
     percent: bool = True,
 ) -> Table:
     """Rows of arms, columns of datasets and their average, as the paper has them; the average with its gain.
@@ -140,7 +140,7 @@ def fit_table(
     bootstrap: Bootstrap | None = None,
     published: Mapping[str, float] | None = None,
     caption: str = "",
-    label: str = "tab:fit",
+    label: str = "",
 ) -> Table:
     """Coefficients of one fit with standard errors, intervals and, where given, published values beside them."""
     frame = parameter_frame(fit)
@@ -178,7 +178,7 @@ def fit_table(
     return Table(tuple(columns), tuple(rows), f"{caption} {text}.".strip(), label)
 
 
-def two_baselines(matched: Comparison, other: Comparison, caption: str = "", label: str = "tab:baselines") -> Table:
+def two_baselines(matched: Comparison, other: Comparison, caption: str = "", label: str = "") -> Table:
     """One row per arm: its difference to the matched control and to a second baseline (the paper's own).
 
     Raises:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import html
 import io
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _LATEX = {
@@ -17,6 +19,7 @@ _LATEX = {
     "_": r"\_",
     "{": r"\{",
     "}": r"\}",
+    "|": r"\textbar{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -37,8 +40,14 @@ _LATEX = {
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX sets as it is written."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    """Text that LaTeX sets as it is written; line breaks are spaces, since a blank line would end a paragraph."""
+    return "".join(_LATEX.get(letter, letter) for letter in re.sub(r"\s*\n\s*", " ", text))
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    """A row of a tabular. `\\\\` and the rules before it would take a leading `[` or `*` as their argument."""
+    row = " & ".join(cells)
+    return ("{}" if row.lstrip().startswith(("[", "*")) else "") + row + r" \\"
 
 
 def markdown(text: str) -> str:
@@ -72,7 +81,8 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[TableCell | str, ...], ...]
     caption: str
-    label: str = "tab:results"
+    label: str = ""
+    """LaTeX label; where it is empty, `save` makes one of the file's name, so that no two files share one."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -123,16 +133,16 @@ class Table:
             text = rf"\textbf{{{text}}}" if cell.best else text
             return text + r"$^\dagger$" if cell.noise else text
 
-        body = [" & ".join(shown(cell) for cell in row) + r" \\" for row in self._cells()]
+        body = [_latex_row([shown(cell) for cell in row]) for row in self._cells()]
         return "\n".join(
             [
                 r"\begin{table}",
                 r"\centering",
                 rf"\caption{{{latex(self.note)}}}",
-                rf"\label{{{self.label}}}",
+                *([rf"\label{{{self.label}}}"] if self.label else []),
                 rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in self._numeric())}}}",
                 r"\toprule",
-                " & ".join(latex(c) for c in self.columns) + r" \\",
+                _latex_row([latex(c) for c in self.columns]),
                 r"\midrule",
                 *body,
                 r"\bottomrule",
@@ -166,9 +176,10 @@ class Table:
     def save(self, stem: Path | str) -> list[Path]:
         """Write `stem`.csv, .md and .tex; return the paths."""
         base = Path(stem)
+        named = self if self.label else replace(self, label="tab:" + re.sub(r"[^A-Za-z0-9.:-]+", "-", base.name))
         base.parent.mkdir(parents=True, exist_ok=True)
         written = []
-        for kind, text in (("csv", self.to_csv()), ("md", self.to_markdown()), ("tex", self.to_latex())):
+        for kind, text in (("csv", self.to_csv()), ("md", self.to_markdown()), ("tex", named.to_latex())):
             path = base.parent / f"{base.name}.{kind}"
             path.write_text(text, encoding="utf-8")
             written.append(path)

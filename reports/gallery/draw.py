@@ -247,7 +247,7 @@ def runs_section(data: Path) -> Section:
         ),
         _note(figures.learning_curves(curves), ours + " Student w64."),
         _note(figures.effects(compared), ours),
-        replace(comparison_table(compared), caption=compared.caption() + ours),
+        replace(comparison_table(compared, label="tab:comparison"), caption=compared.caption() + ours),
         figures.small_multiples(
             rates, y_label="validation loss (nats per token)", logarithmic=tuple(rates["axis"]),
             caption="KD students of four sizes against the peak learning rate, mean of 2 seeds, 95 % t intervals "

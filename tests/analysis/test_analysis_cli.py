@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pdstudy.analysis.cli import _mask, main
+from pdstudy.analysis.cli import main
+from pdstudy.analysis.data.table_file import evaluate, read_table
 from pdstudy.analysis.errors import DataError
 from pdstudy.analysis.laws import HOFFMANN, REPEATS
 
@@ -154,12 +155,12 @@ def test_refusals_are_one_line_and_no_number(
 
 
 def test_a_condition_is_no_program(data: Path) -> None:
-    table = pd.read_csv(data)
+    table = read_table(data)
     for text in ("@pd.io.common.os.system('true')", "loss.__class__ == 1"):
         with pytest.raises(DataError, match="may stand in a condition"):
-            _mask(table, text)
+            evaluate(table, text)
     with pytest.raises(DataError):
-        _mask(table, "__import__('os').getcwd() == ''")
+        evaluate(table, "__import__('os').getcwd() == ''")
 
 
 def test_runs_as_a_module(data: Path) -> None:
@@ -179,3 +180,61 @@ def test_runs_as_a_module(data: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("power-floor: L = E + A N^{-\\alpha}")
+
+
+def test_hold_out_is_of_the_same_fit(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ignored ties and fixed parameters, by which a user chooses between forms."""
+
+    def rms(*args: object) -> float:
+        common = ("--n", "params", "--d", "tokens", "--loss", "loss", "--holdout", "C > 1e21", "--json")
+        status, out, _ = call(monkeypatch, capsys, "fit", data, *common, *args)
+        assert status == 0
+        return float(json.loads(out)["holdout"]["rms"])
+
+    plain, tied = rms("--law", "hoffmann"), rms("--law", "hoffmann", "--tie", "alpha,beta")
+    assert tied == pytest.approx(rms("--law", "tied"), rel=1e-6)
+    assert tied != pytest.approx(plain, rel=1e-3)
+    assert rms("--law", "hoffmann", "--fix", "E=1.5") > 1.5 * plain
+
+
+def test_equal_rows_are_treated_as_said(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(data)
+    pd.concat([table, table.iloc[:2]]).to_csv(tmp_path / "twice.csv", index=False)
+    args = ("fit", tmp_path / "twice.csv", "--law", "hoffmann", *COLUMNS, "--holdout", "C > 1e21")
+    status, _, err = call(monkeypatch, capsys, *args)
+    assert status == 2
+    assert "rows 2, 3, 44, 45 are copies" in err
+    assert "--duplicates drop" in err
+    _, dropped, _ = call(monkeypatch, capsys, *args, "--duplicates", "drop")
+    assert "42 runs" in dropped
+    assert "warning: 2 rows that are copies of others were dropped (rows 2, 3, 44, 45)" in dropped
+    _, kept, _ = call(monkeypatch, capsys, *args, "--duplicates", "keep")
+    assert "44 runs" in kept
+    assert "are equal and kept as runs of their own" in kept
+
+
+def test_units_and_labels_of_a_file(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(data)
+    table.assign(params=table["params"] / 1e9).to_csv(tmp_path / "b.csv", index=False)
+    one, two = (
+        call(monkeypatch, capsys, "allocate", path, "--law", "hoffmann", *COLUMNS, "--budget", "1e21", *more)[1]
+        for path, more in ((data, ()), (tmp_path / "b.csv", ("--units", "N=1e9")))
+    )
+    assert one.splitlines()[-1] == two.splitlines()[-1]
+    plain = call(monkeypatch, capsys, "allocate", tmp_path / "b.csv", "--law", "hoffmann", *COLUMNS, "--budget", "1e21")
+    assert "warning: N is" in plain[1]
+    rates = "lr,seed,loss\n" + "".join(
+        f"{lr},{s},{4 + 9 * float(lr) + 0.01 * s}\n" for lr in ("0.001", "0.01") for s in (0, 1)
+    )
+    (tmp_path / "lr.csv").write_text(rates)
+    status, out, _ = call(
+        monkeypatch, capsys, "compare", tmp_path / "lr.csv", "--metric", "loss", "--arm", "lr", "--baseline", "0.001"
+    )
+    assert status == 0
+    assert "0.01 - 0.001: +0.081" in out

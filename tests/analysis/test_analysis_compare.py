@@ -6,8 +6,10 @@ import pytest
 from scipy import stats
 
 from pdstudy.analysis.compare.comparison import Verdict
-from pdstudy.analysis.compare.seeds import bootstrap_seeds, compare
+from pdstudy.analysis.compare.seeds import bootstrap_seeds, compare, holm
 from pdstudy.analysis.errors import DataError, TooFewRuns
+from pdstudy.analysis.tables.builders import comparison_table
+from pdstudy.analysis.tables.table import TableCell
 
 
 def runs(**arms: list[float]) -> pd.DataFrame:
@@ -141,3 +143,56 @@ def test_strata_and_arms_keep_the_order_of_the_table() -> None:
     found = compare(pd.DataFrame(rows), metric="loss", baseline="LM", within=("student",)).to_frame()
     assert list(found["arm"]) == ["10", "50", "100"] * 2
     assert list(found["student"]) == ["w96"] * 3 + ["w128"] * 3
+
+
+def test_a_baseline_is_found_whatever_its_type_has_become() -> None:
+    rows = [(a, s, 4.0 + 10 * a + 0.01 * s * (1 + a)) for a in (0.001, 0.01, 8.0) for s in (0, 1, 2)]
+    table = pd.DataFrame(rows, columns=["arm", "seed", "loss"])
+    for baseline in (0.001, "0.001", "1e-3"):
+        found = compare(table, metric="loss", baseline=baseline).effects
+        assert [(e.arm, e.baseline) for e in found] == [("0.01", "0.001"), ("8", "0.001")]
+    found = compare(table, metric="loss", baseline={0.01: 0.001}).effects
+    assert [(e.arm, e.baseline) for e in found] == [("0.01", "0.001")]
+    named = table.assign(arm=table["arm"].map({0.001: None, 0.01: "x", 8.0: "y"}))
+    with pytest.raises(DataError, match="column 'arm' has no label in rows 0, 1, 2; where the label is the text None"):
+        compare(named, metric="loss", baseline="x")
+    with pytest.raises(DataError, match="column 'size' has no label in row 4"):
+        compare(table.assign(size=[1.0] * 4 + [np.nan] * 1 + [1.0] * 4), metric="loss", baseline=8, within=["size"])
+
+
+def test_holm_never_falls() -> None:
+    assert holm({"a": 0.01, "b": 0.02, "c": 0.021, "d": 0.9}) == pytest.approx(
+        {"a": 0.04, "b": 0.06, "c": 0.06, "d": 0.9}
+    )
+
+
+def test_equivalence_is_two_one_sided_tests_at_five_per_cent() -> None:
+    """A margin between the ends of the 90 % and the 95 % interval."""
+    lm = np.array([5.0, 5.1, 5.3, 5.2])
+    d = np.array([0.01, -0.01, 0.02, 0.0])
+    error = d.std(ddof=1) / 2
+    ends = [abs(d.mean()) + stats.t.ppf(q, 3) * error for q in (0.95, 0.975)]
+    for share, verdict in ((1.0, Verdict.EQUIVALENT), (-1.0, Verdict.WITHIN_NOISE)):
+        margin = ends[0] + share * 0.1 * (ends[1] - ends[0])
+        effect = compare(runs(lm=list(lm), kd=list(lm + d)), metric="loss", baseline="lm", margin=margin).effects[0]
+        assert effect.verdict is verdict
+
+
+def test_equivalence_is_adjusted_for_the_number_of_arms() -> None:
+    """Ten arms whose true difference is the margin itself: one in four data sets called some arm equivalent."""
+    rng = np.random.default_rng(7)
+    wrong = 0
+    for _ in range(200):
+        base = 5 + rng.normal(0, 0.1, 5)
+        arms = {f"a{i}": list(base + 0.05 + rng.normal(0, 0.02, 5)) for i in range(10)}
+        found = compare(runs(lm=list(base), **arms), metric="loss", baseline="lm", margin=0.05).effects
+        wrong += any(e.verdict is Verdict.EQUIVALENT for e in found)
+    assert wrong / 200 < 0.10
+
+
+def test_best_of_a_stratum_is_bold_and_the_direction_counts() -> None:
+    table = runs(lm=[0.40, 0.41, 0.42], a=[0.50, 0.52, 0.51], b=[0.45, 0.46, 0.48])
+    for lower, bold in ((False, ["a"]), (True, [])):  # of losses the baseline, which has no row, is best
+        made = comparison_table(compare(table, metric="loss", baseline="lm", lower_is_better=lower))
+        place = made.columns.index("loss")
+        assert [r[0] for r in made.rows if isinstance(c := r[place], TableCell) and c.best] == bold

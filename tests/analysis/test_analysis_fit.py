@@ -234,7 +234,7 @@ BAD = [
      "mixes 'non-embedding' in 39 rows, 'total' in 9 rows"),
     (lambda t: t.head(3), TooFewRuns, "3 runs for the 5 free parameters of hoffmann; a fit needs 6, intervals 12"),
     (lambda t: t.rename(columns={"D": "tokens"}), DataError, "no column 'D' for D of hoffmann; the table has N, tok"),
-    (lambda t: t.assign(D="many"), DataError, "holds something that is no number"),
+    (lambda t: t.assign(D="many"), DataError, "holds .many. in rows 0, .* which is no number; write 1.5e9 or 1.5B"),
     (lambda t: t.head(0), DataError, "the table has no rows"),
 ]  # fmt: skip
 

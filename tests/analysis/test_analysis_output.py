@@ -1,6 +1,7 @@
 """Figures, tables and pages: the same bytes every time, everything escaped, fonts embedded, marks where they belong."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -247,3 +248,24 @@ def test_panels_that_share_an_axis_show_all_their_points() -> None:
     assert low < 4
     assert high > 51
     plot.close()
+
+
+def test_latex_takes_no_cell_for_an_argument_and_no_caption_ends_early() -> None:
+    r"""`\\ [2pt]` is a space of two points, `\\*` a line break, and a blank line in a caption stops LaTeX."""
+    made = Table(("[0, 1]", "x"), (("[2pt]", "1"), ("*", "2"), ("plain", "3")), "one\n\ntwo")
+    lines = made.to_latex().splitlines()
+    rows = [line for line in lines if line.endswith(r"\\")]
+    assert rows == [r"{}[0, 1] & x \\", r"{}[2pt] & 1 \\", r"{}* & 2 \\", r"plain & 3 \\"]
+    assert r"\caption{one two}" in lines
+    assert "" not in lines
+
+
+def test_labels_of_saved_tables_are_those_of_their_files(tmp_path: Path) -> None:
+    made = Table(("a",), (("1",),), "")
+    for stem in ("1-comparison", "2 comparison_x"):
+        made.save(tmp_path / stem)
+    texts = [path.read_text() for path in sorted(tmp_path.glob("*.tex"))]
+    assert [re.findall(r"\\label{(.*)}", text) for text in texts] == [["tab:1-comparison"], ["tab:2-comparison-x"]]
+    assert "label" not in made.to_latex()
+    replace(made, label="tab:mine").save(tmp_path / "mine")
+    assert r"\label{tab:mine}" in (tmp_path / "mine.tex").read_text()

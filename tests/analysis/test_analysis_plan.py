@@ -8,9 +8,10 @@ from pdstudy.analysis.errors import AnalysisError, NoMinimum
 from pdstudy.analysis.fit.bootstrap import bootstrap
 from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.laws import HOFFMANN, power_law
-from pdstudy.analysis.scaling.allocation import TrueFlops, allocate, hoffmann_optimum
+from pdstudy.analysis.scaling.allocation import TableFlops, TrueFlops, allocate, hoffmann_optimum
 from pdstudy.analysis.scaling.isoflop import Method, isoflop, methods_disagree, parabola_bias
 from pdstudy.analysis.scaling.scenarios import ComputeModel, Scenario, best_distilled, best_supervised, distil_or_train
+from pdstudy.analysis.summary import summary
 
 CHINCHILLA = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 ASYMMETRIC = {**CHINCHILLA, "alpha": 0.465, "beta": 0.155}
@@ -185,3 +186,24 @@ def test_busbridges_findings() -> None:
     assert float(model.supervised(1.82e9, tokens)) == pytest.approx(2.2, abs=1e-9)
     with pytest.raises(NoMinimum, match=r"never reaches a loss of 1\.5"):
         model.tokens_for(1e8, 1.5)
+
+
+def test_units_that_cannot_be_counts_are_doubted(fitted) -> None:  # type: ignore[no-untyped-def]
+    """D in billions beside plain N gave 7.6e-8 tokens per parameter without a word."""
+    table = pd.DataFrame(dict(fitted.points.x)).assign(loss=fitted.points.loss)
+    assert allocate(fitted, [1e20]).warnings == ()
+    found = allocate(fit(table.assign(D=table["D"] / 1e9), HOFFMANN), [1e11])
+    assert "D is 20.2 in the middle of the runs" in found.warnings[0]
+    assert "--units D=1e9" in summary(found)
+    assert "D/N is" in allocate(fit(table.assign(N=table["N"] / 1e4), HOFFMANN), [1e16]).warnings[0]
+
+
+def test_flops_of_the_table_replace_6nd(fitted) -> None:  # type: ignore[no-untyped-def]
+    """Where the head dominates, small models cost far more than 6 N per token."""
+    n, d = fitted.points.x["N"], fitted.points.x["D"]
+    flops = TableFlops.measure(n, d, 6 * (n + 2e8) * d)
+    assert flops(np.array([5e7])) == pytest.approx(6 * 2.5e8)
+    assert flops(np.array([1e12])) == pytest.approx(6e12 * 1.02)  # the ratio of the largest model beyond it
+    row = allocate(fitted, [1e19], flops=flops).to_frame().iloc[0]
+    assert flops(np.array([row["n"]]))[0] * row["d"] == pytest.approx(1e19)
+    assert row["d"] < allocate(fitted, [1e19]).to_frame()["d"].iloc[0]

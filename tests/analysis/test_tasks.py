@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from pdstudy.analysis.compare.comparison import Verdict
 from pdstudy.analysis.compare.items import accuracy_effect, bits_effect, mean_effect, sign_flip
 from pdstudy.analysis.data.runs import answer_summary, arm_summary, load_runs
 from pdstudy.analysis.data.task_answers import Items
+from pdstudy.analysis.report.arm_comparison import compare_arms
 from pdstudy.analysis.report.downstream_section import ACCURACY, BITS, Suite, task_blocks
 from pdstudy.analysis.report.study_page import build
 from tests.analysis.test_study_report import make_workspace
@@ -133,9 +135,25 @@ def test_tables_of_tasks(tmp_path: Path) -> None:
     text = (tables / "1-downstream-tasks-2.md").read_text()
     assert "†" not in text.split("|")[-5], text
     assert (tmp_path / "report" / "data" / "answers.csv").exists()
+    label = rf"\label{{tab:{record['study']}-1-downstream-tasks}}"  # no other study's table has it
+    assert label in (tables / "1-downstream-tasks.tex").read_text()
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Not shown" not in page
     assert list((tmp_path / "report" / "figures").glob("1-downstream-tasks-*.pdf"))
+
+
+def test_more_accuracy_is_better_and_fewer_bits_are(tmp_path: Path) -> None:
+    record = answered_study(tmp_path)
+    suite = Suite(tmp_path, record, load(tmp_path, record), ITEMS)
+    for measure, sign in ((ACCURACY, 1), (BITS, -1)):
+        (effect,) = suite.comparison(measure).effects
+        assert np.sign(effect.difference) == sign
+        assert effect.verdict in (Verdict.BETTER, Verdict.NO_SPREAD)
+        assert suite.comparison(measure).lower_is_better is (measure is BITS)
+    runs = load_runs(tmp_path, record)
+    accuracy = runs["loss"].map({"LM": 0.4, "KD": 0.5}) + runs["seed"] * runs["loss"].map({"LM": 0.001, "KD": 0.002})
+    (effect,) = compare_arms(runs.assign(test_accuracy=accuracy), record, "test", "accuracy")[0].effects
+    assert effect.verdict is Verdict.BETTER
 
 
 def test_noise_over_items_is_marked(tmp_path: Path) -> None:

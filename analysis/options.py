@@ -1,0 +1,85 @@
+"""Options of `pdstudy analyse`: its four commands and what each takes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pdstudy.analysis.data.points import DUPLICATES
+from pdstudy.analysis.fit.fit import DELTA
+from pdstudy.analysis.laws import ALL
+from pdstudy.analysis.scaling.isoflop import Method
+
+LAWS = {law.name: law for law in ALL}
+"""Laws by their names on the command line."""
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="analysis", required=True, metavar="COMMAND")
+    for name, text in (("fit", "fit a law to runs"), ("allocate", "fit a law and spend budgets by it")):
+        command = commands.add_parser(name, help=text)
+        _add_common_options(command)
+        command.add_argument("--law", required=True, choices=list(LAWS), help="law to fit")
+        command.add_argument("--n", metavar="COL", help="column of parameters N")
+        command.add_argument("--d", metavar="COL", help="column of tokens D")
+        command.add_argument(
+            "--col", metavar="NAME=COL", action="append", default=[], help="column of another quantity"
+        )
+        command.add_argument("--loss", metavar="COL", required=True, help="column of the loss")
+        command.add_argument("--weights", metavar="COL", help="column of weights")
+        command.add_argument(
+            "--duplicates",
+            choices=DUPLICATES,
+            default="refuse",
+            help="equal rows: refuse them, drop the copies, or keep them as runs of their own",
+        )
+        command.add_argument("--cluster", metavar="COL", help="rows of equal value belong together (run, seed)")
+        command.add_argument("--fix", metavar="NAME=VALUE", action="append", default=[], help="hold a parameter")
+        command.add_argument("--tie", metavar="A,B", action="append", default=[], help="hold parameters equal")
+        command.add_argument(
+            "--delta", type=float, default=DELTA, help="Huber threshold on log residuals (default 1e-3)"
+        )
+        command.add_argument(
+            "--bootstrap", metavar="N", type=int, default=0, help="resamples for intervals (4000 is usual)"
+        )
+        command.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+        if name == "fit":
+            command.add_argument("--holdout", metavar="EXPR", help="also fit without these rows and predict them")
+            command.add_argument(
+                "--predict", metavar="N=...,D=...", action="append", default=[], help="predict one loss"
+            )
+        else:
+            command.add_argument("--budget", type=float, nargs="+", required=True, help="FLOPs")
+            command.add_argument("--flops", metavar="COL", help="column of training FLOPs (default: 6 N D)")
+    iso = commands.add_parser("isoflop", help="best size per budget and its growth")
+    _add_common_options(iso)
+    iso.add_argument("--n", metavar="COL", required=True, help="column of parameters N")
+    iso.add_argument("--loss", metavar="COL", required=True, help="column of the loss")
+    iso.add_argument("--c", metavar="COL", required=True, help="column of the budget in FLOPs")
+    iso.add_argument("--method", choices=[m.value for m in Method], default=Method.AKIMA.value)
+    iso.add_argument("--noise", type=float, help="standard deviation of ln loss (default: estimated)")
+    iso.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    pair = commands.add_parser("compare", help="arms against a baseline, paired by seed")
+    _add_common_options(pair)
+    pair.add_argument("--metric", metavar="COL", required=True)
+    pair.add_argument("--baseline", metavar="ARM", required=True)
+    pair.add_argument("--arm", metavar="COL", default="arm")
+    pair.add_argument("--seed", metavar="COL", default="seed")
+    pair.add_argument("--within", metavar="COL", action="append", default=[], help="compare within each value of it")
+    pair.add_argument("--higher-is-better", action="store_true")
+    pair.add_argument("--relative", action="store_true", help="differences in per cent of the baseline")
+    pair.add_argument("--margin", type=float, help="half-width of the region that counts as equivalent")
+
+
+def _add_common_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data", metavar="DATA.csv", type=Path, help="CSV, TSV, semicolons or JSON lines (.jsonl)")
+    command.add_argument("--where", metavar="EXPR", help="keep rows: 'loss < 3.4 and `seen tokens` > 1e9'")
+    command.add_argument(
+        "--units",
+        metavar="COL=FACTOR",
+        action="append",
+        default=[],
+        help="multiply a column: N=1e9 where it holds billions",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON instead of text")
+    command.add_argument("--figures", metavar="DIR", type=Path, help="write figures and tables here")
