@@ -23,10 +23,9 @@ _MANY = {"a whole number": "whole numbers", "a finite number": "finite numbers",
 
 def fits(value: Any, hint: Any) -> bool:
     """Whether `value` is of the type `hint`. Whole numbers are numbers; True, False, inf and nan are none."""
-    origin = typing.get_origin(hint)
-    args = typing.get_args(hint)
-    if hint is Any:
+    if (type(value) is hint and hint is not float) or hint is Any:
         return True
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return value in args
     if origin in (typing.Union, types.UnionType):

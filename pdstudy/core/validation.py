@@ -66,11 +66,15 @@ def problems(value: Any, at: str = "") -> Iterator[Problem]:
 
 
 def _search(value: Any) -> Iterator[Problem]:
-    wrong = list(mistyped(value))
+    wrong: list[Problem] = []
+    inside: list[Problem] = []
+    for name, hint in _hints(_class(value)).items():
+        item = getattr(value, name)
+        if fits(item, hint):
+            inside += _part(item, name)
+        else:
+            wrong += _mistyped(name, item, hint)
     yield from wrong
-    names = [f.name for f in dataclasses.fields(value)]
-    sound = [name for name in names if name not in {_field(problem) for problem in wrong}]
-    inside = [problem for name in sound for problem in _part(getattr(value, name), name)]
     yield from inside
     check = getattr(value, "check", None)
     if check is not None and not wrong:
@@ -85,25 +89,26 @@ def _part(item: Any, at: str) -> Iterator[Problem]:
     if isinstance(item, tuple):
         for i, element in enumerate(item):
             yield from _part(element, f"{at}[{i}]")
-    else:
+    elif dataclasses.is_dataclass(item):
         yield from problems(item, at)
 
 
 def mistyped(value: Any) -> Iterator[Problem]:
-    """The fields of any dataclass whose values are not of the type that they are annotated with.
-
-    Of a tuple whose elements alone are wrong, those elements.
-    """
+    """The fields of any dataclass whose values are not of the type that they are annotated with."""
     for name, hint in _hints(_class(value)).items():
         item = getattr(value, name)
-        if fits(item, hint):
-            continue
-        each = typing.get_args(hint)[0] if isinstance(item, tuple) and fits((), hint) else None
-        if each is None:
-            yield Problem(name, item, described(hint), hint=comma(item, hint))
-        else:
-            wrong = ((i, element) for i, element in enumerate(item) if not fits(element, each))
-            yield from (Problem(f"{name}[{i}]", element, described(each)) for i, element in wrong)
+        if not fits(item, hint):
+            yield from _mistyped(name, item, hint)
+
+
+def _mistyped(name: str, item: Any, hint: Any) -> Iterator[Problem]:
+    """The problem of a field; of a tuple whose elements alone are of a wrong type, those of the elements."""
+    if isinstance(item, tuple) and fits((), hint):
+        each = typing.get_args(hint)[0]
+        wrong = ((i, element) for i, element in enumerate(item) if not fits(element, each))
+        yield from (Problem(f"{name}[{i}]", element, described(each)) for i, element in wrong)
+    else:
+        yield Problem(name, item, described(hint), hint=comma(item, hint))
 
 
 def own_problems(value: Any) -> Iterator[Problem]:
