@@ -75,7 +75,7 @@ def pack(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_ou
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir)
+    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir, trust_remote_code=False)
     kept: dict[int, Messages] = {}
     for messages in read_examples(instructions):
         text = json.dumps(messages, sort_keys=True, ensure_ascii=False).encode()

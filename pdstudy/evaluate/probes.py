@@ -25,6 +25,7 @@ from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.teacher.load import load_teacher
 from pdstudy.distill.teacher.statistics import summarise, whole_signal
+from pdstudy.distill.teacher.weights import check_finite
 from pdstudy.distill.truncate import cut
 from pdstudy.evaluate.gradient_angles import trunk_gradient
 from pdstudy.evaluate.metrics import BINS, calibration_error, confidence_bins
@@ -54,6 +55,7 @@ class TeacherScores:
 
     def __init__(self, run: Run, teacher: Run | Pretrained, folder: Path, corpus: TokenCorpus) -> None:
         dtype = getattr(torch, teacher.dtype) if isinstance(teacher, Pretrained) else torch.float32
+        self._folder = folder
         self._model = load_teacher(folder, corpus, run.view.context, dtype)
         self._objective = run.objective if isinstance(run.objective, KD) and run.teacher is not None else None
         self._vocab = corpus.vocab
@@ -69,6 +71,7 @@ class TeacherScores:
         """Take in a micro-batch: the student's last hidden states [N, H] and its head [V, H]."""
         assert batch.sequences is not None
         logits = _logits(self._model, batch)
+        check_finite(logits[..., : self._vocab], self._folder, batch.sequences.tolist())
         context = len(batch.targets) // len(batch.sequences)
         table = weight[: self._vocab].float()
         # Ten tensors like the logits live at a time.

@@ -22,6 +22,7 @@ from pdstudy.config.run import KD, LM
 from pdstudy.core.errors import ConfigError
 from pdstudy.distill.loss.fused import fused_loss
 from pdstudy.distill.micro_batch import MicroBatch
+from pdstudy.distill.teacher.weights import load_causal_lm
 from pdstudy.models.attention import CAUSAL_SDPA, Attention
 
 Observer = Callable[[MicroBatch, Tensor, Tensor], None]
@@ -92,9 +93,9 @@ def start_from(model: PreTrainedModel, folder: Path, vocab: int) -> None:
     `vocab` is the tokenizer's size. Raises `ConfigError` where the folder's model is of another make.
     """
     try:
-        source = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"start.model: no transformers model can be read from {folder}: {error}") from error
+        source = load_causal_lm(folder, dtype=torch.float32)
+    except ConfigError as error:
+        raise ConfigError(f"start.model: {error}") from error
     # Settings that no weight's shape shows.
     for name in ("num_attention_heads", "num_key_value_heads", "rope_parameters", "rms_norm_eps", "hidden_act"):
         theirs, ours = getattr(source.config, name, None), getattr(model.config, name, None)
@@ -118,7 +119,7 @@ def start_from(model: PreTrainedModel, folder: Path, vocab: int) -> None:
 
 def load_exported(folder: Path) -> PreTrainedModel:
     """A model that the trainer exported, with its loss, on the CPU in float32."""
-    return _with_loss(AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa"))
+    return _with_loss(load_causal_lm(folder, dtype=torch.float32, attn_implementation="sdpa"))
 
 
 def _with_loss(model: PreTrainedModel) -> PreTrainedModel:

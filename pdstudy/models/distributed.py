@@ -70,6 +70,14 @@ class Ranks:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def first(self, value: T | None) -> T | None:
+        """The value of the first rank that has one (JSON-like data): the same on all ranks."""
+        if self.size == 1:
+            return value
+        values: list[T | None] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return next((each for each in values if each is not None), None)
+
     def on_main(self, action: Callable[[], T]) -> T:
         """Run `action` on the main rank and return its (JSON-like) result on all; where it fails, all ranks raise."""
         if self.size == 1:

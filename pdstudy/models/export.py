@@ -17,6 +17,7 @@ from transformers.utils import logging
 from pdstudy.config.run import KD, Run
 from pdstudy.core.files import write_bytes
 from pdstudy.corpus import TokenCorpus
+from pdstudy.distill.teacher.weights import write_digests
 
 
 def export(
@@ -54,6 +55,7 @@ def export(
         exported.save_pretrained(partial)
     except SafetensorError as error:  # a full disk, in another's words
         raise OSError(str(error)) from error
+    write_digests(partial)
     for file in partial.iterdir():
         file.chmod(0o644)  # safetensors are written readable by their owner alone
     shutil.copytree(corpus.tokenizer_dir, partial, dirs_exist_ok=True)

@@ -26,7 +26,9 @@ def from_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, trust_remote_code=False
+    )
     # transformers refuses to save what it believes to be quantised still: hand the weights to a model of the same
     # configuration without that mark.
     config = copy.deepcopy(model.config)
@@ -39,7 +41,9 @@ def from_gguf(gguf: Path, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
         plain.save_pretrained(partial)
-        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(partial)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False).save_pretrained(
+            partial
+        )
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

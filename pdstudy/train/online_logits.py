@@ -111,7 +111,7 @@ class _OpenStore:
         table = weight[: self._vocab].float()
         for row, sequence in enumerate(batch.sequences.tolist()):
             part = next((part for part in self.missing if sequence in part), None)
-            if part is None:
+            if part is None or not hidden[row].isfinite().all():  # a diverged run ends at its next row
                 continue
             targets = batch.targets.view(len(batch.sequences), -1)[row]
             coverage = self.store.coverage

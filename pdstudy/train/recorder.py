@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -80,7 +80,7 @@ class Recorder:
     forwards) over what the devices could have done in the time without evaluations and saves.
 
     `pending` are the steps since the last row; a checkpoint keeps them, so that a resumed run writes the rows of an
-    undisturbed one.
+    undisturbed one. `check` is called with the steps whose values come to the host, before these are looked at.
     """
 
     def __init__(
@@ -93,7 +93,9 @@ class Recorder:
         tokens_per_step: int,
         flops_per_token: float,
         peak: float | None = None,
+        check: Callable[[list[int]], None] = lambda steps: None,
     ) -> None:
+        self._check = check
         self._directory = directory
         self._ranks = ranks
         self._clock = clock
@@ -123,6 +125,7 @@ class Recorder:
         if not self._on_device:
             return
         noted, self._on_device = self._on_device, []
+        self._check([step for step, _, _ in noted])
         names = list(noted[0][2])
         shares = torch.stack([torch.stack([v[name].double() for name in names]) for _, _, v in noted])
         norms = shares[:, names.index("grad_norm")].clone()

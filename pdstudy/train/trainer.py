@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from pdstudy.config.evaluation import Evaluation
 from pdstudy.config.trajectory import lasting_steps
 from pdstudy.core import provenance
+from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, read_jsonl, truncate_jsonl, write_json, write_jsonl
 from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
@@ -24,12 +25,12 @@ from pdstudy.models import build_model as models
 from pdstudy.models.distributed import Ranks
 from pdstudy.models.export import export
 from pdstudy.models.parallelize import lay_out
-from pdstudy.plan.cost import live_flops
 from pdstudy.train import setup as inputs
 from pdstudy.train.checkpoint import Checkpoints, starting_point, step_of
 from pdstudy.train.loader import BatchLoader
 from pdstudy.train.online_logits import OnlineLogits, check_passed
-from pdstudy.train.recorder import Clock, Diverged, Recorder, peak_flops, peak_memory_bytes
+from pdstudy.train.recorder import Clock, Diverged, Recorder, peak_flops
+from pdstudy.train.result import make_result
 from pdstudy.train.training_job import TrainingJob
 from pdstudy.train.weight_update import adamw
 from pdstudy.workspace.run_dir import RunDir
@@ -68,8 +69,8 @@ class Trainer:
         self.compared = {e: compared(e, run, job.probed, corpus) for e in evaluations}
         self.online = OnlineLogits(run, job.online, corpus)
         stored = inputs.open_run_store(run, job.store, corpus)
-        live = inputs.load_live_teacher(run, job.teacher, corpus, ranks)
-        self.loader = BatchLoader(run, corpus, stored, placement, ranks, packed=self.packed, live=live)
+        self.live = inputs.load_live_teacher(run, job.teacher, corpus, ranks)
+        self.loader = BatchLoader(run, corpus, stored, placement, ranks, packed=self.packed, live=self.live)
         self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(ranks.device)
         if (begun := inputs.start_folder(run, job.start)) is not None:
             models.start_from(self.model, begun, corpus.vocab)
@@ -86,6 +87,7 @@ class Trainer:
             tokens_per_step=run.tokens_per_step,
             flops_per_token=3 * self.forward_flops,
             peak=peak_flops(provenance.device_name()),
+            check=self._check_teacher,
         )
         self.lasting = lasting_steps(run)
         self._last_save = self._last_status = time.monotonic()
@@ -93,6 +95,19 @@ class Trainer:
         self.checkpoints = Checkpoints(
             directory.checkpoints, self.model, self.optimiser, ranks, self.lasting, self.attempt, directory.guard
         )
+
+    def _check_teacher(self, steps: Iterable[int]) -> None:
+        """Raise `ConfigError` where a live teacher had logits that are not numbers in one of `steps` (1-based)."""
+        if self.live is None or not any(self.ranks.any(bool(self.live.wrong))):
+            return
+        fault = None
+        for step in steps:
+            for _, batch in self.loader.step(step - 1)[1]:
+                try:
+                    self.live.check_finite(batch)
+                except ConfigError as error:
+                    fault = fault or str(error)
+        raise ConfigError(self.ranks.first(fault) or "the teacher has hidden states that are not numbers")
 
     def _open_directory(self) -> int:
         self.directory.create(self.run)
@@ -262,33 +277,16 @@ class Trainer:
         self.ranks.say(f"{state} after step {steps:,}")
         if not self.ranks.main:
             return
-        rows = list(read_jsonl(self.directory.metrics_file))
-        last = rows[-max(1, len(rows) // 20) :]
         self.clock.lap()
-        seconds = {purpose: round(spent, 3) for purpose, spent in self.clock.seconds.items()}
-        scored = sum(row["tokens_scored"] for row in read_jsonl(self.directory.evals_file))
-        tokens = steps * self.run.tokens_per_step
-        self.directory.guard()
-        write_json(
-            self.directory.path / "result.json",
-            {
-                "state": state,
-                "steps": steps,
-                "tokens": tokens,
-                "evals": evals,
-                "train_loss": sum(row["loss"] for row in last) / len(last) if last else None,
-                "parameters": {**self.parameters, "total": sum(self.parameters.values())},
-                "flops": {
-                    "student": 3 * self.forward_flops * tokens,
-                    "evaluation": self.forward_flops * scored,
-                    **({"teacher": live_flops(self.run) * tokens} if self.run.is_live else {}),
-                },
-                "seconds": seconds,
-                "tokens_per_second": round(tokens / seconds["train"], 1) if seconds["train"] else None,
-                "peak_memory_bytes": peak_memory_bytes(),
-                "attempts": self.attempt,
-                "finished": time.time(),
-                **more,
-            },
+        result = make_result(
+            self.run,
+            self.directory,
+            steps,
+            evals=evals,
+            parameters=self.parameters,
+            forward_flops=self.forward_flops,
+            seconds=self.clock.seconds,
         )
+        self.directory.guard()
+        write_json(self.directory.path / "result.json", {"state": state, **result, "attempts": self.attempt, **more})
         self._status(state, steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
@@ -32,6 +34,7 @@ from pdstudy.distill.micro_batch import make_micro_batch
 from pdstudy.distill.store.quantised import MOST_ADDED_KL
 from pdstudy.distill.teacher.capture import capture
 from pdstudy.distill.teacher.live import LiveTeacher
+from pdstudy.distill.teacher.weights import write_digests
 from pdstudy.workspace.run_dir import RunDir
 from tests.distill.teachers import make_teacher
 from tests.train import ranks
@@ -244,3 +247,20 @@ def test_what_a_live_teacher_cannot_do_is_refused(
     run = student(small_run, teacher, stored="live")
     with pytest.raises(ConfigError, match="no model folder was given"):
         train_run(run, RunDir(tmp_path / "none"), corpus=corpus, store=None, evaluations=())
+
+
+@pytest.mark.parametrize("truncation", [TopPK(p=0.95, k=20), TopPK(p=1, k=None), Sampled(draws=12)])
+def test_a_live_teacher_that_speaks_no_numbers_is_refused_by_name(
+    truncation: TopPK | Sampled, small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    """And its student is not recorded as diverged."""
+    broken = shutil.copytree(teacher.model, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][:] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    write_digests(broken)
+    objective = KD(teacher=Pretrained(path=str(broken)), truncation=truncation, stored="live")
+    run, directory = dataclasses.replace(small_run, objective=objective, steps=2), RunDir(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"broken has logits that are not numbers \(nan\), first at position"):
+        train_run(run, directory, corpus=corpus, teacher=broken)
+    assert directory.result() is None

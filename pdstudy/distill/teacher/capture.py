@@ -21,8 +21,9 @@ from pdstudy.distill.loss.chunk_size import TEACHER_LOGITS_BYTES, size_for
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.codec import COLUMNS, Block
 from pdstudy.distill.store.store import StoreWriter
-from pdstudy.distill.teacher.load import load_teacher, weights_sha256
+from pdstudy.distill.teacher.load import load_teacher
 from pdstudy.distill.teacher.statistics import summarise
+from pdstudy.distill.teacher.weights import check_finite, weights_sha256
 
 SHARD_TOKENS = 65_536
 """Positions of a full shard: some tens of megabytes, and the most that a kill can lose."""
@@ -43,7 +44,7 @@ def capture(
 
     Sequences that the store holds are skipped, so that a capture continues where it was killed, and may be extended.
     Shards end at multiples of a fixed number of sequences. Raises `ConfigError` where the teacher does not fit the
-    corpus, or the folder holds another store.
+    corpus or its logits are not all numbers, or the folder holds another store.
     """
     if spec.view.documents != "cross":
         raise ConfigError("view.documents: found 'respect'; allowed for a teacher: 'cross'")
@@ -58,7 +59,7 @@ def capture(
     began, done, total = time.perf_counter(), 0, sum(map(len, parts))
     for part in parts:
         blocks = []
-        for block in _make_blocks(model, stream, spec.view, part, coverage, corpus.vocab):
+        for block in _make_blocks(model, teacher, stream, spec.view, part, coverage, corpus.vocab):
             blocks.append(block)
             done += 1
             rate = done * spec.view.context / (time.perf_counter() - began)
@@ -77,7 +78,13 @@ def split_into_shards(sequences: range, context: int) -> Iterator[range]:
 
 
 def _make_blocks(
-    model: PreTrainedModel, stream: TokenStream, view: View, part: range, coverage: Coverage, vocab: int
+    model: PreTrainedModel,
+    folder: Path,
+    stream: TokenStream,
+    view: View,
+    part: range,
+    coverage: Coverage,
+    vocab: int,
 ) -> Iterator[Block]:
     batch = max(
         1,
@@ -90,6 +97,7 @@ def _make_blocks(
             inputs = torch.from_numpy(text.inputs).to(model.device)
             targets = torch.from_numpy(text.targets).to(model.device)
             logits = model(input_ids=inputs, use_cache=False).logits
+            check_finite(logits[..., :vocab], folder, wanted.tolist())
             for i, sequence in enumerate(wanted.tolist()):
                 # Draws depend on the sequence alone, so that they are the same however a store is captured.
                 yield to_block(summarise(logits[i], targets[i], coverage, vocab, seed=sequence))

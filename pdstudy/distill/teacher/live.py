@@ -18,6 +18,7 @@ from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.teacher.load import load_teacher
 from pdstudy.distill.teacher.statistics import draw_uniforms, summarise_states, whole_signal
+from pdstudy.distill.teacher.weights import check_finite
 from pdstudy.distill.truncate import cut
 
 UNCUT = TopPK(p=1, k=None)
@@ -67,10 +68,15 @@ class LiveTeacher:
         if run.view.documents != "cross":
             raise ConfigError("view.documents: found 'respect'; allowed for a teacher: 'cross'")
         teacher = run.objective.teacher
+        self._folder = folder
         dtype = getattr(torch, teacher.dtype) if isinstance(teacher, Pretrained) else torch.float32
         self.model = load_teacher(folder, corpus, run.view.context, dtype)
         self._head = self.model.get_output_embeddings().weight[: corpus.vocab].detach().clone()
+        if not self._head.isfinite().all():
+            raise ConfigError(f"the teacher {folder} has an output head that is not all numbers; take another one")
         _refuse_other_logits(self.model, self._head, folder)
+        self.wrong = torch.zeros((), dtype=torch.bool, device=self._head.device)
+        """Whether any hidden state was not a number so far; on the device, so that a step need not wait for it."""
         self._coverage, self._truncation = required_coverage(run.objective), run.objective.truncation
 
     @torch.no_grad()
@@ -78,10 +84,19 @@ class LiveTeacher:
         """Compute the teacher's signal for a micro-batch that is on the device."""
         assert batch.sequences is not None
         states = self.model.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+        self.wrong |= ~states.isfinite().all()
         # Draws depend on the sequence alone, so that they are those of a capture.
         context = batch.inputs.shape[1]
         uniform = torch.cat([draw_uniforms(sequence, context, self._coverage) for sequence in batch.sequences.tolist()])
         return LiveTargets(states, self._head, batch.targets, uniform, self._coverage, self._truncation)
+
+    @torch.no_grad()
+    def check_finite(self, batch: MicroBatch) -> None:
+        """Raise `ConfigError` where the teacher's logits for a micro-batch are not all numbers."""
+        assert batch.sequences is not None
+        states = self.model.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state
+        for row, sequence in zip(states, batch.sequences.tolist(), strict=True):
+            check_finite((row @ self._head.t())[None], self._folder, [sequence])
 
 
 @torch.no_grad()
@@ -91,7 +106,7 @@ def _refuse_other_logits(model: PreTrainedModel, head: Tensor, folder: Path) -> 
     logits = model(input_ids=probe, use_cache=False).logits[..., : len(head)]
     # A soft cap changes small logits by less than what bfloat16 rounds away, but float32 shows it.
     near = 1e-4 if head.dtype == torch.float32 else 1e-2
-    if not torch.allclose((states @ head.t()).float(), logits.float(), rtol=near, atol=near / 10):
+    if not torch.allclose((states @ head.t()).float(), logits.float(), rtol=near, atol=near / 10, equal_nan=True):
         raise ConfigError(
             f"the teacher {folder} has logits that are not hidden states times head weight (scaled, soft-capped or "
             f"with a bias); allowed for it: stored='exact' or 'coded'"

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging
+from transformers import PreTrainedModel
 
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import file_sha256
 from pdstudy.corpus import TokenCorpus
-
-
-def weights_sha256(folder: Path) -> str:
-    """Hash model.safetensors, or the hashes of all its parts, by sha256. Raises `ConfigError` where there are none."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ConfigError(
-            f"{folder} holds no *.safetensors, so it is no teacher; save the model there with save_pretrained"
-        )
-    digests = [file_sha256(file) for file in files]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+from pdstudy.distill.teacher.weights import load_causal_lm
 
 
 def load_teacher(folder: Path, corpus: TokenCorpus, context: int, dtype: torch.dtype) -> PreTrainedModel:
@@ -32,8 +20,7 @@ def load_teacher(folder: Path, corpus: TokenCorpus, context: int, dtype: torch.d
     Raises `ConfigError` where its tokenizer or vocabulary cannot be the corpus's, or its context is too short.
     """
     _check_tokenizer(folder, corpus)
-    logging.disable_progress_bar()  # the capture reports its own progress
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    model = load_causal_lm(folder, dtype=dtype)
     rows = model.get_output_embeddings().weight.shape[0]
     if rows < corpus.vocab:
         raise ConfigError(

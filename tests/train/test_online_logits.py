@@ -62,7 +62,7 @@ def test_in_the_order_of_the_stream(teacher: Run) -> None:
     assert seen == [list(range(8, 16)), list(range(16, 24)), [*range(24, 28), *range(8, 12)]]
 
 
-def test_records_are_the_dense_distributions_before_the_step(teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
+def test_stores_hold_the_distributions_before_the_step(teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     directory, made = RunDir(tmp_path / "teacher"), record(teacher, tmp_path / "store")
     state = train_run(
         teacher, directory, corpus=corpus, store=None, evaluations=(), exports=(5, 24), online=(made,),
