@@ -11,17 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pdstudy.core.claim import Claim, Claimed, lock_claims
 from pdstudy.core.files import read_json, write_json
-from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm.job import escape_key
 from pdstudy.slurm.ledger import Row, append_row, read_rows, slurm_folder
 from pdstudy.workspace.layout import Workspace
@@ -128,55 +123,3 @@ def _measure_lost_work(run: RunDir | None) -> Row:
     config = run.path / "provenance.json"
     since = max(saved, default=config.stat().st_mtime if config.exists() else status["time"])
     return {"lost_seconds": round(max(0.0, status["time"] - since), 1)}
-
-
-EARLY_SECONDS = 60
-"""Seconds by which SLURM's warning may come early: it looks at time limits every half a minute, and rounds."""
-
-
-REQUEUE_TRIES = 10
-"""How often a requeue is asked for while the controller does not answer."""
-
-
-REQUEUE_PAUSE_SECONDS = 3.0
-"""Seconds between two requests for a requeue."""
-
-
-def classify_stop(details: Mapping[str, str], warning_seconds: float, now: float) -> str:
-    """The cause of a stop, from `scontrol show job`: preempted, time, cancelled, or signal (somebody sent one)."""
-    if details.get("PreemptTime", "None") not in ("None", "Unknown"):
-        return "preempted"
-    end = details.get("EndTime", "Unknown")
-    state = details.get("JobState", "")
-    # A job that is taken down at its limit, whose warning came before it could hear one, is COMPLETING for that reason.
-    if state == "TIMEOUT" or details.get("Reason") == "TimeLimit":
-        return "time"
-    if state in ("RUNNING", "") or not state:
-        if end not in ("Unknown", "None") and _parse_time(end) - now <= warning_seconds + EARLY_SECONDS:
-            return "time"
-        return "signal"
-    if state == "PREEMPTED":
-        return "preempted"
-    # SLURM is taking the job down: it was cancelled, or a node of it failed and SLURM requeues it.
-    return "cancelled"
-
-
-def _parse_time(stamp: str) -> float:
-    return datetime.fromisoformat(stamp).timestamp()
-
-
-def find_stop_cause(raw_job: str, warning_seconds: float) -> str:
-    return classify_stop(slurm.job_details(raw_job), warning_seconds, time.time())
-
-
-def requeue(element: str) -> bool:
-    """Put this process's own job back into the queue. False where SLURM will not."""
-    for _ in range(REQUEUE_TRIES):
-        done = subprocess.run(["scontrol", "requeue", element], capture_output=True, text=True)
-        if done.returncode == 0:
-            return True
-        print(f"scontrol requeue {element}: {done.stderr.strip()}", file=sys.stderr, flush=True)
-        if "Unable to contact" not in done.stderr and "timed out" not in done.stderr:
-            return False
-        time.sleep(REQUEUE_PAUSE_SECONDS)
-    return False

@@ -73,7 +73,7 @@ def cluster_status(plan: Plan, workspace: Workspace) -> ClusterStatus | None:
         row["lost_seconds"] += sum(r.get("lost_seconds", 0.0) for r in starts)
     for key in kept["units"]:
         row = rows.setdefault(strip_slice(key), {})
-        if not row.get("jobs"):
+        if not row.get("jobs") and row.get("state") != "sent":
             row |= {"state": "kept back", "reason": kept["reason"]}
     held = tuple(find_held_jobs([*sent, *done], ledger, queue))
     earlier = tuple(find_earlier_jobs(plan, ledger, queue))
@@ -107,6 +107,9 @@ def _make_row(slices: list[JobHistory]) -> dict[str, Any]:
             return row | {"state": "sent", "reason": "the scheduler does not answer"}
         state = {"RUNNING": "running", "PENDING": "queued"}.get(queued.state, queued.state.lower())
         return row | {"state": state, "reason": "" if running else queued.reason, "node": queued.node}
+    if any(s.unanswered for s in slices):
+        reason = "sbatch was not answered: the next submit finds out whether SLURM took it"
+        return row | {"state": "sent", "reason": reason}
     worst = next((s for s in slices if STATES.get(s.cause or "") == "failed"), None) or slices[-1]
     if worst.cause is None or worst.cause in ("done", "diverged"):
         return row

@@ -23,7 +23,7 @@ from pdstudy.slurm.ledger import Ledger, lock_ledger, slurm_folder
 from pdstudy.slurm.outcomes import NO_HISTORY, JobHistory, find_held_jobs
 from pdstudy.slurm.profiles import load_profile
 from pdstudy.slurm.reconcile import decide, should_retry
-from pdstudy.slurm.sbatch import Cluster, finish_submission, render_sbatch
+from pdstudy.slurm.sbatch import Cluster, finish_submission, render_sbatch, require_plain_path
 from pdstudy.slurm.scheduler import Limits, Queue, Unanswered
 from pdstudy.slurm.sent_jobs import (
     find_all_sent,
@@ -70,6 +70,7 @@ def submit_study(
     """Send all of a study that is neither done nor live; `among`: only these jobs. Returns at once, but where it waits
     for another command to send, which `note` says."""
     slurm.require_slurm()
+    require_plain_path(workspace)
     profile = load_profile(request.profile, request.settings)
     with lock_ledger(workspace, note):
         ledger = Ledger.of(workspace)
@@ -169,6 +170,7 @@ def _add_memory(job: Job, history: JobHistory, ledger: Ledger) -> Job:
 
 def preview(plan: Plan, workspace: Workspace, request: Request) -> tuple[list[Job], list[tuple[Array, str]]]:
     """The jobs of a study, and what a submit would give to sbatch now; sends and writes nothing."""
+    require_plain_path(workspace)
     rules = load_profile(request.profile, request.settings).rules(plan.study.executions)
     jobs = make_jobs(plan, rules, workspace)
     ledger = Ledger.of(workspace).copy()

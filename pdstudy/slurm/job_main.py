@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.launch.stages import perform_claimed
 from pdstudy.launch.work_order import WorkOrder
 from pdstudy.launch.worker import output_to
-from pdstudy.slurm.attempt import Attempt, find_stop_cause, job_element, requeue
+from pdstudy.slurm.attempt import Attempt, job_element
 from pdstudy.slurm.job import escape_key
+from pdstudy.slurm.stopping import StopRequest, find_stop_cause, requeue
 from pdstudy.train.stop_signals import StopSignals
 from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.layout import Workspace
@@ -59,6 +59,10 @@ class ArrayElement:
         raise ConfigError(f"{path} has no element {index}")
 
     @property
+    def warning_seconds(self) -> float:
+        return float(self.header["warning_seconds"])
+
+    @property
     def workspace(self) -> Workspace:
         return Workspace(Path(self.header["workspace"]))
 
@@ -72,7 +76,7 @@ def work(path: str, index: int) -> str:
         if len(element.parts) == 1:
             code = _make_part(element, 0, signals)
         else:
-            code = _make_packed(path, index, len(element.parts), signals)
+            code = _make_packed(path, index, element, signals)
         if code == REQUEUE and _rank() == 0 and requeue(job_element()):
             # SLURM ends what is left of the job; lingering could only disturb its next start.
             _leave(0)
@@ -96,7 +100,8 @@ def _make_part(element: ArrayElement, index: int, signals: StopSignals) -> int:
     """Make one job's artifact, as one of its ranks; the exit code."""
     part = element.parts[index]
     if _rank():
-        state = perform_claimed(WorkOrder.from_json(part["task"]), _ignore_progress, signals.seen)
+        stop = StopRequest(signals, element.warning_seconds, main=False)
+        state = perform_claimed(WorkOrder.from_json(part["task"]), _ignore_progress, stop)
         if state == "stopped":
             _leave(0)
         return 0
@@ -109,7 +114,8 @@ def _make_part(element: ArrayElement, index: int, signals: StopSignals) -> int:
     with output_to(log):
         try:
             with Attempt(workspace, job, claim, run) as attempt:
-                return _carry_out(element, part, order, run, attempt, signals)
+                stop = StopRequest(signals, element.warning_seconds)
+                return _carry_out(element, part, order, run, attempt, stop)
         except Claimed as claimed:
             print(claimed, file=sys.stderr)
             return FAILED
@@ -125,7 +131,7 @@ def _carry_out(
     order: WorkOrder | None,
     run: RunDir | None,
     attempt: Attempt,
-    signals: StopSignals,
+    stop: StopRequest,
 ) -> int:
     try:
         if order is None:
@@ -137,16 +143,16 @@ def _carry_out(
                 attempt.end("dependency", lacking)
                 print(lacking, file=sys.stderr)
                 return FAILED
-            state = _perform(order, attempt, signals.seen)
+            state = _perform(order, attempt, stop)
     except Exception as error:
-        text = traceback.format_exc()
-        print(text, file=sys.stderr, flush=True)
-        short = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+        words = isinstance(error, ConfigError)  # they say what is wrong, and where
+        short = str(error) if words else f"{type(error).__name__}: {error}"
+        print(short if words else traceback.format_exc(), file=sys.stderr, flush=True)
         device = "OutOfMemory" in type(error).__name__  # torch's, which has no such class for the host's memory
         memory = device or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
-        attempt.end("oom" if memory else "exception", short, **({"device": True} if device else {}))
-        if run is not None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a full disk, which is what failed, takes no more rows
+            attempt.end("oom" if memory else "exception", short, **({"device": True} if device else {}))
+            if run is not None:
                 run.set_status("failed", error=short)
         return FAILED
     if state == "stopped":
@@ -156,17 +162,20 @@ def _carry_out(
     return FAILED if state == "diverged" and order is not None and order.kind == "teacher" else 0
 
 
-def _perform(order: WorkOrder, attempt: Attempt, signalled: Callable[[], bool]) -> str:
+def _perform(order: WorkOrder, attempt: Attempt, stop: StopRequest) -> str:
     def should_stop() -> bool:
         attempt.guard_step()
-        return signalled()
+        return stop()
 
     return perform_claimed(order, _ignore_progress, should_stop, attempt.guard)
 
 
 def _end_stopped(element: ArrayElement, attempt: Attempt) -> int:
     """The exit code of a job that is saved. Whether it goes on depends on why it was stopped, and how often before."""
-    cause = find_stop_cause(os.environ["SLURM_JOB_ID"], element.header["warning_seconds"])
+    cause = find_stop_cause(element.warning_seconds)
+    if cause == "requeued":  # it goes on, and SLURM needs no more for that
+        attempt.end("preempted", "SLURM has put the job back into the queue", goes_on=True)
+        return STAY
     goes_on = cause != "cancelled"
     if cause == "time":
         goes_on = attempt.count_endings("time", element.header["sent"]) < element.header["time_limits"]
@@ -195,18 +204,19 @@ def _make_report(workspace: Workspace, report: dict[str, Any]) -> None:
     print(build(workspace.root, record, Path(report["out"])))
 
 
-def _make_packed(path: str, index: int, count: int, signals: StopSignals) -> int:
+def _make_packed(path: str, index: int, element: ArrayElement, signals: StopSignals) -> int:
     """Make each job of an element in a process of its own, all at a time; GPUs are dealt out in turn."""
     devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
+    stop = StopRequest(signals, element.warning_seconds)
     children = []
-    for part in range(count):
+    for part in range(len(element.parts)):
         environment = dict(os.environ)
         if devices:
             environment["CUDA_VISIBLE_DEVICES"] = devices[part % len(devices)]
         command = ["/bin/sh", "-c", 'trap "" USR2 TERM; exec "$@"', "sh", sys.executable, "-m", __name__]
         children.append(subprocess.Popen([*command, path, str(index), str(part)], env=environment))
     while any(child.poll() is None for child in children):
-        if signals.seen():  # again and again: a child that is just starting hears nothing yet
+        if stop():  # again and again: a child that is just starting hears nothing yet
             for child in children:
                 child.terminate()
         time.sleep(0.2)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pdstudy.slurm.ledger import Ledger, Sent
@@ -73,6 +73,8 @@ class JobHistory:
     """Every ending so far, oldest first, whatever the user asked for since."""
     starts: int = 0
     lost_seconds: float = 0.0
+    unanswered: bool = False
+    """Whether sbatch was not answered when the job was last sent, and the queue does not have it (yet)."""
 
     @property
     def live(self) -> bool:
@@ -96,7 +98,7 @@ def gather_histories(
     `final_states` answers for elements that left the queue (sacct), in one call; `stderr` gives the end of what SLURM
     wrote beside an element.
     """
-    sent = {key: list(ledger.sent(key)) for key in keys if key in ledger.sendings}
+    sent = {key: [_find_element(s, ledger, queue) for s in ledger.sent(key)] for key in keys if key in ledger.sendings}
     gone = [
         last.element
         for sendings in sent.values()
@@ -110,6 +112,14 @@ def gather_histories(
         for key, sendings in sent.items()
         if sendings
     }
+
+
+def _find_element(sent: Sent, ledger: Ledger, queue: Queue) -> Sent:
+    """The sending; where sbatch did not answer with SLURM's id, with the element that the queue has for it."""
+    slurm_id = queue.sent_for.get(sent.array)
+    if sent.element is not None or slurm_id is None:
+        return sent
+    return replace(sent, element=replace(ledger.arrays[sent.array], slurm_id=slurm_id).element(sent.index))
 
 
 def find_held_jobs(keys: Iterable[str], ledger: Ledger, queue: Queue, user: str | None = None) -> list[str]:
@@ -148,6 +158,7 @@ def _make_history(
     current = [end for end in endings if end.sent >= ledger.retried.get(key, 0.0)]
     starts = [r for r in rows if r["event"] == "start"]
     return JobHistory(
+        unanswered=last.element is None,
         element=live,
         queued=queue.jobs.get(live or last.element or ""),
         last=last,
@@ -185,7 +196,7 @@ def _list_endings(
         elif number < len(starts) - 1:
             # SLURM (or a later submit) started it again: the machine was taken away without a word.
             yield Ending("node" if starts[number + 1]["job"] == start["job"] else "killed", "", at)
-    if live:
+    if live or last.element is None:
         return
     mine = [s for s in starts if s["job"] == last.element]
     if mine and mine[-1]["token"] in ended:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import write_bytes
 from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm.arrays import Array
@@ -42,6 +43,14 @@ UNANSWERED = re.compile(r"timed out|Unable to contact|Connection refused|Zero By
 
 SHIELD = """/bin/sh -c 'trap "" USR2 TERM; exec "$@"' sh"""
 """A shell that ignores signals and starts Python, which a signal would end, and the job as failed, while it starts."""
+
+
+SETUP_ENDED = "a setup line ended the job with exit code"
+"""Beginning of what a job writes where a line of `setup` ends it."""
+
+
+PATH_MARKS = "%\\:"
+"""Characters that mean something in the paths that SLURM and PYTHONPATH take."""
 
 
 Describe = Callable[[Job], dict[str, Any]]
@@ -139,7 +148,7 @@ def make_parameters(array: Array, array_id: str, after: str, study: str, code: P
     pack = execution.pack or 1
     cpus = max(execution.cpus or 1, threads) * pack
     setup = [
-        *(execution.setup or ()),
+        *_name_failing_line(execution.setup or ()),
         f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
         "export " + " ".join(f"{library}_NUM_THREADS={threads}" for library in ("OMP", "MKL", "OPENBLAS")),
     ]
@@ -167,6 +176,28 @@ def make_parameters(array: Array, array_id: str, after: str, study: str, code: P
     }
     # submitit's own wckey is refused where a site keeps a list of them.
     return {name: value for name, value in found.items() if value is not None} | {"wckey": None}
+
+
+def _name_failing_line(setup: Sequence[str]) -> list[str]:
+    """A user's setup lines, so that one that ends the job says so beside it: `exit` writes nothing by itself."""
+    if not setup:
+        return []
+    trap = f"""trap 'echo "{SETUP_ENDED} $? in line: $pdstudy_line" >&2' EXIT"""
+    lines = [part for line in setup for part in (f"pdstudy_line={shlex.quote(line)}", line)]
+    # A trap that the user's own lines set stays.
+    end = 'if [ "$(trap -p EXIT)" = "$pdstudy_trap" ]; then trap - EXIT; fi'
+    return [trap, "pdstudy_trap=$(trap -p EXIT)", *lines, end]
+
+
+def require_plain_path(workspace: Workspace) -> None:
+    """Raises `ConfigError` where SLURM or a shell would take the workspace's path for something else."""
+    found = next((c for c in str(workspace.root) if c in PATH_MARKS or not c.isprintable()), None)
+    if found is not None:
+        why = "SLURM expands it in names of files" if found in "%\\" else "it separates paths, or lines"
+        raise ConfigError(
+            f"workspace: found {str(workspace.root)!r}; allowed for jobs: a path without {found!r} ({why}); "
+            f"move the workspace, or name another by --workspace"
+        )
 
 
 def render_sbatch(array: Array, after: str, study: str, workspace: Workspace, code: Path, threads: int) -> str:

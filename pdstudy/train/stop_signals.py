@@ -23,7 +23,9 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
-        self._seen: tuple[int, FrameType | None] | None = None
+        self.received: list[int] = []
+        """The signals that have come, oldest first."""
+        self._frame: FrameType | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -35,15 +37,16 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._seen = (number, frame)
+        self._frame = frame
+        self.received.append(number)
 
     def seen(self) -> bool:
         """Whether a signal has come."""
-        return self._seen is not None
+        return bool(self.received)
 
     def forward(self) -> None:
         """Call the handler that was there before for the signal that came (submitit's requeues the job)."""
-        if self._seen is not None:
-            handler = self._before[self._seen[0]]
+        if self.received:
+            handler = self._before[self.received[-1]]
             if callable(handler):
-                handler(*self._seen)
+                handler(self.received[-1], self._frame)

@@ -6,8 +6,8 @@ import dataclasses
 import subprocess
 from collections.abc import Callable
 
-from pdstudy.plan.builder import checked_plan
 from pdstudy.plan.plan import Plan
+from pdstudy.plan.study_plan import checked_plan
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.attempt import attempts_file
 from pdstudy.slurm.ledger import append_row

@@ -23,6 +23,7 @@ from pdstudy.slurm import scheduler as queue
 from pdstudy.slurm.commands import Request, cancel_study, drop_shared, preview, submit_study, top_up
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.sbatch import array_folder
+from pdstudy.slurm.submit import Refused
 from pdstudy.workspace.layout import Workspace
 from tests.slurm.lab import Lab
 from tests.slurm.small_slurm import Slurm, fail, planned
@@ -311,3 +312,28 @@ def test_who_waits_too_long_is_told_who_has_it(
     with Claim(path, "sending"), pytest.raises(Claimed, match="sending to the cluster is in the hands of process"):
         submit_study(planned(workspace), workspace, Request())
     assert not slurm.sent
+
+
+def test_an_sbatch_that_was_not_answered_is_shown_as_such_until_it_is_known(
+    workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM took the jobs of the corpus, and its answer was lost; the queue shows them by their comment."""
+    take = Slurm.send
+
+    def unanswered(self: Slurm, *words: Any) -> str:
+        if taken:
+            take(self, *words)
+        raise Refused("Socket timed out on send/recv operation", limit=True, unanswered=True)
+
+    monkeypatch.setattr(Slurm, "send", unanswered)
+    for taken, state in ((False, "sent"), (True, "queued")):
+        submit_study(planned(workspace), workspace, Request())
+        sight = seeing.cluster_status(planned(workspace)(), workspace)
+        assert sight is not None
+        (row,) = (row for key, row in sight.rows.items() if key.startswith("corpus"))
+        assert row["state"] == state
+        assert ("sbatch was not answered" in row["reason"]) is not taken
+    monkeypatch.setattr(Slurm, "send", take)
+    sent = submit_study(planned(workspace), workspace, Request())[1].sent
+    assert "corpus" not in {array.stage for _, array in sent}
+    assert slurm.stages().count("corpus") == 1

@@ -19,7 +19,7 @@ from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm.attempt import FENCED, Attempt, read_attempts
 from pdstudy.slurm.job import Job, make_job_task, make_jobs
-from pdstudy.slurm.job_main import REQUEUE, STAY, ArrayElement, _end_stopped, _make_part
+from pdstudy.slurm.job_main import ArrayElement, _make_part
 from pdstudy.study.study_file import load_study
 from pdstudy.train.stop_signals import StopSignals
 from pdstudy.train.training_job import TrainingJob
@@ -167,26 +167,12 @@ def test_a_start_without_its_inputs_says_so_and_makes_nothing(
     plan = make_plan(load_study(str(study)), workspace)
     job, items = make_jobs(plan, (), workspace)[1], {i.key: i for i in plan.artifacts}
     told = {"unit": job.key, "task": make_job_task(plan, job, items[job.artifact], workspace).to_json()}
-    assigned = ArrayElement({"workspace": str(workspace.root)}, [told])
+    assigned = ArrayElement({"workspace": str(workspace.root), "warning_seconds": 60}, [told])
     assert _make_part(assigned, 0, StopSignals()) == 1
     (end,) = (r for r in read_attempts(workspace, job.key) if r["event"] == "end")
     assert end["cause"] == "dependency"
     assert "its corpus" in end["error"]
     assert not workspace.claim("teacher", plan.artifacts[1].key).exists()
-
-
-@pytest.mark.parametrize(
-    ("cause", "codes"),
-    [("time", [REQUEUE, REQUEUE, STAY]), ("preempted", [REQUEUE] * 3), ("cancelled", [STAY] * 3)],
-)
-def test_a_job_goes_on_as_often_as_its_time_limits_allow(
-    cause: str, codes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setattr("pdstudy.slurm.job_main.find_stop_cause", lambda job, warning: cause)
-    assigned = ArrayElement({"warning_seconds": 60, "time_limits": 2, "sent": 0.0}, [])
-    made = [Attempt(Workspace(tmp_path), "student/x", tmp_path / "claim", None) for _ in codes]
-    assert [_end_stopped(assigned, attempt) for attempt in made] == codes
 
 
 def test_a_local_run_keeps_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

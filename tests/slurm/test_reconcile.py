@@ -16,7 +16,6 @@ from pdstudy.config.placement import resolve
 from pdstudy.core import slurm_command
 from pdstudy.slurm import scheduler as queue
 from pdstudy.slurm.arrays import format_dependency
-from pdstudy.slurm.attempt import classify_stop
 from pdstudy.slurm.job import Job
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.outcomes import JobHistory, gather_histories
@@ -252,13 +251,17 @@ def test_half_a_row_of_the_ledger_is_left_out_and_does_no_harm(tmp_path: Path) -
         assert json.loads(path.read_text().splitlines()[-1])["units"] == ["v"]
 
 
-def test_why_a_job_was_told_to_stop() -> None:
-    def cause(**details: str) -> str:
-        return classify_stop({"JobState": "RUNNING", "PreemptTime": "None"} | details, 60, now=1_700_000_000.0)
-
-    assert cause(PreemptTime="2023-11-14T22:13:00") == "preempted"
-    assert cause(EndTime="2023-11-14T00:00:00") == "time"
-    assert cause(EndTime="2023-11-20T00:00:00") == "signal"
-    assert cause(JobState="COMPLETING") == "cancelled"
-    assert cause(JobState="COMPLETING", Reason="TimeLimit") == "time"
-    assert cause(JobState="TIMEOUT") == "time"
+def test_a_job_whose_sbatch_was_not_answered_is_not_lost() -> None:
+    """SLURM may have taken it: the queue says so by its comment, or it will be found out at the next submit."""
+    ledger = ledger_with(*sent("u", "7")[:1])
+    history = gather_histories(["u"], ledger, Queue(), lambda key: [])["u"]
+    assert (history.cause, history.live, history.unanswered) == (None, False, True)
+    queue = Queue({"9": QueuedJob("RUNNING")}, {"7": "9"})
+    history = gather_histories(["u"], ledger, queue, lambda key: [])["u"]
+    assert (history.element, history.unanswered) == ("9", False)
+    ended = Queue({"9": QueuedJob("FAILED")}, {"7": "9"})
+    rows = [
+        {"event": "start", "job": "9", "token": "9.0", "time": 1.0},
+        {"event": "end", "token": "9.0", "cause": "exception", "error": "ValueError: x", "time": 2.0},
+    ]
+    assert gather_histories(["u"], ledger, ended, lambda key: rows)["u"].cause == "exception"
