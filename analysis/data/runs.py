@@ -18,6 +18,7 @@ import pandas as pd
 from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
 from pdstudy.analysis.data.task_answers import answer_columns, load_answers, shown_answers, task_columns
 from pdstudy.core.files import read_json, read_jsonl
+from pdstudy.core.run_state import TRAINED, run_state
 
 _FLOATS = (
     "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
@@ -105,16 +106,16 @@ def arm_summary(frame: pd.DataFrame) -> pd.DataFrame:
     axes = seen[seen.index("cell") + 1 : seen.index("seed")]
     rows = []
     for labels, part in frame.groupby(axes, sort=False) if axes else [((), frame)]:
-        done = part[part["state"] == "done"]
+        done, trained = part[part["state"] == "done"], part[part["state"].isin(TRAINED)]
         row: dict[str, Any] = dict(zip(map(axis_title, axes), labels, strict=True))
         row |= {"N (non-embedding)": f"{int(part['non_embedding'].iloc[0]):,}", "runs": f"{len(done)}/{len(part)}"}
         for split in ("validation", "test"):
-            losses = done[f"{split}_loss"].dropna()
+            losses = trained[f"{split}_loss"].dropna()
             spread = f" ± {losses.std():.3f}" if len(losses) > 1 else ""
             row[f"{split} loss"] = f"{losses.mean():.3f}{spread}" if len(losses) else "-"
-        speed = done["tokens_per_second"].astype(float).mean()
+        speed = trained["tokens_per_second"].astype(float).mean()
         row["tokens/s"] = f"{speed:,.0f}" if np.isfinite(speed) else "-"
-        means = shown_answers(done, [c for c in task_columns(frame) if ".mean" in c])
+        means = shown_answers(trained, [c for c in task_columns(frame) if ".mean" in c])
         row |= {_mean_heading(column): value for column, value in means.items()}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -137,7 +138,7 @@ def answer_summary(frame: pd.DataFrame) -> pd.DataFrame:
         for suffix, measure in (("", "accuracy (%)"), (".bits_per_byte", "bits per byte")):
             wanted = [c for c in task_columns(frame) if c.endswith(".bits_per_byte") == bool(suffix)]
             if wanted:
-                found = shown_answers(part[part["state"] == "done"], wanted)
+                found = shown_answers(part[part["state"].isin(TRAINED)], wanted)
                 rows.append(
                     arm | {"": measure} | {c.removesuffix(suffix).removeprefix("tasks."): found[c] for c in wanted}
                 )
@@ -165,9 +166,8 @@ def outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
     status = read_json(directory / "status.json") or {"state": "new"}
     found: dict[str, Any] = result or {}
     parameters, flops, seconds = (found.get(k, {}) for k in ("parameters", "flops", "seconds"))
-    ended = status["state"] in ("done", "diverged")  # but its result is not there any more
     row: dict[str, Any] = {
-        "state": found.get("state", "stopped" if ended else status["state"]),
+        "state": run_state(result, status, [e["eval"] for e in record["evaluations"]]),
         "steps": found.get("steps", status.get("step")),
         "tokens": found.get("tokens"),
         "non_embedding": parameters.get("non_embedding"),

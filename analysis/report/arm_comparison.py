@@ -8,6 +8,7 @@ from pdstudy.analysis.compare.comparison import Comparison
 from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.errors import AnalysisError
+from pdstudy.core.run_state import TRAINED
 
 
 def compare_arms(
@@ -31,7 +32,7 @@ def compare_arms(
     reference = against or "/".join(baseline.values())
     kept, missing = [], []
     for stratum, every in rows.groupby(within, sort=False) if within else [((), rows)]:
-        part = every[(every["state"] == "done") & every[metric].notna()]
+        part = every[every["state"].isin(TRAINED) & every[metric].notna()]
         seeds = set(part.loc[part["arm"] == reference, "seed"])
         fits = part[(part["arm"] == reference) | part["seed"].isin(seeds)]
         if fits["arm"].nunique() > 1:

@@ -165,7 +165,7 @@ def _compare_fresh(searched: Searched, report: Outputs) -> list[Block]:
     """Scores of the best trials in the search, and on fresh seeds."""
     rows = []
     values = {f"trial {number:.0f}": float(value) for number, value in searched.scored[["number", "value"]].to_numpy()}
-    for arm, part in report.done.groupby(axis_column("arm"), sort=False):
+    for arm, part in report.trained.groupby(axis_column("arm"), sort=False):
         name = str(arm)
         found = values.get(name)
         cells: list[TableCell | str] = [

@@ -28,6 +28,7 @@ from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.paper import loss_beside_paper, paper_table, tasks_beside_paper
 from pdstudy.analysis.tables.planned_and_spent import cost_table
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.core.run_state import TRAINED
 
 BOOTSTRAPS = 1000
 """Resamples behind the band of a size law."""
@@ -44,8 +45,9 @@ class Outputs:
         self.axes: dict[str, list[str]] = dict(record["axes"])
 
     @property
-    def done(self) -> pd.DataFrame:
-        return self.runs[self.runs["state"] == "done"]
+    def trained(self) -> pd.DataFrame:
+        """Runs that trained to their end; one may lack an evaluation, which is then missing in its columns."""
+        return self.runs[self.runs["state"].isin(TRAINED)]
 
     @property
     def diverged(self) -> str:
@@ -116,7 +118,7 @@ class Outputs:
     ) -> Plot | None:
         """Losses of finished runs against a column of numbers; None where no run is finished."""
         metric = f"{output['split']}_loss"
-        rows = self.done.dropna(subset=[metric])
+        rows = self.trained.dropna(subset=[metric])
         if not len(rows):
             return None
         lines = axis_column(output["lines"])
@@ -151,7 +153,7 @@ class Outputs:
 
     def size_law(self, output: dict[str, Any]) -> list[Block]:
         metric, lines = f"{output['split']}_loss", axis_column(output["lines"])
-        rows = self.done.dropna(subset=[metric])
+        rows = self.trained.dropna(subset=[metric])
         self._check_distinct(rows, lines, output["size"])
         fits: dict[str, Fit] = {}
         bands: dict[str, Bootstrap] = {}
@@ -196,7 +198,7 @@ class Outputs:
         axes, pairs = [named] if named else list(self.axes), {str(a): str(b) for a, b in output["pairs"]}
         blocks: list[Block] = []
         try:
-            blocks.append(loss_beside_paper(self.done, axes, self.record["baseline"], output["table"], pairs))
+            blocks.append(loss_beside_paper(self.trained, axes, self.record["baseline"], output["table"], pairs))
         except AnalysisError as error:
             blocks += [Text(f"Not shown: {error}.")] if named else []
         return [*blocks, *self._tasks_beside_paper(output), paper_table(output["table"])]
@@ -215,7 +217,7 @@ class Outputs:
 
     def gain_and_kept(self, output: dict[str, Any]) -> list[Block]:
         column = axis_column(output["x"])
-        kept = self.done.groupby(column, sort=False)[["kept_entries", "kept_mass"]].mean()
+        kept = self.trained.groupby(column, sort=False)[["kept_entries", "kept_mass"]].mean()
         gains = arm_gains(self.runs, self.record, output["split"])
         gains = gains.assign(kept=gains["arm"].map(kept["kept_entries"]), mass=gains["arm"].map(kept["kept_mass"]))
         gains = gains.assign(**{column: _parse_numbers(gains["arm"].rename(output["x"]))})

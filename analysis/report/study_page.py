@@ -55,7 +55,7 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     report.evaluations.to_csv(out / "data" / "evaluations.csv", index=False, lineterminator="\n")
     if answered:
         load_answers(workspace, record).to_csv(out / "data" / "answers.csv", index=False, lineterminator="\n")
-    page = Page(record["title"], tuple(sections), _warn_of_missing(report.runs), collect_provenance(report))
+    page = Page(record["title"], tuple(sections), _warn_of_missing(report), collect_provenance(report))
     page.save(out / "index.html")
     for section in sections:
         for block in section.blocks:
@@ -99,13 +99,21 @@ def _describe_teachers(report: Outputs) -> list[str]:
     return lines
 
 
-def _warn_of_missing(runs: pd.DataFrame) -> str:
+def _warn_of_missing(report: Outputs) -> str:
+    """What the results lack of all that the study wants, as a sentence; empty where they are whole."""
+    runs = report.runs
     missing = runs[~runs["state"].isin(["done", "diverged"])]
-    if not len(missing):
-        return ""
-    shown = ", ".join(f"{c} ({s})" for c, s in zip(missing["cell"][:5], missing["state"][:5]))
-    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-    return f"Partial results: {len(missing)} of {len(runs)} runs are not done: {shown}{more}."
+    lacking = []
+    if len(missing):
+        states = missing["state"].replace("evaluate", "not evaluated")
+        shown = ", ".join(f"{c} ({s})" for c, s in zip(missing["cell"][:5], states[:5]))
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        lacking.append(f"{len(missing)} of {len(runs)} runs are not done: {shown}{more}")
+    models = {each["key"] for cell in report.record["cells"] for each in cell.get("downstream", ())}
+    answered = sum((report.workspace / "downstream" / key / "results.json").exists() for key in models)
+    if answered < len(models):
+        lacking.append(f"{len(models) - answered} of {len(models)} models are not evaluated on their tasks")
+    return f"Partial results: {'; '.join(lacking)}." if lacking else ""
 
 
 def collect_provenance(report: Outputs) -> dict[str, str]:
@@ -121,7 +129,7 @@ def collect_provenance(report: Outputs) -> dict[str, str]:
                 notes.setdefault(name, set()).add(str(value))
     results = [read_json(report.workspace / "runs" / k / "result.json") for k in set(report.runs["run"])]
     newest = max((r["finished"] for r in results if r), default=None)
-    lines = {"study": report.record["study"], "runs used": f"{len(report.done)} of {len(report.runs)}"}
+    lines = {"study": report.record["study"], "runs used": f"{len(report.trained)} of {len(report.runs)}"}
     if newest is not None:
         lines["newest run"] = f"{datetime.datetime.fromtimestamp(newest, datetime.UTC):%Y-%m-%d %H:%M} UTC"
     lines["corpus"] = ", ".join(f"{c['name']} ({c['key']})" for c in report.record["corpora"])

@@ -10,6 +10,7 @@ from pdstudy.analysis.data.runs import outcome
 from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
 from pdstudy.analysis.tables.builders import fixed
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.core.run_state import TRAINED
 
 LOSSES = {"responses_loss": "responses", "test_loss": "test"}
 """Columns that are compared before and after finetuning, and their names in a heading (nats per token)."""
@@ -23,7 +24,7 @@ def load_finetuned(workspace: Path, record: Record) -> pd.DataFrame:
         tuned = (each["key"].split("/")[0] for each in cell.get("downstream", ()) if each["final"])
         for model in dict.fromkeys(key for key in tuned if key != cell["run"]):
             before, after = (outcome(workspace, key, record) for key in (cell["run"], model))
-            if (before["state"], after["state"]) == ("done", "done"):
+            if before["state"] in TRAINED and after["state"] in TRAINED:
                 labels = {axis_column(axis): label for axis, label in cell["labels"].items()}
                 row = {"cell": cell["name"], **labels, "seed": cell["seed"]}
                 for name in LOSSES:

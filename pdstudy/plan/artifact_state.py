@@ -10,7 +10,8 @@ from pdstudy.workspace.layout import Workspace
 
 
 def state_of(artifact: Artifact, workspace: Workspace, seen: dict[str, Any] | None = None) -> dict[str, Any]:
-    """An artifact as found on disk now: done, diverged, running, lost (its process is gone), failed, or new.
+    """An artifact as found on disk now: done, diverged, running, lost (its process is gone), failed, new, or, of a run
+    that was trained to its end, "evaluate" and "again" (`pdstudy.plan.replay`).
 
     `seen` is what the cluster says of it (`pdstudy.slurm.cluster_status`), which goes over what the disk says.
     """
@@ -26,12 +27,14 @@ def state_of(artifact: Artifact, workspace: Workspace, seen: dict[str, Any] | No
     if isinstance(artifact, RunArtifact):
         status = artifact.directory(workspace).status()
     state = status.pop("state")
+    holder = artifact.holder(workspace)
+    if state in ("done", "diverged"):  # it has ended, and the plan wants more of it: an evaluation, or steps again
+        state = "running" if holder else artifact.state
     row |= {"state": state} | {k: v for k, v in status.items() if k != "time"}
     if seen is not None and "state" in seen:
         if seen["state"] == "queued":
             row.pop("error", None)
         return row | seen
-    holder = artifact.holder(workspace)
     if not isinstance(artifact, RunArtifact):
         row["state"] = "running" if holder else "new"
     elif state == "running" and holder is None:

@@ -7,7 +7,6 @@ tasks. Shared ones appear once. Nothing here imports torch, numpy or pandas.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from pdstudy.config.data import Corpus, Slice
 from pdstudy.config.downstream import Downstream
@@ -19,6 +18,7 @@ from pdstudy.core.files import read_json
 from pdstudy.core.format import si
 from pdstudy.core.identity import fingerprint
 from pdstudy.core.origin import Spot, spot_of
+from pdstudy.core.run_state import TRAINED
 from pdstudy.core.validation import Problem
 from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, Role, RunArtifact, StoreArtifact
 from pdstudy.plan.branches import branched
@@ -251,14 +251,10 @@ class _Builder:
         flops, state, done = training, "new", False
         if key in self._existing:
             directory = self.workspace.run(run)
-            result = directory.result()
-            state = result["state"] if result else directory.status()["state"]
-            if result and state == "done":
-                self._note_rate(directory, result)
-                flops = 0.0
-                evaluations = directory.missing_evaluations(evaluations)
-                if evaluations:
-                    state = "evaluate"
+            state = directory.state(evaluations)
+            if state in TRAINED:
+                self._note_rate(directory)
+                flops, evaluations = 0.0, directory.missing_evaluations(evaluations)
             # A diverged student is a result; a diverged teacher cannot serve anyone.
             done = state == "done" or (state == "diverged" and role != "teacher")
         if done:
@@ -269,8 +265,9 @@ class _Builder:
             key=key, label=label, done=done, state=state, flops=flops, bytes=16.0 * sizes(run)[1], run=run, role=role
         )
 
-    def _note_rate(self, directory: RunDir, result: dict[str, Any]) -> None:
+    def _note_rate(self, directory: RunDir) -> None:
         """Keep a finished run's FLOP/s, those of one of its devices."""
+        result = directory.result() or {}
         if result["seconds"]["train"] > 0:
             ranks = (read_json(directory.path / "provenance.json") or {}).get("ranks", 1)
             self.finished_rates.append(result["flops"]["student"] / result["seconds"]["train"] / ranks)

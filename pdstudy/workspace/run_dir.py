@@ -26,6 +26,7 @@ from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import append_jsonl, read_json, write_json
 from pdstudy.core.identity import SCHEMA, decode, encode, fingerprint, hashed_form
+from pdstudy.core.run_state import missing_evaluations, run_state
 
 
 def stored_form(stored: dict[str, Any]) -> Any:
@@ -108,9 +109,15 @@ class RunDir:
     def status(self) -> dict[str, Any]:
         """Content of status.json; "stopped" in the place of an end whose result is not there (any more)."""
         found: dict[str, Any] = read_json(self.path / "status.json") or {"state": "new"}
-        if found["state"] in ("done", "diverged") and not (self.path / "result.json").exists():
-            found["state"] = "stopped"
+        if not (self.path / "result.json").exists():
+            found["state"] = run_state(None, found)
         return found
+
+    def state(self, evaluations: tuple[Evaluation, ...] = ()) -> str:
+        """The run's state, "evaluate" where it is done but for some of `evaluations`."""
+        result = self.result()
+        status = read_json(self.path / "status.json") if result is None else None
+        return run_state(result, status, [fingerprint(e) for e in evaluations])
 
     def set_status(self, state: str, **fields: Any) -> None:
         self.guard()
@@ -121,8 +128,8 @@ class RunDir:
 
     def missing_evaluations(self, evaluations: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
         """Evaluations that a finished run lacks at its end: another study may have wanted others."""
-        made = {row["eval"] for row in (self.result() or {}).get("evals", [])}
-        return tuple(e for e in evaluations if fingerprint(e) not in made)
+        missing = missing_evaluations(self.result(), [fingerprint(e) for e in evaluations])
+        return tuple(e for e in evaluations if fingerprint(e) in missing)
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         self.guard()

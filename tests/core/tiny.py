@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from pdstudy.config.evaluation import Evaluation, split_of
+from pdstudy.config.run import Run
+from pdstudy.core.files import write_json
+from pdstudy.core.identity import fingerprint
+from pdstudy.workspace.layout import Workspace
 
 TEXT = """
 from pdstudy import *
@@ -50,3 +57,20 @@ def write_tiny(folder: Path, steps: int = 20) -> Path:
     path = folder / "tiny.py"
     path.write_text(TEXT.format(texts=texts, steps=steps))
     return path
+
+
+def leave_finished(
+    workspace: Workspace, run: Run, *, seconds: float = 2.0, ranks: int = 1, evaluations: Sequence[Evaluation] = ()
+) -> None:
+    """Write what a finished run leaves, as far as plans and reports read it: 8 GFLOP in so many seconds, loss 3."""
+    directory = workspace.run(run)
+    directory.create(run)
+    write_json(directory.path / "provenance.json", {"ranks": ranks})
+    rows = [
+        {"eval": fingerprint(e), "split": split_of(e), "loss": 3.0, "bits_per_byte": 1.0, "step": run.num_steps,
+         "tokens": run.num_tokens, "final": True}
+        for e in evaluations
+    ]  # fmt: skip
+    result = {"state": "done", "evals": rows, "seconds": {"train": seconds}, "flops": {"student": 8e9}}
+    write_json(directory.path / "result.json", result)
+    write_json(directory.path / "status.json", {"state": "done", "time": 0.0})

@@ -24,6 +24,7 @@ from pdstudy.plan.cost import folder_flops
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import holds
 from tests.core.test_normal import make_run, make_teacher
+from tests.core.tiny import leave_finished
 from tests.study.test_study import make_study
 
 ROOT = Path(__file__).parents[2]
@@ -256,16 +257,6 @@ def test_a_run_names_its_folder(tmp_path: Path) -> None:
     assert directory.config() == normal_form(run)
 
 
-def finish(workspace: Workspace, run: Run, seconds: float, ranks: int = 1, evals: tuple[str, ...] = ()) -> None:
-    """Write what a finished run leaves, as far as plans read it: 8 GFLOP in so many seconds on so many ranks."""
-    directory = workspace.run(run)
-    directory.create(run)
-    (directory.path / "provenance.json").write_text(json.dumps({"ranks": ranks}))
-    rows = [{"eval": key} for key in evals]
-    result = {"state": "done", "evals": rows, "seconds": {"train": seconds}, "flops": {"student": 8e9}}
-    (directory.path / "result.json").write_text(json.dumps(result))
-
-
 @pytest.mark.parametrize(
     ("finished", "rate"),
     [
@@ -280,7 +271,7 @@ def test_the_rate_is_the_median_of_a_device_s(finished: list[tuple[float, int]],
     workspace = Workspace(tmp_path)
     study = make_study(grid=axis("loss", {"LM": LM()}, field="objective"), seeds=(0, 1, 2, 3, 4))
     for cell, (seconds, ranks) in zip(study.cells, finished, strict=False):
-        finish(workspace, cell.run, seconds, ranks)
+        leave_finished(workspace, cell.run, seconds=seconds, ranks=ranks)
     plan = make_plan(study, workspace)
     assert plan.rate == rate
     assert plan.rate_source.startswith(f"median of {len(finished)} finished runs")
