@@ -19,7 +19,8 @@ from pdstudy.analysis.data.points import Points, column, points, positive
 from pdstudy.analysis.data.table_file import evaluate, parse_number, read_table, select_rows
 from pdstudy.analysis.errors import AnalysisError, TooFewRuns, describe_os_error
 from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap
-from pdstudy.analysis.fit.findings import as_data
+from pdstudy.analysis.fit.extrapolation import fit_other_laws, measure_distance
+from pdstudy.analysis.fit.findings import as_data, warnings
 from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.holdout import hold_out
@@ -122,26 +123,16 @@ def _fit(args: argparse.Namespace) -> None:
             data, fitted.law, held_out, resamples=args.bootstrap, seed=args.seed,
             **_fit_options(args),
         )  # fmt: skip
-        result["holdout"] = {"runs": len(held.errors), "rms": held.rms, "mean": held.mean, "worst": held.worst,
-                             "coverage": None if np.isnan(held.coverage) else held.coverage}  # fmt: skip
+        result["holdout"] = {
+            "runs": len(held.errors), "rms": held.rms, "training_rms": held.training_rms, "mean": held.mean,
+            "worst": held.worst, "coverage": None if np.isnan(held.coverage) else held.coverage,
+            "warnings": warnings(held.fit), "beyond": measure_distance(held.fit.points, held.test.x),
+        }  # fmt: skip
         text.append(f"hold-out {summary(held)}")
-    predictions = []
-    for wanted in args.predict if fitted.ok else []:
-        x = _values([wanted], "--predict")
-        absent = [c for c in fitted.law.columns if not x.get(c, 0) > 0]
-        if absent:
-            raise AnalysisError(f"--predict {wanted!r} needs a positive {', '.join(absent)}")
-        row: dict[str, object] = {**x, "loss": float(fitted.predict(x)[0])}
-        line = f"predicted loss at {wanted}: {row['loss']:.5f}"
-        if resampled:
-            for kind in ("confidence", "prediction"):
-                low, high = resampled.band(x, prediction=kind == "prediction")
-                row[kind] = [float(low[0]), float(high[0])]
-                line += f", 95 % {kind} [{low[0]:.4f}, {high[0]:.4f}]"
-        predictions.append(row)
-        text.append(line)
-    if predictions:
-        result["predictions"] = predictions
+    if args.predict and fitted.ok:
+        predictions = [_predict(fitted, resampled, wanted) for wanted in args.predict]
+        result["predictions"] = [row for row, _ in predictions]
+        text += [line for _, line in predictions]
     if args.figures and fitted.ok:
         from pdstudy.analysis.figures.diagnostics import residual_panels
         from pdstudy.analysis.figures.fits import predicted_and_measured
@@ -152,6 +143,34 @@ def _fit(args: argparse.Namespace) -> None:
     _show(args, result, "\n".join(text))
     if not fitted.ok:
         raise AnalysisError(fitted.reason)
+
+
+def _predict(fitted: Fit, resampled: Bootstrap | None, wanted: str) -> tuple[dict[str, object], str]:
+    """The loss at one place as data and as text; beyond the runs with what other laws say there."""
+    x = _values([wanted], "--predict")
+    absent = [c for c in fitted.law.columns if not x.get(c, 0) > 0]
+    if absent:
+        raise AnalysisError(f"--predict {wanted!r} needs a positive {', '.join(absent)}")
+    loss = float(fitted.predict(x)[0])
+    row: dict[str, object] = {**x, "loss": loss}
+    lines = [f"predicted loss at {wanted}: {loss:.5f}"]
+    ends = [loss]
+    for kind in ("confidence", "prediction") if resampled else ():
+        assert resampled is not None
+        low, high = (float(end[0]) for end in resampled.band(x, prediction=kind == "prediction"))
+        row[kind] = [low, high]
+        lines[0] += f", 95 % {kind} [{low:.4f}, {high:.4f}]"
+        ends = [low, high]
+    distance = measure_distance(fitted.points, x)
+    if distance:
+        others = {other.law.name: float(other.predict(x)[0]) for other in fit_other_laws(fitted)}
+        ends = [min(*ends, *others.values(), loss), max(*ends, *others.values(), loss)]
+        row |= {"beyond": distance, "other_laws": others, "range": ends}
+        lines.append(f"  warning: {', '.join(distance)}; the band holds for {fitted.law.name} alone")
+        if others:
+            said = ", ".join(f"{name} {value:.5f}" for name, value in others.items())
+            lines.append(f"  laws that fit as well predict {said}; range with them [{ends[0]:.4f}, {ends[1]:.4f}]")
+    return row, "\n".join(lines)
 
 
 def _isoflop(args: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pdstudy.analysis.compare.comparison import Comparison
 from pdstudy.analysis.fit.bootstrap import Bootstrap
+from pdstudy.analysis.fit.extrapolation import measure_distance
 from pdstudy.analysis.fit.findings import parameter_frame, warnings
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.holdout import HoldOut
@@ -42,11 +43,21 @@ def _(result: Bootstrap) -> str:
 
 @summary.register
 def _(result: HoldOut) -> str:
-    inside = "" if np.isnan(result.coverage) else f", {result.coverage:.0%} in the 95 % prediction band"
-    return (
-        f"{result.fit.law.name}: {len(result.fit.points)} runs fitted, {len(result.errors)} held out: "
-        f"rms {result.rms:.4f}, mean {result.mean:+.4f}, worst {result.worst:.4f} (log errors){inside}"
+    fit = result.fit
+    line = (
+        f"{fit.law.name}: {len(fit.points)} runs fitted, {len(result.errors)} held out: "
+        f"rms {result.rms:.4f}, mean {result.mean:+.4f}, worst {result.worst:.4f} (log errors); "
+        f"training rms {result.training_rms:.4f}"
     )
+    if not np.isnan(result.coverage):
+        line += f"; {result.coverage:.0%} in the 95 % prediction band of mean half-width {result.half_width:.4f}"
+    lines = [line]
+    ratio = result.rms / max(result.training_rms, 1e-300)
+    if ratio > 2:
+        lines.append(f"warning: errors of the held-out runs are {ratio:.2g} times the training rms")
+    distance = measure_distance(fit.points, result.test.x)
+    lines += [f"warning: held out beyond the runs fitted: {', '.join(distance)}"] if distance else []
+    return "\n".join([*lines, *(f"warning (without the held-out runs): {w}" for w in warnings(fit))])
 
 
 @summary.register

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from pdstudy.analysis.data.dependence import suspect_checkpoints
 from pdstudy.analysis.errors import DataError
 from pdstudy.analysis.laws.base import Array, Index, Law
 
@@ -140,8 +141,11 @@ def points(
         if share.min() < 0 or share.sum() <= 0:
             raise DataError(f"column {weights!r}: weights must not be negative, and some must be positive")
         share = share * (len(share) / share.sum())
-    if cluster is not None and cluster not in table.columns:
-        column(table, cluster, "clusters")
+    if cluster is not None:
+        if cluster not in table.columns:
+            column(table, cluster, "clusters")
+    else:
+        warnings += suspect_checkpoints(table.drop(columns=[*chosen.values(), loss]), x, losses)
     clusters = tuple(table[cluster]) if cluster is not None else tuple(range(len(table)))
     return Points(x, losses, share, clusters, tuple(table.index), _find_convention(table), warnings)
 

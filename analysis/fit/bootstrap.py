@@ -78,7 +78,9 @@ class Bootstrap:
         columns = {c: np.atleast_1d(np.asarray(x[c], dtype=np.float64)) for c in law.columns}
         values = law.log_loss(self.theta, columns)[0]
         if prediction:
-            residuals = self.fit.residuals
+            # Residuals of a fit are smaller than errors of new runs, by the parameters that it spent.
+            n, k = len(self.fit.points), self.fit.problem.size
+            residuals = self.fit.residuals * np.sqrt(n / (n - k))
             rng = np.random.default_rng([self.seed, len(residuals), 1])
             values = values + rng.choice(residuals, size=values.shape)
         tail = (1 - level) / 2

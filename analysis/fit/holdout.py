@@ -11,6 +11,7 @@ import pandas as pd
 from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
 from pdstudy.analysis.fit.bootstrap import bootstrap
+from pdstudy.analysis.fit.extrapolation import rms
 from pdstudy.analysis.fit.fit import DELTA, fit
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws.base import Array, Law
@@ -21,18 +22,24 @@ class HoldOut:
     """A law fitted to some runs, and its predictions of the others.
 
     `errors` are ln measured - ln predicted of the held-out runs (relative errors). `coverage` is the share of them in
-    the 95 % prediction band, NaN without a bootstrap.
+    the 95 % prediction band and `half_width` the band's mean half-width relative to the loss, NaN without a bootstrap.
     """
 
     fit: Fit
     test: Points
     errors: Array
     coverage: float
+    half_width: float
+
+    @property
+    def training_rms(self) -> float:
+        """Root mean square of the log residuals of the runs that were fitted."""
+        return rms(self.fit.residuals)
 
     @property
     def rms(self) -> float:
         """Root mean square of the log errors."""
-        return float(np.sqrt(np.mean(self.errors**2)))
+        return rms(self.errors)
 
     @property
     def mean(self) -> float:
@@ -79,11 +86,15 @@ def hold_out(
         raise AnalysisError(f"{law.name} was not fitted without the held-out runs: {trained.reason}")
     held = data.take(np.flatnonzero(mask))
     errors = held.log_loss - np.log(trained.predict(held.x))
-    coverage = float("nan")
+    coverage = half_width = float("nan")
     if resamples:
-        low, high = bootstrap(trained, resamples, seed).band(held.x, prediction=True)
-        coverage = float(((held.loss >= low) & (held.loss <= high)).mean())
-    return HoldOut(trained, held, errors, coverage)
+        try:
+            low, high = bootstrap(trained, resamples, seed).band(held.x, prediction=True)
+            half_width = float(np.mean(0.5 * np.log(high / low)))
+            coverage = float(((held.loss >= low) & (held.loss <= high)).mean())
+        except TooFewRuns:  # errors are worth having without a band
+            pass
+    return HoldOut(trained, held, errors, coverage, half_width)
 
 
 def leave_one(

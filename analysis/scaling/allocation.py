@@ -11,6 +11,7 @@ import pandas as pd
 from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.errors import AnalysisError, NoMinimum
 from pdstudy.analysis.fit.bootstrap import Bootstrap, interval
+from pdstudy.analysis.fit.extrapolation import fit_other_laws, measure_distance
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws.base import Array, Law
 
@@ -118,7 +119,26 @@ def allocate(
     note = "C = 6 N D" if flops is six_n else "true FLOPs per token"
     if isinstance(flops, TableFlops):
         note = f"FLOPs of the table ({flops.ratio.min():.3g} to {flops.ratio.max():.3g} times 6 N D)"
-    return Allocation(fit.law, pd.DataFrame(rows), fit.points.convention, note, tuple(doubt_units(fit.points)))
+    frame = pd.DataFrame(rows)
+    warnings = [*doubt_units(fit.points), *_doubt_budgets(fit, frame, flops)]
+    return Allocation(fit.law, frame, fit.points.convention, note, tuple(warnings))
+
+
+def _doubt_budgets(fit: Fit, frame: pd.DataFrame, flops: Flops) -> list[str]:
+    """Warnings where the optimum of a budget is beyond the runs, with the sizes that other laws give there."""
+    found = []
+    for _, row in frame.iterrows():
+        distance = measure_distance(fit.points, {"N": row["n"], "D": row["d"]})
+        if not distance:
+            continue
+        others = []
+        for other in fit_other_laws(fit):
+            ln_n, _, inside = _search(other.law, other.theta[None, :], row["budget"], flops)
+            others.append(f"{other.law.name} gives N* {np.exp(ln_n[0]):.3g}" if inside[0] else
+                          f"{other.law.name} has no optimum")  # fmt: skip
+        text = f"the optimum at C {row['budget']:.3g} is beyond the runs: {', '.join(distance)}"
+        found.append(f"{text}; its interval holds for this law alone" + "".join(f"; {o}" for o in others))
+    return found
 
 
 def doubt_units(points: Points) -> list[str]:
