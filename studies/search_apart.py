@@ -5,13 +5,9 @@ From the best of the paper's family at mini scale (WSD-alpha under WSD, `studies
 are neither the search's nor those of its last comparison, by which this trial was chosen.
 """
 
-import sys
-from pathlib import Path
+from paper.scales import SCALES
 
 from pdstudy import KLD, Compare, Cost, Curves, JensenShannon, ReverseKL, Steady, Study, Tail, Weighted, axis
-
-sys.path.append(str(Path(__file__).parent / "paper"))
-from scales import SCALES
 
 # Trial 32 of reports/search-mini: the best on its fresh seeds. The others of the best six lie around it.
 LM_SHARE = 0.121

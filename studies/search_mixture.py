@@ -8,14 +8,10 @@ Temperature, truncation, the schedule of alpha and the learning rate are searche
 there a trial that is promoted goes on from its own stable part, which does not depend on its length.
 """
 
-import sys
-from pathlib import Path
+from paper.scales import SCALES
 
 from pdstudy import KLD, LM, JensenShannon, LinearMix, ReverseKL, Slice, Steady, Tail, Temperature, TopPK
 from pdstudy.search import TPE, Choice, Final, Halving, Log, Search, Simplex
-
-sys.path.append(str(Path(__file__).parent / "paper"))
-from scales import SCALES
 
 MIXTURE = Simplex({"LM": LM(), "KL": KLD(), "reverse KL": ReverseKL(), "JSD": JensenShannon()})
 

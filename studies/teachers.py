@@ -4,13 +4,9 @@ Both sizes at their own budget over a grid of rates. The lowest validation loss 
 and `studies/paper/scales.py` use; `reports/teachers/` has the curves.
 """
 
-import sys
-from pathlib import Path
+from paper.scales import SCALES
 
 from pdstudy import Cost, Run, Study, Sweep, axis
-
-sys.path.append(str(Path(__file__).parent / "paper"))
-from scales import SCALES
 
 RATES = (7e-4, 1e-3, 1.4e-3, 2e-3, 4e-3, 8e-3)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pdstudy.core.errors import ConfigError
+from pdstudy.plan.study_plan import list_problems
+from pdstudy.study.study_file import find_declared, find_study, load_declared
 
 if TYPE_CHECKING:
     from pdstudy.search.search import Search
-from pdstudy.plan.study_plan import list_problems
-from pdstudy.study.study_file import _load, find_study
 
 
 def load_search(name: str, scale: str | None = None) -> Search:
@@ -19,8 +19,7 @@ def load_search(name: str, scale: str | None = None) -> Search:
     path = find_study(name)
     if not path.is_file():
         raise ConfigError(f"{path} is a folder; a search is one .py file that defines `search(scale)`")
-    search = _load(path, scale, Search)
-    assert search is not None
+    search = load_declared(path, scale, Search)
     wrong = search.problems()
     if wrong:
         raise ConfigError(list_problems(path, wrong))
@@ -33,5 +32,5 @@ def find_search(name: str, scale: str | None = None) -> Search | None:
 
     path = find_study(name)
     # A search first: its file may well have imported a `study` from another file.
-    declared = path.suffix == ".py" and _load(path, scale, Search, optional=True) is not None
+    declared = path.suffix == ".py" and find_declared(path, scale, Search) is not None
     return load_search(name, scale) if declared else None

@@ -14,6 +14,7 @@ from pdstudy.core.identity import class_named
 from pdstudy.core.origin import Call, Place
 from pdstudy.core.validation import nearest
 from pdstudy.study.collection import Collection
+from pdstudy.study.helper_modules import helper_modules
 from pdstudy.study.study import Study
 
 T = TypeVar("T")
@@ -37,53 +38,57 @@ def load_study(name: str, scale: str | None = None) -> Study:
     """
     path = find_study(name)
     if path.is_dir():
-        files = sorted(path.glob("*.py"))
-        studies = [made for made in (_load(file, scale, Study, optional=True) for file in files) if made is not None]
+        with helper_modules(path.resolve()):  # one for all files: what they share is one object
+            found = [_load(file, scale, Study) for file in sorted(path.glob("*.py"))]
+        studies = [study for study in found if study is not None]
         if not studies:
             raise ConfigError(f"no file in {path} defines a function `study(scale)`")
         return Collection.of(f"{path.resolve().name}-{scale}" if scale else path.resolve().name, studies)
     if path.suffix != ".py":
         raise ConfigError(f"{path} is no Python file; a study is a .py file that defines `study(scale)`")
-    study = _load(path, scale, Study)
-    assert study is not None
-    return study
+    return load_declared(path, scale, Study)
 
 
-def _load(path: Path, scale: str | None, wanted: type[T], *, optional: bool = False) -> T | None:
-    """The study or search of one file; None where it defines none and that is `optional`."""
+def load_declared(path: Path, scale: str | None, wanted: type[T]) -> T:
+    """The study or search that a file declares. Raises `ConfigError` where it declares none."""
+    found = find_declared(path, scale, wanted)
+    if found is None:
+        name, other = ("study", "search") if wanted is Study else ("search", "study")
+        raise ConfigError(f"{path} defines no function `{name}(scale)`; {_instead(path, name, other)}")
+    return found
+
+
+def find_declared(path: Path, scale: str | None, wanted: type[T]) -> T | None:
+    """The study or search that a file declares, or None. Raises `ConfigError` on any error in it."""
+    with helper_modules(path.resolve().parent):
+        return _load(path, scale, wanted)
+
+
+def _load(path: Path, scale: str | None, wanted: type[T]) -> T | None:
     name = wanted.__name__.lower()
     spec = importlib.util.spec_from_file_location(f"pdstudy_study_{path.stem}", path.resolve())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    # A study may import its neighbours (`from lr import ...`), as a script run from its folder could.
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
         if hasattr(module, name):
             return _called(getattr(module, name), path, scale, wanted)
-        if optional:
-            return None
-        raise ConfigError(f"{path} defines no function `{name}(scale)`; {_instead(module, name)}")
-    except ConfigError:
-        raise
-    except (KeyboardInterrupt, SystemExit):
+        return None
+    except (ConfigError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
         raise ConfigError(_explained(error, path)) from error
-    finally:
-        sys.path.remove(folder)
 
 
-def _instead(module: object, name: str) -> str:
+def _instead(path: Path, name: str, other: str) -> str:
     """Advice for a file that does not declare what was looked for."""
+    if re.search(rf"^(def |.*\bimport .*)?{other}\b", path.read_text(), re.MULTILINE):
+        return f"it declares a {other}: `pdstudy {'search' if other == 'search' else 'run'}`"
     if name == "study":
-        declares = "it declares a search: `pdstudy search`" if hasattr(module, "search") else ""
-        return declares or "`pdstudy new NAME` writes an example"
-    declares = "it declares a study: `pdstudy run`" if hasattr(module, "study") else ""
-    return declares or "the README has an example, below `Searching a mixture of losses`"
+        return "`pdstudy new NAME` writes an example"
+    return "the README has an example, below `Searching a mixture of losses`"
 
 
 def _called(function: object, path: Path, scale: str | None, wanted: type[T]) -> T:

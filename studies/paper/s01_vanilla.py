@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import LM, BesidePaper, Compare, Cost, Curves, Study, axis
 

@@ -1,6 +1,6 @@
 """S2, Figure 2 and Table 8: how much of the teacher's probability has to be kept?"""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import LM, BesidePaper, Compare, Cost, Curves, GainAndKept, Study, TopPK, axis
 

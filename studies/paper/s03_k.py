@@ -1,6 +1,6 @@
 """S3, Figure 3 and Table 8: how many of the teacher's logits have to be kept?"""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import LM, BesidePaper, Compare, Cost, Curves, GainAndKept, Study, TopPK, axis
 

@@ -1,6 +1,6 @@
 """S3b, Figures 2 and 3, right axes: how many logits does each p and k keep? No student is trained."""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import Capture, Grid, Study, TopPK
 

@@ -1,6 +1,6 @@
 """S4, Tables 2 and 9: at which temperature should the teacher be learned?"""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import LM, BesidePaper, Compare, Cost, Curves, Study, Temperature, axis
 

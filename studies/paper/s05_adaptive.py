@@ -1,6 +1,6 @@
 """S5, Table 3: does a temperature per token help?"""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import LM, BesidePaper, Compare, Cost, Curves, Study, axis
 

@@ -1,6 +1,6 @@
 """S6, Tables 4 and 10: how much of the loss should be the teacher's?"""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import BesidePaper, Compare, Cost, Curves, Study, axis
 

@@ -1,6 +1,6 @@
 """S7, Table 5, first part: which divergence?"""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import KLD, LM, NLL, BesidePaper, Compare, Cost, Curves, Study, axis
 

@@ -1,6 +1,6 @@
 """S8, Table 5, second part: should the teacher's share rise, fall, or come and go?"""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import LM, BesidePaper, Compare, Cost, Curves, LinearMix, Study, axis
 

@@ -1,6 +1,6 @@
 """S9, Table 5, third part: alpha and the learning rate moving together."""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import LM, BesidePaper, Compare, Cost, Curves, OnData, Study, axis
 

@@ -1,6 +1,6 @@
 """S10, Figure 4 and Tables 7 and 11: which students gain, and from which teacher?"""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import LM, Compare, Cost, Curves, GainBySize, PaperTable, SizeLaw, Study, axis
 

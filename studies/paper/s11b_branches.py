@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import LM, Compare, Cost, LossByTokens, Study, axis
 

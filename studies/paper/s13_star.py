@@ -1,6 +1,6 @@
 """S13, Figure 1 and Table 13: the paper's best of each dimension together (PD*)."""
 
-from scales import SCALES
+from paper.scales import SCALES
 
 from pdstudy import LM, Compare, Cost, Curves, GainBySize, PaperTable, Study, axis
 

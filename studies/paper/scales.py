@@ -10,7 +10,7 @@ studies/paper --scale YOURS` shows what it comes to.
 import dataclasses
 from typing import Literal
 
-from scale import Scale
+from paper.scale import Scale
 
 from pdstudy import (
     BPE,

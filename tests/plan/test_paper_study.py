@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pdstudy.plan.storage import reading, stored
 from pdstudy.plan.study_plan import member_plans
 from pdstudy.study.collection import Collection
 from pdstudy.study.grid import Grid
+from pdstudy.study.helper_modules import helper_modules
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
 
@@ -179,8 +180,8 @@ def test_rates_go_by_student_and_by_whether_a_teacher_is_used(tmp_path: Path) ->
 
 def test_a_scale_that_names_no_student_of_its_own_is_refused_at_once() -> None:
     """A student that `rates` did not name was trained at the rate of `optimiser`, and nobody was told."""
-    load_study(FOLDER, "mini")  # makes `scales` importable
-    mini = sys.modules["scales"].SCALES["mini"]
+    with helper_modules(Path(FOLDER).resolve()):
+        mini = importlib.import_module("paper.scales").SCALES["mini"]
     faulty = dataclasses.replace(mini, anchor="w65", rates={("w32", "LM"): 1e-2, ("w33", "KD"): 1e-2})
     with pytest.raises(ConfigError) as found:
         faulty.study("s", grid=Grid(()))
