@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pdstudy.config.data import Corpus, Slice, StandardLibrary, View
+from pdstudy.config.logits import Capture
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import WSD, AdamW
-from pdstudy.config.run import Run
+from pdstudy.config.run import Pretrained, Run
+from pdstudy.config.truncation import TopPK
+from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import IGNORED, read_batch, step_sequences
 from pdstudy.corpus.permutation import order
@@ -120,3 +123,21 @@ def test_past_the_end_is_refused(standard: TokenCorpus) -> None:
     stream = standard.stream("test")
     with pytest.raises(ValueError, match="of the test split are needed, but it has"):
         read_batch(stream, View(context=64), np.array([len(stream) // 64]))
+
+
+def test_a_slice_in_the_order_of_the_stream_begins_at_its_own_start() -> None:
+    streamed = dataclasses.replace(RUN, order="stream")
+    seen = np.concatenate([step_sequences(streamed, step) for step in range(40)])
+    assert np.array_equal(seen, 10 + np.arange(240) % 100)
+
+
+def test_slices_that_are_not_aligned_are_refused() -> None:
+    """Start and length, of a run's text and of a capture's: a sequence of the view must not begin before the slice."""
+    for data in (Slice(tokens=6400, start=639), Slice(tokens=6399, start=640)):
+        name, value = ("start", 639) if data.start % 64 else ("tokens", 6399)
+        run = dataclasses.replace(RUN, data=data)
+        capture = Capture(teacher=Pretrained(path="unread"), corpus=RUN.corpus, view=RUN.view, data=data,
+                          truncation=TopPK())  # fmt: skip
+        for declared in (run, capture):
+            found = {problem.field: problem.found for problem in problems(declared)}
+            assert found.get(f"data.{name}") == value, declared

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from pdstudy.config.data import BPE, Corpus, LocalFiles, StandardLibrary
+from pdstudy.config.data import BPE, Corpus, LocalFiles, PretrainedTokenizer, StandardLibrary
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.sources import documents
@@ -269,3 +270,43 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         corpus = Corpus(sources=(LocalFiles(paths=(str(path),)),), tokenizer=BPE(vocab=512, sample_bytes=2_000_000))
         peaks.append(peak_megabytes(corpus, tmp_path / f"corpus{copies}"))
     assert peaks[1] - peaks[0] < 6, peaks
+
+
+def tokenizer_of(folder: Path, vocab: int) -> PretrainedTokenizer:
+    """Bytes, numbered as they come, and merges; the last of `vocab` ids is "ab"."""
+    names = ["<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    names += [f"filler {i}" for i in range(vocab - len(names) - 1)] + ["ab"]
+    tokenizer = Tokenizer(models.BPE(vocab={name: i for i, name in enumerate(names)}, merges=[("a", "b")]))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|end|>"])
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|end|>"}))
+    return PretrainedTokenizer(path=str(folder))
+
+
+@pytest.mark.parametrize(("vocab", "dtype"), [(65_536, "uint16"), (65_537, "uint32")])
+def test_the_largest_id_is_read_as_it_was_written(vocab: int, dtype: str, tmp_path: Path) -> None:
+    """Two bytes hold ids up to 65,535: one more entry needs four."""
+    texts = [f"{'ab' * (1 + n % 3)} {n}" for n in range(60)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    corpus = Corpus(sources=(LocalFiles(paths=(str(tmp_path / "rows.jsonl"),)),),
+                    tokenizer=tokenizer_of(tmp_path / "tokenizer", vocab), validation=0.1, test=0.1)  # fmt: skip
+    build(corpus, tmp_path / "corpus")
+    built = open_corpus(tmp_path / "corpus")
+    assert (built.vocab, built.manifest["dtype"]) == (vocab, dtype)
+    stream, decoder = built.stream("train"), Encoder(built.tokenizer_dir)
+    tokens = stream.tokens(0, len(stream))
+    assert tokens.max() == vocab - 1
+    assert set(decoder.decode(tokens.tolist()).split(" ")[0].split("ab")) == {""}
+
+
+def test_a_shard_that_is_exactly_full_is_followed_by_none_until_a_token_is_left(tmp_path: Path) -> None:
+    for extra, sizes in ((0, [64, 64]), (1, [64, 64, 1])):
+        folder = tmp_path / str(extra)
+        folder.mkdir()
+        writer = StreamWriter(folder, "train", np.uint16, shard_tokens=64)
+        for length in (40, 24, 64, *[1] * extra):
+            writer.write([np.arange(length, dtype=np.uint32)])
+        *shards, _ = writer.close()
+        assert [(folder / name).stat().st_size // 2 for name in shards] == sizes

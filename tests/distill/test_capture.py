@@ -179,3 +179,22 @@ def test_a_teacher_that_does_not_fit_is_refused(
     (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"no \*\.safetensors"):
         attempt(tmp_path / "pickled")
+
+
+def test_a_teacher_runs_in_the_type_that_is_declared(
+    tmp_path: Path, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
+) -> None:
+    cut, sequences = TopPK(p=1, k=5), np.arange(2)
+    batch = read_batch(corpus.stream("train"), spec.view, sequences)
+    found = []
+    for name in ("float32", "bfloat16"):
+        typed = dataclasses.replace(spec, teacher=Pretrained(path=str(teacher), dtype=name))
+        folder = tmp_path / name
+        capture(typed, Coverage(p=1, k=5), range(2), corpus=corpus, teacher=teacher, directory=folder)
+        reader = open_store(folder, spec=typed, corpus=corpus, wanted=cut, sequences=range(2))
+        model = AutoModelForCausalLM.from_pretrained(teacher, dtype=getattr(torch, name)).eval()
+        with torch.no_grad():
+            logits = model(input_ids=torch.from_numpy(batch.inputs)).logits[..., : corpus.vocab].flatten(0, 1).float()
+        found.append(reader.signal(sequences, cut).log_normaliser)
+        torch.testing.assert_close(found[-1], logits.logsumexp(1), rtol=0, atol=1e-5)
+    assert (found[0] - found[1]).abs().max() > 1e-3

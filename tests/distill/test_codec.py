@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import decode, encode
 from pdstudy.distill.store.codec import COLUMNS, TAIL, Block, Encoded, Exact
+from pdstudy.distill.store.quantised import Planes
 
 DRAWS = 4
 
@@ -73,3 +74,18 @@ def test_bytes_that_cannot_be_a_block_are_refused() -> None:
     data = flat(block_of([3, 4], 300, 0), codec)
     with pytest.raises(ConfigError, match="a block of 2 positions and 7 entries has"):
         codec.decode([Encoded(data[:-1], codec.numbering([]))], 2, None)
+
+
+@pytest.mark.parametrize("vocab", [65_535, 65_536, 65_537, 2**18])
+def test_the_largest_id_is_kept_and_drawn(vocab: int) -> None:
+    """Which random ids hardly ever are: two bytes hold ids up to 65,535."""
+    ids = np.array([[vocab - 1, 0], [vocab - 2, vocab - 1]])
+    log_probs = np.log(np.array([[0.5, 0.25], [0.75, 0.125]], np.float32))
+    columns = np.abs(np.random.default_rng(0).normal(size=(len(COLUMNS), 2))).astype(np.float32)
+    block = Block(ids, log_probs, columns, ids[:, ::-1].copy(), np.ones((2, 2), np.float32))
+    for codec in (Exact(vocab=vocab, draws=2), Planes(vocab=vocab, draws=2)):
+        numbering = codec.numbering([block])
+        data = np.frombuffer(codec.encode(block, numbering), np.uint8)
+        got = codec.decode([Encoded(data, numbering)], 2, None)
+        np.testing.assert_array_equal(got.ids, block.ids)
+        np.testing.assert_array_equal(got.drawn, block.drawn)

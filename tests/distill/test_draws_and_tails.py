@@ -21,7 +21,7 @@ from pdstudy.distill.loss.token_weights import token_share
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.store import open_store
 from pdstudy.distill.teacher.capture import capture
-from pdstudy.distill.teacher.statistics import summarise, whole_signal
+from pdstudy.distill.teacher.statistics import summarise, summarise_states, whole_signal
 from pdstudy.distill.truncate import cut
 from tests.distill.test_capture import dense
 
@@ -154,3 +154,21 @@ def test_entropy_ranks_are_of_what_a_run_reads_alone(
         want = (bins[None] < bins[:, None]).float().mean(1)
         torch.testing.assert_close(signal.entropy_rank, want)
     assert (ranks[0] - ranks[1]).abs().max() < 0.02  # a batch of another size rounds otherwise
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.5])
+def test_draws_come_from_a_float64_cumulative_sum(exponent: float) -> None:
+    """Numbers just below and just above the edge between two ids draw the one and the other, as in float64."""
+    logits = torch.linspace(1.0, 0.0, 64)[torch.randperm(64, generator=torch.Generator().manual_seed(0))][None]
+    exponentials = (logits - logits.amax()).exp()
+    total = exponentials.sum(1, keepdim=True)
+    proposal = (exponentials / total).double()
+    if exponent != 1:
+        proposal = (exponent * (logits - logits.amax() - total.log()).double()).exp()
+    edges = proposal.cumsum(1)[0]
+    uniform = torch.cat([edges[:-1] - 1e-12, edges[:-1] + 1e-12]) / edges[-1]
+    coverage = Coverage(p=0.5, k=1, draws=len(uniform), exponent=exponent)
+    gold = torch.zeros(1, dtype=torch.int64)
+    found = summarise_states(logits, torch.eye(64), gold, coverage, uniform[None])
+    assert found.drawn is not None
+    assert found.drawn[0].tolist() == [*range(63), *range(1, 64)]

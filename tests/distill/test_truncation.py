@@ -68,3 +68,13 @@ def test_a_cut_of_a_cut_is_the_cut(seed: int, outer: tuple[float, int], inner: t
     torch.testing.assert_close(twice.tail, once.tail, rtol=0, atol=1e-7)
     mass = once.log_probs.double().exp().sum(1) + once.tail
     torch.testing.assert_close(mass, torch.ones(4, dtype=torch.float64), rtol=0, atol=3e-7)
+
+
+def test_masses_are_summed_in_float64() -> None:
+    """A p just above the mass before an entry keeps it, one just below does not: float32 cannot tell the two."""
+    log_probs = torch.log_softmax(torch.linspace(2.0, 0.0, 50, dtype=torch.float64), 0).float()[None]
+    before = np.cumsum(log_probs[0].double().exp().numpy())
+    for place in range(1, 49):
+        for nudge, kept in ((1e-12, place + 1), (-1e-12, place)):
+            truncation = TopPK(p=float(before[place - 1]) + nudge, k=None)
+            assert int(mark_kept(log_probs, truncation).sum()) == kept

@@ -145,3 +145,22 @@ def test_what_is_declared(small_run: Run, instructions: Instructions, corpus: To
     faulty = Instructions(sources=(LocalExamples(paths=(str(bad),)),))
     with pytest.raises(ConfigError, match=r"bad.jsonl:1: found KeyError 'response'; each line must be"):
         pack(faulty, corpus, View(context=64))
+
+
+def test_an_example_of_exactly_one_more_token_than_the_context_is_kept(
+    corpus: TokenCorpus, instructions: Instructions
+) -> None:
+    """Its last token is a target only."""
+    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir)
+    (source,) = instructions.sources
+    assert isinstance(source, LocalExamples)
+    text = "Question: Count.\nAnswer: one two three four five six seven eight nine ten<|endoftext|>"
+    size = len(tokenizer(text)["input_ids"])
+    row = {"prompt": "Count.", "response": "one two three four five six seven eight nine ten"}
+    short = {"prompt": "a", "response": "b"}
+    Path(source.paths[0]).write_text(json.dumps(row) + "\n" + json.dumps(short) + "\n")
+    alone = dataclasses.replace(instructions, validation=1e-9)
+    exact, less = (pack(alone, corpus, View(context=context)) for context in (size - 1, size - 2))
+    assert (exact.left_out, less.left_out) == (0, 1)
+    (full,) = (i for i in range(len(exact)) if exact.targets[i, -1] == corpus.eos)
+    assert tokenizer.decode([*exact.inputs[full], exact.targets[full, -1]]) == text

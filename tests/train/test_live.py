@@ -264,3 +264,18 @@ def test_a_live_teacher_that_speaks_no_numbers_is_refused_by_name(
     with pytest.raises(ConfigError, match=r"broken has logits that are not numbers \(nan\), first at position"):
         train_run(run, directory, corpus=corpus, teacher=broken)
     assert directory.result() is None
+
+
+def test_a_live_teacher_runs_in_the_type_that_is_declared(small_run: Run, teacher: RunDir, corpus: TokenCorpus) -> None:
+    batch = make_micro_batch(read_batch(corpus.stream("train"), small_run.view, np.arange(5, 7)), np.arange(2))
+    found = []
+    for name in ("float32", "bfloat16"):
+        pretrained = Pretrained(path=str(teacher.model), dtype=name)
+        run = dataclasses.replace(
+            small_run, objective=KD(teacher=pretrained, truncation=TopPK(p=1, k=5), stored="live")
+        )
+        live = LiveTeacher(teacher.model, run, corpus)
+        signal = live.signal(batch)
+        assert (live.model.dtype, signal.head.dtype, signal.states.dtype) == (getattr(torch, name),) * 3
+        found.append(signal.rows(slice(None)).log_normaliser)
+    assert (found[0] - found[1]).abs().max() > 1e-4

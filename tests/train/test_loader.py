@@ -16,7 +16,7 @@ from pdstudy.config.placement import Placement
 from pdstudy.config.run import LM, Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
-from pdstudy.corpus.batch import IGNORED, read_batch
+from pdstudy.corpus.batch import IGNORED, read_batch, step_sequences
 from pdstudy.distill.micro_batch import MicroBatch, make_micro_batch, positions_in_document
 from pdstudy.models import attention
 from pdstudy.models.build_model import build_model
@@ -133,3 +133,19 @@ def test_flash_attention_is_refused_where_it_cannot_run() -> None:
         ConfigError, match=r"found 'flash_attention_2'.*a CUDA device, precision='bfloat16', the package"
     ):
         attention.choose("flash_attention_2", precision="float32", device=cpu)
+
+
+@pytest.mark.parametrize("bound", [64, 65, 127, 128, 191, 192, 255, 256, 511, 512, 10_000])
+def test_no_micro_batch_is_above_its_bound_and_none_is_smaller_than_it_must_be(
+    bound: int, small_run: Run, corpus: TokenCorpus
+) -> None:
+    """Of eight sequences of 64 tokens."""
+    loader = BatchLoader(small_run, corpus, None, Placement(micro_batch_tokens=bound), ALONE)
+    parts = [part for _, part in loader.step(2)[1]]
+    sizes = [part.inputs.numel() for part in parts]
+    assert sum(sizes) == 512
+    assert max(sizes) <= bound
+    assert len(sizes) == -(-8 // (bound // 64))
+    assert max(sizes) - min(sizes) <= 64
+    sequences = np.concatenate([part.sequences for part in parts])
+    assert sequences.tolist() == step_sequences(small_run, 2).tolist()

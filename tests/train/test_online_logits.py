@@ -25,6 +25,7 @@ from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.store import open_store
 from pdstudy.train.training_job import StoreToFill
 from pdstudy.workspace.run_dir import RunDir
+from pdstudy.workspace.store_index import stored_ranges
 from tests.train import ranks
 from tests.train.one_run import train_run
 
@@ -157,3 +158,20 @@ def test_what_cannot_be_recorded_is_refused(small_run: Run, teacher: Run, corpus
     assert (directory.export(4) / "model.safetensors").exists()
     with pytest.raises(ConfigError, match="its model after step 9"):
         train_run(teacher, directory, exports=(4, 9), **options)
+
+
+def test_a_window_may_begin_and_end_inside_a_step(teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
+    """And the run's text may begin anywhere: of eight sequences a step, from the sixteenth on."""
+    later = dataclasses.replace(teacher, data=Slice(start=64 * 16, tokens=64 * 40), steps=5)
+    window = range(19, 45)
+    made = record(later, tmp_path / "store", window)
+    state = train_run(later, RunDir(tmp_path / "run"), corpus=corpus, store=None, evaluations=(), online=(made,))
+    assert state == "done"
+    assert stored_ranges(made.directory) == [(19, 45)]
+    whole = record(later, tmp_path / "whole", range(16, 56))
+    state = train_run(later, RunDir(tmp_path / "again"), corpus=corpus, store=None, evaluations=(), online=(whole,))
+    assert state == "done"
+    part, all_of = signal(made, corpus), signal(whole, corpus)
+    torch.testing.assert_close(part.gold, all_of.gold[3 * 64 : 29 * 64], rtol=0, atol=1e-6)
+    (sidecar,) = (json.loads(path.read_text()) for path in made.directory.glob("shard-*.json"))
+    assert sidecar["training"]["steps"] == [0, 4]

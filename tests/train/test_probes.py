@@ -6,10 +6,12 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from pdstudy.config.alpha import ByConfidence, Everywhere, Routed
 from pdstudy.config.data import Slice
 from pdstudy.config.evaluation import Evaluation, Probe
 from pdstudy.config.model import Shape
@@ -20,7 +22,11 @@ from pdstudy.config.truncation import Sampled, TopPK
 from pdstudy.core.identity import fingerprint
 from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus.batch import read_batch
+from pdstudy.distill.micro_batch import make_micro_batch
 from pdstudy.evaluate.heldout import evaluate_export
+from pdstudy.evaluate.probes import TeacherScores
+from pdstudy.models.build_model import build_model
 from pdstudy.workspace.run_dir import RunDir
 from tests.distill.reference import kept_ids
 from tests.train import ranks
@@ -174,3 +180,23 @@ def test_ranks_share_a_probe(small_run: Run, teacher: RunDir, corpus: TokenCorpu
 def test_a_probe_reads_no_training_text() -> None:
     (problem,) = problems(Probe(data=Slice(tokens=64)))
     assert problem.field == "data.split"
+
+
+def test_a_probe_s_gradients_weigh_every_token_alike(
+    small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    """Whatever rule the run has for tokens: a rule that a store alone can serve must not stop a probe either."""
+    model = build_model(small_run.student, seed=1)
+    batch = make_micro_batch(read_batch(corpus.stream("validation"), small_run.view, np.arange(3, 4)), np.arange(1))
+    found = []
+    for tokens in (Everywhere(), ByConfidence(), Routed(share=0.5)):
+        objective = KD(teacher=teacher.config(), truncation=TopPK(p=0.8, k=25), tokens=tokens)
+        scores = TeacherScores(
+            dataclasses.replace(small_run, objective=objective), teacher.config(), teacher.model, corpus
+        )
+        gradients = scores.gradients(model, batch)
+        assert gradients is not None
+        found.append(gradients)
+    for own, whole in found[1:]:
+        assert torch.equal(own, found[0][0])
+        assert torch.equal(whole, found[0][1])
