@@ -164,7 +164,8 @@ def test_draws_come_from_a_float64_cumulative_sum(exponent: float) -> None:
     total = exponentials.sum(1, keepdim=True)
     proposal = (exponentials / total).double()
     if exponent != 1:
-        proposal = (exponent * (logits - logits.amax() - total.log()).double()).exp()
+        log_probs = logits - (logits.amax() + total.log())
+        proposal = (exponent * log_probs.double()).exp()
     edges = proposal.cumsum(1)[0]
     uniform = torch.cat([edges[:-1] - 1e-12, edges[:-1] + 1e-12]) / edges[-1]
     coverage = Coverage(p=0.5, k=1, draws=len(uniform), exponent=exponent)

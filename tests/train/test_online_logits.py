@@ -23,6 +23,7 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import read_batch, step_sequences
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.store import open_store
+from pdstudy.train.online_logits import OnlineLogits
 from pdstudy.train.training_job import StoreToFill
 from pdstudy.workspace.run_dir import RunDir
 from pdstudy.workspace.store_index import stored_ranges
@@ -165,6 +166,9 @@ def test_a_window_may_begin_and_end_inside_a_step(teacher: Run, corpus: TokenCor
     later = dataclasses.replace(teacher, data=Slice(start=64 * 16, tokens=64 * 40), steps=5)
     window = range(19, 45)
     made = record(later, tmp_path / "store", window)
+    online = OnlineLogits(later, (made,), corpus)
+    assert online.first_step == 0
+    assert [len(online.incomplete_after(step)) for step in (0, 1)] == [0, 1]
     state = train_run(later, RunDir(tmp_path / "run"), corpus=corpus, store=None, evaluations=(), online=(made,))
     assert state == "done"
     assert stored_ranges(made.directory) == [(19, 45)]
