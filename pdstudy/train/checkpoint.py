@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -174,6 +175,7 @@ class Checkpoints:
         return trainer
 
     def _not_written(self, partial: Path, reason: str) -> ConfigError:
+        reason = _find_lack_of_room(self._folder) or reason
         shutil.rmtree(partial, ignore_errors=True)
         newest = max(list_checkpoints(self._folder), default=None)
         left = f"the newest whole one is {newest.name}" if newest else "there is none before it"
@@ -192,7 +194,19 @@ def _reason(error: BaseException) -> str:
     """The first cause in words: DCP wraps the errors of the ranks."""
     if isinstance(error, CheckpointException) and error.failures:
         error = next(iter(error.failures.values()))[0]
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def _find_lack_of_room(folder: Path) -> str | None:
+    """The system's words where a folder takes no more: torch's writer only says that it is at an unexpected place."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return _reason(error)
+    return None
 
 
 def starting_point(run: Run, relatives: Iterable[RunDir], limit: float = math.inf) -> tuple[RunDir, Path] | None:

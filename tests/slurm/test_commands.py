@@ -321,6 +321,7 @@ def test_an_sbatch_that_was_not_answered_is_shown_as_such_until_it_is_known(
     take = Slurm.send
 
     def unanswered(self: Slurm, *words: Any) -> str:
+        array_folder(workspace, words[1]).mkdir(parents=True)  # where the next submit puts the pickles
         if taken:
             take(self, *words)
         raise Refused("Socket timed out on send/recv operation", limit=True, unanswered=True)

@@ -133,6 +133,9 @@ def test_a_half_written_checkpoint_is_not_taken_for_whole(small_run: Run, corpus
     assert steps(directory.checkpoints) == [24]
 
 
+FULL = r"No space left on device"
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
@@ -153,7 +156,9 @@ def test_a_full_disk_loses_nothing(
     train_run(small_run, directory, **common, should_stop=stop_after(6))
     filler = small_disk / "filler"
     filler.write_bytes(b"0" * (shutil.disk_usage(small_disk).free - 100_000))
-    with pytest.raises(ConfigError, match=r"cannot be written.*the newest whole one is step-00000006. Make room"):
+    with pytest.raises(
+        ConfigError, match=rf"cannot be written.*{FULL}; the newest whole one is step-00000006. Make room"
+    ):
         train_run(small_run, directory, **common, placement=placement)
     assert steps(directory.checkpoints) == [6]
     assert not list(directory.checkpoints.glob(".step-*"))
