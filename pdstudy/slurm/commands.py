@@ -18,7 +18,7 @@ from pdstudy.plan.record import write_record
 from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.arrays import Array
-from pdstudy.slurm.job import Job, make_job_task, make_jobs, make_report_job
+from pdstudy.slurm.job import Job, make_job_order, make_jobs, make_report_job
 from pdstudy.slurm.ledger import Ledger, lock_ledger, slurm_folder
 from pdstudy.slurm.outcomes import NO_HISTORY, JobHistory, find_held_jobs
 from pdstudy.slurm.profiles import load_profile
@@ -123,7 +123,7 @@ def _make_cluster(plan: Plan, workspace: Workspace) -> Cluster:
     def describe(job: Job) -> dict[str, Any]:
         if job.stage == "report":
             return {"unit": job.key, "report": {"study": plan.study.name, "out": out}}
-        return {"unit": job.key, "task": make_job_task(plan, job, artifacts[job.artifact], workspace).to_json()}
+        return {"unit": job.key, "task": make_job_order(plan, job, artifacts[job.artifact], workspace).to_json()}
 
     code = snapshot.take_snapshot(workspace)
     threads = plan.study.placement.threads

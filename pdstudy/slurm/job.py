@@ -108,7 +108,7 @@ def make_report_job(study: str, rules: Sequence[Execution]) -> Job:
     return Job(f"report/{study}", "report", resolve(rules, "report", 0.0), label=study)
 
 
-def make_job_task(plan: Plan, job: Job, artifact: Artifact, workspace: Workspace) -> WorkOrder:
+def make_job_order(plan: Plan, job: Job, artifact: Artifact, workspace: Workspace) -> WorkOrder:
     """The artifact's order, cut to the job's slice, on the job's ranks."""
     order = make_order(plan, artifact, workspace)
     work = order.work

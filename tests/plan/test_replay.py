@@ -24,6 +24,7 @@ from pdstudy.study.grid import axis
 from pdstudy.study.study import Study
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
+from pdstudy.workspace.run_dir import RunDir
 from pdstudy.workspace.store_index import holds
 from tests.core.tiny import write_tiny
 
@@ -111,6 +112,21 @@ def test_a_finished_run_goes_from_the_nearest_checkpoint_and_no_further(tiny: St
     assert make(plan, artifact, workspace) == ("done", 3)
     assert (workspace.run(wsd).path / "result.json").read_bytes() == before
     assert not make_plan(started_from(tiny, 11, base=wsd), workspace).todo[1:]
+
+
+def test_what_a_replay_of_other_steps_has_left_is_not_gone_on_from(tiny: Study, tmp_path: Path) -> None:
+    """A replay for a late model was stopped behind the step of an earlier model, for which steps are trained now."""
+    workspace, base = Workspace(tmp_path / "workspace"), dataclasses.replace(tiny.base, objective=LM())
+    plan = make_plan(started_from(tiny), workspace)
+    corpus_of(plan, workspace)
+    make(plan, one(plan, base), workspace)
+    late, early = (make_plan(started_from(tiny, step), workspace) for step in (10, 2))
+    assert make(late, one(late, base), workspace, stop=6) == ("stopped", 6)
+    left = RunDir(workspace.run(base).path / "again")
+    assert left.saved == [6]
+    assert make(early, one(early, base), workspace) == ("done", 2)
+    assert workspace.run(base).export(2).exists()
+    assert not left.path.exists()
 
 
 def windows(tiny: Study, change: Callable[[Run], Run] = lambda run: run) -> Study:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,39 @@ Trials(make_search(trials=24, sampler=Random()),
     assert [d.wait(timeout=120) for d in drivers] == [0, 0]
     keys = log.read_text().split()
     assert len(keys) == len(set(keys)) == 24
+
+
+def test_a_driver_waits_while_another_counts_and_begins(tmp_path: Path) -> None:
+    """Both would count nineteen trials of twenty and begin the last one."""
+    trials = Trials(make_search(trials=1), Workspace(tmp_path), lambda run: None)
+    thread = threading.Thread(target=trials.step, args=(1,))
+    with (trials.folder / "ask.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+        assert trials.study.get_trials() == []
+    thread.join(30)
+    assert len(trials.active) == 1
+
+
+@pytest.mark.parametrize("claims", [True, False])
+def test_a_driver_waits_while_another_decides_on_a_rung(tmp_path: Path, claims: bool) -> None:
+    search = make_search(trials=2, sampler=Random(), pruner=Halving((1280,), keep=0.5))
+    done: set[int] = set()
+    trials = Trials(
+        search, Workspace(tmp_path), lambda run: answered(run) if run.num_tokens in done else None, claims=claims
+    )
+    assert len(trials.step(2)) == 2
+    done.add(1280)
+    thread = threading.Thread(target=trials.step, args=(2,))
+    with (trials.folder / "ask.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        thread.start()
+        thread.join(0.5)
+        assert all(not t.intermediate_values for t in trials.study.get_trials())
+    thread.join(30)
+    assert all(t.intermediate_values for t in trials.study.get_trials())
 
 
 def test_a_trial_in_anothers_hands_is_left_alone_and_given_back(tmp_path: Path) -> None:

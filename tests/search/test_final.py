@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from pdstudy import KD, KLD, LM, Heldout, Slice, Tail
+from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.search.final import make_final_study, select_best
+from pdstudy.search.objectives import AtMost, Calibration
 from pdstudy.search.search import Search
 from pdstudy.search.space import Choice
 from pdstudy.search.strategy import Final
@@ -56,6 +58,27 @@ def test_equal_runs_are_one_arm(tmp_path: Path) -> None:
     trials.step(1)
     assert len(trials.study.get_trials()) == 12
     assert [t.params["optimiser.lr"] for t in select_best(trials.study.get_trials(), 12)] == ["2", "4", "8"]
+
+
+def test_trials_beyond_a_bound_are_in_no_comparison_however_good(tmp_path: Path) -> None:
+    """Those of the smallest loss diverge from what the user allows: here, a learning rate of 4e-3 or more."""
+    search = dataclasses.replace(finals(), constraints=(AtMost(Calibration(), 4e-3),))
+
+    def read_result(run: Run) -> RunResult:
+        loss = 10 - run.optimiser.lr
+        return RunResult({"loss": loss, "recalibrated": loss - run.optimiser.lr})
+
+    trials = Trials(search, Workspace(tmp_path), read_result)
+    trials.step(1)
+    found = trials.study.get_trials()
+    within = sorted((t for t in found if t.params["optimiser.lr"] <= 4e-3), key=lambda t: t.values[0])
+    assert 2 < len(within) < len(found)
+    assert min(found, key=lambda t: t.values[0]) not in within
+    assert [t.number for t in select_best(found, 2)] == [t.number for t in within[:2]]
+    study = make_final_study(search, found)
+    assert {c.labels["arm"] for c in study.cells} == {"LM", "PD*", *(f"trial {t.number}" for t in within[:2])}
+    with pytest.raises(ConfigError, match="no complete trial that keeps its bounds"):
+        make_final_study(search, [t for t in found if t not in within])
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

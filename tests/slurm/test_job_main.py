@@ -13,13 +13,14 @@ import pytest
 
 from pdstudy.config.downstream import OFFLINE_SUITE, Downstream
 from pdstudy.config.placement import Execution
+from pdstudy.core.errors import ConfigError
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import TasksJob
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm.attempt import FENCED, Attempt, read_attempts
-from pdstudy.slurm.job import Job, make_job_task, make_jobs
-from pdstudy.slurm.job_main import ArrayElement, _make_part
+from pdstudy.slurm.job import Job, make_job_order, make_jobs
+from pdstudy.slurm.job_main import FAILED, ArrayElement, _make_part
 from pdstudy.study.study_file import load_study
 from pdstudy.train.stop_signals import StopSignals
 from pdstudy.train.training_job import TrainingJob
@@ -48,7 +49,7 @@ def make(plan: Plan, jobs: list[Job], workspace: Workspace, *stages: str) -> Non
     items = {i.key: i for i in plan.artifacts}
     for job in jobs:
         if job.stage in stages:
-            perform(make_job_task(plan, job, items[job.artifact], workspace), lambda what, share: None, lambda: False)
+            perform(make_job_order(plan, job, items[job.artifact], workspace), lambda what, share: None, lambda: False)
 
 
 def shards(workspace: Workspace) -> dict[str, str]:
@@ -96,7 +97,7 @@ def test_a_unit_says_which_input_it_lacks(study: Path, tmp_path: Path) -> None:
     items = {i.key: i for i in plan.artifacts}
 
     def lacking(number: int) -> str:
-        order = make_job_task(plan, jobs[number], items[jobs[number].artifact], workspace)
+        order = make_job_order(plan, jobs[number], items[jobs[number].artifact], workspace)
         return str(order.work.missing_input())
 
     assert lacking(0) == "None"
@@ -106,7 +107,7 @@ def test_a_unit_says_which_input_it_lacks(study: Path, tmp_path: Path) -> None:
     assert "its teacher" in lacking(2)
     assert lacking(3) == "None"  # the LM student
     assert "its logits" in lacking(4)
-    job = make_job_task(plan, jobs[3], items[jobs[3].artifact], workspace).work
+    job = make_job_order(plan, jobs[3], items[jobs[3].artifact], workspace).work
     assert isinstance(job, TrainingJob)
     started = dataclasses.replace(job, start=workspace.run(job.run).model)
     assert "the model that it starts from" in str(started.missing_input())
@@ -166,7 +167,7 @@ def test_a_start_without_its_inputs_says_so_and_makes_nothing(
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(load_study(str(study)), workspace)
     job, items = make_jobs(plan, (), workspace)[1], {i.key: i for i in plan.artifacts}
-    told = {"unit": job.key, "task": make_job_task(plan, job, items[job.artifact], workspace).to_json()}
+    told = {"unit": job.key, "task": make_job_order(plan, job, items[job.artifact], workspace).to_json()}
     assigned = ArrayElement({"workspace": str(workspace.root), "warning_seconds": 60}, [told])
     assert _make_part(assigned, 0, StopSignals()) == 1
     (end,) = (r for r in read_attempts(workspace, job.key) if r["event"] == "end")
@@ -210,3 +211,35 @@ def test_commands_import_nothing_heavy() -> None:
         "print([m for m in ('torch', 'transformers', 'numpy', 'pandas', 'submitit') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_mistake_in_words_is_one_line_of_the_log_and_of_the_status(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    """A full disk, for one, which may take no row of the attempt either."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    workspace = Workspace(tmp_path / "workspace")
+    plan = make_plan(load_study(str(study)), workspace)
+    job, artifact = make_jobs(plan, (), workspace)[0], plan.artifacts[0]
+    order = make_job_order(plan, job, artifact, workspace)
+    words = "checkpoint step-00000010 cannot be written to checkpoints: OSError: [Errno 28] No space left on device"
+
+    def perform(*_: object) -> str:
+        raise ConfigError(words)
+
+    def end(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pdstudy.slurm.job_main.perform_claimed", perform)
+    if full:
+        monkeypatch.setattr(Attempt, "end", end)
+    element = ArrayElement(
+        {"workspace": str(workspace.root), "warning_seconds": 60}, [{"unit": job.key, "task": order.to_json()}]
+    )
+    assert _make_part(element, 0, StopSignals()) == FAILED
+    assert order.log.read_text().splitlines()[-1] == words
+    assert "Traceback" not in order.log.read_text()
+    assert not workspace.claim("corpus", artifact.key).exists()
+    errors = [row["error"] for row in read_attempts(workspace, job.key) if row["event"] == "end"]
+    assert errors == ([] if full else [words])

@@ -61,6 +61,30 @@ def test_a_checkpoint_in_the_background_holds_the_state_at_its_call(checkpoints:
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_a_process_that_another_has_replaced_publishes_no_checkpoint(
+    checkpoints: Checkpoints, tmp_path: Path, background: bool
+) -> None:
+    """The guard does not return to it. What the other one has published under the same name stays."""
+    folder = tmp_path / "checkpoints"
+    checkpoints.save(10, {"step": 10})
+    theirs = folder / "step-00000020"
+    theirs.mkdir()
+    (theirs / "trainer.json").write_text("theirs")
+
+    def replaced() -> None:
+        assert list(folder.glob(".step-00000020.*")), "it is called before the checkpoint has its name"
+        raise SystemExit(76)
+
+    checkpoints._guard = replaced
+    if background:
+        checkpoints.save(20, {"step": 20}, background=True)
+    with pytest.raises(SystemExit):
+        checkpoints.finish() if background else checkpoints.save(20, {"step": 20})
+    assert steps(folder) == [10, 20]
+    assert (theirs / "trainer.json").read_text() == "theirs"
+
+
 def stop_after(count: int):
     calls = iter(range(1, 10**6))
     return lambda: next(calls) >= count
