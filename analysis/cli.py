@@ -30,6 +30,7 @@ from pdstudy.analysis.scaling.allocation import TableFlops, allocate, six_n
 from pdstudy.analysis.scaling.isoflop import Method, isoflop
 from pdstudy.analysis.summary import summary
 from pdstudy.analysis.tables.builders import comparison_table, fit_table
+from pdstudy.core.streams import printable
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -248,7 +249,7 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace, result: dict[str, object], text: str) -> None:
-    print(json.dumps(result, indent=2, allow_nan=False) if args.json else text)
+    print(json.dumps(result, indent=2, allow_nan=False) if args.json else printable(text, keep="\n"))
 
 
 def main() -> int:

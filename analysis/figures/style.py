@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pdstudy.core.format import si
+from pdstudy.core.streams import printable
 
 COLUMN = 3.25
 """Width of a figure that fits one column, in inches."""
@@ -65,8 +66,9 @@ def look(index: int) -> Look:
 
 
 def plain(text: object) -> str:
-    """A label that matplotlib shows as it is written: a dollar sign in a name of a run doesn't start mathematics."""
-    return str(text).replace("$", r"\$")
+    """A label that matplotlib shows as it is written: a dollar sign in a name of a run doesn't start mathematics, and
+    control characters, which fonts and XML lack, are escapes."""
+    return printable(str(text), keep="\n").replace("$", r"\$")
 
 
 @contextmanager

@@ -24,8 +24,9 @@ from pdstudy.cli import (
     study_commands,
 )
 from pdstudy.cli.arguments import AddCommand, Runner
-from pdstudy.cli.terminal import prepare_streams, warn
+from pdstudy.cli.terminal import warn
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.streams import escape_unencodable
 
 EPILOG = """\
 a first study, in five commands:
@@ -39,7 +40,7 @@ a first study, in five commands:
 
 def main(argv: list[str] | None = None) -> None:
     """Carry out a command line and exit with its code."""
-    prepare_streams()
+    escape_unencodable()
     words = sys.argv[1:] if argv is None else argv
     args = command_parser(analyse=words[:1] == ["analyse"]).parse_args(words)
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pdstudy.cli.tables import print_table
-from pdstudy.cli.terminal import printable, say
+from pdstudy.cli.terminal import say
 from pdstudy.core.format import duration, hours, si, size
+from pdstudy.core.streams import printable
 from pdstudy.plan.account import (
     Tally,
     account,

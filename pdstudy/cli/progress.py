@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from pdstudy.cli.terminal import printable, say
+from pdstudy.cli.terminal import say
 from pdstudy.core.format import duration
+from pdstudy.core.streams import printable
 from pdstudy.launch.local import RunOutcome
 from pdstudy.plan.artifact import Artifact
 from pdstudy.plan.plan import Plan

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pdstudy.cli.plan_tables import print_artifacts
-from pdstudy.cli.terminal import printable, say
+from pdstudy.cli.terminal import say
 from pdstudy.core.format import hours, si
+from pdstudy.core.streams import printable
 from pdstudy.plan.plan import Plan
 from pdstudy.search.search import Search
 from pdstudy.search.search_record import simplex_names

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pdstudy.cli.tables import print_table
-from pdstudy.cli.terminal import printable, say
+from pdstudy.cli.terminal import say
 from pdstudy.core.format import hours, size
+from pdstudy.core.streams import printable
 from pdstudy.plan.account import totals
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm.arrays import Array

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from pdstudy.cli.arguments import AddCommand, positive_integer, study_call
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import observed, workspace_of
-from pdstudy.cli.terminal import printable, say
+from pdstudy.cli.terminal import say
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.streams import printable
 from pdstudy.plan.plan import Plan
 from pdstudy.workspace.layout import Workspace
 

@@ -12,7 +12,8 @@ from pdstudy.cli import search_commands
 from pdstudy.cli.arguments import AddCommand, positive_integer, study_call
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned, workspace_of
-from pdstudy.cli.terminal import printable, say, warn
+from pdstudy.cli.terminal import say, warn
+from pdstudy.core.streams import printable
 from pdstudy.launch.local import RunOutcome, processor_cores
 from pdstudy.plan.account import totals
 from pdstudy.plan.plan import Plan

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pdstudy.cli.terminal import SHORTEST_COLUMN, display_width, printable, say, shortened
+from pdstudy.cli.terminal import SHORTEST_COLUMN, display_width, say, shortened
+from pdstudy.core.streams import printable
 
 GAP = "  "
 

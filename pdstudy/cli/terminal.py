@@ -1,21 +1,15 @@
-"""Text on a terminal: nothing that drives it, nothing that its encoding can't show, tables no wider than it is."""
+"""Messages, and the width of text on a terminal."""
 
 from __future__ import annotations
 
-import io
 import sys
 import unicodedata
 from typing import TextIO
 
+from pdstudy.core.streams import printable
+
 SHORTEST_COLUMN = 12
 """Characters below which no column of a table is shortened."""
-
-
-def prepare_streams() -> None:
-    """Show characters that the encoding of standard output or error lacks as escapes, where Python would raise."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str = "", *, file: TextIO | None = None) -> None:
@@ -26,15 +20,6 @@ def say(text: str = "", *, file: TextIO | None = None) -> None:
 def warn(text: str) -> None:
     """Print a message to standard error."""
     say(text, file=sys.stderr)
-
-
-def printable(text: str, *, keep: str = "") -> str:
-    """The text with control characters as escapes: an arm's label from a file may hold what would drive a terminal."""
-    return "".join(c if c in keep or unicodedata.category(c) not in ("Cc", "Cs") else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def display_width(text: str) -> int:

@@ -152,7 +152,7 @@ class PretrainedTokenizer:
 def _count_ids(file: Path, changed: int) -> int | None:
     """One above the highest id of a tokenizer.json, which has megabytes: read once per modification time."""
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         entries = content["model"]["vocab"]
         numbers = entries.values() if isinstance(entries, dict) else range(len(entries))
         return 1 + max([*numbers, *(token["id"] for token in content.get("added_tokens", ()))])

@@ -40,7 +40,7 @@ def read_json(path: Path, mend: str = "delete it and run again, which makes it a
     """The content of a JSON file, or None where it is absent. Raises `ConfigError` on a damaged one; `mend` is what to
     do about that."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):  # the latter below a stray file, such as a .DS_Store
         return None
     except ValueError as error:
@@ -49,7 +49,7 @@ def read_json(path: Path, mend: str = "delete it and run again, which makes it a
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
     """Append a row to a JSON-lines file."""
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 

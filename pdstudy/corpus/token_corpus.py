@@ -84,7 +84,7 @@ def open_corpus(directory: Path) -> TokenCorpus:
             )
         raise ConfigError(f"no corpus at {directory}: it has no {MANIFEST}; `pdstudy run` builds it")
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         found = manifest["format"]
         files = manifest["files"]
     except (ValueError, KeyError, TypeError) as error:

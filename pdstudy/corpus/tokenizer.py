@@ -39,7 +39,7 @@ def train_bpe(texts: Iterator[str], vocab: int, folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     # No model_max_length: transformers then leaves the limit to the model's configuration.
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": EOS, "clean_up_tokenization_spaces": False}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
 def copy_pretrained(source: Path, folder: Path) -> None:

@@ -45,7 +45,7 @@ def task_folder(task: Task, folder: Path) -> Path:
         lines += _package_lines(task.items)
     elif task.shots_from is not None:
         lines.append(f"fewshot_split: {task.shots_from}")
-    (folder / f"{task.name}.yaml").write_text("\n".join(lines) + "\n")
+    (folder / f"{task.name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 
@@ -57,8 +57,11 @@ def _group_folder(task: Task, folder: Path) -> Path:
     copy = folder / own.name
     shutil.copytree(own, copy)
     for path in copy.rglob("*yaml"):
-        text = path.read_text()
-        path.write_text(re.sub(r"^fewshot_split:.*$", f"fewshot_split: {task.shots_from}", text, flags=re.MULTILINE))
+        text = path.read_text(encoding="utf-8")
+        path.write_text(
+            re.sub(r"^fewshot_split:.*$", f"fewshot_split: {task.shots_from}", text, flags=re.MULTILINE),
+            encoding="utf-8",
+        )
     return copy
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from pdstudy.config.placement import TRAINING
 from pdstudy.core.claim import Claimed
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.streams import escape_unencodable
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import WorkOrder
 from pdstudy.workspace.run_dir import RunDir
@@ -29,6 +30,7 @@ from pdstudy.workspace.run_dir import RunDir
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
+    escape_unencodable()
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     orders: queue.Queue[dict[str, Any] | None] = queue.Queue()

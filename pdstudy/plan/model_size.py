@@ -21,7 +21,7 @@ def counted(student: TransformersConfig, context: int) -> dict[str, float]:
     known = read_json(memory)
     if known is None:
         command = [sys.executable, "-m", "pdstudy.models.count", json.dumps(encode(student)), str(context)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ConfigError(f"transformers cannot build {student.model_type!r} with {dict(student.settings)}: {last}")

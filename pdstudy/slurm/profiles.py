@@ -80,10 +80,10 @@ def load_profile(name: str | None, settings: Sequence[str] = ()) -> Profile:
 
 def _parse_file(path: Path, found: list[Problem]) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         found.append(Problem("the file", str(error), "TOML", str(path)))
         return {}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pdstudy.cli.tables import print_table, table_text
-from pdstudy.cli.terminal import display_width, printable, shortened
+from pdstudy.cli.terminal import display_width, shortened
+from pdstudy.core.streams import printable
 
 HEADER = ["stage", "artifact", "state", "FLOPs"]
 ROWS = [

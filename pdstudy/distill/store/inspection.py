@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
@@ -74,11 +75,15 @@ def examine(directory: Path) -> dict[str, Any]:
 
 
 def look_into(stores: Iterable[Path]) -> None:
-    """Leave `examine`'s findings in each store as inspect.json, for reports; those that are there and whole stay."""
+    """Leave `examine`'s findings in each store as inspect.json, for reports; those that are there and whole stay.
+
+    A damaged store is left out: a report is of what can be read, and `pdstudy inspect` names the file.
+    """
     for directory in stores:
         shards = [list(shard) for shard in stored_ranges(directory)]
         if shards and (read_json(directory / "inspect.json") or {}).get("sequences") != shards:
-            write_json(directory / "inspect.json", examine(directory))
+            with contextlib.suppress(ConfigError):
+                write_json(directory / "inspect.json", examine(directory))
 
 
 def _teacher(teacher: Run | Pretrained | Online) -> str:
