@@ -28,6 +28,7 @@ from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.paper import loss_beside_paper, paper_table, tasks_beside_paper
 from pdstudy.analysis.tables.planned_and_spent import cost_table
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.core.errors import ConfigError
 from pdstudy.core.run_state import TRAINED
 
 BOOTSTRAPS = 1000
@@ -71,7 +72,7 @@ class Outputs:
         }
         try:
             made = makers[output["is"]](output)
-        except AnalysisError as error:
+        except (AnalysisError, ConfigError) as error:  # the latter for a damaged file
             return [Text(f"Not shown: {error}")]
         note = "" if output["is"] == "Cost" else tau_convention(self.runs)
         return [noted(block, note) for block in made]

@@ -113,7 +113,7 @@ def _parse_duration(text: str) -> float:
 def requeue(element: str) -> bool:
     """Put this process's own job back into the queue. False where SLURM will not."""
     for _ in range(REQUEUE_TRIES):
-        done = subprocess.run(["scontrol", "requeue", element], capture_output=True, text=True)
+        done = subprocess.run(["scontrol", "requeue", element], capture_output=True, text=True, errors="replace")
         if done.returncode == 0:
             return True
         print(f"scontrol requeue {element}: {done.stderr.strip()}", file=sys.stderr, flush=True)

@@ -13,7 +13,9 @@ PDSTUDY = [sys.executable, "-m", "pdstudy.cli"]
 
 def call(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PDSTUDY_WORKSPACE": str(folder / "workspace"), **more}
-    return subprocess.run([*PDSTUDY, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [*PDSTUDY, *words], cwd=folder, env=environment, capture_output=True, text=True, errors="replace", timeout=300
+    )
 
 
 def metrics(folder: Path) -> dict[str, list[dict[str, float]]]:
