@@ -21,7 +21,7 @@ from pdstudy.plan.account import (
 from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.explain import explain
 from pdstudy.plan.plan import Plan
-from pdstudy.plan.storage import Stored, reading, stored
+from pdstudy.plan.store_bytes import Stored, reading, stored
 from pdstudy.workspace.layout import Workspace
 
 MAX_ROWS = 60

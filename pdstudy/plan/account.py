@@ -1,8 +1,7 @@
 """What a plan comes to: totals, the longest chain, and FLOPs by stage, by group and by run.
 
-The teacher's share is charged under each scenario of who pays for it. Bytes of stores are in `pdstudy.plan.storage`,
-prices of single things in `pdstudy.plan.cost`.
-"""
+The teacher's share is charged under each scenario of who pays for it. Bytes of stores are in
+`pdstudy.plan.store_bytes`, prices of single things in `pdstudy.plan.cost`."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from pdstudy.core.identity import fingerprint
 from pdstudy.plan.artifact import AnswersArtifact, Artifact, RunArtifact
 from pdstudy.plan.cost import evaluation_flops, inference_flops, live_flops, tokens_read, training_flops
 from pdstudy.plan.plan import Plan
-from pdstudy.plan.storage import reading, stored
+from pdstudy.plan.store_bytes import reading, stored
 from pdstudy.study.collection import Collection
 from pdstudy.study.study import Study
 

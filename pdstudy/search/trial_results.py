@@ -29,7 +29,7 @@ ResultReader = Callable[[Run], RunResult | None]
 
 
 @dataclass(frozen=True)
-class Scores:
+class TrialScores:
     """A trial in numbers: its objectives, and by constraint how far it is beyond the bound (0 or less: within)."""
 
     values: list[float]
@@ -54,11 +54,11 @@ def read_run_result(search: Search, workspace: Workspace, run: Run, failed: Coll
     return RunResult({**rows[-1], "train_seconds": result["seconds"]["train"]}) if rows else None
 
 
-def score_runs(search: Search, runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> Scores:
+def score_runs(search: Search, runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> TrialScores:
     """The means over a trial's seeds, from its runs at their whole length and their rows, one per seed."""
 
     def mean(quantity: Quantity) -> float:
         return sum(quantity.value(run, row) for run, row in zip(runs, rows, strict=True)) / len(runs)
 
     excess = {c.name: mean(c.quantity) - c.bound for c in search.constraints}
-    return Scores([mean(quantity) for quantity in search.objectives], excess)
+    return TrialScores([mean(quantity) for quantity in search.objectives], excess)

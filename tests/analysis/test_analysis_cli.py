@@ -38,6 +38,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
 COLUMNS = ("--n", "params", "--d", "tokens", "--loss", "loss")
 
 
+@pytest.mark.integration
 def test_fit_as_json(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_other_columns_and_fixed_parameters(
     assert json.loads(out)["parameters"]["R_D"] == pytest.approx(15, rel=1e-5)
 
 
+@pytest.mark.integration
 def test_allocate_isoflop_and_compare(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +165,7 @@ def test_a_condition_is_no_program(data: Path) -> None:
         evaluate(table, "__import__('os').getcwd() == ''")
 
 
+@pytest.mark.integration
 def test_runs_as_a_module(data: Path) -> None:
     command = [
         sys.executable,

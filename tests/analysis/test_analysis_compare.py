@@ -91,6 +91,7 @@ def test_matched_controls_and_strata() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.integration
 def test_false_positives_are_as_rare_as_promised() -> None:
     """Three arms without effect, three seeds: some verdict of a difference in at most 5 % of studies (Holm)."""
     rng = np.random.default_rng(3)

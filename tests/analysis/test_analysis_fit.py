@@ -106,6 +106,7 @@ def test_failure_is_a_result_and_never_a_number(noisy: pd.DataFrame) -> None:
             getattr(failed, number)
 
 
+@pytest.mark.integration
 def test_not_identified_when_sizes_span_little(noisy: pd.DataFrame) -> None:
     narrow = noisy.assign(N=1e8 * (1 + 0.02 * (np.arange(len(noisy)) % 8)))
     narrow["loss"] = HOFFMANN.predict(TRUE, narrow) * np.exp(np.random.default_rng(0).normal(0, 0.003, len(narrow)))
@@ -143,6 +144,7 @@ def test_bootstrap_repeats_itself_whatever_the_number(noisy: pd.DataFrame) -> No
     assert a.failed == 0
 
 
+@pytest.mark.integration
 def test_bootstrap_minima_are_minima(noisy: pd.DataFrame) -> None:
     """A resample fitted by the full search is never below the bootstrap's minimum."""
     data = points(noisy, HOFFMANN)
@@ -186,6 +188,7 @@ def test_intervals_are_refused_below_2k_plus_2(noisy: pd.DataFrame) -> None:
     bootstrap(fit(noisy.iloc[::4].head(12), HOFFMANN), 100)
 
 
+@pytest.mark.integration
 def test_prediction_band_covers_what_it_says() -> None:
     covered = []
     for seed in range(12):
@@ -196,6 +199,7 @@ def test_prediction_band_covers_what_it_says() -> None:
     assert 0.88 < np.mean(covered) < 0.98
 
 
+@pytest.mark.integration
 def test_hold_out_and_selection(noisy: pd.DataFrame) -> None:
     data = points(noisy, HOFFMANN)
     mask = (noisy["N"] * noisy["D"] > 3e20).to_numpy()
@@ -258,6 +262,7 @@ def test_more_refusals(noisy: pd.DataFrame) -> None:
         fit(noisy.assign(w=-1.0), HOFFMANN, weights="w")
 
 
+@pytest.mark.integration
 @pytest.mark.timeout(60)
 def test_ten_thousand_points_take_seconds_and_bounded_memory() -> None:
     import tracemalloc
@@ -281,6 +286,7 @@ def test_conventions_of_n_are_not_mixed_in_predictions(noisy: pd.DataFrame) -> N
     assert len(found.predict(noisy)) == 48
 
 
+@pytest.mark.integration
 def test_results_have_frames_summaries_and_plots(noisy: pd.DataFrame) -> None:
     found = fit(noisy, HOFFMANN)
     drawn = bootstrap(found, 100)

@@ -64,6 +64,7 @@ def test_gradient_is_the_derivative(law: Law) -> None:
     assert check_gradient(law, near, columns) < 1e-8
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("law", ALL, ids=lambda law: law.name)
 def test_noise_free_losses_give_the_parameters_back(law: Law) -> None:
     table = design()

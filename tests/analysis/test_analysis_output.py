@@ -73,6 +73,7 @@ def all_plots(curves: pd.DataFrame, table: pd.DataFrame) -> list[Plot]:
     ]
 
 
+@pytest.mark.integration
 def test_files_have_the_same_bytes_every_time(tmp_path: Path, curves: pd.DataFrame, table: pd.DataFrame) -> None:
     for turn in ("a", "b"):
         for i, plot in enumerate(all_plots(curves, table)[:3]):
@@ -214,6 +215,7 @@ class _Strict(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.integration
 def test_page_is_self_contained_escaped_and_deterministic(curves: pd.DataFrame, table: pd.DataFrame) -> None:
     def page() -> str:
         plots = all_plots(curves, table)

@@ -75,6 +75,7 @@ def test_gain_and_kept_logits_by_k(tmp_path: Path) -> None:
     assert data["kept"].to_dict() == {k: k for k in data.index}
 
 
+@pytest.mark.integration
 def test_gain_by_size_has_a_line_per_teacher(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     gains = {"none": 0.0, "0.7M": 0.1, "1.8M": 0.2}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from pdstudy import BesidePaper, Compare, Cost, Curves, GainBySize, LossByTokens, SizeLaw, Sweep
 from pdstudy.analysis.data.runs import arm_summary, load_evaluations, load_runs
@@ -122,6 +123,7 @@ def test_axes_named_like_metrics_do_not_collide(tmp_path: Path) -> None:
     assert "±" not in shown["test loss"].iloc[0]
 
 
+@pytest.mark.integration
 def test_every_output_draws(tmp_path: Path) -> None:
     record = two_arms(tmp_path)
     record["outputs"] = [
@@ -169,6 +171,7 @@ def test_what_the_data_cannot_carry_is_said(tmp_path: Path) -> None:
     assert "Not shown: no arm shares a finished seed with its baseline yet" in page
 
 
+@pytest.mark.integration
 def test_axes_may_be_called_as_they_like(tmp_path: Path) -> None:
     for number, name in enumerate(("kd_loss", "test loss", "runs", "p", "seeds", "mean", "flops_x")):
         root = tmp_path / str(number)
@@ -247,6 +250,7 @@ def test_costs_of_what_has_run_are_not_held_against_what_has_not(tmp_path: Path)
     assert np.isclose(table["actual/planned"]["all that have run"], 3.0 / 1.1)
 
 
+@pytest.mark.integration
 def test_diverged_runs_are_named_where_they_are_missing(tmp_path: Path) -> None:
     record = two_arms(tmp_path)
     for cell in record["cells"]:
@@ -278,6 +282,7 @@ def test_a_probe_s_loss_is_not_the_reported_one(tmp_path: Path) -> None:
     assert (after["kl"] == 0.5).all()
 
 
+@pytest.mark.integration
 def test_gains_and_the_paper_s_table_at_their_edges(tmp_path: Path) -> None:
     """Nothing finished, one seed, no arm but the baseline, no axis of sizes, labels and rows that are not there."""
     by_size, beside = encode(GainBySize()), encode(BesidePaper(axis="loss", table="5", pairs=(("LM", "no such row"),)))

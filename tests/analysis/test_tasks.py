@@ -119,6 +119,7 @@ def test_runs_have_their_tasks(tmp_path: Path) -> None:
     assert by_task["piqa"].tolist() == [f"{100 * means['LM']:.1f}", "1.750", f"{100 * means['KD']:.1f}", "1.600"]
 
 
+@pytest.mark.integration
 def test_tables_of_tasks(tmp_path: Path) -> None:
     record = answered_study(tmp_path)
     build(tmp_path, record, tmp_path / "report")
@@ -156,6 +157,7 @@ def test_more_accuracy_is_better_and_fewer_bits_are(tmp_path: Path) -> None:
     assert effect.verdict is Verdict.BETTER
 
 
+@pytest.mark.integration
 def test_noise_over_items_is_marked(tmp_path: Path) -> None:
     record = answered_study(tmp_path, better=0.0)
     (suite,) = [Suite(tmp_path, record, load(tmp_path, record), ITEMS)]

@@ -28,6 +28,7 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.integration
 def test_a_full_disk_fails_runs_with_a_reason_and_room_lets_them_go_on(finished: Path, tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with mounted(tmp_path / "workspace", "size=1500k"):
@@ -45,6 +46,7 @@ def test_a_full_disk_fails_runs_with_a_reason_and_room_lets_them_go_on(finished:
     assert rows == metrics(finished)
 
 
+@pytest.mark.integration
 def test_a_read_only_workspace_is_one_message(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with mounted(tmp_path / "workspace", "size=1m,ro"):

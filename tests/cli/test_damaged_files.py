@@ -36,6 +36,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("pattern", "commands"),
     [
@@ -57,6 +58,7 @@ def test_a_damaged_file_is_named_with_its_remedy(
         assert "delete" in said or "move" in said, (command, said)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("pattern", ["corpora/*/manifest.json", "stores/*/*/manifest.json"])
 def test_a_lost_manifest_is_said_and_the_advice_mends_it(
     copied: Path, capsys: pytest.CaptureFixture[str], pattern: str
@@ -76,6 +78,7 @@ def test_a_lost_manifest_is_said_and_the_advice_mends_it(
     assert not left.value.code
 
 
+@pytest.mark.integration
 def test_a_run_with_a_damaged_result_is_no_finished_one_and_goes_on_when_it_is_deleted(copied: Path) -> None:
     before = results(copied)
     path = damage(next((copied / "workspace").glob("runs/*/result.json")))
@@ -86,6 +89,7 @@ def test_a_run_with_a_damaged_result_is_no_finished_one_and_goes_on_when_it_is_d
     assert results(copied) == before
 
 
+@pytest.mark.integration
 def test_a_damaged_row_is_named_by_its_line(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (copied / "workspace").glob("runs/*/evals.jsonl"):
         first, _, rest = path.read_text().partition("\n")
@@ -95,6 +99,7 @@ def test_a_damaged_row_is_named_by_its_line(copied: Path, capsys: pytest.Capture
         list(read_jsonl(path))
 
 
+@pytest.mark.integration
 def test_a_damaged_shard_s_time_is_missing_from_the_costs(copied: Path) -> None:
     damage(next((copied / "workspace").glob("stores/*/*/shard-*.json")))
     with pytest.raises(SystemExit, match="0"):

@@ -11,10 +11,8 @@ PACKAGE = Path(pdstudy.__file__).parent
 LOGS = {
     "launch/worker.py": "the log of a task",
     "models/distributed.py": "the log of a run",
-    "slurm/attempt.py": "the log of a job",
+    "slurm/stopping.py": "the log of a job",
     "slurm/job_main.py": "the log of a job",
-    "train/assignment.py": "the command of torchrun",
-    "train/job_file.py": "the command of torchrun",
     "train/__main__.py": "the command of torchrun",
     "train/loader.py": "the log of a run",
     "models/count.py": "the answer of a child process to its parent",

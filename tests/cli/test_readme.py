@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 from optuna.trial import FrozenTrial, create_trial
 
 from pdstudy.search import Search
@@ -39,6 +40,7 @@ def finished(search: Search) -> FrozenTrial:
     return trial
 
 
+@pytest.mark.integration
 def test_the_scale_of_a_node_can_be_planned(tmp_path: Path) -> None:
     """The example appended to scales.py, as the README says, in a folder without the teacher or the text."""
     shutil.copytree(ROOT / "studies" / "paper", tmp_path / "studies" / "paper")

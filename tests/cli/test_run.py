@@ -18,6 +18,7 @@ from tests.core.cli import PDSTUDY, call, metrics, results
 from tests.core.tiny import write_tiny
 
 
+@pytest.mark.integration
 def test_a_second_run_makes_nothing(finished: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in (finished / "workspace" / "runs").rglob("*") if p.is_file()}
     begun = time.perf_counter()
@@ -28,6 +29,7 @@ def test_a_second_run_makes_nothing(finished: Path) -> None:
     assert before == {p: p.stat().st_mtime_ns for p in (finished / "workspace" / "runs").rglob("*") if p.is_file()}
 
 
+@pytest.mark.integration
 def test_status_results_and_logs(finished: Path) -> None:
     states = json.loads(call(finished, "status", "tiny.py", "--json").stdout)
     assert {s["state"] for s in states} == {"done"}
@@ -50,6 +52,7 @@ def test_status_results_and_logs(finished: Path) -> None:
         assert line in log
 
 
+@pytest.mark.integration
 def test_the_frame_in_python(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pdstudy
 
@@ -59,6 +62,7 @@ def test_the_frame_in_python(finished: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert frame["teacher_total"].notna().sum() == 2
 
 
+@pytest.mark.integration
 def test_the_report_is_whole_escaped_and_the_same_twice(finished: Path) -> None:
     made = call(finished, "report", "tiny.py", "--out", "report")
     assert made.returncode == 0, made.stderr
@@ -74,6 +78,7 @@ def test_the_report_is_whole_escaped_and_the_same_twice(finished: Path) -> None:
     assert first == {p.name: p.read_bytes() for p in (finished / "report").rglob("*") if p.is_file()}
 
 
+@pytest.mark.integration
 def test_a_report_of_partial_data_says_what_is_missing(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "copy")
     copy = tmp_path / "copy"
@@ -85,6 +90,7 @@ def test_a_report_of_partial_data_says_what_is_missing(finished: Path, tmp_path:
     assert "1 of 4 runs are not done: loss=KD,seed=1 (new)" in (copy / "report" / "index.html").read_text()
 
 
+@pytest.mark.integration
 def test_the_export_gives_the_recorded_test_loss(finished: Path) -> None:
     """In a plain transformers model, by a plain cross-entropy, as a stranger would compute it."""
     import torch
@@ -109,6 +115,7 @@ def test_the_export_gives_the_recorded_test_loss(finished: Path) -> None:
         assert abs(loss - recorded) < 1e-4
 
 
+@pytest.mark.integration
 def test_another_evaluation_is_added_to_finished_runs(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "copy")
     copy = tmp_path / "copy"
@@ -145,6 +152,7 @@ def worker_pids(driver: int) -> list[int]:
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers through /proc")
 
 
+@pytest.mark.integration
 @needs_proc
 def test_a_killed_worker_a_stop_and_a_killed_driver_lose_nothing(finished: Path, tmp_path: Path) -> None:
     write_tiny(tmp_path)
@@ -171,6 +179,7 @@ def test_a_killed_worker_a_stop_and_a_killed_driver_lose_nothing(finished: Path,
     assert metrics(tmp_path) == metrics(finished)
 
 
+@pytest.mark.integration
 @needs_proc
 def test_the_second_of_two_runs_says_who_runs_it(tmp_path: Path) -> None:
     write_tiny(tmp_path)
@@ -186,6 +195,7 @@ def test_the_second_of_two_runs_says_who_runs_it(tmp_path: Path) -> None:
         first.communicate(timeout=120)
 
 
+@pytest.mark.integration
 def test_one_bad_run_stops_nothing_else(tmp_path: Path) -> None:
     study = write_tiny(tmp_path)
     huge = ' + arm("huge", {"optimiser.lr": 1e30, "optimiser.clip": 1e30}, axis="loss")'
@@ -198,6 +208,7 @@ def test_one_bad_run_stops_nothing_else(tmp_path: Path) -> None:
     assert "diverged: loss=huge,seed=0" in done.stderr
 
 
+@pytest.mark.integration
 def test_user_errors_are_one_message_without_a_traceback(tmp_path: Path) -> None:
     study = write_tiny(tmp_path)
     good = study.read_text()
@@ -223,6 +234,7 @@ def test_user_errors_are_one_message_without_a_traceback(tmp_path: Path) -> None
     assert "matches no run" in nobody.stderr
 
 
+@pytest.mark.integration
 def test_a_new_study_plans_as_it_is(tmp_path: Path) -> None:
     assert call(tmp_path, "new", "mine").returncode == 0
     planned = call(tmp_path, "plan", "mine")
@@ -232,6 +244,7 @@ def test_a_new_study_plans_as_it_is(tmp_path: Path) -> None:
     assert call(tmp_path, "new", "../mine").returncode == 2
 
 
+@pytest.mark.integration
 def test_a_trial_leaves_the_study_alone(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     tried = call(tmp_path, "run", "tiny.py", "--only", "*seed=0", "--steps", "3")
@@ -244,6 +257,7 @@ def test_a_trial_leaves_the_study_alone(tmp_path: Path) -> None:
     assert plan["totals"]["done"] == 0
 
 
+@pytest.mark.integration
 def test_doctor_reads_and_reports(tmp_path: Path) -> None:
     findings = {f["name"]: f for f in json.loads(call(tmp_path, "doctor", "--json").stdout)}
     assert findings["torch"]["state"] == "ok"
@@ -252,6 +266,7 @@ def test_doctor_reads_and_reports(tmp_path: Path) -> None:
     assert not (tmp_path / "workspace").exists()
 
 
+@pytest.mark.integration
 @needs_proc
 def test_a_worker_that_was_told_to_stop_goes_on(tmp_path: Path) -> None:
     """SIGTERM from outside is no end of a run; and with `--json` there is nothing but JSON on standard output."""
@@ -272,6 +287,7 @@ def test_a_worker_that_was_told_to_stop_goes_on(tmp_path: Path) -> None:
     assert json.loads(again.stdout)["done"] == []
 
 
+@pytest.mark.integration
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     """`pdstudy plan ... | head -1`: quiet, as other tools are, and no code of a user's error."""
     reading, writing = os.pipe()
@@ -281,6 +297,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.integration
 def test_no_workers_is_refused(finished: Path) -> None:
     for value in ("0", "-1"):
         refused = call(finished, "run", "tiny.py", "--workers", value)

@@ -53,6 +53,7 @@ def test_a_claim_excludes_others_and_names_the_holder(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.integration
 def test_the_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "claim"
     code = (
@@ -72,6 +73,7 @@ def test_a_claim_on_another_host_counts_as_live(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.integration
 def test_of_many_who_take_over_one_dead_claim_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "claim"
     code = (

@@ -86,6 +86,7 @@ def test_another_batch_size_reads_the_same_order() -> None:
     assert np.array_equal(a, np.concatenate([step_sequences(other, step) for step in range(15)]))
 
 
+@pytest.mark.integration
 def test_read_gives_inputs_and_the_tokens_after_them(standard: TokenCorpus) -> None:
     stream = standard.stream("train")
     sequences = step_sequences(RUN, 7)

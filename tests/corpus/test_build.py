@@ -230,6 +230,7 @@ def test_a_write_that_fails_leaves_nothing(size: int, where: str, tmp_path: Path
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.integration
 def test_opening_needs_no_torch(standard: TokenCorpus) -> None:
     program = (
         "import sys; from pathlib import Path; from pdstudy.corpus import open_corpus; import pdstudy.corpus.batch;"

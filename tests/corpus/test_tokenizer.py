@@ -60,6 +60,7 @@ def test_transformers_loads_it(standard: TokenCorpus) -> None:
     assert tokenizer.model_max_length > 10**9
 
 
+@pytest.mark.integration
 def test_training_is_deterministic_across_processes(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from pdstudy.corpus.tokenizer import train_bpe;"
@@ -119,6 +120,7 @@ def test_other_tokenizers_count_bytes_too(make: object, tmp_path: Path) -> None:
     assert encoder.decode(ids.tolist()) == text
 
 
+@pytest.mark.integration
 def test_a_transformers_tokenizer_is_copied(standard: TokenCorpus, declared: Corpus, tmp_path: Path) -> None:
     folder = tmp_path / "given"
     AutoTokenizer.from_pretrained(standard.tokenizer_dir).save_pretrained(folder)

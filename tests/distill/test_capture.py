@@ -41,6 +41,7 @@ def dense(teacher: Path, corpus: TokenCorpus, sequences: np.ndarray) -> tuple[to
     return logits[..., : corpus.vocab].flatten(0, 1).double(), targets.flatten(), loss
 
 
+@pytest.mark.integration
 def test_mean_gold_log_probability_is_the_teacher_s_own_loss(
     store: Path, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
 ) -> None:

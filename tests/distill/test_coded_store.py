@@ -42,6 +42,7 @@ def natural(vocab: int = 5000, tokens: int = 96, k: int = 60, p: float = 1.0) ->
     return captures.to_block(summarise(logits, gold, Coverage(p=p, k=k, taus=(2.0,), draws=5), vocab, seed=0))
 
 
+@pytest.mark.integration
 @settings(deadline=None, max_examples=60)
 @given(
     counts=counts,

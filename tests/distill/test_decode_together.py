@@ -23,6 +23,7 @@ uneven = st.lists(st.integers(1, 30), min_size=TOKENS, max_size=TOKENS)
 shard = st.lists(st.one_of(even, uneven), min_size=1, max_size=4)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", CODECS)
 @settings(deadline=None, max_examples=25)
 @given(shards=st.lists(shard, min_size=1, max_size=3), k=st.one_of(st.none(), st.integers(1, 35)), data=st.data())

@@ -66,6 +66,7 @@ CLOSED_FORM: list[tuple[Rest, Divergence, Tensor]] = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("rest", "loss", "want"), CLOSED_FORM, ids=lambda x: "" if isinstance(x, Tensor) else str(x))
 def test_the_minimum_is_the_documented_one(rest: Rest, loss: Divergence, want: Tensor) -> None:
     torch.testing.assert_close(end(rest, loss), want, rtol=0, atol=1e-4)

@@ -47,6 +47,7 @@ def relative(got: Tensor, want: Tensor) -> float:
 CUTS = [(0.95, 100), (0.5, None), (0.8, 5), (1.0, 1), (1.0, None)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("p", "k"), CUTS)
 @pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.9, 1.0])

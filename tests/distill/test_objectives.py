@@ -104,6 +104,7 @@ def expected(rest: Rest, temperature: AnyTemperature) -> Iterator[tuple[KD, Tens
         yield kd, mask, want, torch.autograd.grad(want, (hidden, weight))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("rest", "temperature"), combinations(), ids=str)
 def test_every_defined_loss_matches_the_dense_reference(rest: Rest, temperature: AnyTemperature) -> None:
     hidden, weight, teacher, targets = case()

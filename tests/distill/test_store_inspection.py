@@ -94,6 +94,7 @@ def test_coding_changes_as_many_supports_as_it_says(
     assert share > 0
 
 
+@pytest.mark.integration
 def test_the_command_prints_draws_and_refuses(tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def call(*words: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:

@@ -87,6 +87,7 @@ def test_stepping_over_what_is_level_finds_the_first_difference(data: st.DataObj
     assert shared_steps(a, b) == next((n for n in range(steps) if course[0][n] != course[1][n]), steps)
 
 
+@pytest.mark.integration
 def test_budgets_of_a_wsd_schedule_share_one_trunk(tiny: Study, tmp_path: Path) -> None:
     budgets = axis("tokens", {"16": 16, "8": 8, "12": 12}, field="steps")
     wsd = dataclasses.replace(tiny.base, schedule=WSD(warmup_tokens=2 * STEP, decay_tokens=4 * STEP))
@@ -120,6 +121,7 @@ def online(tiny: Study) -> Study:
     return dataclasses.replace(tiny, grid=windows * losses)
 
 
+@pytest.mark.integration
 def test_a_teacher_writes_the_windows_that_students_read(tiny: Study, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     study = online(tiny)
@@ -131,6 +133,7 @@ def test_a_teacher_writes_the_windows_that_students_read(tiny: Study, tmp_path: 
     assert not make_plan(study, workspace).todo
 
 
+@pytest.mark.integration
 def test_a_teacher_that_is_done_without_a_window_trains_again(tiny: Study, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     study = online(tiny)
@@ -147,6 +150,7 @@ def test_a_teacher_that_is_done_without_a_window_trains_again(tiny: Study, tmp_p
     assert not make_plan(study, workspace).todo
 
 
+@pytest.mark.integration
 def test_what_lies_between_two_slices_is_not_captured(tiny: Study, tmp_path: Path) -> None:
     kd = tiny.cells[-1].run.objective
     early, late = ({"data": Slice(start=at * STEP, tokens=4 * STEP), "steps": 4} for at in (0, 12))

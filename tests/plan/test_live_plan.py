@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
+
 from pdstudy.config.data import Slice
 from pdstudy.config.evaluation import Probe
 from pdstudy.config.run import LM
@@ -20,6 +22,7 @@ from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
 
 
+@pytest.mark.integration
 def test_a_live_teacher_is_trained_and_charged_and_has_no_store(tmp_path: Path) -> None:
     study = load_study(str(write_tiny(tmp_path, steps=4)), "mini")
     kd = study.cells[-1].run.objective
@@ -39,6 +42,7 @@ def test_a_live_teacher_is_trained_and_charged_and_has_no_store(tmp_path: Path) 
     assert abs(results[0]["train_loss"] - results[1]["train_loss"]) < 1e-5
 
 
+@pytest.mark.integration
 def test_a_probe_needs_its_teacher_and_the_teacher_s_own_run_has_none(tmp_path: Path) -> None:
     study = load_study(str(write_tiny(tmp_path, steps=4)), "mini")
     teacher = study.cells[-1].run.objective.teacher

@@ -184,6 +184,7 @@ def test_coverage_is_one_comparison() -> None:
     assert union([TopPK(p=0.5, k=None), TopPK(p=0.9, k=10)]) == Coverage(p=0.9, k=None)
 
 
+@pytest.mark.integration
 def test_ten_thousand_cells_within_five_seconds(tmp_path: Path) -> None:
     kd = KD(teacher=make_teacher())
     grid = axis("lr", [1e-3 * (1 + i / 100) for i in range(100)], field="optimiser.lr") * axis(
@@ -198,6 +199,7 @@ def test_ten_thousand_cells_within_five_seconds(tmp_path: Path) -> None:
     assert took < 5, f"{took:.1f} s"
 
 
+@pytest.mark.integration
 def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys; from pdstudy.cli.main import main\n"

@@ -19,7 +19,7 @@ from pdstudy.plan.account import charges, flops_by_stage, run_accounts, tallies,
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import sizes
 from pdstudy.plan.plan import Plan
-from pdstudy.plan.storage import reading, stored
+from pdstudy.plan.store_bytes import reading, stored
 from pdstudy.plan.study_plan import member_plans
 from pdstudy.study.collection import Collection
 from pdstudy.study.grid import Grid

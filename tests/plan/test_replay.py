@@ -69,6 +69,7 @@ def steps_of(run: Run, workspace: Workspace) -> list[int]:
     return [row["step"] for row in read_jsonl(workspace.run(run).metrics_file)]
 
 
+@pytest.mark.integration
 def test_models_of_steps_that_are_over(tiny: Study, tmp_path: Path) -> None:
     workspace, apart = Workspace(tmp_path / "workspace"), Workspace(tmp_path / "apart")
     alone, study = started_from(tiny), started_from(tiny, 4, 6)
@@ -96,6 +97,7 @@ def test_models_of_steps_that_are_over(tiny: Study, tmp_path: Path) -> None:
     assert one(make_plan(study, workspace), run).done
 
 
+@pytest.mark.integration
 def test_a_finished_run_goes_from_the_nearest_checkpoint_and_no_further(tiny: Study, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     wsd = dataclasses.replace(
@@ -140,6 +142,7 @@ def windows(tiny: Study, change: Callable[[Run], Run] = lambda run: run) -> Stud
     return dataclasses.replace(tiny, base=base, grid=axis("window", levels))
 
 
+@pytest.mark.integration
 def test_windows_of_steps_that_are_over(tiny: Study, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     study = windows(tiny)
@@ -159,6 +162,7 @@ def test_windows_of_steps_that_are_over(tiny: Study, tmp_path: Path) -> None:
     assert not make_plan(study, workspace).todo
 
 
+@pytest.mark.integration
 def test_a_teacher_with_instructions_reads_less_text_in_a_step(tiny: Study, tmp_path: Path) -> None:
     """Half of its steps' sequences are examples: its windows last twice as many steps, and it reads half as far."""
     examples = tmp_path / "examples.jsonl"

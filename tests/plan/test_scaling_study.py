@@ -15,7 +15,7 @@ from pdstudy.config.truncation import Sampled
 from pdstudy.plan.account import tallies
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import sizes
-from pdstudy.plan.storage import DECODED_ENTRIES_PER_CORE, reading
+from pdstudy.plan.store_bytes import DECODED_ENTRIES_PER_CORE, reading
 from pdstudy.study.study import Cell, Study
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace

@@ -24,6 +24,7 @@ from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search
 
 
+@pytest.mark.integration
 def test_a_driver_that_was_killed_is_continued_and_nothing_is_asked_twice(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
@@ -105,6 +106,7 @@ def test_what_is_drawn_is_the_seeds(tmp_path: Path) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.integration
 def test_two_drivers_do_not_run_a_trial_twice(tmp_path: Path) -> None:
     code = """
 import sys, time

@@ -53,9 +53,9 @@ def test_hours_are_measured_where_a_run_is_done_and_follow_the_rungs(tmp_path: P
     assert device_hours(search, workspace, first.study.get_trials()) == pytest.approx(2.0)
     first.read_result = lambda run: read_run_result(search, workspace, run, ())
     assert [a.rung for a in first.step(1)] == [1]
-    # The longer run is priced at the rate of the shorter one: here that of the declared machine.
+    # The longer run is priced at the rate that each of the two devices of the shorter one had: half the declared one.
     whole_hours = hours_of_one(make_search(), tmp_path / "whole")
-    assert device_hours(search, workspace, first.study.get_trials()) == pytest.approx(2.0 + whole_hours)
+    assert device_hours(search, workspace, first.study.get_trials()) == pytest.approx(2.0 + 2 * whole_hours)
     (whole,) = first.runs(active)
     trunk = {"run": fingerprint(short), "step": whole.num_steps / 4}
     finish(search, workspace, whole, {"train": 4000.0}, ranks=1, branched_from=trunk)

@@ -118,6 +118,7 @@ def test_conditions_are_searched_where_they_hold(tmp_path: Path) -> None:
     assert search.problems() == []
 
 
+@pytest.mark.integration
 def test_rungs_compare_at_equal_tokens_and_keep_the_band(tmp_path: Path) -> None:
     lengths: dict[int, int] = {}
 
@@ -187,6 +188,7 @@ def test_problems_name_what_is_wrong() -> None:
     assert any("ReverseKL" in str(p) for p in wrong)
 
 
+@pytest.mark.integration
 def test_importing_pdstudy_and_planning_do_not_import_optuna() -> None:
     modules = "pdstudy, pdstudy.cli.main, pdstudy.plan.builder, pdstudy.search.search"
     code = f"import sys, {modules}; assert 'optuna' not in sys.modules"

@@ -44,6 +44,7 @@ def with_teacher_made(workspace: Workspace) -> Callable[[], Plan]:
     return plan
 
 
+@pytest.mark.integration
 def test_a_held_job_whose_work_is_done_is_shown_and_released(
     workspace: Workspace, slurm: Slurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_held_job_whose_work_is_done_is_shown_and_released(
     assert submit_study(made, workspace, Request())[1].released == ()
 
 
+@pytest.mark.integration
 def test_a_held_job_of_another_user_is_theirs_to_release(
     workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +74,7 @@ def test_a_held_job_of_another_user_is_theirs_to_release(
     assert submit_study(with_teacher_made(workspace), workspace, Request())[1].released == ()
 
 
+@pytest.mark.integration
 def test_a_held_job_whose_work_is_done_is_cancelled_too(workspace: Workspace, slurm: Slurm) -> None:
     submit_study(planned(workspace), workspace, Request())
     slurm.reasons = {slurm.job("teacher"): HELD}
@@ -79,6 +82,7 @@ def test_a_held_job_whose_work_is_done_is_cancelled_too(workspace: Workspace, sl
     assert slurm.states[slurm.job("teacher")] == "CANCELLED"
 
 
+@pytest.mark.integration
 def test_what_ran_out_of_memory_holds_nothing_else_back(workspace: Workspace, slurm: Slurm) -> None:
     """Its job has no memory_gb, so none can be doubled: the user hears of it where the job is tried again."""
     submit_study(planned(workspace), workspace, Request())
@@ -91,6 +95,7 @@ def test_what_ran_out_of_memory_holds_nothing_else_back(workspace: Workspace, sl
     assert [(a.stage, a.execution.memory_gb) for _, a in sent if a.stage == "teacher"] == [("teacher", 16)]
 
 
+@pytest.mark.integration
 def test_a_device_out_of_memory_asks_for_no_more_of_the_hosts(workspace: Workspace, slurm: Slurm) -> None:
     submit_study(planned(workspace), workspace, Request(settings=("memory_gb=8",)))
     fail(workspace, slurm, "teacher", "oom", device=True)
@@ -99,6 +104,7 @@ def test_a_device_out_of_memory_asks_for_no_more_of_the_hosts(workspace: Workspa
     assert array.execution.memory_gb == 8
 
 
+@pytest.mark.integration
 def test_a_dry_run_shows_what_a_retry_would_send(workspace: Workspace, slurm: Slurm) -> None:
     asked = Request(settings=("memory_gb=8",))
     submit_study(planned(workspace), workspace, asked)
@@ -113,6 +119,7 @@ def test_a_dry_run_shows_what_a_retry_would_send(workspace: Workspace, slurm: Sl
     assert (workspace.root / "slurm" / "ledger.jsonl").read_bytes() == ledger
 
 
+@pytest.mark.integration
 def test_a_node_whose_clock_is_ahead_does_not_outlive_a_retry(workspace: Workspace, slurm: Slurm) -> None:
     submit_study(planned(workspace), workspace, Request())
     teacher = fail(workspace, slurm, "teacher", "exception", at=4e9)
@@ -120,6 +127,7 @@ def test_a_node_whose_clock_is_ahead_does_not_outlive_a_retry(workspace: Workspa
     assert teacher in [key for _, array in sent for element in array.keys for key in element]
 
 
+@pytest.mark.integration
 def test_what_is_cancelled_is_not_kept_back_any_more(workspace: Workspace, slurm: Slurm) -> None:
     """Or a watch in another shell would send it as soon as there is room."""
     slurm.room = 4
@@ -132,6 +140,7 @@ def test_what_is_cancelled_is_not_kept_back_any_more(workspace: Workspace, slurm
     assert top_up(planned(workspace), workspace, "grid") is None
 
 
+@pytest.mark.integration
 def test_cancelling_some_cells_leaves_what_others_need(workspace: Workspace, slurm: Slurm) -> None:
     submit_study(planned(workspace), workspace, Request())
     plan = drop_shared(planned(workspace, "*loss=KD*seed=0*")(), planned(workspace)())
@@ -144,6 +153,7 @@ def test_cancelling_some_cells_leaves_what_others_need(workspace: Workspace, slu
     assert {slurm.sent[job][1].stage for job in living} == {"corpus", "student", "report"}
 
 
+@pytest.mark.integration
 def test_cancelling_finds_what_a_submit_that_died_has_sent(
     workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +167,7 @@ def test_cancelling_finds_what_a_submit_that_died_has_sent(
     assert set(slurm.states.values()) == {"CANCELLED"}
 
 
+@pytest.mark.integration
 def test_a_submit_of_some_cells_forgets_nothing_that_is_kept_back(workspace: Workspace, slurm: Slurm) -> None:
     slurm.room = 4
     kept = submit_study(planned(workspace), workspace, Request(settings=("minutes=7",)))[1].kept
@@ -171,6 +182,7 @@ def test_a_submit_of_some_cells_forgets_nothing_that_is_kept_back(workspace: Wor
     assert Ledger.of(workspace).kept["grid"]["units"] == []
 
 
+@pytest.mark.integration
 def test_a_study_whose_runs_others_have_sent_has_a_report_of_its_own(workspace: Workspace, slurm: Slurm) -> None:
     submit_study(planned(workspace), workspace, Request())
     outcome = submit_study(planned(workspace, name="other"), workspace, Request())[1]
@@ -180,6 +192,7 @@ def test_a_study_whose_runs_others_have_sent_has_a_report_of_its_own(workspace: 
     assert submit_study(planned(workspace, name="other"), workspace, Request())[1].report is None
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("tool", ["squeue", "scancel", "scontrol"])
 def test_a_controller_that_does_not_answer_is_one_line(workspace: Workspace, slurm: Slurm, tool: str) -> None:
     if tool == "scancel":
@@ -190,6 +203,7 @@ def test_a_controller_that_does_not_answer_is_one_line(workspace: Workspace, slu
         cancel_study(plan, workspace) if tool == "scancel" else submit_study(lambda: plan, workspace, Request())
 
 
+@pytest.mark.integration
 def test_without_squeue_status_tells_what_the_files_say(
     workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +217,7 @@ def test_without_squeue_status_tells_what_the_files_say(
     assert {row["state"] for key, row in sight.rows.items() if key != teacher} == {"sent"}
 
 
+@pytest.mark.integration
 def test_logs_have_what_slurm_wrote_beside_a_job(
     workspace: Workspace, slurm: Slurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,6 +234,7 @@ def test_logs_have_what_slurm_wrote_beside_a_job(
     )
 
 
+@pytest.mark.integration
 def test_the_price_says_what_takes_more_jobs_than_it_may_have(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +251,7 @@ def edit(workspace: Workspace, **changes: Any) -> None:
     Lab(workspace.root.parent, workspace.root.parent / "texts", None).write(**changes)
 
 
+@pytest.mark.integration
 def test_jobs_of_an_edited_study_are_counted_and_cancelled(
     workspace: Workspace, slurm: Slurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +279,7 @@ def test_jobs_of_an_edited_study_are_counted_and_cancelled(
     assert "student" in {array.stage for _, array in sent}
 
 
+@pytest.mark.integration
 def test_a_part_of_a_study_has_no_earlier_declaration(workspace: Workspace, slurm: Slurm) -> None:
     """The runs that a pattern leaves out are none that the study lost."""
     submit_study(planned(workspace), workspace, Request())
@@ -270,6 +288,7 @@ def test_a_part_of_a_study_has_no_earlier_declaration(workspace: Workspace, slur
     assert "PENDING" in slurm.states.values()
 
 
+@pytest.mark.integration
 def test_an_earlier_declaration_of_somebody_else_is_theirs(
     workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +298,7 @@ def test_an_earlier_declaration_of_somebody_else_is_theirs(
     assert submit_study(planned(workspace), workspace, Request())[1].earlier == ()
 
 
+@pytest.mark.integration
 def test_several_submits_at_once_wait_for_each_other(
     workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +334,7 @@ def test_who_waits_too_long_is_told_who_has_it(
     assert not slurm.sent
 
 
+@pytest.mark.integration
 def test_an_sbatch_that_was_not_answered_is_shown_as_such_until_it_is_known(
     workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

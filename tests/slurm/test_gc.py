@@ -19,6 +19,7 @@ from pdstudy.workspace.layout import Workspace
 from tests.slurm.small_slurm import Slurm, fail, planned
 
 
+@pytest.mark.integration
 def test_gc_keeps_the_words_of_what_failed_and_waits_for_who_submits(
     workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,6 +48,7 @@ def claim_of_job(workspace: Workspace, name: str, element: str, token: str = "1"
     return path
 
 
+@pytest.mark.integration
 def test_claims_are_judged_by_one_look_at_the_queue(workspace: Workspace, slurm: Slurm) -> None:
     submit_study(planned(workspace), workspace, Request())
     waiting, running = slurm.job("teacher"), slurm.job("corpus")
@@ -83,6 +85,7 @@ def delete_while(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, take: ob
     return deleted
 
 
+@pytest.mark.integration
 def test_a_claim_that_was_taken_over_in_between_stays(
     workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +115,7 @@ def test_a_checkpoint_that_is_being_written_stays(
     assert not list(folders[2].parent.iterdir())
 
 
+@pytest.mark.integration
 def test_the_files_of_an_array_that_lives_stay(workspace: Workspace, slurm: Slurm) -> None:
     """Also where all that it was sent for is made: SLURM may start it again, and it then wants its pickles."""
     submit_study(planned(workspace), workspace, Request())

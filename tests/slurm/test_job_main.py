@@ -57,6 +57,7 @@ def shards(workspace: Workspace) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
 
 
+@pytest.mark.integration
 def test_shards_of_slices_are_those_of_one_capture(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +139,7 @@ def attempt(workspace: Path, job: str, restart: int) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.integration
 def test_the_older_of_two_attempts_ends_at_its_guard(tmp_path: Path) -> None:
     old = attempt(tmp_path, "7", 0)
     new = attempt(tmp_path, "7", 1)
@@ -187,6 +189,7 @@ def test_a_local_run_keeps_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert ends == ["claimed"]
 
 
+@pytest.mark.integration
 def test_a_log_is_followed_from_before_it_exists(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     modules = "import sys; from pathlib import Path; from pdstudy.cli.status_commands import follow"
@@ -203,6 +206,7 @@ def test_a_log_is_followed_from_before_it_exists(tmp_path: Path) -> None:
         process.communicate()
 
 
+@pytest.mark.integration
 def test_commands_import_nothing_heavy() -> None:
     commands = "pdstudy.cli.main, pdstudy.cli.status_commands, pdstudy.cli.slurm_tables"
     modules = f"{commands}, pdstudy.slurm.commands, pdstudy.slurm.gc"

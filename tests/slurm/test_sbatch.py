@@ -26,6 +26,7 @@ def run_script(folder: Path, *setup: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", f"srun() {{ echo started; }}\n{text}"], capture_output=True, text=True)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("setup", "line"),
     [
@@ -46,6 +47,7 @@ def test_a_setup_line_that_ends_the_job_is_named(tmp_path: Path, setup: tuple[st
     assert line in error
 
 
+@pytest.mark.integration
 def test_setup_lines_that_fail_and_go_on_are_theirs(tmp_path: Path) -> None:
     done = run_script(tmp_path, "false", "export A=1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "started\n", "")
@@ -53,6 +55,7 @@ def test_setup_lines_that_fail_and_go_on_are_theirs(tmp_path: Path) -> None:
     assert done.stdout == "started\ncleaned\n"  # a trap of the user's own stays
 
 
+@pytest.mark.integration
 def test_the_workspace_may_have_blanks_in_its_path(tmp_path: Path) -> None:
     folder = tmp_path / "a b's"
     folder.mkdir()

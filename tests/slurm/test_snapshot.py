@@ -26,6 +26,7 @@ def call(folder: Path, code: str, *words: str) -> list[str]:
     ).stdout.splitlines()
 
 
+@pytest.mark.integration
 def test_a_snapshot_is_the_code_as_it_was(tmp_path: Path) -> None:
     folder = take_snapshot(Workspace(tmp_path))
     assert take_snapshot(Workspace(tmp_path)) == folder
@@ -39,6 +40,7 @@ def test_a_snapshot_is_the_code_as_it_was(tmp_path: Path) -> None:
     assert json.loads((folder / CODE_FILE).read_text()) == eval(code)
 
 
+@pytest.mark.integration
 def test_an_installed_package_is_copied_without_its_neighbours(tmp_path: Path) -> None:
     """In site-packages, where `pdstudy/analysis` is a folder like any other."""
     site = tmp_path / "site-packages"
@@ -56,6 +58,7 @@ def test_an_installed_package_is_copied_without_its_neighbours(tmp_path: Path) -
     assert made.endswith(take_snapshot(Workspace(tmp_path)).name)
 
 
+@pytest.mark.integration
 def test_a_snapshot_that_was_changed_or_purged_is_put_right(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     folder = take_snapshot(workspace)
@@ -77,6 +80,7 @@ def test_a_snapshot_that_was_changed_or_purged_is_put_right(tmp_path: Path) -> N
     assert not compiled.exists()
 
 
+@pytest.mark.integration
 def test_a_snapshot_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They may change it while one's own jobs wait."""
     theirs = take_snapshot(Workspace(tmp_path))

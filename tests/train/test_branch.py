@@ -38,6 +38,7 @@ def test_runs_share_what_comes_before_the_first_difference(small_run: Run, stabl
         assert shared_steps(stable, dataclasses.replace(longer, **change)) == 0
 
 
+@pytest.mark.integration
 def test_a_branch_ends_as_the_run_that_began_at_the_beginning(
     stable: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
 ) -> None:

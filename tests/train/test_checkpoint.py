@@ -90,6 +90,7 @@ def stop_after(count: int):
     return lambda: next(calls) >= count
 
 
+@pytest.mark.integration
 def test_saves_follow_the_clock_and_a_finished_run_keeps_one(
     small_run: Run, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ def stopped(stopped_once: Path, tmp_path: Path) -> RunDir:
     return RunDir(Path(shutil.copytree(stopped_once, tmp_path / "run")))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("damage", ["truncated", "no metadata", "no tensors", "no numbers", "half numbers"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
     damage: str, small_run: Run, corpus: TokenCorpus, stopped: RunDir
@@ -144,6 +146,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
     assert [row["step"] for row in read_jsonl(directory.metrics_file)] == list(range(1, 25))
 
 
+@pytest.mark.integration
 def test_a_half_written_checkpoint_is_not_taken_for_whole(small_run: Run, corpus: TokenCorpus, stopped: RunDir) -> None:
     directory = stopped
     five, nine = list_checkpoints(directory.checkpoints)
@@ -171,6 +174,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("placement", [OFTEN, Placement()], ids=["background", "at the end"])
 def test_a_full_disk_loses_nothing(
     placement: Placement, small_run: Run, corpus: TokenCorpus, small_disk: Path, tmp_path: Path

@@ -43,6 +43,7 @@ def distilled(small_run: Run, corpus: TokenCorpus, tmp_path_factory: pytest.Temp
     return run, folder / "store"
 
 
+@pytest.mark.integration
 def test_a_student_learns_from_its_teacher(
     distilled: tuple[Run, Path], corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def train_on_ranks(run: Run, path: Path, corpus: TokenCorpus, store: Path, place
     train_run(run, RunDir(path), corpus=corpus, store=store, evaluations=(), placement=placement)
 
 
+@pytest.mark.integration
 def test_ranks_and_micro_batches_do_not_change_distillation(
     distilled: tuple[Run, Path], corpus: TokenCorpus, tmp_path: Path
 ) -> None:
@@ -72,6 +74,7 @@ def test_ranks_and_micro_batches_do_not_change_distillation(
             assert ours[part] == pytest.approx(theirs[part], rel=1e-6 if ours["step"] < 5 else 1e-4)
 
 
+@pytest.mark.integration
 def test_a_run_without_its_store_is_refused(distilled: tuple[Run, Path], corpus: TokenCorpus, tmp_path: Path) -> None:
     run, store = distilled
     with pytest.raises(ConfigError, match="no logit store was given"):

@@ -55,6 +55,7 @@ def start_folder(run: Run, workspace: Workspace) -> Path:
     return model_folder(run.start.model, workspace, run.start.step)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("step", [None, 12])
 def test_the_weights_at_the_start_are_the_models(
     step: int | None, workspace: Workspace, small_run: Run, corpus: TokenCorpus, tmp_path: Path
@@ -83,6 +84,7 @@ def test_the_weights_at_the_start_are_the_models(
     assert first < other - 0.3
 
 
+@pytest.mark.integration
 def test_a_stopped_finetuning_ends_bit_identical(
     workspace: Workspace, small_run: Run, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
@@ -98,6 +100,7 @@ def test_a_stopped_finetuning_ends_bit_identical(
     assert losses[0] == losses[1]
 
 
+@pytest.mark.integration
 def test_what_does_not_fit_is_refused(
     workspace: Workspace, small_run: Run, corpus: TokenCorpus, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def losses(
     return [[row[name] for name in ("loss", "lm", "kd")] for row in read_jsonl(directory.metrics_file)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "objective",
     [
@@ -99,6 +100,7 @@ def test_a_live_run_is_the_run_from_the_store(
     assert live[-1][2] < live[0][2]
 
 
+@pytest.mark.integration
 def test_a_coded_store_is_off_by_no_more_than_it_declares(
     small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
@@ -129,6 +131,7 @@ def largest_new_tensor() -> Iterator[list[int]]:
         yield seen
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("truncation", [TopPK(p=1, k=12), TopPK(p=1, k=None)])
 def test_no_tensor_of_tokens_times_vocabulary(
     truncation: TopPK, small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path,
@@ -189,6 +192,7 @@ def test_a_live_teacher_s_padding_rows_have_no_probability(
     torch.testing.assert_close(signal.log_probs.exp().sum(1) + signal.tail, torch.ones(2 * 64))
 
 
+@pytest.mark.integration
 def test_a_bfloat16_teacher_speaks_in_bfloat16(
     small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
@@ -227,6 +231,7 @@ def test_a_teacher_with_capped_logits_is_refused(small_run: Run, corpus: TokenCo
         LiveTeacher(tmp_path, dataclasses.replace(small_run, objective=objective), corpus)
 
 
+@pytest.mark.integration
 def test_what_a_live_teacher_cannot_do_is_refused(
     small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
@@ -249,6 +254,7 @@ def test_what_a_live_teacher_cannot_do_is_refused(
         train_run(run, RunDir(tmp_path / "none"), corpus=corpus, store=None, evaluations=())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("truncation", [TopPK(p=0.95, k=20), TopPK(p=1, k=None), Sampled(draws=12)])
 def test_a_live_teacher_that_speaks_no_numbers_is_refused_by_name(
     truncation: TopPK | Sampled, small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path

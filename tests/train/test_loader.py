@@ -31,6 +31,7 @@ ALONE = Ranks(torch.device("cpu"))
 RESPECT = View(context=64, documents="respect")
 
 
+@pytest.mark.integration
 def test_reading_ahead_changes_nothing(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     plain, ahead = (
         BatchLoader(small_run, corpus, None, Placement(micro_batch_tokens=128, read_ahead=n), ALONE) for n in (0, 3)

@@ -64,6 +64,7 @@ def test_in_the_order_of_the_stream(teacher: Run) -> None:
     assert seen == [list(range(8, 16)), list(range(16, 24)), [*range(24, 28), *range(8, 12)]]
 
 
+@pytest.mark.integration
 def test_stores_hold_the_distributions_before_the_step(teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     directory, made = RunDir(tmp_path / "teacher"), record(teacher, tmp_path / "store")
     state = train_run(
@@ -98,6 +99,7 @@ def test_stores_hold_the_distributions_before_the_step(teacher: Run, corpus: Tok
     assert beside["loss"] == pytest.approx(np.mean([row["loss"] for row in losses[1:15]]), abs=1e-6)
 
 
+@pytest.mark.integration
 def test_an_interrupted_run_records_what_an_undisturbed_one_does(
     teacher: Run, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
@@ -120,6 +122,7 @@ def on_ranks(run: Run, path: Path, corpus: TokenCorpus, made: StoreToFill) -> No
     train_run(run, RunDir(path), corpus=corpus, store=None, evaluations=(), online=(made,))
 
 
+@pytest.mark.integration
 def test_two_ranks_record_together(teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     one, two = record(teacher, tmp_path / "one"), record(teacher, tmp_path / "two")
     on_ranks(teacher, tmp_path / "run", corpus, one)
@@ -130,6 +133,7 @@ def test_two_ranks_record_together(teacher: Run, corpus: TokenCorpus, tmp_path: 
     assert (ours.ids[:, 0] == theirs.ids[:, 0]).float().mean() > 0.99
 
 
+@pytest.mark.integration
 def test_a_student_trains_on_the_window(teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     made = record(teacher, tmp_path / "store")
     train_run(teacher, RunDir(tmp_path / "teacher"), corpus=corpus, store=None, evaluations=(), online=(made,))
@@ -144,6 +148,7 @@ def test_a_student_trains_on_the_window(teacher: Run, corpus: TokenCorpus, tmp_p
     assert rows[-1]["kd"] < rows[0]["kd"] - 0.3
 
 
+@pytest.mark.integration
 def test_what_cannot_be_recorded_is_refused(small_run: Run, teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     directory = RunDir(tmp_path / "run")
     options = {"corpus": corpus, "store": None, "evaluations": ()}

@@ -61,6 +61,7 @@ def plain_loop(run: Run, corpus: TokenCorpus) -> dict[str, Tensor]:
     return dict(model.named_parameters())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "schedule", [Cosine(warmup_tokens=WARMUP), WSD(warmup_tokens=WARMUP, decay_tokens=DECAY, shape="linear")]
 )

@@ -86,6 +86,7 @@ def dense_angle(folder: Path, corpus: TokenCorpus, log_p: torch.Tensor, kept: li
     return math.degrees(math.acos(cosine)), (found[0].norm() / found[1].norm()).item()
 
 
+@pytest.mark.integration
 def test_columns_are_those_of_dense_distributions(
     small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def test_columns_are_those_of_dense_distributions(
     assert len(during) == 1
 
 
+@pytest.mark.integration
 def test_of_draws_different_ids_count(small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path) -> None:
     objective = KD(teacher=teacher.config(), truncation=Sampled(draws=6), stored="live")
     run = dataclasses.replace(small_run, objective=objective, steps=2)
@@ -137,6 +139,7 @@ def test_of_draws_different_ids_count(small_run: Run, teacher: RunDir, corpus: T
     assert row["kept_entries"] < 6
 
 
+@pytest.mark.integration
 def test_runs_without_a_teacher(small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path) -> None:
     run = dataclasses.replace(small_run, objective=LM(), steps=2)
     plain, named = Probe(data=DATA), Probe(data=DATA, teacher=teacher.config())

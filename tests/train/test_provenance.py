@@ -23,6 +23,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.integration
 def test_changes_to_the_code_have_a_hash_of_their_own(checkout: Path) -> None:
     clean = provenance.code(checkout)
     assert len(clean["commit"]) == 40
@@ -36,6 +37,7 @@ def test_changes_to_the_code_have_a_hash_of_their_own(checkout: Path) -> None:
     assert len(hashes) == 2
 
 
+@pytest.mark.integration
 def test_it_works_where_there_is_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = {"commit": None, "dirty": None}
     assert provenance.code(tmp_path) == nothing
@@ -43,6 +45,7 @@ def test_it_works_where_there_is_no_git(tmp_path: Path, monkeypatch: pytest.Monk
     assert provenance.code(Path(__file__).parent) == nothing
 
 
+@pytest.mark.integration
 def test_versions_and_machine_are_there() -> None:
     found = provenance.collect(threads=1)
     assert found["packages"]["torch"].startswith("2.")

@@ -72,6 +72,7 @@ def test_the_loss_is_that_of_each_response_alone(
         assert row["bits_per_byte"] == pytest.approx(nats / np.log(2) / num_bytes, rel=1e-6)
 
 
+@pytest.mark.integration
 def test_tokens_bound_what_is_read_and_a_finished_run_is_scored_later(
     small_run: Run, corpus: TokenCorpus, instructions: Instructions, tmp_path: Path
 ) -> None:
@@ -93,6 +94,7 @@ def tune(run: Run, path: Path, corpus: Path, start: Path, evaluations: Any, plac
     assert state == "done"
 
 
+@pytest.mark.integration
 def test_a_killed_finetuning_ends_bit_identical(
     small_run: Run, corpus: TokenCorpus, instructions: Instructions, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def scored(request: pytest.FixtureRequest, small_run: Run, corpus: TokenCorpus):
     return row, logits.double().flatten(0, 1), whole.targets, sum(parts).item()
 
 
+@pytest.mark.integration
 def test_loss_is_that_of_the_fused_head_to_the_last_bit(scored) -> None:
     row, _, targets, nats = scored
     assert row["tokens_scored"] == int((targets >= 0).sum())

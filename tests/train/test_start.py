@@ -29,6 +29,7 @@ def inside(small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tm
     return directory
 
 
+@pytest.mark.integration
 def test_the_same_run_by_its_job(
     small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], inside: RunDir, tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ def assigned(file: Path) -> None:
     raise SystemExit(main(file))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("size", [1, 2])
 def test_bfloat16_trains_float32_weights(
     size: int, small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path

@@ -52,6 +52,7 @@ def finished(
     return directory
 
 
+@pytest.mark.integration
 def test_a_run_learns_and_writes_every_row(finished: RunDir, small_run: Run, corpus: TokenCorpus) -> None:
     metrics = list(read_jsonl(finished.metrics_file))
     assert [row["step"] for row in metrics] == list(range(1, 25))
@@ -75,6 +76,7 @@ def test_a_run_learns_and_writes_every_row(finished: RunDir, small_run: Run, cor
     assert json.loads((finished.path / "provenance.json").read_text())["threads"] == 1
 
 
+@pytest.mark.integration
 def test_the_export_gives_the_recorded_loss(finished: RunDir, corpus: TokenCorpus) -> None:
     model = AutoModelForCausalLM.from_pretrained(finished.model)
     assert model.config.vocab_size == corpus.vocab < 512
@@ -92,6 +94,7 @@ def test_the_export_gives_the_recorded_loss(finished: RunDir, corpus: TokenCorpu
     assert final["tokens_scored"] == 1280
 
 
+@pytest.mark.integration
 def test_a_finished_run_is_not_run_again(finished: RunDir, small_run: Run, corpus: TokenCorpus) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
     assert train_run(small_run, finished, corpus=corpus, store=None, evaluations=()) == "done"
@@ -103,6 +106,7 @@ def stop_after(steps: int) -> Callable[[], bool]:
     return lambda: next(calls) >= steps
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("seed_of_stops", range(2))
 def test_a_stopped_run_ends_bit_identical(
     seed_of_stops: int,
@@ -130,6 +134,7 @@ def test_a_stopped_run_ends_bit_identical(
     assert all(torch.equal(value, expected[name]) for name, value in weights(directory).items())
 
 
+@pytest.mark.integration
 def test_rows_of_several_steps_survive_a_stop_in_between(
     small_run: Run, corpus: TokenCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +147,7 @@ def test_rows_of_several_steps_survive_a_stop_in_between(
     assert rows(stopped.metrics_file) == rows(whole.metrics_file)
 
 
+@pytest.mark.integration
 def test_a_crash_after_a_checkpoint_repeats_the_steps_since(
     finished: RunDir, small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
 ) -> None:
@@ -160,6 +166,7 @@ def test_a_crash_after_a_checkpoint_repeats_the_steps_since(
     assert rows(directory.evals_file) == rows(finished.evals_file)
 
 
+@pytest.mark.integration
 def test_micro_batches_do_not_change_the_run(
     finished: RunDir, small_run: Run, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
@@ -171,6 +178,7 @@ def test_micro_batches_do_not_change_the_run(
         assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-5)
 
 
+@pytest.mark.integration
 def test_a_diverged_run_is_a_result(
     small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
 ) -> None:
@@ -188,6 +196,7 @@ def test_a_diverged_run_is_a_result(
     assert train_run(wild, directory, **common) == "diverged"
 
 
+@pytest.mark.integration
 def test_late_evaluations_join_a_finished_run(
     small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
 ) -> None:
@@ -248,5 +257,6 @@ def test_the_learning_rate_decays_in_the_declared_shape(shape: Any) -> None:
     assert factors == pytest.approx([mix.factor(x) for x in (0, 0.6, 0.8, 1)], abs=1e-12)
 
 
+@pytest.mark.integration
 def test_fingerprints_of_evaluations_are_what_rows_carry(finished: RunDir, heldout: tuple[Heldout, ...]) -> None:
     assert [row["eval"] for row in finished.result()["evals"]] == [fingerprint(h) for h in heldout]
