@@ -10,6 +10,7 @@ import pandas as pd
 
 from pdstudy.analysis.errors import AnalysisError, TooFewRuns
 from pdstudy.analysis.fit.fit_result import Fit
+from pdstudy.analysis.fit.identifiability import not_identified
 from pdstudy.analysis.fit.minimise import minimise
 from pdstudy.analysis.fit.objective import Sample
 from pdstudy.analysis.laws.base import Array, Index
@@ -63,9 +64,13 @@ class Bootstrap:
         return interval(np.asarray(quantity(self.draws)), level)
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
-        """One row per parameter: `parameter`, `value`, `error`, `low`, `high`."""
+        """One row per parameter: `parameter`, `value`, `error`, `low`, `high`; NaN where it is not identified."""
         bounds, errors, best = self.intervals(level), self.errors(), self.fit.parameters
-        rows = [(n, best[n], errors[n], *bounds[n]) for n in self.fit.law.names]
+        unknown = {u.parameter for u in not_identified(self.fit)}
+        nan = float("nan")
+        rows = [
+            (n, best[n], *((nan, nan, nan) if n in unknown else (errors[n], *bounds[n]))) for n in self.fit.law.names
+        ]
         return pd.DataFrame(rows, columns=["parameter", "value", "error", "low", "high"])
 
     def band(self, x: Mapping[str, object], level: float = 0.95, *, prediction: bool = False) -> tuple[Array, Array]:

@@ -31,6 +31,12 @@ def parameter_frame(fit: Fit) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def shown_parameters(fit: Fit) -> list[str]:
+    """Parameters whose standard errors and intervals mean something: identified, not fixed, not at a bound."""
+    frame = parameter_frame(fit)
+    return list(frame.loc[frame["status"].isin(["", "tied"]), "parameter"])
+
+
 def warnings(fit: Fit) -> list[str]:
     """Sentences that a reader needs before using the numbers."""
     found = list(fit.points.warnings)
@@ -59,8 +65,10 @@ def as_data(fit: Fit, bootstrap: Bootstrap | None, refused: str) -> dict[str, ob
     intervals: object = None
     if bootstrap:
         errors, bounds = bootstrap.errors(), bootstrap.intervals()
+        shown = set(shown_parameters(fit))
         intervals = {
-            n: {"se": errors[n], "low": bounds[n][0], "high": bounds[n][1], "level": 0.95} for n in fit.law.names
+            n: {"se": errors[n], "low": bounds[n][0], "high": bounds[n][1], "level": 0.95} if n in shown else None
+            for n in fit.law.names
         }
     diagnostics = {
         "runs": len(fit.points),

@@ -60,9 +60,11 @@ def excess(fit: Fit, objective: float) -> float:
 def not_identified(fit: Fit) -> tuple[NotIdentified, ...]:
     """Free parameters that the data don't identify, by profiles; remembered as long as the fit lives.
 
-    A coefficient isn't identified when ten times more or ten times less fits as well (95 % of a likelihood ratio); an
-    exponent when half or half as much again does; either when its column spans less than a factor of two, because then
-    A and alpha are an extrapolation over many powers of ten whatever the residuals say.
+    A parameter isn't identified when the profile likelihood of the fit at the distance of `Parameter.reach` on either
+    side, or at a bound before it, is within its 95 % limit: ten times more or less of a coefficient, half as much again
+    of a floor, half more or less of an exponent. Nor is it when its column spans less than a factor of two, because
+    then A and alpha are an extrapolation over many powers of ten whatever the residuals say. Its number, standard
+    error and interval mean nothing and are shown nowhere, in text, table and JSON alike.
     """
     if fit not in _KNOWN:
         _KNOWN[fit] = _find_not_identified(fit)
@@ -77,7 +79,7 @@ def _find_not_identified(fit: Fit) -> tuple[NotIdentified, ...]:
     for j, name in enumerate(constraint.names):
         parameter = fit.law.parameters[fit.law.names.index(name)]
         here = fit.free[j]
-        reach = np.log(10.0) if parameter.log else 0.5 * abs(here)
+        reach = parameter.reach(here)
         # Beyond a bound the law has no meaning, so the profile stops there.
         ends = np.clip([here - reach, here + reach], constraint.lower[j], constraint.upper[j])
         flat = []
@@ -141,7 +143,9 @@ def _profile(fit: Fit, j: int, at: Array) -> Array:
         return np.array([fit.problem.evaluate(np.array([[v]]), fit.problem.sample)[0][0] for v in at])
     curvature = fit.problem.curvature(fit.free[None, :], fit.problem.sample)[0]
     # Along the valley of a quadratic the others move by this much per unit of the one held.
-    slope = -inverse(curvature[rest][:, rest][None])[0] @ curvature[rest, j]
+    # A parameter without any effect has no curvature, and so no valley.
+    with np.errstate(all="ignore"):
+        slope = np.nan_to_num(-inverse(curvature[rest][:, rest][None])[0] @ curvature[rest, j], posinf=0.0, neginf=0.0)
     other = fit.solution.free[np.argsort(fit.solution.objective)[: fit.agreeing + 2]][-2:, rest]
     best = np.empty(len(at))
     last = dict.fromkeys((-1.0, 1.0), (fit.free[j], fit.free[rest]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -29,6 +29,17 @@ class Parameter:
     log: bool = False
     lower: float = -np.inf
     upper: float = np.inf
+    resolution: float = 0.0
+    """Smallest distance in fitted form that the data must tell apart (0: the default of `reach`)."""
+
+    def reach(self, value: float) -> float:
+        """The distance from `value`, in fitted form, at which an identified parameter must fit worse.
+
+        A factor of ten for what is fitted as a logarithm and half of the value otherwise, or `resolution`.
+        """
+        if self.log:
+            return self.resolution or float(np.log(10.0))
+        return max(0.5 * abs(value), self.resolution)
 
     def internal(self, value: float) -> float:
         """The fitted form of a value in its own units."""
@@ -40,6 +51,11 @@ class Parameter:
 def coefficient(name: str, latex: str | None = None) -> Parameter:
     """A positive coefficient, fitted as its logarithm; e^-30 to e^120 holds every published fit."""
     return Parameter(name, latex or name, log=True, lower=float(np.exp(-30)), upper=float(np.exp(120)))
+
+
+def floor(name: str = "E", latex: str | None = None) -> Parameter:
+    """An irreducible loss: as `coefficient`, but of use only where the data tell it apart from half as much again."""
+    return replace(coefficient(name, latex), resolution=float(np.log(1.5)))
 
 
 def exponent(name: str, latex: str | None = None) -> Parameter:

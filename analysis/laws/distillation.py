@@ -28,7 +28,7 @@ _SHARED = (
     exponent("alpha", r"\alpha'"),
     exponent("beta", r"\beta'"),
     exponent("gamma", r"\gamma'"),
-    Parameter("c0", "c_0", lower=-10.0, upper=30.0),
+    Parameter("c0", "c_0", lower=-10.0, upper=30.0, resolution=1.0),
 )
 
 

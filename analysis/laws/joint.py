@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pdstudy.analysis.laws.base import Array, Columns, Law, coefficient, exponent
+from pdstudy.analysis.laws.base import Array, Columns, Law, coefficient, exponent, floor
 from pdstudy.analysis.laws.project import coefficients, grid
 
 
@@ -27,7 +27,7 @@ class Gamma(Law):
     columns = ("N", "D")
     identified_by = MappingProxyType({"N": ("A", "alpha"), "D": ("B", "beta")})
     parameters = (
-        coefficient("E"),
+        floor("E"),
         coefficient("A"),
         coefficient("B"),
         exponent("alpha"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pdstudy.analysis.laws.base import Array, Columns, Law, Parameter, coefficient, exponent
+from pdstudy.analysis.laws.base import floor as irreducible
 from pdstudy.analysis.laws.project import coefficients, grid
 
 # Values per exponent in the grid of starts, by number of distinct exponents: 361 points for two, as fits.md measured.
@@ -48,7 +49,7 @@ class SumOfPowers(Law):
             raise ValueError(
                 f"{name} has {len(self._exponents)} exponents; 1 to {max(_VALUES)} can be searched: tie some"
             )
-        parameters: list[Parameter] = [coefficient("E")] if floor else []
+        parameters: list[Parameter] = [irreducible("E")] if floor else []
         parameters += [coefficient(term.coefficient) for term in terms]
         parameters += [exponent(e, rf"\{e}" if e.isalpha() else _indexed(e)) for e in self._exponents]
         self.parameters = tuple(parameters)

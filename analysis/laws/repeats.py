@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pdstudy.analysis.laws.base import Array, Columns, Law, Parameter, coefficient, exponent
+from pdstudy.analysis.laws.base import Array, Columns, Law, Parameter, coefficient, exponent, floor
 from pdstudy.analysis.laws.powers import HOFFMANN
 
 
@@ -27,7 +27,7 @@ class Repeats(Law):
     columns = ("N", "D", "U")
     identified_by = MappingProxyType({"N": ("A", "alpha"), "D": ("B", "beta")})
     parameters = (
-        coefficient("E"),
+        floor("E"),
         coefficient("A"),
         coefficient("B"),
         exponent("alpha"),

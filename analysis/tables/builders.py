@@ -160,9 +160,11 @@ def fit_table(
         shown = number(value) if status in ("", "fixed", "tied") else status
         cells: list[TableCell | str] = [name, TableCell(shown, value)]
         if bootstrap:
-            low, high = intervals[name]
+            known = status in ("", "tied")
+            low, high = intervals[name] if known else (math.nan, math.nan)
+            error = errors[name] if known else math.nan
             cells += [
-                TableCell(number(errors[name], 2), errors[name]),
+                TableCell(number(error, 2), error),
                 TableCell(number(low), low),
                 TableCell(number(high), high),
             ]
