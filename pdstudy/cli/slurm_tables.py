@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pdstudy.cli.tables import print_table
@@ -16,7 +16,7 @@ from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.cluster_status import ClusterStatus
 from pdstudy.slurm.cost import longest_chain_hours, stage_prices
 from pdstudy.slurm.gc import Waste
-from pdstudy.slurm.job import Job
+from pdstudy.slurm.job import Job, count_without_gpu
 from pdstudy.slurm.submit import SubmitOutcome
 
 SHOWN = 12
@@ -46,6 +46,7 @@ def print_preview(plan: Plan, jobs: Sequence[Job], arrays: Sequence[tuple[Array,
                 f"warning: {p.over_budget} of {p.stage} take more jobs than time_limits lets them go on in: "
                 f"raise {p.stage}.minutes or {p.stage}.time_limits"
             )
+    _warn_without_gpu(count_without_gpu(plan, jobs), unit)
     for number, (array, text) in enumerate(arrays, 1):
         say(f"\n== JOB{number}: {array.stage}, {_jobs(len(array.elements))}")
         say(text.rstrip())
@@ -85,6 +86,7 @@ def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
             f"{len(outcome.kept)} kept back ({outcome.reason}); `pdstudy submit {call}` or "
             f"`pdstudy status {call} --watch` sends them when there is room"
         )
+    _warn_without_gpu(outcome.without_gpu, plan.study.machine.unit)
     if outcome.earlier:
         say(_describe_earlier(len(outcome.earlier)) + f"; `pdstudy cancel {call}` ends them, with all others")
     sent_or_not = (outcome.sent, outcome.report, outcome.released, outcome.kept, outcome.refused)
@@ -92,6 +94,11 @@ def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
         say(f"{plan.study.name}: all {len(plan.artifacts)} artifacts exist; nothing to send")
     elif outcome.sent:
         say(f"next: pdstudy status {call} --watch")
+
+
+def _warn_without_gpu(counts: Mapping[str, int], unit: str) -> None:
+    for stage, count in counts.items():
+        say(f"warning: {_jobs(count)} of {stage} priced in {unit} ask for no GPU: set gpus, e.g. --set {stage}.gpus=1")
 
 
 def _describe_earlier(count: int) -> str:

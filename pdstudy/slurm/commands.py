@@ -18,7 +18,7 @@ from pdstudy.plan.record import write_record
 from pdstudy.slurm import scheduler as slurm
 from pdstudy.slurm import snapshot
 from pdstudy.slurm.arrays import Array
-from pdstudy.slurm.job import Job, make_job_order, make_jobs, make_report_job
+from pdstudy.slurm.job import Job, count_without_gpu, make_job_order, make_jobs, make_report_job
 from pdstudy.slurm.ledger import Ledger, lock_ledger, slurm_folder
 from pdstudy.slurm.outcomes import NO_HISTORY, JobHistory, find_held_jobs
 from pdstudy.slurm.profiles import load_profile
@@ -95,6 +95,7 @@ def submit_study(
                          details=details, request=dataclasses.asdict(request),
                          held=find_held_jobs(find_all_sent(plan, ledger), ledger, queue, getpass.getuser()),
                          beyond=_list_kept_beyond(ledger, jobs, plan.study.name) if request.only else ())  # fmt: skip
+        outcome.without_gpu = count_without_gpu(plan, jobs)
         if request.whole:
             outcome.earlier = tuple(find_earlier_jobs(plan, ledger, queue, details["user"]))
     return plan, outcome

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pdstudy.config.placement import Execution, misfit, resolve, warning_exceeds_limit
+from pdstudy.config.placement import TRAINING, Execution, Machine, misfit, resolve, warning_exceeds_limit
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.validation import Problem
 from pdstudy.launch.work_order import CaptureJob, WorkOrder, make_order
@@ -86,7 +87,6 @@ def _cut_capture(
 ) -> list[Job]:
     """A capture in `execution.slices` jobs (fewer where there are fewer shards)."""
     need = artifact.need
-    need = artifact.need
     shard = max(1, SLICE_TOKENS // need.spec.view.context)
     first, stop = need.sequences.start, need.sequences.stop
     bounds = [first, *range((first // shard + 1) * shard, stop, shard), stop]
@@ -102,6 +102,14 @@ def _cut_capture(
         key = artifact.id if count == 1 else f"{artifact.id}/{a}-{b}"
         made.append(Job(key, "logits", execution, needs, (), done, flops, label, artifact.key, (a, b)))
     return made
+
+
+def count_without_gpu(plan: Plan, jobs: Sequence[Job]) -> dict[str, int]:
+    """Jobs to make that compute with a model and ask for no GPU, by stage, where the study is priced on GPUs."""
+    if plan.study.machine.unit != Machine.unit:
+        return {}
+    stages = (*TRAINING, "logits", "evaluate")
+    return Counter(job.stage for job in jobs if not job.done and job.stage in stages and not job.execution.gpus)
 
 
 def make_report_job(study: str, rules: Sequence[Execution]) -> Job:

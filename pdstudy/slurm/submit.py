@@ -58,6 +58,8 @@ class SubmitOutcome:
     """Job key to SLURM's words, for requests that it will never take."""
     report: str | None = None
     """SLURM's id of the report's job."""
+    without_gpu: Mapping[str, int] = field(default_factory=dict)
+    """Jobs by stage that ask for no GPU where the study is priced on GPUs; `pdstudy.slurm.job.count_without_gpu`."""
     earlier: tuple[str, ...] = ()
     """Living elements that an earlier declaration of the study sent, and that this one does not need."""
 

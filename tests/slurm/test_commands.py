@@ -14,6 +14,7 @@ import pytest
 
 from pdstudy.cli.main import main
 from pdstudy.cli.slurm_tables import print_cluster, print_outcome, print_preview
+from pdstudy.config.placement import CPU_CORE, H100, Machine
 from pdstudy.core.claim import Claim, Claimed
 from pdstudy.core.errors import ConfigError
 from pdstudy.plan.plan import Plan
@@ -359,3 +360,27 @@ def test_an_sbatch_that_was_not_answered_is_shown_as_such_until_it_is_known(
     sent = submit_study(planned(workspace), workspace, Request())[1].sent
     assert "corpus" not in {array.stage for _, array in sent}
     assert slurm.stages().count("corpus") == 1
+
+
+def test_jobs_priced_on_gpus_that_ask_for_none_are_warned_of(
+    workspace: Workspace, slurm: Slurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plan(machine: Machine = H100) -> Plan:
+        made = planned(workspace)()
+        return dataclasses.replace(made, study=dataclasses.replace(made.study, machine=machine))
+
+    request = Request(settings=("teacher.gpus=1",))
+    print_preview(plan(), *preview(plan(), workspace, request))
+    wanted = "warning: 4 jobs of student priced in GPU-hours ask for no GPU: set gpus, e.g. --set student.gpus=1\n"
+    shown = capsys.readouterr().out
+    assert wanted in shown
+    assert shown.count("ask for no GPU") == 2  # students and the capture
+    outcome = submit_study(plan, workspace, request)[1]
+    assert outcome.without_gpu == {"logits": 1, "student": 4}
+    print_outcome(plan(), outcome, "grid.py")
+    assert wanted in capsys.readouterr().out
+    print_preview(plan(CPU_CORE), *preview(plan(CPU_CORE), workspace, request))
+    assert "ask for no GPU" not in capsys.readouterr().out
+    everywhere = Request(settings=("gpus=1",))
+    print_preview(plan(), *preview(plan(), workspace, everywhere))
+    assert "ask for no GPU" not in capsys.readouterr().out

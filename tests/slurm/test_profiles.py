@@ -111,6 +111,27 @@ def test_a_file_that_is_not_toml_is_named(site: tuple[Path, Path]) -> None:
         load_profile(None)
 
 
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.mark.parametrize(
+    ("stage", "parameters", "gpus"),
+    [
+        ("corpus", 0, 0), ("report", 0, 0), ("teacher", 1e8, 1), ("teacher", 7e9, 8), ("logits", 1e8, 1),
+        ("logits", 7e9, 1), ("student", 1e8, 1), ("student", 2e9, 8), ("finetune", 2e9, 8), ("evaluate", 2e9, 1),
+    ],
+)  # fmt: skip
+def test_the_example_of_the_readme_gives_gpus_to_all_that_compute(
+    site: tuple[Path, Path], stage: str, parameters: float, gpus: int
+) -> None:
+    (example,) = (block.partition("```")[0] for block in README.read_text().split("```toml\n")[1:])
+    site[1].write_text(example)
+    execution = resolve(load_profile(None).rules(()), stage, parameters)
+    assert execution.gpus == gpus
+    assert not list(misfit(execution, sequences_per_step=256))
+    assert execution.nodes == (4 if gpus == 8 else 1)
+
+
 def test_an_execution_must_fit_its_run() -> None:
     def wrong(sequences: int, **said: int) -> list[str]:
         return [p.field for p in misfit(resolve([Execution(**said)], "student", 0), sequences_per_step=sequences)]  # type: ignore[arg-type]
