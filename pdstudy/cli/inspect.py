@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdstudy.cli.arguments import AddCommand
+from pdstudy.cli.progress import slow_work
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned
 from pdstudy.cli.terminal import say, warn
@@ -41,7 +42,10 @@ def _inspect(args: argparse.Namespace) -> int:
 
     folder = Path(args.study)
     stores = [folder] if (folder / "manifest.json").exists() else _stores_of(args)
-    found = [examine(store) for store in stores]
+    found = []
+    for number, store in enumerate(stores, 1):
+        with slow_work(f"inspecting store {number} of {len(stores)}") as progress:
+            found.append(examine(store, progress))
     if args.json:
         print_json(found)
     else:

@@ -41,6 +41,7 @@ a first study, in five commands:
 def main(argv: list[str] | None = None) -> None:
     """Carry out a command line and exit with its code."""
     escape_unencodable()
+    _use_one_thread()
     words = sys.argv[1:] if argv is None else argv
     args = command_parser(analyse=words[:1] == ["analyse"]).parse_args(words)
     try:
@@ -63,6 +64,15 @@ def main(argv: list[str] | None = None) -> None:
         warn("pdstudy: interrupted")
         code = 130
     sys.exit(code)
+
+
+def _use_one_thread() -> None:
+    """Let the numerical libraries use one thread in this process, where the user has not said how many.
+
+    A command's own tensors are small: threads would cost more than they do. Workers and jobs have settings of theirs.
+    """
+    for library in ("OMP", "MKL", "OPENBLAS"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
 def command_parser(*, analyse: bool) -> argparse.ArgumentParser:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from pdstudy.cli.terminal import say
+from pdstudy.cli.terminal import say, warn
 from pdstudy.core.format import duration
+from pdstudy.core.progress import Progress
 from pdstudy.core.streams import printable
 from pdstudy.launch.local import RunOutcome
 from pdstudy.plan.artifact import Artifact
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 SUMMARY_SECONDS = 15.0
 """Between two summaries among plain lines."""
 
+PATIENCE_SECONDS = 2.0
+"""After which a command says what it is doing."""
+
 LEAST_WEIGHT = 1e9
 """FLOPs that an artifact counts for at least: building a corpus costs none, and takes time."""
 
@@ -31,6 +38,32 @@ class _Doing:
     artifact: Artifact
     what: str = "starting"
     share: float = 0.0
+
+
+@contextmanager
+def slow_work(text: str) -> Iterator[Progress]:
+    """Say on a terminal what is being done where it takes longer than `PATIENCE_SECONDS`.
+
+    Yields a function that takes the step of the work and the share that is done.
+    """
+    ended, shown = threading.Event(), [text]
+
+    def show() -> None:
+        said = ""
+        while not ended.wait(PATIENCE_SECONDS):
+            if shown[0] != said:
+                said = shown[0]
+                warn(f"{said} ...")
+
+    def update(step: str, share: float) -> None:
+        shown[0] = f"{text}: {step}, {share:.0%}"
+
+    if sys.stderr.isatty():
+        threading.Thread(target=show, daemon=True).start()
+    try:
+        yield update
+    finally:
+        ended.set()
 
 
 class Meter:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pdstudy.cli import search_commands
 from pdstudy.cli.arguments import AddCommand
+from pdstudy.cli.progress import slow_work
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned, workspace_of
 from pdstudy.cli.terminal import say
@@ -30,7 +31,8 @@ def _results(args: argparse.Namespace) -> int:
     from pdstudy.analysis.data.runs import answer_summary, arm_summary, load_runs
 
     plan, workspace = planned(args)
-    frames = [load_runs(workspace.root, _record(part, workspace)) for part in member_plans(plan, workspace)]
+    with slow_work(f"reading the runs of {plan.study.name}"):
+        frames = [load_runs(workspace.root, _record(part, workspace)) for part in member_plans(plan, workspace)]
     frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     if args.csv is not None:
         frame.to_csv(args.csv, index=False)
@@ -62,11 +64,16 @@ def _report(args: argparse.Namespace) -> int:
     plan, workspace = planned(args)
     out = args.out or Path("reports") / plan.study.name
     records = [_record(part, workspace) for part in member_plans(plan, workspace)]
-    look_into(workspace.root / "stores" / each["store"] for record in records for each in record["captures"])
-    if len(records) == 1:
-        text = build(workspace.root, records[0], out)
-    else:
-        texts = [build(workspace.root, record, out / record["study"]) for record in records]
+    stores = [workspace.root / "stores" / each["store"] for record in records for each in record["captures"]]
+    with slow_work(f"report of {plan.study.name}") as progress:
+        progress("reading its stores", 0.0)
+        look_into(stores)
+        texts = []
+        for number, record in enumerate(records):
+            progress(f"writing {record['study']}", number / len(records))
+            texts.append(build(workspace.root, record, out / record["study"] if len(records) > 1 else out))
+    text = texts[0]
+    if len(records) > 1:
         text = "\n\n".join(f"{record['study']}\n{found}" for record, found in zip(records, texts, strict=True))
         build_index(plan.study.name, records, out)
     if args.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from pdstudy.cli.progress import slow_work
 from pdstudy.plan.plan import Plan
 from pdstudy.plan.study_plan import checked_plan
 from pdstudy.search.search_file import find_search
@@ -18,13 +19,15 @@ def workspace_of(args: argparse.Namespace) -> Workspace:
 def planned(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, Workspace]:
     """The checked plan of a study. Raises `ConfigError` with all its problems at once."""
     workspace = workspace_of(args)
-    return checked_plan(args.study, args.scale, workspace, only), workspace
+    with slow_work(f"planning {args.study}"):
+        return checked_plan(args.study, args.scale, workspace, only), workspace
 
 
 def observed(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, Workspace]:
     """`planned` for commands that look on: of a file that declares a search, the plan of its trials so far."""
     workspace = workspace_of(args)
-    return observed_plan(args.study, args.scale, workspace, only), workspace
+    with slow_work(f"planning {args.study}"):
+        return observed_plan(args.study, args.scale, workspace, only), workspace
 
 
 def observed_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
+import pytest
+
 import pdstudy
+from pdstudy.cli.main import main
 
 PACKAGE = Path(pdstudy.__file__).parent
 LOGS = {
@@ -30,3 +34,15 @@ def test_nothing_below_the_command_line_prints() -> None:
     below = {where for where in found if not where.startswith("cli/")}
     assert below <= LOGS.keys()
     assert {where for where in found if where.startswith("cli/")} == {"cli/terminal.py"}
+
+
+@pytest.mark.parametrize("chosen", [None, "3"])
+def test_a_command_uses_one_thread_unless_the_user_says_how_many(
+    chosen: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", chosen or "")
+    if chosen is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    with pytest.raises(SystemExit):
+        main(["doctor", "--workspace", str(tmp_path)])
+    assert os.environ["OMP_NUM_THREADS"] == (chosen or "1")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import time
 from pathlib import Path
 
 import pytest
 
+from pdstudy.cli import progress
 from pdstudy.cli.progress import Meter, PlainView
 from pdstudy.launch.local import RunOutcome
 from pdstudy.plan.builder import make_plan
@@ -60,10 +63,27 @@ def test_what_failed_is_no_longer_expected(plan: Plan) -> None:
 
 
 def test_a_label_can_not_drive_a_log(plan: Plan) -> None:
-    import dataclasses
-
     stream = io.StringIO()
     view = PlainView(stream)
     view.start(plan)
     view.end(0, dataclasses.replace(plan.todo[0], label="a\x1b[2Jb\nc"), "failed", "why")
     assert stream.getvalue() == f"[1/{len(plan.todo)}] {plan.todo[0].kind} a\\x1b[2Jb\\nc: failed: why\n"
+
+
+def test_slow_work_is_said_on_a_terminal_and_quick_work_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with progress.slow_work("reading"):
+        pass
+    assert capsys.readouterr().err == ""
+    with progress.slow_work("reading") as update:
+        time.sleep(0.2)
+        update("store 2 of 3", 0.5)
+        time.sleep(0.2)
+    assert capsys.readouterr().err == "reading ...\nreading: store 2 of 3, 50% ...\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    with progress.slow_work("reading"):
+        time.sleep(0.2)
+    assert capsys.readouterr().err == ""

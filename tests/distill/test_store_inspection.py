@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pdstudy.cli.inspect import store_figures, store_text
 from pdstudy.cli.main import main
@@ -129,3 +130,26 @@ def test_an_empty_store_is_refused(tmp_path: Path, store: Path) -> None:
     (tmp_path / "manifest.json").write_text((store / "manifest.json").read_text())
     with pytest.raises(ConfigError, match="no complete shard yet"):
         examine(tmp_path)
+
+
+def test_a_store_is_read_with_one_thread_whatever_the_process_has(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads on tensors of a sequence took 424 s where one takes 9."""
+    used: list[int] = []
+    cut = inspect._kept_of
+
+    def noting(log_probs: object, wanted: list[tuple[float, int | None]]) -> list[tuple[float, float]]:
+        used.append(torch.get_num_threads())
+        return cut(log_probs, wanted)
+
+    monkeypatch.setattr(inspect, "_kept_of", noting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        steps: list[float] = []
+        examine(store, lambda step, share: steps.append(share))
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    assert set(used) == {1}
+    assert steps[0] == 0
+    assert all(0 <= share < 1 for share in steps)
