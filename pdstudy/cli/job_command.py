@@ -26,7 +26,7 @@ def _job(args: argparse.Namespace) -> int:
     plan, workspace = planned(args)
     plan.check_here()
     artifact = _one_run(plan, args.pattern)
-    job = training_job(plan.study, artifact, workspace)
+    job = training_job(artifact, plan.study, workspace)
     if lacking := job.missing_input():
         raise ConfigError(f"{artifact.label}: {lacking}; `pdstudy run {args.study}` makes what a run needs")
     job.write(args.out)

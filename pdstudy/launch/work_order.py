@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,18 @@ class TasksJob:
         return None if self.model.exists() else f"its model {self.model} is not there"
 
 
+Work = CorpusJob | CaptureJob | TrainingJob | TasksJob
+
+
 @message
 class WorkOrder:
-    """One artifact to make: its stage and key, the workspace that it belongs to, and the work itself."""
+    """One artifact to make: its stage and key, the workspace that it belongs to, a log, and the work itself."""
 
     kind: str
     key: str
     workspace: Path
-    work: CorpusJob | CaptureJob | TrainingJob | TasksJob
+    log: Path
+    work: Work
 
     def to_json(self) -> Any:
         return to_json(self)
@@ -86,42 +91,46 @@ class WorkOrder:
         """The file that is held by whoever makes this."""
         return Workspace(self.workspace).claim(self.kind, self.key)
 
-    @property
-    def log(self) -> Path:
-        """Where the worker's output for this order goes."""
-        if isinstance(self.work, TrainingJob):
-            return self.work.directory / "log.txt"
-        return self.workspace / "logs" / f"{self.kind}-{self.key.replace('/', '-')}.txt"
-
 
 def make_order(plan: Plan, artifact: Artifact, workspace: Workspace) -> WorkOrder:
     """The order for one artifact of a plan."""
-    return WorkOrder(artifact.kind, artifact.key, workspace.root, _work(plan.study, artifact, workspace))
+    log = artifact.log(workspace)
+    return WorkOrder(artifact.kind, artifact.key, workspace.root, log, make_work(artifact, plan.study, workspace))
 
 
-def _work(study: Study, artifact: Artifact, workspace: Workspace) -> CorpusJob | CaptureJob | TrainingJob | TasksJob:
-    directory = artifact.path(workspace)
-    if isinstance(artifact, CorpusArtifact):
-        return CorpusJob(artifact.corpus, directory)
-    if isinstance(artifact, AnswersArtifact):
-        return TasksJob(artifact.downstream, artifact.model(workspace), directory)
-    if isinstance(artifact, StoreArtifact):
-        spec = artifact.need.spec
-        assert not isinstance(spec.teacher, Online)
-        return CaptureJob(
-            spec,
-            artifact.need.coverage,
-            artifact.need.sequences,
-            directory,
-            workspace.corpus(spec.corpus),
-            model_folder(spec.teacher, workspace),
-            study.placement.threads,
-        )
-    assert isinstance(artifact, RunArtifact)
-    return training_job(study, artifact, workspace)
+@functools.singledispatch
+def make_work(artifact: Artifact, study: Study, workspace: Workspace) -> Work:
+    """The work of making an artifact: a job of the class that belongs to it."""
+    raise TypeError(f"nothing makes a {type(artifact).__name__}")
 
 
-def training_job(study: Study, artifact: RunArtifact, workspace: Workspace) -> TrainingJob:
+@make_work.register
+def _(artifact: CorpusArtifact, study: Study, workspace: Workspace) -> CorpusJob:
+    return CorpusJob(artifact.corpus, artifact.path(workspace))
+
+
+@make_work.register
+def _(artifact: AnswersArtifact, study: Study, workspace: Workspace) -> TasksJob:
+    return TasksJob(artifact.downstream, artifact.model(workspace), artifact.path(workspace))
+
+
+@make_work.register
+def _(artifact: StoreArtifact, study: Study, workspace: Workspace) -> CaptureJob:
+    need = artifact.need
+    assert not isinstance(need.spec.teacher, Online)
+    return CaptureJob(
+        need.spec,
+        need.coverage,
+        need.sequences,
+        artifact.path(workspace),
+        workspace.corpus(need.spec.corpus),
+        model_folder(need.spec.teacher, workspace),
+        study.placement.threads,
+    )
+
+
+@make_work.register
+def training_job(artifact: RunArtifact, study: Study, workspace: Workspace) -> TrainingJob:
     """The job of a run of a study. A student is pointed at the store that the plan found or will have made."""
     run, reads, start = artifact.run, artifact.reads, artifact.run.start
     # A teacher is made before there are others to compare it with.

@@ -8,13 +8,16 @@ that belongs to one rank.
 
 from __future__ import annotations
 
-import math
+import gc
+import hashlib
+import json
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +27,10 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from transformers import PreTrainedModel
 
-from pdstudy.config.normal_form import normal_form
-from pdstudy.config.run import Run
-from pdstudy.config.trajectory import lasting_steps, shared_steps
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import read_json, write_json
-from pdstudy.models.distributed import Ranks
-from pdstudy.workspace.run_dir import RunDir, unguarded
+from pdstudy.core.files import file_sha256, read_json, write_json
+from pdstudy.models.distributed import TIMEOUT, Ranks
+from pdstudy.workspace.run_dir import unguarded
 
 KEPT = 2
 """Checkpoints of a running run that are kept besides lasting ones: one to go on from, one in case it is damaged."""
@@ -74,12 +74,8 @@ class Checkpoints:
         self._lasting = frozenset(lasting)
         self._attempt = attempt
         self._guard = guard
-        self._writing: tuple[Path, Future[Any]] | None = None
-
-    def newest(self) -> Path | None:
-        """The whole checkpoint of the latest step, if there is one: the same on all ranks."""
-        found = self._ranks.from_main(str(max(list_checkpoints(self._folder), default="")))
-        return Path(found) if found else None
+        self._writing: tuple[Path, Future[None]] | None = None
+        self._thread = ThreadPoolExecutor(1)
 
     def save(self, step: int, trainer: dict[str, Any], *, background: bool = False) -> None:
         """Write the checkpoint of `step` (steps completed). In the background, it is published by a later call.
@@ -93,17 +89,15 @@ class Checkpoints:
         alone = self._ranks.size == 1
         self._begin(partial, trainer)
         try:
+            written: Any = Future()
             if background:
-                future: Any = dcp.async_save(
-                    state, checkpoint_id=partial, process_group=self._ranks.saves, no_dist=alone
-                )
+                written = dcp.async_save(state, checkpoint_id=partial, process_group=self._ranks.saves, no_dist=alone)
             else:
                 dcp.save(state, checkpoint_id=partial, process_group=self._ranks.saves, no_dist=alone)
-                future = Future()
-                future.set_result(None)
+                written.set_result(None)
         except (OSError, CheckpointException) as error:
             raise self._not_written(partial, _reason(error)) from error
-        self._writing = (partial, future)
+        self._writing = (partial, self._thread.submit(self._seal, partial, written))
         if not background:
             self.finish()
 
@@ -121,20 +115,37 @@ class Checkpoints:
         if failure is not None:
             raise self._not_written(partial, failure)
 
+    def _seal(self, partial: Path, written: Future[Any]) -> None:
+        """Note the digests of this rank's files, once they are on disk. Runs beside the training loop."""
+        written.result()
+        files = [*partial.glob(f"__{self._ranks.rank}_*"), *(partial.glob(".metadata") if self._ranks.main else ())]
+        write_json(self._seal_file(partial, self._ranks.rank), {file.name: file_sha256(file) for file in files})
+
+    @staticmethod
+    def _seal_file(partial: Path, rank: int) -> Path:
+        return partial / f"digests-{rank}.json"
+
+    def _is_sealed(self, partial: Path) -> bool:
+        """Whether every rank has noted its digests. Files, not exchanges: ranks come here at different steps."""
+        return all(self._seal_file(partial, rank).exists() for rank in range(self._ranks.size))
+
     def publish(self) -> None:
         """Give a checkpoint that was written in the background its name, if it is whole by now."""
-        if self._writing is not None and self._writing[1].done():
-            self.finish()
+        if self._writing is not None:
+            partial, sealed = self._writing
+            if sealed.done() and (not self._ranks.main or self._is_sealed(partial)):
+                self.finish()
 
     def finish(self) -> None:
         """Wait for the checkpoint that is being written and give it its name. Raises `ConfigError`."""
         if self._writing is None:
             return
-        partial, future = self._writing
+        partial, sealed = self._writing
         self._writing = None
         try:
-            future.result()
+            sealed.result()
             if self._ranks.main:
+                self._collect_digests(partial)
                 self._guard()
                 path = partial.with_name(_name(partial))
                 shutil.rmtree(path, ignore_errors=True)
@@ -142,6 +153,22 @@ class Checkpoints:
                 self._drop_old()
         except (OSError, CheckpointException) as error:
             raise self._not_written(partial, _reason(error)) from error
+        gc.collect()  # a save leaves cycles, and the training loop runs without the collector
+
+    def _collect_digests(self, partial: Path) -> None:
+        """Move the digests of all ranks into trainer.json, with one of its own content."""
+        deadline = time.monotonic() + TIMEOUT.total_seconds()
+        while not self._is_sealed(partial):
+            if time.monotonic() > deadline:
+                raise OSError(f"a rank has not written its part within {TIMEOUT}")
+            time.sleep(0.05)
+        trainer, digests = read_json(partial / "trainer.json"), {}
+        digests["trainer.json"] = _content_sha256(trainer)
+        for rank in range(self._ranks.size):
+            file = self._seal_file(partial, rank)
+            digests |= read_json(file)
+            file.unlink()
+        write_json(partial / "trainer.json", {**trainer, "digests": digests})
 
     def _drop_old(self) -> None:
         for old in list_checkpoints(self._folder)[:-KEPT]:
@@ -158,6 +185,9 @@ class Checkpoints:
 
     def load(self, path: Path) -> dict[str, Any]:
         """Restore weights and optimiser in place; the `trainer` that `save` wrote. Raises `ConfigError`."""
+        fault = self._ranks.first(self._damage(path))
+        if fault is not None:
+            raise _damaged(path, fault)
         model, optimiser = get_state_dict(self._model, self._optimiser)
         state: dict[str, Any] = {"model": model, "optimiser": optimiser}
         try:
@@ -165,14 +195,28 @@ class Checkpoints:
             trainer: dict[str, Any] = read_json(path / "trainer.json")
             step = trainer["step"]
         except (CheckpointException, OSError, ValueError, TypeError, KeyError) as error:
-            raise ConfigError(
-                f"checkpoint {path} is damaged ({_reason(error)}); delete it, and the run goes on from the one before"
-            ) from error
+            raise _damaged(path, _reason(error)) from error
         assert step == step_of(path)
+        trainer.pop("digests", None)
         set_state_dict(
             self._model, self._optimiser, model_state_dict=state["model"], optim_state_dict=state["optimiser"]
         )
         return trainer
+
+    def _damage(self, path: Path) -> str | None:
+        """What is wrong with this rank's share of a checkpoint's files; None where all hash to what was written."""
+        try:
+            trainer = read_json(path / "trainer.json") or {}
+        except ConfigError as error:
+            return str(error)
+        digests = sorted(trainer.pop("digests", {}).items())  # an earlier version wrote none
+        for name, digest in digests[self._ranks.rank :: self._ranks.size]:
+            file = path / name
+            if not file.exists():
+                return f"{name} is missing"
+            if (_content_sha256(trainer) if name == "trainer.json" else file_sha256(file)) != digest:
+                return f"{name} is not what was written"
+        return None
 
     def _not_written(self, partial: Path, reason: str) -> ConfigError:
         reason = _find_lack_of_room(self._folder) or reason
@@ -183,6 +227,14 @@ class Checkpoints:
             f"checkpoint {_name(partial)} cannot be written to {self._folder}: {reason}; "
             f"{left}. Make room and run again: the run goes on from there"
         )
+
+
+def _content_sha256(trainer: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(trainer, sort_keys=True).encode()).hexdigest()
+
+
+def _damaged(path: Path, reason: str) -> ConfigError:
+    return ConfigError(f"checkpoint {path} is damaged ({reason}); delete it, and the run goes on from the one before")
 
 
 def _name(partial: Path) -> str:
@@ -207,25 +259,3 @@ def _find_lack_of_room(folder: Path) -> str | None:
     except OSError as error:
         return _reason(error)
     return None
-
-
-def starting_point(run: Run, relatives: Iterable[RunDir], limit: float = math.inf) -> tuple[RunDir, Path] | None:
-    """The latest checkpoint of `relatives` whose steps `run` shares, and which is not deleted as its owner goes on.
-
-    `limit`: steps after which the run has something of its own to write. The run itself may be among `relatives`, held
-    by this process: all its checkpoints stay.
-    """
-    found: list[tuple[int, RunDir, Path]] = []
-    for relative in relatives:
-        theirs = relative.config()
-        shared = shared_steps(run, theirs)
-        stays = {*lasting_steps(theirs), theirs.num_steps if relative.result() else 0}
-        found += [
-            (step_of(path), relative, path)
-            for path in list_checkpoints(relative.checkpoints)
-            if (step_of(path) in stays or theirs == normal_form(run)) and step_of(path) <= min(shared, limit)
-        ]
-    if not found:
-        return None
-    _, relative, path = max(found, key=lambda item: item[0])
-    return relative, path

@@ -14,8 +14,7 @@ from pdstudy.config.evaluation import Evaluation
 from pdstudy.config.trajectory import lasting_steps
 from pdstudy.core import provenance
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import read_json, read_jsonl, truncate_jsonl, write_json, write_jsonl
-from pdstudy.core.identity import fingerprint
+from pdstudy.core.files import read_json, truncate_jsonl, write_json
 from pdstudy.corpus import TokenCorpus
 from pdstudy.evaluate.heldout import evaluate
 from pdstudy.evaluate.heldout_data import held_out
@@ -26,11 +25,13 @@ from pdstudy.models.distributed import Ranks
 from pdstudy.models.export import export
 from pdstudy.models.parallelize import lay_out
 from pdstudy.train import setup as inputs
-from pdstudy.train.checkpoint import Checkpoints, starting_point, step_of
+from pdstudy.train.checkpoint import Checkpoints
 from pdstudy.train.loader import BatchLoader
 from pdstudy.train.online_logits import OnlineLogits, check_passed
 from pdstudy.train.recorder import Clock, Diverged, Recorder, peak_flops
 from pdstudy.train.result import make_result
+from pdstudy.train.rows import sync_rows
+from pdstudy.train.starting_point import find_checkpoint
 from pdstudy.train.training_job import TrainingJob
 from pdstudy.train.weight_update import adamw
 from pdstudy.workspace.run_dir import RunDir
@@ -130,7 +131,7 @@ class Trainer:
         Returns the steps completed.
         """
         step = 0
-        newest = self.checkpoints.newest() or self.ranks.on_main(self._branch)
+        newest = self.ranks.on_main(self._find_checkpoint)
         if newest is not None:
             trainer = self.checkpoints.load(Path(newest))
             step = trainer["step"]
@@ -144,23 +145,11 @@ class Trainer:
         self.ranks.say(f"attempt {self.attempt} begins after step {step:,} of {self.run.num_steps:,}")
         return step
 
-    def _branch(self) -> str | None:
-        """The checkpoint of a relative to start from, its rows made this run's own."""
-        limit = min([self.online.first_step, *(s for s in self.job.exports if not self.directory.export(s).exists())])
-        relatives = (RunDir(path) for path in self.job.relatives if (path / "config.json").exists())
-        found = starting_point(self.run, relatives, limit)
-        if found is None:
-            return None
-        relative, path = found
-        step = step_of(path)
-        wanted = {fingerprint(heldout) for heldout in self.job.evaluations}
-        write_jsonl(self.directory.metrics_file, (r for r in read_jsonl(relative.metrics_file) if r["step"] <= step))
-        evals = (r for r in read_jsonl(relative.evals_file) if r["step"] <= step and not r["final"])
-        write_jsonl(self.directory.evals_file, (r for r in evals if r["eval"] in wanted))
-        provenance_file = self.directory.path / "provenance.json"
-        branch = {"branched_from": {"run": relative.key, "step": step}}
-        write_json(provenance_file, {**read_json(provenance_file), **branch})
-        return str(path)
+    def _find_checkpoint(self) -> str | None:
+        """The path of the checkpoint to go on from, as text."""
+        exports = (step for step in self.job.exports if not self.directory.export(step).exists())
+        found = find_checkpoint(self.job, self.directory, limit=min([self.online.first_step, *exports]))
+        return None if found is None else str(found)
 
     def _drop_rows_after(self, step: int) -> None:
         truncate_jsonl(self.directory.metrics_file, step)
@@ -212,7 +201,9 @@ class Trainer:
         self.recorder.drain()
         with self.clock.charge("save"):
             self.online.flush()
-            trainer = {"step": step, "pending": self.recorder.pending, "seconds": dict(self.clock.seconds)}
+            rows = self.ranks.on_main(lambda: sync_rows(self.directory, step))
+            seconds = dict(self.clock.seconds)
+            trainer = {"step": step, "pending": self.recorder.pending, "seconds": seconds, "rows": rows}
             self.checkpoints.save(step, trainer, background=background)
         self._last_save = time.monotonic()
 

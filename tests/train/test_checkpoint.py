@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pdstudy.config.evaluation import Heldout
 from pdstudy.config.optimizer import AdamW
 from pdstudy.config.placement import Placement
 from pdstudy.config.run import Run
@@ -19,6 +23,7 @@ from pdstudy.corpus import TokenCorpus
 from pdstudy.models.build_model import build_model
 from pdstudy.models.distributed import Ranks
 from pdstudy.train.checkpoint import Checkpoints, list_checkpoints, step_of
+from pdstudy.train.starting_point import starting_point
 from pdstudy.train.weight_update import adamw
 from pdstudy.workspace.run_dir import RunDir
 from tests.train.one_run import train_run
@@ -122,7 +127,9 @@ def stopped(stopped_once: Path, tmp_path: Path) -> RunDir:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("damage", ["truncated", "no metadata", "no tensors", "no numbers", "half numbers"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "no metadata", "no tensors", "no numbers", "half numbers", "a byte", "a number"]
+)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
     damage: str, small_run: Run, corpus: TokenCorpus, stopped: RunDir
 ) -> None:
@@ -133,6 +140,15 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
         tensors.write_bytes(tensors.read_bytes()[:1000])
     elif damage == "half numbers":
         (newest / "trainer.json").write_text('{"step": ')
+    elif damage == "a byte":
+        data = bytearray(tensors.read_bytes())
+        data[len(data) // 2] ^= 4
+        tensors.write_bytes(data)
+    elif damage == "a number":
+        numbers = newest / "trainer.json"
+        numbers.write_text(
+            numbers.read_text().replace('"grad_norm": 0', '"grad_norm": 1').replace('"train": ', '"train": 1')
+        )
     else:
         {"no metadata": newest / ".metadata", "no tensors": tensors, "no numbers": newest / "trainer.json"}[
             damage
@@ -202,3 +218,102 @@ def test_a_full_disk_loses_nothing(
     train_run(small_run, undisturbed, **common)
     losses = [[row["loss"] for row in read_jsonl(d.metrics_file)] for d in (directory, undisturbed)]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.integration
+def test_rows_are_on_disk_before_the_checkpoint_that_they_belong_to(
+    small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, events = RunDir(tmp_path / "run"), []
+    fsync, replace = os.fsync, os.replace
+
+    def noting_fsync(handle: int) -> None:
+        events.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    def noting_replace(source: Path, target: Path) -> None:
+        events.append(os.path.basename(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(os, "replace", noting_replace)
+    train_run(small_run, directory, corpus=corpus, evaluations=heldout, placement=OFTEN, should_stop=stop_after(9))
+    for step in (2, 9):
+        published = events.index(f"step-{step:08d}")
+        assert {"metrics.jsonl", "evals.jsonl"} - set(events[:published]) == (set() if step == 9 else {"evals.jsonl"})
+        assert events[:published].count("metrics.jsonl") >= step  # once for each checkpoint up to here
+
+
+@pytest.fixture(scope="module")
+def evaluated_once(
+    small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp("evaluated") / "run"
+    for count in (9, 9):
+        train_run(small_run, RunDir(path), corpus=corpus, evaluations=heldout, should_stop=stop_after(count))
+    assert steps(RunDir(path).checkpoints) == [9, 18]
+    return path
+
+
+def cut(path: Path, step: int) -> None:
+    """Lose the rows after a step, as a crash of the machine may."""
+    lines = [line for line in path.read_text().splitlines(True) if json.loads(line)["step"] <= step]
+    path.write_text("".join(lines))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("file", ["metrics.jsonl", "evals.jsonl"])
+def test_a_checkpoint_that_outlived_its_rows_gives_way_to_an_older_one(
+    file: str, small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], evaluated_once: Path, tmp_path: Path
+) -> None:
+    directory = RunDir(Path(shutil.copytree(evaluated_once, tmp_path / "run")))
+    whole = RunDir(Path(shutil.copytree(evaluated_once, tmp_path / "whole")))
+    cut(directory.path / file, 10)
+    for each in (directory, whole):
+        assert train_run(small_run, each, corpus=corpus, evaluations=heldout) == "done"
+    for name in ("metrics_file", "evals_file"):
+        ours, theirs = ([(r["step"], r["loss"]) for r in read_jsonl(getattr(d, name))] for d in (directory, whole))
+        assert ours == theirs
+
+
+@pytest.mark.integration
+def test_a_run_that_lost_the_rows_of_all_its_checkpoints_says_so(
+    small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], evaluated_once: Path, tmp_path: Path
+) -> None:
+    directory = RunDir(Path(shutil.copytree(evaluated_once, tmp_path / "run")))
+    cut(directory.metrics_file, 6)
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl has 6 rows up to step 9, of 9 when.*restore the file"):
+        train_run(small_run, directory, corpus=corpus, evaluations=heldout)
+    assert len(list(read_jsonl(directory.metrics_file))) == 6
+    assert steps(directory.checkpoints) == [9, 18]
+
+
+@pytest.mark.integration
+def test_a_relative_that_lost_its_rows_is_not_begun_from(
+    small_run: Run, corpus: TokenCorpus, evaluated_once: Path, tmp_path: Path
+) -> None:
+    relative = RunDir(Path(shutil.copytree(evaluated_once, tmp_path / "relative")))
+    assert starting_point(small_run, [relative])[1].name == "step-00000018"
+    cut(relative.metrics_file, 10)
+    assert starting_point(small_run, [relative])[1].name == "step-00000009"
+    cut(relative.metrics_file, 3)
+    assert starting_point(small_run, [relative]) is None
+
+
+@pytest.mark.integration
+def test_saves_leave_nothing_for_the_collector(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
+    """It is off in the training loop."""
+    counts: list[int] = []
+
+    def count(what: str, share: float) -> None:
+        if not gc.isenabled():
+            counts.append(len(gc.get_objects()))
+
+    def stop() -> bool:
+        count("", 0.0)
+        return False
+
+    directory = RunDir(tmp_path / "run")
+    assert train_run(small_run, directory, corpus=corpus, placement=OFTEN, should_stop=stop) == "done"
+    middle, last = counts[len(counts) // 2], counts[-1]
+    assert last - middle < 0.05 * middle
