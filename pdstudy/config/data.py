@@ -29,6 +29,10 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 """The files of a transformers tokenizer that say how text is cut and where documents end."""
 
 
+EOS = "<|endoftext|>"
+"""The end-of-document token of a BPE that is trained here, and its id 0."""
+
+
 @declared
 class LocalFiles:
     """Text files (`.txt`, one document each), JSON lines (`.jsonl`, `.jsonl.gz`) or parquet. Globs are allowed.

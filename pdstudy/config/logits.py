@@ -8,6 +8,7 @@ from typing import Literal
 
 from pdstudy.config.data import Corpus, Slice, Split, View
 from pdstudy.config.losses import WTTM, OntoGold, Plain, Tail, Temperature
+from pdstudy.config.model_folder import check_folder
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import KD, Online, Pretrained, Run
 from pdstudy.config.truncation import Sampled, TopPK, Truncation
@@ -166,6 +167,9 @@ class Capture:
                 yield Problem(f"data.{name}", getattr(self.data, name), allowed)
         if self.view.documents == "respect":
             yield Problem("view.documents", "respect", "'cross': the teacher attends across documents")
+        if isinstance(self.teacher, Pretrained):
+            for problem in check_folder(self.teacher.path, self.corpus, self.view):
+                yield problem.below("teacher")
         if isinstance(self.teacher, Run) and self.teacher.data.overlaps(self.data):
             yield Problem("data", f"[{self.data.start}, {self.data.stop})", "text that the teacher has not seen")
 

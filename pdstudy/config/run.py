@@ -11,9 +11,10 @@ from pdstudy.config.data import Corpus, Slice, View
 from pdstudy.config.instructions import Instructions
 from pdstudy.config.losses import NLL, AnyTemperature, Divergence, Plain, Renormalise, Rest, Temperature, undefined
 from pdstudy.config.model import Shape, Student
+from pdstudy.config.model_folder import check_folder, check_weights, read_text_config
 from pdstudy.config.optimizer import AdamW, Schedule
 from pdstudy.config.truncation import Sampled, TopPK, Truncation
-from pdstudy.core.files import content_or_name, read_json
+from pdstudy.core.files import content_or_name
 from pdstudy.core.identity import declared, fingerprint, neutral
 from pdstudy.core.validation import Problem
 
@@ -42,12 +43,11 @@ class Pretrained:
         return {"path": content_or_name((self.path,)), "shape": None}
 
     def check(self) -> Iterator[Problem]:
-        file = Path(self.path).expanduser() / "config.json"
-        if not file.is_file():
+        if not (Path(self.path).expanduser() / "config.json").is_file():
             yield Problem("path", self.path, "a transformers folder, with config.json and weights",
                           hint=f"from {Path.cwd()}", missing=True)  # fmt: skip
-        elif self.shape is not None:
-            config = read_json(file, "save the model there again") or {}
+        yield from check_weights(self.path)
+        if self.shape is not None and (config := read_text_config(self.path)) is not None:
             for name, key in (("width", "hidden_size"), ("layers", "num_hidden_layers"), ("vocab", "vocab_size")):
                 said, there = getattr(self.shape, name), config.get(key, getattr(self.shape, name))
                 if said != there:
@@ -256,14 +256,18 @@ class Run:
                           hint="a BPE is trained on its corpus; for another one use a PretrainedTokenizer")  # fmt: skip
 
     def _check_size_of_store(self) -> Iterator[Problem]:
-        if not isinstance(self.objective, KD) or self.teacher is None or self.student.vocab <= WHOLE:
+        if not isinstance(self.objective, KD) or self.teacher is None:
             return
-        if self.objective.truncation == TopPK(p=1, k=None) and self.objective.stored != "live":
-            yield Problem("objective.truncation", self.objective.truncation, "a cut, or stored='live'",
-                          hint=f"a store would keep {self.student.vocab:,} entries per token")  # fmt: skip
+        cut, vocab = self.objective.truncation, self.student.vocab
+        if isinstance(cut, TopPK) and (cut.k or 0) > vocab:
+            yield Problem("objective.truncation.k", cut.k, f"at most the vocabulary's {vocab}, or None for all")
+        if vocab > WHOLE and cut == TopPK(p=1, k=None) and self.objective.stored != "live":
+            yield Problem("objective.truncation", cut, "a cut, or stored='live'", hint=f"it keeps {vocab:,} a token")
 
     def _check_teacher(self) -> Iterator[Problem]:
         teacher = self.teacher
+        if isinstance(teacher, Pretrained):
+            yield from (p.below("objective.teacher") for p in check_folder(teacher.path, self.corpus, self.view))
         if teacher is None or isinstance(teacher, Pretrained):
             return
         run = teacher.run if isinstance(teacher, Online) else teacher

@@ -13,12 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pdstudy.config.data import TOKENIZER_FILES
+from pdstudy.config.data import EOS, TOKENIZER_FILES
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json
-
-EOS = "<|endoftext|>"
-"""The end-of-document token of a BPE that is trained here."""
 
 
 def train_bpe(texts: Iterator[str], vocab: int, folder: Path) -> None:

@@ -13,8 +13,7 @@ from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import probe_teacher, text_of
 from pdstudy.config.logits import Capture, Coverage, StoreNeed, StoreSpec, required_coverage, spec_of
 from pdstudy.config.normal_form import normal_form
-from pdstudy.config.run import KD, Online, Run
-from pdstudy.core.files import read_json
+from pdstudy.config.run import KD, Online, Pretrained, Run
 from pdstudy.core.format import si
 from pdstudy.core.identity import fingerprint
 from pdstudy.core.origin import Spot, spot_of
@@ -24,11 +23,12 @@ from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, Rol
 from pdstudy.plan.branches import branched
 from pdstudy.plan.cost import evaluation_flops, sizes, steps_flops, tokens_read, training_flops
 from pdstudy.plan.plan import Plan, ordered
+from pdstudy.plan.preflight import TextLimits, check_teacher, missing_packages
+from pdstudy.plan.rate import measured_rate, plan_rate
 from pdstudy.plan.replay import replay_needed
 from pdstudy.plan.store_needs import StoreNeeds
 from pdstudy.study.study import Cell, Study
 from pdstudy.workspace.layout import Workspace
-from pdstudy.workspace.run_dir import RunDir
 from pdstudy.workspace.store_index import inside
 
 ROLES: tuple[Role, ...] = ("teacher", "finetune", "student")
@@ -46,10 +46,12 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
     for name, capture in study.captures.items():
         builder.capture(name, capture)
     absent = [f"not here: {a.found} ({a.field}), priced as declared" for a in study.missing]
-    rate, source = _rate(study, builder.finished_rates)
+    rate, source = plan_rate(study, [rate for rate in builder.rates if rate is not None])
     artifacts = builder.artifacts()
-    warnings = (*builder.repeats(), *absent, *builder.retrained)
-    return Plan(study, artifacts, warnings, tuple(builder.problems), rate, source, builder.keys)
+    packages = missing_packages(study, (artifact for artifact in artifacts if not artifact.done))
+    absent += [f"not here: {p.found}, needed to run ({p.field}): {p.allowed}" for p in packages]
+    warnings = (*builder.repeats(), *absent, *dict.fromkeys(builder.doubts), *builder.retrained)
+    return Plan(study, artifacts, warnings, tuple(builder.problems), rate, source, packages, builder.keys)
 
 
 class _Builder:
@@ -63,8 +65,9 @@ class _Builder:
         self.problems: list[Problem] = []
         self.keys: dict[str, str] = {}
         self._corpora: dict[str, CorpusArtifact] = {}
-        self._lengths: dict[str, dict[str, int]] = {}
+        self._limits: dict[str, TextLimits] = {}
         self._too_long: set[tuple[str, Slice]] = set()
+        self.doubts: list[str] = []
         self._runs: dict[str, RunArtifact] = {}
         self._cells: dict[str, list[str]] = {}
         self._stores = StoreNeeds(workspace)
@@ -72,7 +75,7 @@ class _Builder:
         self._answers: dict[str, AnswersArtifact] = {}
         runs = workspace.root / "runs"
         self._existing = {p.name for p in runs.iterdir()} if runs.is_dir() else set()
-        self.finished_rates: list[float] = []
+        self.rates: list[float | None] = []
 
     def add(self, cell: Cell) -> None:
         """Add a cell's run, all that it needs, and its evaluation on tasks."""
@@ -136,6 +139,8 @@ class _Builder:
             needs.append(self._teacher(teacher, cell, f"{at}objective.teacher."))
         elif isinstance(teacher, Online):
             needs.append(self._teacher(teacher.run, cell, f"{at}objective.teacher.run."))
+        elif isinstance(teacher, Pretrained):
+            self._check_teacher(teacher, needs[0], f"{at}objective.teacher", cell)
         if teacher is not None and not run.is_live:
             self._use_store(run, cell, f"{at}objective.")
         if run.start is not None and isinstance(run.start.model, Run):
@@ -219,26 +224,30 @@ class _Builder:
     def _corpus(self, corpus: Corpus, read: list[tuple[str, Slice]], cell: Cell) -> str:
         key = fingerprint(corpus)
         if key not in self._corpora:
-            folder = self.workspace.corpus(corpus)
-            manifest = read_json(folder / "manifest.json", f"delete {folder} and run again to rebuild it")
+            self._limits[key] = TextLimits(corpus, self.workspace)
             label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
-            self._corpora[key] = CorpusArtifact(key=key, label=label, done=manifest is not None, corpus=corpus)
-            self._lengths[key] = {} if manifest is None else {s: m["tokens"] for s, m in manifest["splits"].items()}
+            self._corpora[key] = CorpusArtifact(key=key, label=label, done=self._limits[key].built, corpus=corpus)
         wanted = [*read]
         for i, evaluation in enumerate(self.study.evaluations):
             if (text := text_of(evaluation)) is not None:
                 wanted.append((f"evaluations[{i}].data", text))
-        self._check_lengths(self._lengths[key], wanted, cell)
+        for name, part in wanted:
+            if (name, part) not in self._too_long:
+                if (problem := self._limits[key].check(name, part)) is not None:
+                    self.problems.append(problem.at(self._spot(cell, name)))
+                elif (problem := self._limits[key].doubt(name, part)) is not None:
+                    self.doubts.append(str(problem.at(self._spot(cell, name))))
+                if problem is not None:
+                    self._too_long.add((name, part))
         return key
 
-    def _check_lengths(self, tokens: dict[str, int], wanted: list[tuple[str, Slice]], cell: Cell) -> None:
-        """Slices that end beyond a corpus that is there; each is said once."""
-        for name, part in wanted:
-            if part.stop + 1 > tokens.get(part.split, part.stop + 1) and (name, part) not in self._too_long:
-                self._too_long.add((name, part))
-                allowed = f"a slice that ends before {tokens[part.split]:,}, the corpus's {part.split} tokens"
-                found = f"[{part.start:,}, {part.stop:,})"
-                self.problems.append(Problem(name, found, allowed).at(self._spot(cell, name)))
+    def _check_teacher(self, teacher: Pretrained, corpus: str, at: str, cell: Cell) -> None:
+        problem, doubt = check_teacher(teacher, self._limits[corpus])
+        if problem is not None and (problem := problem.below(at).at(self._spot(cell, at))) not in self.problems:
+            self.problems.append(problem)
+        if doubt:
+            file, line = self._spot(cell, at)
+            self.doubts.append(f"{file}:{line}: {at}: {doubt}")
 
     def _spot(self, cell: Cell, name: str) -> Spot:
         """File and line of a field of the study, or else of a cell's run."""
@@ -253,7 +262,7 @@ class _Builder:
             directory = self.workspace.run(run)
             state = directory.state(evaluations)
             if state in TRAINED:
-                self._note_rate(directory)
+                self.rates.append(measured_rate(directory))
                 flops, evaluations = 0.0, directory.missing_evaluations(evaluations)
             # A diverged student is a result; a diverged teacher cannot serve anyone.
             done = state == "done" or (state == "diverged" and role != "teacher")
@@ -264,13 +273,6 @@ class _Builder:
         return RunArtifact(
             key=key, label=label, done=done, state=state, flops=flops, bytes=16.0 * sizes(run)[1], run=run, role=role
         )
-
-    def _note_rate(self, directory: RunDir) -> None:
-        """Keep a finished run's FLOP/s, those of one of its devices."""
-        result = directory.result() or {}
-        if result["seconds"]["train"] > 0:
-            ranks = (read_json(directory.path / "provenance.json") or {}).get("ranks", 1)
-            self.finished_rates.append(result["flops"]["student"] / result["seconds"]["train"] / ranks)
 
     def _use_store(self, run: Run, cell: Cell, at: str) -> None:
         spec = spec_of(run)
@@ -286,10 +288,3 @@ class _Builder:
             name = f"{at}{found.field}"
             problem = Problem(name, found.found, allowed).at(self._spot(cell, name))
             self.problems += [problem] if problem not in self.problems else []  # each seed has it
-
-
-def _rate(study: Study, measured: list[float]) -> tuple[float, str]:
-    if measured:
-        rates, half = sorted(measured), len(measured) // 2
-        return (rates[half] + rates[-1 - half]) / 2, f"median of {len(measured)} finished runs of this study here"
-    return study.machine.flops_per_second, f"assumed for {study.machine.name}"

@@ -20,13 +20,15 @@ class Plan:
     problems: tuple[Problem, ...] = ()
     rate: float = 0.0
     rate_source: str = ""
+    packages: tuple[Problem, ...] = ()
+    """Packages that what is to be made needs, and this Python lacks."""
     keys: dict[str, str] = field(default_factory=dict)
     """Cell name to run key."""
 
     def check_here(self) -> None:
-        """Raises `ConfigError` where texts or models that the study names are not on this machine."""
-        if self.study.missing:
-            lacking = "\n".join(f"  {p}" for p in self.study.missing)
+        """Raises `ConfigError` where texts, models or packages that the study needs are not on this machine."""
+        if missing := (*self.study.missing, *self.packages):
+            lacking = "\n".join(f"  {p}" for p in missing)
             raise ConfigError(f"study {self.study.name} can be planned here, not run; missing:\n{lacking}")
 
     @property

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,9 +41,11 @@ def load_study(name: str, scale: str | None = None) -> Study:
     if path.is_dir():
         with helper_modules(path.resolve()):  # one for all files: what they share is one object
             found = [_load(file, scale, Study) for file in sorted(path.glob("*.py"))]
-        studies = [study for study in found if study is not None]
+        studies = [made for made, _ in found if made is not None]
         if not studies:
             raise ConfigError(f"no file in {path} defines a function `study(scale)`")
+        if all(ignores for made, ignores in found if made is not None):
+            raise ConfigError(f"{path} has no scale {scale!r}: its studies are the same with any")
         return Collection.of(f"{path.resolve().name}-{scale}" if scale else path.resolve().name, studies)
     if path.suffix != ".py":
         raise ConfigError(f"{path} is no Python file; a study is a .py file that defines `study(scale)`")
@@ -61,10 +64,14 @@ def load_declared(path: Path, scale: str | None, wanted: type[T]) -> T:
 def find_declared(path: Path, scale: str | None, wanted: type[T]) -> T | None:
     """The study or search that a file declares, or None. Raises `ConfigError` on any error in it."""
     with helper_modules(path.resolve().parent):
-        return _load(path, scale, wanted)
+        found, ignores = _load(path, scale, wanted)
+    if ignores:
+        raise ConfigError(f"{path} has no scale {scale!r}: its {wanted.__name__.lower()}(scale) is the same with any")
+    return found
 
 
-def _load(path: Path, scale: str | None, wanted: type[T]) -> T | None:
+def _load(path: Path, scale: str | None, wanted: type[T]) -> tuple[T | None, bool]:
+    """The study or search of one file, None where it declares none; and whether it ignores the scale."""
     name = wanted.__name__.lower()
     spec = importlib.util.spec_from_file_location(f"pdstudy_study_{path.stem}", path.resolve())
     assert spec is not None
@@ -74,8 +81,9 @@ def _load(path: Path, scale: str | None, wanted: type[T]) -> T | None:
     try:
         spec.loader.exec_module(module)
         if hasattr(module, name):
-            return _called(getattr(module, name), path, scale, wanted)
-        return None
+            made = _called(getattr(module, name), path, scale, wanted)
+            return made, scale is not None and _ignores(getattr(module, name), scale, made)
+        return None, False
     except (ConfigError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
@@ -113,6 +121,17 @@ def _called(function: object, path: Path, scale: str | None, wanted: type[T]) ->
     if not isinstance(made, wanted):
         raise ConfigError(f"{path}: {name}(scale) returned {type(made).__name__}, not a {wanted.__name__}")
     return made
+
+
+def _ignores(function: Callable[..., object], scale: str, made: object) -> bool:
+    """Whether a function makes of a scale what it makes of none, and of a name that nobody gives a scale."""
+    (parameter, *_) = inspect.signature(function).parameters.values()
+    if parameter.default in (inspect.Parameter.empty, scale):
+        return False
+    try:
+        return bool(function() == made == function("no scale has this name"))
+    except Exception:  # it knows its scales
+        return False
 
 
 def _explained(error: BaseException, path: Path) -> str:

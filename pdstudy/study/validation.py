@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from pdstudy.config.data import View
 from pdstudy.config.downstream import Downstream
-from pdstudy.config.evaluation import Evaluation, HeldoutResponses, text_of
+from pdstudy.config.evaluation import Evaluation, HeldoutResponses, Probe, text_of
 from pdstudy.config.finetuning import Finetuning
+from pdstudy.config.model_folder import check_folder
 from pdstudy.config.outputs import Compare, GainAndKept, GainBySize, Output
-from pdstudy.config.run import Run
+from pdstudy.config.run import Pretrained, Run
 from pdstudy.core.validation import Problem, nearest, problems
 from pdstudy.study.grid import Grid
 
@@ -57,6 +58,10 @@ def check_evaluations(
             share = evaluation.instructions.validation
             for least in (share_of_runs for share_of_runs in held_out if share_of_runs < share):
                 yield Problem(f"{at}.instructions.validation", share, f"at most {least}, what its runs hold out")
+        if isinstance(evaluation, Probe) and isinstance(evaluation.teacher, Pretrained):
+            for corpus, view in dict.fromkeys((run.corpus, run.view) for run in runs):
+                for problem in check_folder(evaluation.teacher.path, corpus, view):
+                    yield problem.below(f"{at}.teacher")
         text = text_of(evaluation)
         for part in ("start", "tokens") if text is not None else ():
             value = getattr(text, part)

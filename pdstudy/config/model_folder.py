@@ -1,0 +1,86 @@
+"""Problems of a teacher's transformers folder that its files show before anything is loaded."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pdstudy.config.data import BPE, EOS, TOKENIZER_FILES, Corpus, PretrainedTokenizer, View
+from pdstudy.core.files import read_json
+from pdstudy.core.validation import Problem
+
+
+def check_weights(path: str) -> Iterator[Problem]:
+    """A folder that is there and holds no weights that pdstudy reads."""
+    folder = Path(path).expanduser()
+    if (folder / "config.json").is_file() and not any(folder.glob("*.safetensors")):
+        pickled = sorted(file.name for file in folder.glob("*.bin"))
+        yield Problem("path", path, "a folder with weights in *.safetensors",
+                      hint=f"it has {pickled[0]}: load it once and save_pretrained it" if pickled
+                      else "save_pretrained writes them")  # fmt: skip
+
+
+def check_folder(path: str, corpus: Corpus, view: View) -> Iterator[Problem]:
+    """Why the model in a folder cannot read a corpus in sequences of a view. Fields are those of the model."""
+    config = read_text_config(path)
+    if config is None:
+        return
+    longest = config.get("max_position_embeddings")
+    if isinstance(longest, int) and longest < view.context:
+        yield Problem("path", path, f"a model that reads the view's {view.context} tokens", hint=f"it reads {longest}")
+    rows, ids = config.get("vocab_size"), corpus.tokenizer.vocab
+    if isinstance(rows, int) and ids is not None and rows < ids:
+        yield Problem("path", path, f"a model with a row for each of the tokenizer's {ids} ids", hint=f"it has {rows}")
+        return
+    theirs = Path(path).expanduser() / TOKENIZER_FILES[0]
+    if theirs.is_file() and not _may_share(corpus.tokenizer, theirs):
+        yield Problem("path", path, "a model with the corpus's tokenizer",
+                      hint=f"tokenize the corpus with the model's: PretrainedTokenizer(path={path!r})")  # fmt: skip
+
+
+def read_text_config(path: str) -> Mapping[str, Any] | None:
+    """The part of a folder's config that is about its language model; None where it is not here."""
+    config = read_json(Path(path).expanduser() / "config.json", "save the model there again")
+    return None if config is None else config.get("text_config") or config
+
+
+def has_tokenizer(path: str) -> bool:
+    return (Path(path).expanduser() / TOKENIZER_FILES[0]).is_file()
+
+
+def same_ids(one: Path, other: Path) -> bool:
+    """Whether two tokenizer.json give each token the same id; true where one of them cannot be read as such."""
+    mine, theirs = _tokens(one), _tokens(other)
+    return mine is None or theirs is None or mine[1] == theirs[1]
+
+
+def _may_share(tokenizer: BPE | PretrainedTokenizer, theirs: Path) -> bool:
+    """Whether the tokenizer of a corpus can be that of a file. A BPE is trained later; its first id is known."""
+    if isinstance(tokenizer, PretrainedTokenizer):
+        mine = Path(tokenizer.path).expanduser() / TOKENIZER_FILES[0]
+        return not mine.is_file() or same_ids(mine, theirs)
+    tokens = _tokens(theirs)
+    return tokens is None or (tokens[0] <= tokenizer.vocab and tokens[2] == EOS)
+
+
+def _tokens(file: Path) -> tuple[int, str, str] | None:
+    status = file.stat()
+    return _read_tokens(file, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _read_tokens(file: Path, size: int, changed: int) -> tuple[int, str, str] | None:
+    """Number of ids, a hash of tokens and ids, and the token of id 0 in a tokenizer.json: megabytes, so read once."""
+    try:
+        content = json.loads(file.read_text())
+        entries = content["model"]["vocab"]
+        ids = dict(entries) if isinstance(entries, dict) else {entry[0]: i for i, entry in enumerate(entries)}
+        ids |= {token["content"]: token["id"] for token in content.get("added_tokens", ())}
+        listed = sorted((number, token) for token, number in ids.items())
+        return 1 + listed[-1][0], hashlib.sha256(json.dumps(listed).encode()).hexdigest(), listed[0][1]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None

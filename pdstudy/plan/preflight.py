@@ -1,0 +1,108 @@
+"""What would fail later and can be seen now: texts that are too short, packages that are not installed.
+
+What a study's declaration and the folders that it names show is checked with them (`Study.problems`); here is what
+depends on the workspace and on this machine.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pdstudy.config.data import TOKENIZER_FILES, Corpus, HubDataset, LocalFiles, Slice
+from pdstudy.config.model_folder import has_tokenizer, same_ids
+from pdstudy.config.run import Pretrained
+from pdstudy.core.files import expand, read_json
+from pdstudy.core.origin import spot_of
+from pdstudy.core.validation import Problem
+from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, RunArtifact
+from pdstudy.study.study import Study
+from pdstudy.workspace.layout import Workspace
+
+
+class TextLimits:
+    """Tokens of one corpus: those of each split where it is built, else no more than its texts have bytes."""
+
+    def __init__(self, corpus: Corpus, workspace: Workspace) -> None:
+        folder = workspace.corpus(corpus)
+        manifest = read_json(folder / "manifest.json", f"delete {folder} and run again to rebuild it")
+        self.built = manifest is not None
+        self.tokenizer = folder / "tokenizer" / TOKENIZER_FILES[0] if self.built else None
+        self._tokens = {} if manifest is None else {s: int(m["tokens"]) for s, m in manifest["splits"].items()}
+        self._bytes = None if self.built else text_bytes(corpus)
+        self._shares = {"validation": corpus.validation, "test": corpus.test}
+
+    def check(self, name: str, part: Slice) -> Problem | None:
+        """The problem of a slice that ends beyond the text."""
+        found = f"[{part.start:,}, {part.stop:,})"
+        tokens = self._tokens.get(part.split)
+        if tokens is not None and part.stop >= tokens:
+            return Problem(name, found, f"a slice that ends before {tokens:,}, the corpus's {part.split} tokens")
+        if self._bytes is not None and part.stop >= self._bytes:
+            return Problem(name, found, f"a slice that ends before {self._bytes:,}: a token is a byte of text or more")
+        return None
+
+    def doubt(self, name: str, part: Slice) -> Problem | None:
+        """The problem of a held-out slice that ends beyond what the share of its split is likely to hold."""
+        share = self._shares.get(part.split)
+        if self._bytes is None or share is None or part.stop < share * self._bytes:
+            return None
+        allowed = f"a slice within the {part.split} split, about {share:g} of {self._bytes:,} bytes of text"
+        return Problem(name, f"[{part.start:,}, {part.stop:,})", allowed)
+
+
+def text_bytes(corpus: Corpus) -> int | None:
+    """Bytes of the files of a corpus with one for the end of each; None where they are packed, or not all local."""
+    files = {
+        path
+        for source in corpus.sources
+        for pattern in (source.paths if isinstance(source, LocalFiles) else ())
+        for path in expand(pattern)
+    }
+    plain = all(isinstance(source, LocalFiles) for source in corpus.sources)
+    if not plain or not files or any(path.suffix not in (".txt", ".jsonl") for path in files):
+        return None
+    return sum(path.stat().st_size + 1 for path in files)
+
+
+def check_teacher(teacher: Pretrained, limits: TextLimits) -> tuple[Problem | None, str]:
+    """The problem of a teacher whose tokenizer is not that of a corpus which is built; a warning where it has none."""
+    folder = Path(teacher.path).expanduser()
+    if not folder.is_dir():
+        return None, ""
+    if not has_tokenizer(teacher.path):
+        return None, f"{teacher.path} has no {TOKENIZER_FILES[0]}: its ids are taken for the corpus's, unchecked"
+    built = limits.tokenizer
+    if built is None or not built.is_file() or same_ids(built, folder / TOKENIZER_FILES[0]):
+        return None, ""
+    hint = f"tokenize the corpus with the model's: PretrainedTokenizer(path={teacher.path!r})"
+    return Problem("path", teacher.path, "a model with the corpus's tokenizer", hint=hint), ""
+
+
+def missing_packages(study: Study, artifacts: Iterable[Artifact]) -> tuple[Problem, ...]:
+    """Packages that making some artifacts needs and this Python does not have, each once."""
+    found: dict[str, Problem] = {}
+    for artifact in artifacts:
+        for field, module, extra in _packages(study, artifact):
+            if module not in found and importlib.util.find_spec(module) is None:
+                package = module.replace("_", "-")
+                allowed = f"installed packages: pip install 'pdstudy[{extra}]'"
+                found[module] = Problem(field, package, allowed, missing=True).at(spot_of(study, field) or study.where)
+    return tuple(found.values())
+
+
+def _packages(study: Study, artifact: Artifact) -> Iterator[tuple[str, str, str]]:
+    """(Field of the study, module, extra of pdstudy) of what making an artifact imports beyond the basics."""
+    if isinstance(artifact, AnswersArtifact):
+        yield "downstream", "lm_eval", "eval"
+    elif isinstance(artifact, CorpusArtifact):
+        for source in artifact.corpus.sources:
+            if isinstance(source, HubDataset):
+                yield "base", "datasets", "hub"
+            elif isinstance(source, LocalFiles) and any(
+                path.suffix == ".parquet" for pattern in source.paths for path in expand(pattern)
+            ):
+                yield "base", "pyarrow", "parquet"
+    elif isinstance(artifact, RunArtifact) and study.placement.attention == "flash_attention_2":
+        yield "placement", "flash_attn", "flash"

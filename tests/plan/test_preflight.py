@@ -1,0 +1,190 @@
+"""What would fail after hours is said by the plan, with the line of its cause."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdstudy.core.errors import ConfigError
+from pdstudy.plan.builder import make_plan
+from pdstudy.plan.preflight import missing_packages
+from pdstudy.plan.study_plan import checked_plan
+from pdstudy.study.study_file import load_study
+from pdstudy.workspace.layout import Workspace
+
+STUDY = """
+from pdstudy import *
+
+def study(scale="mini"):
+    corpus = Corpus(
+        sources=(LocalFiles(paths=("{texts}/*.txt",)),),
+        tokenizer={tokenizer},
+        validation=0.1,
+    )
+    kd = KD(
+        teacher=Pretrained(path="{teacher}"),
+        truncation=TopPK(p=0.9, k={k}),
+    )
+    base = Run(
+        student=Shape(width=16, layers=1, heads=2, query_groups=1, ffn=32, vocab=300),
+        corpus=corpus, data=Slice(tokens=1024), view=View(context=32), objective=kd,
+        optimiser=AdamW(lr=1e-3), schedule=Cosine(warmup_tokens=256), tokens_per_step=256, steps=4,
+    )
+    return Study(
+        name="early", base=base, seeds=(0,),
+        evaluations=(
+            Heldout(data=Slice(split="validation", tokens={heldout})),
+        ),
+    )
+"""
+
+OURS = {"<|endoftext|>": 0, "a": 1, "b": 2}
+GPT2 = {"a": 0, "b": 1, "<|endoftext|>": 2}
+
+
+def write_tokenizer(folder: Path, ids: dict[str, int]) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": ids}, "added_tokens": []}))
+    return str(folder)
+
+
+def write_teacher(folder: Path, *, weights: str = "model.safetensors", ids: dict[str, int] | None = OURS,
+                  **config: Any) -> str:  # fmt: skip
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"vocab_size": 300, "max_position_embeddings": 64} | config))
+    (folder / weights).write_bytes(b"weights")
+    if ids is not None:
+        write_tokenizer(folder, ids)
+    return str(folder)
+
+
+def write_study(folder: Path, **changes: Any) -> str:
+    texts = folder / "texts"
+    texts.mkdir(exist_ok=True)
+    (texts / "a.txt").write_text("some words " * 400)
+    fields = {"texts": texts, "tokenizer": "BPE(vocab=300)", "teacher": "nowhere", "k": 20, "heldout": 320}
+    path = folder / "early.py"
+    path.write_text(STUDY.format(**fields | changes))
+    return str(path)
+
+
+def refusal(study: str, workspace: Path) -> list[str]:
+    """Lines of the refusal, as `file:line: field: ...` without the folder."""
+    with pytest.raises(ConfigError) as refused:
+        checked_plan(study, None, Workspace(workspace))
+    return [line.strip().replace(str(Path(study).parent) + "/", "") for line in str(refused.value).splitlines()[1:]]
+
+
+def line_of(study: str, text: str) -> int:
+    return next(i for i, line in enumerate(Path(study).read_text().splitlines(), 1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        ({"weights": "pytorch_model.bin"}, "weights in *.safetensors (it has pytorch_model.bin"),
+        ({"max_position_embeddings": 16}, "reads the view's 32 tokens (it reads 16)"),
+        ({"vocab_size": 256}, "a row for each of the tokenizer's 300 ids (it has 256)"),
+        ({"ids": GPT2}, "a model with the corpus's tokenizer (tokenize the corpus with the model's: Pretrained"),
+        ({"ids": {**OURS, "c": 300}}, "a model with the corpus's tokenizer"),
+        ({"text_config": {"max_position_embeddings": 16}}, "reads the view's 32 tokens (it reads 16)"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_refused_at_its_line(teacher: dict[str, Any], said: str, tmp_path: Path) -> None:
+    study = write_study(tmp_path, teacher=write_teacher(tmp_path / "teacher", **teacher))
+    (found,) = refusal(study, tmp_path / "workspace")
+    assert found.startswith(f"early.py:{line_of(study, 'teacher=')}: objective.teacher.path: found")
+    assert said in found
+
+
+def test_a_teacher_that_fits_is_taken(tmp_path: Path) -> None:
+    study = write_study(tmp_path, teacher=write_teacher(tmp_path / "teacher"))
+    assert len(checked_plan(study, None, Workspace(tmp_path / "workspace")).todo) == 3
+
+
+def test_two_pretrained_tokenizers_must_give_the_same_ids(tmp_path: Path) -> None:
+    mine = write_tokenizer(tmp_path / "mine", GPT2)
+    teacher = write_teacher(tmp_path / "teacher", ids={**GPT2})
+    tokenizer = f"PretrainedTokenizer(path={mine!r})"
+    study = write_study(tmp_path, teacher=teacher, tokenizer=tokenizer)
+    assert checked_plan(study, None, Workspace(tmp_path / "workspace"))
+    write_tokenizer(tmp_path / "teacher", {"a": 1, "b": 0, "<|endoftext|>": 2})
+    assert "a model with the corpus's tokenizer" in refusal(study, tmp_path / "workspace")[0]
+
+
+def test_a_corpus_that_is_built_is_compared_with_the_teacher(tmp_path: Path) -> None:
+    """Before, its BPE may become the teacher's; then, it is or is not."""
+    study = write_study(tmp_path, teacher=write_teacher(tmp_path / "teacher"))
+    workspace = Workspace(tmp_path / "workspace")
+    folder = workspace.corpus(load_study(study).base.corpus)
+    splits = {split: {"tokens": 10_000} for split in ("train", "validation", "test")}
+    write_tokenizer(folder / "tokenizer", OURS)
+    (folder / "manifest.json").write_text(json.dumps({"splits": splits}))
+    assert checked_plan(study, None, workspace)
+    write_tokenizer(folder / "tokenizer", {**OURS, "c": 3})
+    (found,) = refusal(study, workspace.root)
+    assert found.startswith(f"early.py:{line_of(study, 'teacher=')}: objective.teacher.path: found")
+
+
+def test_a_teacher_without_a_tokenizer_is_warned_of(tmp_path: Path) -> None:
+    study = write_study(tmp_path, teacher=write_teacher(tmp_path / "teacher", ids=None))
+    warnings = checked_plan(study, None, Workspace(tmp_path / "workspace")).warnings
+    (found,) = (w for w in warnings if "tokenizer.json" in w)
+    assert found.startswith(f"{study}:{line_of(study, 'teacher=')}: objective.teacher: ")
+
+
+def test_more_entries_than_the_vocabulary_has(tmp_path: Path) -> None:
+    study = write_study(tmp_path, teacher=write_teacher(tmp_path / "teacher"), k=301)
+    (found,) = refusal(study, tmp_path / "workspace")
+    assert found.startswith(f"early.py:{line_of(study, 'k=301')}: objective.truncation.k: found 301; allowed: at most")
+    (tmp_path / "more").mkdir()
+    fits = write_study(tmp_path / "more", teacher=str(tmp_path / "teacher"), k=300)
+    assert checked_plan(fits, None, Workspace(tmp_path / "workspace"))
+
+
+def test_an_evaluation_larger_than_the_texts(tmp_path: Path) -> None:
+    """4,400 bytes of text, a tenth of it for validation: 4,416 tokens cannot be, 448 are doubtful, 416 may be."""
+    teacher = write_teacher(tmp_path / "teacher")
+    study = write_study(tmp_path, teacher=teacher, heldout=138 * 32)
+    (found,) = refusal(study, tmp_path / "workspace")
+    at = line_of(study, "Heldout(")
+    assert found.startswith(
+        f"early.py:{at}: evaluations[0].data: found '[0, 4,416)'; allowed: a slice that ends before"
+    )
+    for tokens, doubtful in ((14 * 32, True), (13 * 32, False)):
+        study = write_study(tmp_path, teacher=teacher, heldout=tokens)
+        warnings = checked_plan(study, None, Workspace(tmp_path / "workspace")).warnings
+        assert any(w.startswith(f"{study}:{at}: evaluations[0].data") for w in warnings) is doubtful
+
+
+def test_everything_is_said_at_once(tmp_path: Path) -> None:
+    teacher = write_teacher(tmp_path / "teacher", weights="pytorch_model.bin", max_position_embeddings=16)
+    study = write_study(tmp_path, teacher=teacher, k=301)
+    assert len(refusal(study, tmp_path / "workspace")) == 3
+
+
+def test_a_missing_package_is_a_warning_here_and_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Path(write_study(tmp_path, teacher=write_teacher(tmp_path / "teacher")))
+    study.write_text(
+        study.read_text().replace("seeds=(0,),", "seeds=(0,),\n        downstream=(Downstream(tasks=OFFLINE_SUITE),),")
+    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "lm_eval" else object())
+    workspace = Workspace(tmp_path / "workspace")
+    plan = checked_plan(str(study), None, workspace)
+    (found,) = plan.packages
+    assert (found.line, found.found) == (line_of(str(study), "downstream="), "lm-eval")
+    assert any("lm-eval" in warning and "pdstudy[eval]" in warning for warning in plan.warnings)
+    with pytest.raises(ConfigError, match=r"early.py:\d+: downstream: found 'lm-eval'.*pip install"):
+        plan.check_here()
+    (answers,) = plan.answers
+    answers.path(workspace).mkdir(parents=True)
+    (answers.path(workspace) / "results.json").write_text("{}")
+    assert not make_plan(plan.study, workspace).packages, "nothing that is to be made needs it"
+    monkeypatch.undo()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert missing_packages(plan.study, plan.artifacts) == ()
