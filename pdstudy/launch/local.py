@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +29,10 @@ from pdstudy.workspace.layout import Workspace
 
 RETRIES = 2
 """Times that an artifact is tried again after its worker died."""
+
+
+STDERR = 2
+"""File descriptor to which the output of a worker goes where it has no log."""
 
 
 CLAIM_WAIT_SECONDS = 3.0
@@ -84,23 +89,38 @@ class _Worker:
     def _start(self) -> None:
         # One thread per worker: two busy threads on two busy cores stall each other (reports/NOTES.md).
         threads = {name: str(self._threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pdstudy.launch.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **threads},
-            start_new_session=True,
-        )
-        threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+        # Events have a channel of their own: any library may print. As in SLURM jobs, no module is imported from the
+        # working directory.
+        reading, writing = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pdstudy.launch.worker", str(writing)],
+                stdin=subprocess.PIPE,
+                stdout=STDERR,
+                text=True,
+                env={**os.environ, **threads, "PYTHONSAFEPATH": "1"},
+                pass_fds=(writing,),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        threading.Thread(target=self._listen, args=(self.process, reading), daemon=True).start()
 
-    def _listen(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            self._events.put((self, json.loads(line)))
-        code = process.wait()
+    def _listen(self, process: subprocess.Popen[str], channel: int) -> None:
+        end: dict[str, Any] = {"event": "died"}
+        try:
+            with os.fdopen(channel) as events:
+                for line in events:
+                    self._events.put((self, json.loads(line)))
+        except Exception as error:  # whatever it is, the driver must not wait for this worker
+            process.kill()
+            end["error"] = f"sent what is no event ({error})"
+        end["code"] = process.wait()
         if process is self.process:  # else a new worker has long taken its place
-            self._events.put((self, {"event": "died", "code": code}))
+            self._events.put((self, end))
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -119,6 +139,17 @@ class _Worker:
             with contextlib.suppress(BrokenPipeError):  # it is gone, and a task that it never read still in the pipe
                 self.process.stdin.close()
         self.process.wait()
+
+
+def _explain(code: int) -> str:
+    """What an exit code of a worker often means."""
+    if code == -signal.SIGKILL:
+        return "signal 9 is often the system out of memory"
+    if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGABRT):
+        return "a crash inside a library; its last words are in the log"
+    if code < 0:
+        return "not by pdstudy"
+    return "a library or a file of this Python ended it; its last words are above, or in the log"
 
 
 def processor_cores() -> int:
@@ -236,8 +267,8 @@ class _Driver:
             self.view.end(worker.number, artifact, "failed", event["error"])
         elif kind == "died":
             code = event["code"]
-            how = f"killed by signal {-code}" if code < 0 else f"left with exit code {code}"
-            self._died(worker, artifact, f"its worker was {how}", "signal 9 is often the system out of memory")
+            how = f"was killed by signal {-code}" if code < 0 else f"left with exit code {code}"
+            self._died(worker, artifact, f"its worker {event.get('error', how)}", _explain(code))
 
     def _ended(self, worker: _Worker, artifact: Artifact, state: str) -> None:
         if state == "done":

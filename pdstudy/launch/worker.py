@@ -1,8 +1,8 @@
 """A worker process: imports torch once, then carries out one order after another.
 
-Orders arrive as JSON lines on standard input, events leave as JSON lines on standard output. All output of an order
-goes to its own log. A closed input (the driver is gone) or a `stop` line ends the current order at its next step
-boundary, with all saved.
+Orders arrive as JSON lines on standard input, events leave as JSON lines on the descriptor that the command line gives.
+All output of an order goes to its own log. A closed input (the driver is gone) or a `stop` line ends the current order
+at its next step boundary, with all saved.
 """
 
 from __future__ import annotations
@@ -31,13 +31,17 @@ from pdstudy.workspace.run_dir import RunDir
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
     escape_unencodable()
-    events = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
+    channel = int(sys.argv[1])
+    os.set_inheritable(channel, False)
+    events = os.fdopen(channel, "w", buffering=1)
+    incoming = os.fdopen(os.dup(0))
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)  # who asks a question in the midst of work gets no answer, and no order
     orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
     stop = threading.Event()
 
     def listen() -> None:
-        for line in sys.stdin:
+        for line in incoming:
             message = json.loads(line)
             if message.get("stop"):
                 stop.set()

@@ -1,4 +1,4 @@
-"""`python -m pdstudy.models.count STUDENT.json CONTEXT`: parameters and FLOPs of a student, on the meta device.
+"""`python -m pdstudy.models.count STUDENT CONTEXT DESCRIPTOR`: parameters and FLOPs of a student, on the meta device.
 
 A process of its own, started by `pdstudy.plan.model_size`, so that planning stays quick and free of torch.
 """
@@ -6,10 +6,13 @@ A process of its own, started by `pdstudy.plan.model_size`, so that planning sta
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 from pdstudy.core.identity import decode
 from pdstudy.models.build_model import count
 
 if __name__ == "__main__":
-    print(json.dumps(count(decode(json.loads(sys.argv[1])), int(sys.argv[2]))))
+    student, context, channel = sys.argv[1:]
+    with os.fdopen(int(channel), "w") as answer:
+        json.dump(count(decode(json.loads(student)), int(context)), answer)

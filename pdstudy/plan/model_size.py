@@ -6,6 +6,7 @@ The count needs torch, so it runs in a process of its own (`pdstudy.models.count
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -20,11 +21,28 @@ def counted(student: TransformersConfig, context: int) -> dict[str, float]:
     memory = cache_root() / "counts" / f"{fingerprint(student)}-{context}.json"
     known = read_json(memory)
     if known is None:
-        command = [sys.executable, "-m", "pdstudy.models.count", json.dumps(encode(student)), str(context)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        done, answer = _count(json.dumps(encode(student)), str(context))
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ConfigError(f"transformers cannot build {student.model_type!r} with {dict(student.settings)}: {last}")
-        known = json.loads(done.stdout)
+        known = json.loads(answer)
         write_json(memory, known)
     return known
+
+
+def _count(student: str, context: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """The ended process, and its answer: on a descriptor of its own, since any library may print."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as answer:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "pdstudy.models.count", student, context, str(writing)],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                pass_fds=(writing,),
+                env={**os.environ, "PYTHONSAFEPATH": "1"},
+            )
+        finally:
+            os.close(writing)
+        return done, answer.read()
