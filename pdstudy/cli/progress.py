@@ -120,6 +120,7 @@ class PlainView:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
+        self._reasons = _Reasons()
 
     def start(self, plan: Plan) -> None:
         self.meter = Meter(plan)
@@ -136,7 +137,8 @@ class PlainView:
 
     def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
         self.meter.end(worker, artifact, state)
-        say(f"[{self.meter.ended}/{self.meter.count}] {_end_line(artifact, state, message)}", file=self._stream)
+        line = f"[{self.meter.ended}/{self.meter.count}] {self._reasons.line(artifact, state, message)}"
+        say(line, file=sys.stderr if state == "failed" else self._stream)
 
     def note(self, text: str) -> None:
         say(f"  {text}", file=self._stream)
@@ -145,8 +147,17 @@ class PlainView:
         pass
 
 
-def _end_line(artifact: Artifact, state: str, message: str) -> str:
-    return f"{artifact.kind} {printable(artifact.label)}: {state}{': ' if message else ''}{message}"
+class _Reasons:
+    """Lines about ends, each reason in full once: what fails for many artifacts fails for one reason."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def line(self, artifact: Artifact, state: str, message: str) -> str:
+        name = f"{artifact.kind} {printable(artifact.label)}"
+        first = self._first.setdefault(message, name) if message else name
+        reason = f": {message}" if message and first == name else f", as {first}" if message else ""
+        return f"{name}: {state}{reason}"
 
 
 class LiveView:
@@ -156,6 +167,7 @@ class LiveView:
         from rich.console import Console
         from rich.live import Live
 
+        self._reasons = _Reasons()
         self.meter = Meter(plan)
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._render)
@@ -182,7 +194,7 @@ class LiveView:
 
     def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
         self.meter.end(worker, artifact, state)
-        self._console.print(printable(_end_line(artifact, state, message), keep="\n"), markup=False)
+        self._console.print(printable(self._reasons.line(artifact, state, message), keep="\n"), markup=False)
 
     def note(self, text: str) -> None:
         self._console.print(printable(text, keep="\n"), markup=False)
@@ -198,7 +210,8 @@ class _RunLines(PlainView):
         return
 
     def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
-        say(_end_line(artifact, state, message), file=self._stream)
+        line = self._reasons.line(artifact, state, message)
+        say(line, file=sys.stderr if state == "failed" else self._stream)
 
 
 class SearchLines:

@@ -26,7 +26,11 @@ def print_status(plan: Plan, workspace: Workspace, seen: dict[str, dict[str, Any
         left = 3600 * totals(plan)["device_hours_todo"] / max(1, counts.get("running", 0)) if plan.todo else 0.0
         eta = f", about {duration(left)} of work left at this width" if left else ""
         say(f"{attempts} attempts on the cluster, {lost / 3600:.2g} hours of work lost{eta}")
-    table = [[row["kind"], row["label"], row["state"], _detail(row)] for row in rows]
+    table, explained = [], set[str]()
+    for row in rows:
+        error = row.get("error")
+        table.append([row["kind"], row["label"], row["state"], "as above" if error in explained else _detail(row)])
+        explained |= {error} if error else set()
     print_table(["stage", "artifact", "state", ""], table[:MAX_ROWS])
     if len(rows) > MAX_ROWS:
         say(f"... and {len(rows) - MAX_ROWS} more (--json shows all)")

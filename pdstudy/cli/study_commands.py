@@ -21,6 +21,9 @@ from pdstudy.plan.study_plan import member_plans
 from pdstudy.search.search_file import find_search
 from pdstudy.workspace.layout import Workspace
 
+LABELS_SHOWN = 5
+"""Failed artifacts that `run` names at its end; each has had a line with its reason when it failed."""
+
 
 def add_plan_and_run(command: AddCommand) -> None:
     sub = command("plan", _plan, "what a study needs, what of it exists, and what the rest will cost; changes nothing")
@@ -103,13 +106,19 @@ def _make(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> RunOutc
     plain = args.plain or args.json or not sys.stdout.isatty()
     outcome = run_plan(plan, workspace, workers=workers, view=PlainView(stream) if plain else LiveView())
     labels = {a.key: a.label for a in plan.artifacts}
-    for key, error in outcome.failed.items():
-        warn(f"failed: {printable(labels[key])}: {error}")
+    if outcome.failed:
+        call, names = study_call(args), _listed([labels[key] for key in outcome.failed])
+        warn(f"failed: {names}; `pdstudy status {call}` says why, `pdstudy logs {call} NAME` shows a log")
     for key in outcome.diverged:
         warn(f"diverged: {printable(labels[key])} ({key}); it is kept as a result")
     if outcome.blocked:
         warn(f"not started, since what they need is missing: {len(outcome.blocked)} artifacts")
     return outcome
+
+
+def _listed(labels: list[str]) -> str:
+    more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
+    return ", ".join(map(printable, labels[:LABELS_SHOWN])) + more
 
 
 def _try(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> int:

@@ -25,6 +25,7 @@ from pdstudy.core.claim import Claim
 from pdstudy.launch.work_order import make_order
 from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.plan import Plan
+from pdstudy.workspace.failure import write_failure
 from pdstudy.workspace.layout import Workspace
 
 RETRIES = 2
@@ -290,6 +291,8 @@ class _Driver:
         error = f"{what}, {RETRIES + 1} times ({hint})"
         if isinstance(artifact, RunArtifact):
             artifact.directory(self.workspace).set_status("failed", error=error)
+        else:
+            write_failure(artifact.log(self.workspace), error)
         self.outcome.failed[artifact.key] = error
         self.view.end(worker.number, artifact, "failed", error)
 

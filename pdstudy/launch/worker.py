@@ -25,6 +25,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.streams import escape_unencodable
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import WorkOrder
+from pdstudy.workspace.failure import clear_failure, write_failure
 from pdstudy.workspace.run_dir import RunDir
 
 
@@ -70,6 +71,7 @@ def main() -> None:
                 last = now
                 send("progress", what=what, share=share)
 
+        clear_failure(order.log)
         with output_to(order.log):
             try:
                 send("end", state=perform(order, progress, stop.is_set))
@@ -82,6 +84,8 @@ def main() -> None:
                 if order.kind in TRAINING:
                     with contextlib.suppress(OSError):
                         RunDir(order.log.parent).set_status("failed", error=short)
+                else:
+                    write_failure(order.log, short)
                 send("failed", error=short, log=str(order.log))
 
 

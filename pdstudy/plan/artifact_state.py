@@ -6,6 +6,7 @@ from typing import Any
 
 from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.plan import Plan
+from pdstudy.workspace.failure import read_failure
 from pdstudy.workspace.layout import Workspace
 
 
@@ -23,9 +24,10 @@ def state_of(artifact: Artifact, workspace: Workspace, seen: dict[str, Any] | No
     }
     if artifact.done:
         return row | {"state": "diverged" if artifact.state == "diverged" else "done"} | _attempts(seen)
-    status: dict[str, Any] = {"state": "new"}
     if isinstance(artifact, RunArtifact):
         status = artifact.directory(workspace).status()
+    else:
+        status = read_failure(artifact.log(workspace)) or {"state": "new"}
     state = status.pop("state")
     holder = artifact.holder(workspace)
     if state in ("done", "diverged"):  # it has ended, and the plan wants more of it: an evaluation, or steps again
@@ -36,7 +38,7 @@ def state_of(artifact: Artifact, workspace: Workspace, seen: dict[str, Any] | No
             row.pop("error", None)
         return row | seen
     if not isinstance(artifact, RunArtifact):
-        row["state"] = "running" if holder else "new"
+        row["state"] = "running" if holder else state
     elif state == "running" and holder is None:
         row["state"] = "lost"
     return row | _attempts(seen)

@@ -62,12 +62,11 @@ def test_what_failed_is_no_longer_expected(plan: Plan) -> None:
     assert alone.share == 0
 
 
-def test_a_label_can_not_drive_a_log(plan: Plan) -> None:
-    stream = io.StringIO()
-    view = PlainView(stream)
+def test_a_label_can_not_drive_a_log(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    view = PlainView(io.StringIO())
     view.start(plan)
     view.end(0, dataclasses.replace(plan.todo[0], label="a\x1b[2Jb\nc"), "failed", "why")
-    assert stream.getvalue() == f"[1/{len(plan.todo)}] {plan.todo[0].kind} a\\x1b[2Jb\\nc: failed: why\n"
+    assert capsys.readouterr().err == f"[1/{len(plan.todo)}] {plan.todo[0].kind} a\\x1b[2Jb\\nc: failed: why\n"
 
 
 def test_slow_work_is_said_on_a_terminal_and_quick_work_is_not(
