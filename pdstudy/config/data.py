@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pdstudy.core.files import content_or_name, expand
-from pdstudy.core.identity import declared
+from pdstudy.config.text_files import check_text_files, text_identity
+from pdstudy.core.files import content_or_name
+from pdstudy.core.identity import declared, neutral
 from pdstudy.core.pinned_packages import CORPORA
 from pdstudy.core.validation import Problem
 
@@ -19,10 +20,6 @@ MOST_TOKENS = 2**62
 
 
 Split = Literal["train", "validation", "test"]
-
-
-TEXT_FILES = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
-"""Endings of the files that hold text."""
 
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -35,41 +32,50 @@ EOS = "<|endoftext|>"
 
 @declared
 class LocalFiles:
-    """Text files (`.txt`, one document each), JSON lines (`.jsonl`, `.jsonl.gz`) or parquet. Globs are allowed.
+    """Text files (one document each), JSON lines, JSON arrays or parquet; folders and globs of them.
 
-    Identity is the files' content and kind, never their paths: a corpus that is moved stays the same corpus.
+    Kinds go by the ending (`pdstudy.config.text_files.KINDS`): `.txt`, `.jsonl`, `.ndjson` and `.json`, packed as `.gz`
+    or `.zst` too, and `.parquet`. `text_field` may lie deeper: "doc.text". A list of texts is joined by line breaks.
+    A row without a text is refused, all of them counted in one pass; `on_bad_row="skip"` leaves out and counts up to
+    `bad_row_limit` of the rows. Identity is the files' content and kind, never their paths: a corpus that is moved
+    stays the same corpus.
     """
 
     paths: tuple[str, ...]
     text_field: str = "text"
+    on_bad_row: Literal["refuse", "skip"] = neutral("refuse")
+    bad_row_limit: float = neutral(0.01)
 
     def content(self) -> dict[str, str]:
-        kinds = sorted({path.suffix for pattern in self.paths for path in expand(pattern)})
-        return {"paths": " ".join([content_or_name(self.paths), *kinds])}
+        return {"paths": text_identity(self.paths)}
 
     def check(self) -> Iterator[Problem]:
-        if not self.paths:
-            yield Problem("paths", self.paths, "at least one path or glob")
-        for i, pattern in enumerate(self.paths):
-            files = expand(pattern)
-            if not files:
-                yield Problem(f"paths[{i}]", pattern, "a file, folder or glob that is there", hint=f"from {Path.cwd()}",
-                              missing=True)  # fmt: skip
-            for path in files:
-                if not path.name.endswith(TEXT_FILES):
-                    yield Problem(f"paths[{i}]", str(path), f"files that end in {', '.join(TEXT_FILES)}",
-                                  hint="a glob leaves others out")  # fmt: skip
+        yield from check_text_files(self.paths)
+        yield from _check_limit(self.bad_row_limit)
+
+
+def _check_limit(share: float) -> Iterator[Problem]:
+    if not 0 <= share < 1:
+        yield Problem("bad_row_limit", share, "a share of the rows, 0 or more and below 1")
 
 
 @declared
 class HubDataset:
-    """A Hugging Face data set, read by `datasets` (extra `[hub]`), for machines that reach a hub or its cache."""
+    """A Hugging Face data set, read by `datasets` (extra `[hub]`), for machines that reach a hub or its cache.
+
+    `text_field`, `on_bad_row` and `bad_row_limit` are those of `LocalFiles`.
+    """
 
     name: str
     revision: str
     subset: str | None = None
     split: str = "train"
     text_field: str = "text"
+    on_bad_row: Literal["refuse", "skip"] = neutral("refuse")
+    bad_row_limit: float = neutral(0.01)
+
+    def check(self) -> Iterator[Problem]:
+        yield from _check_limit(self.bad_row_limit)
 
 
 @declared

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
-from pdstudy.core.files import content_or_name, expand
+from pdstudy.config.text_files import check_text_files, find_text_files
+from pdstudy.core.files import content_hash, content_or_name
 from pdstudy.core.identity import declared
 from pdstudy.core.pinned_packages import CORPORA
 from pdstudy.core.validation import Problem
@@ -31,23 +31,22 @@ Text between `generation` marks is a response, and learned, with the end after i
 
 @declared
 class LocalExamples:
-    """JSON lines of `{"messages": [{"role": ..., "content": ...}, ...]}` or `{"prompt": ..., "response": ...}`.
+    """Rows of `{"messages": [{"role": ..., "content": ...}, ...]}` or `{"prompt": ..., "response": ...}`.
 
-    Globs are allowed. Identity is the files' content.
+    Files are of any kind that `LocalFiles` reads, JSON lines where the ending says nothing; folders and globs are
+    allowed. A content may be a list of text parts. Conversations with a content that is null or no text (a call of a
+    tool, an image), or with an empty response, are left out and counted. Identity is the files' content.
     """
 
     paths: tuple[str, ...]
 
     def content(self) -> dict[str, str]:
-        return {"paths": content_or_name(self.paths)}
+        files = [find_text_files(pattern) for pattern in self.paths]
+        return {"paths": content_hash(str(file) for each in files for file in each) if all(files)
+                else content_or_name(self.paths)}  # fmt: skip
 
     def check(self) -> Iterator[Problem]:
-        if not self.paths:
-            yield Problem("paths", self.paths, "at least one path or glob")
-        for i, pattern in enumerate(self.paths):
-            if not expand(pattern):
-                yield Problem(f"paths[{i}]", pattern, "a file, folder or glob that is there", hint=f"from {Path.cwd()}",
-                              missing=True)  # fmt: skip
+        yield from check_text_files(self.paths, any_kind=True)
 
 
 @declared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import hashlib
 import json
 import os
@@ -120,15 +121,44 @@ def content_or_name(paths: Iterable[str]) -> str:
 
 
 def expand(pattern: str) -> list[Path]:
-    """The files that a path, a folder (all below it) or a glob stands for, sorted."""
+    """The files that a path, a folder (all below it) or a glob stands for, sorted.
+
+    Links to files and folders are followed, and files keep the names under which they are found: those of a hub's
+    cache are links to blobs whose names say nothing.
+    """
+    return [path for path in _names(pattern) if path.is_file()]
+
+
+def broken_links(pattern: str) -> list[Path]:
+    """Links among the names that a path, a folder or a glob stands for which lead nowhere."""
+    return [path for path in _names(pattern) if path.is_symlink() and not path.exists()]
+
+
+def _names(pattern: str) -> list[Path]:
     path = Path(pattern).expanduser()
     if path.is_dir():
-        return sorted(p.resolve() for p in path.rglob("*") if p.is_file())
-    if path.is_file():
-        return [path.resolve()]
-    anchor = Path(path.anchor) if path.is_absolute() else Path()
-    relative = path.relative_to(path.anchor) if path.is_absolute() else path
-    return sorted(p.resolve() for p in anchor.glob(str(relative)) if p.is_file())
+        return sorted(_below(path.absolute(), ()))
+    if path.is_file() or path.is_symlink():
+        return [path.absolute()]
+    return sorted(Path(name).absolute() for name in glob.glob(str(path), recursive=True, include_hidden=True))
+
+
+def _below(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+    """Everything below a folder but folders; a link to a folder that it lies in is not followed."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be read ({error.strerror}); change its permissions, or leave it out"
+        ) from error
+    for entry in entries:
+        if entry.is_dir():
+            yield from _below(Path(entry.path), (*above, real))
+        else:
+            yield Path(entry.path)
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from pdstudy.core.files import file_sha256, write_json
 from pdstudy.core.identity import encode, fingerprint
 from pdstudy.core.progress import Progress, no_progress
 from pdstudy.core.validation import problems
+from pdstudy.corpus.bad_rows import BadRow, BadRows
 from pdstudy.corpus.sources import documents
 from pdstudy.corpus.spool import SPLITS, Index, Spool
 from pdstudy.corpus.stream import StreamWriter
@@ -129,7 +130,8 @@ def _read(source: Source, spool: Spool, number: int, sources: int, progress: Pro
     progress(f"read {label}", _READ_SHARE * number / sources)  # may have to download it
     digest = hashlib.sha256()
     kept = empty = size = 0
-    for where, text in documents(source):
+    bad = BadRows(source)
+    for where, text in documents(source, bad):
         if (kept + empty) % 1000 == 999:
             # How many documents a source has is known only at its end.
             progress(f"read {label}: {kept:,} documents", _READ_SHARE * number / sources)
@@ -139,15 +141,18 @@ def _read(source: Source, spool: Spool, number: int, sources: int, progress: Pro
         try:
             raw = text.encode()
         except UnicodeEncodeError as error:
-            reason = f"{where}: half a surrogate pair at character {error.start} is no Unicode text; mend it"
-            raise ConfigError(reason) from error
+            detail = f"half a surrogate pair at character {error.start} is no Unicode text"
+            bad.add(BadRow(where, "half a surrogate pair", detail))
+            continue
         spool.add(raw)
         digest.update(len(raw).to_bytes(8, "little") + raw)
         kept += 1
         size += len(raw)
+    bad.check()
     if not kept:
         raise ConfigError(f"source {label} has no text: {empty} documents, all empty")
-    return {"source": encode(source), "documents": kept, "empty": empty, "bytes": size, "sha256": digest.hexdigest()}
+    described = {"documents": kept, "empty": empty, "bytes": size, "sha256": digest.hexdigest()}
+    return {"source": encode(source), **described, **({"bad_rows": bad.describe()} if bad.count else {})}
 
 
 def _check_splits(order: dict[Split, npt.NDArray[np.int64]], corpus: Corpus) -> None:

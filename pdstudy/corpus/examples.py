@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 from pdstudy.config.data import View
 from pdstudy.config.instructions import Definitions, Instructions, LocalExamples
+from pdstudy.config.text_files import find_text_files, kind_of
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import expand
 from pdstudy.corpus import pinned_sources as packages
+from pdstudy.corpus.bad_rows import BadRow, BadRows
 from pdstudy.corpus.batch import IGNORED, Batch
 from pdstudy.corpus.permutation import order
+from pdstudy.corpus.rows import read_rows
 from pdstudy.corpus.token_corpus import TokenCorpus
 
 Messages = list[dict[str, str]]
@@ -31,13 +33,13 @@ class Packed:
     """Sequences of whole examples, [S, T] each: inputs, targets (`IGNORED` but for responses), example numbers.
 
     An example begins where another ended, its first token is nobody's target, and the rest of a sequence is the end
-    token, unscored. `left_out` counts the examples that are longer than the context, or have nothing to learn.
+    token, unscored. `left_out` counts the examples that are not here, by reason.
     """
 
     inputs: npt.NDArray[np.int32]
     targets: npt.NDArray[np.int32]
     examples: npt.NDArray[np.int32]
-    left_out: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -70,23 +72,34 @@ def concatenate(first: Batch, second: Batch) -> Batch:
 def pack(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_out: bool = False) -> Packed:
     """Tokenize and pack all examples of one side of the split, one after another in the order of their hashes.
 
-    Raises `ConfigError` on examples that cannot be read, and where none is left; those longer than the context are
-    left out and counted.
+    Raises `ConfigError` on examples that cannot be read, and where none is left.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir)
     kept: dict[int, Messages] = {}
-    for messages in read_examples(instructions):
+    left_out: Counter[str] = Counter()
+    for messages in read_examples(instructions, left_out):
         text = json.dumps(messages, sort_keys=True, ensure_ascii=False).encode()
         place = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
         if (place < instructions.validation * 2**64) == held_out:
             kept[place] = messages
     chosen = [kept[place] for place in sorted(kept)]
-    whole = [e for e in _encode(chosen, tokenizer, instructions) if len(e[0]) <= view.context + 1 and e[1][1:].any()]
+    whole: list[Example] = []
+    for ids, scored in _encode(chosen, tokenizer, instructions):
+        if len(ids) > view.context + 1:  # the last token is a target only
+            left_out["longer than the context"] += 1
+        elif not scored[1:].any():
+            left_out["without a response"] += 1
+        else:
+            whole.append((ids, scored))
     if not whole:
-        raise ConfigError(f"instructions: no example of {len(chosen)} fits the context, {view.context} tokens")
-    return replace(_fill_rows(whole, view.context, corpus.eos), left_out=len(chosen) - len(whole))
+        reasons = "".join(f", {count:,} {reason}" for reason, count in left_out.items())
+        raise ConfigError(
+            f"instructions: no example of {len(chosen):,} can be learned at a context of {view.context:,} tokens"
+            f"{reasons}"
+        )
+    return replace(_fill_rows(whole, view.context, corpus.eos), left_out=dict(left_out))
 
 
 def _encode(chosen: list[Messages], tokenizer: Any, instructions: Instructions) -> Iterator[Example]:
@@ -124,13 +137,16 @@ def _fill_rows(examples: list[Example], context: int, eos: int) -> Packed:
     return Packed(inputs, targets, numbers)
 
 
-def read_examples(instructions: Instructions) -> Iterator[Messages]:
-    """Read the conversations of every source, in order. Raises `ConfigError` with file and line."""
+def read_examples(instructions: Instructions, left_out: Counter[str] | None = None) -> Iterator[Messages]:
+    """Read the conversations of every source, in order; those that cannot be learned are counted in `left_out`.
+
+    Raises `ConfigError` with file and row where one is malformed.
+    """
     for source in instructions.sources:
         if isinstance(source, Definitions):
             yield from _definitions(source)
         else:
-            yield from _local(source)
+            yield from _local(source, Counter() if left_out is None else left_out)
 
 
 def _definitions(source: Definitions) -> Iterator[Messages]:
@@ -140,25 +156,54 @@ def _definitions(source: Definitions) -> Iterator[Messages]:
             yield _make_exchange(f"Define {title}.", body.partition("\n")[0])
 
 
-def _local(source: LocalExamples) -> Iterator[Messages]:
-    for path in [path for pattern in source.paths for path in expand(pattern)]:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _messages(line, path, number)
+def _local(source: LocalExamples, left_out: Counter[str]) -> Iterator[Messages]:
+    bad = BadRows(source)
+    for path in [path for pattern in source.paths for path in find_text_files(pattern)]:
+        kind = kind_of(path) or ".jsonl"
+        for row in read_rows(path, kind.replace(".txt", ".jsonl")):
+            bad.rows += 1
+            if isinstance(row, BadRow):
+                bad.add(row)
+                continue
+            try:
+                yield _messages(row[1])
+            except _NotLearnable as reason:
+                left_out[str(reason)] += 1
+            except (ValueError, KeyError, TypeError) as error:
+                detail = (
+                    f'found {type(error).__name__} {error}; each row must be {{"messages": [{{"role": ..., "content": '
+                    f'...}}, ...]}} or {{"prompt": ..., "response": ...}}'
+                )
+                bad.add(BadRow(row[0], "no conversation", detail))
+    bad.check()
 
 
-def _messages(line: bytes, path: Path, number: int) -> Messages:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-        if "messages" in row:
-            return [{"role": str(m["role"]), "content": str(m["content"])} for m in row["messages"]]
-        return _make_exchange(str(row["prompt"]), str(row["response"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f'{path}:{number}: found {type(error).__name__} {error}; each line must be {{"messages": [{{"role": ..., '
-            f'"content": ...}}, ...]}} or {{"prompt": ..., "response": ...}}'
-        ) from error
+class _NotLearnable(Exception):
+    """Why a conversation is left out."""
+
+
+def _messages(row: Any) -> Messages:
+    if "messages" in row:
+        messages = [{"role": str(m["role"]), "content": _content(m["content"])} for m in row["messages"]]
+    else:
+        messages = _make_exchange(_content(row["prompt"]), _content(row["response"]))
+    responses = [message["content"] for message in messages if message["role"] == "assistant"]
+    if not responses or not all(map(str.strip, responses)):
+        raise _NotLearnable("without a response")
+    return messages
+
+
+def _content(content: Any) -> str:
+    """A message's text; the texts of a list of parts, joined."""
+    if content is None:
+        raise _NotLearnable("with a content that is null")
+    if isinstance(content, list):
+        if any(not isinstance(part, dict) or not isinstance(part.get("text"), str) for part in content):
+            raise _NotLearnable("with a content that is no text")
+        return "".join(part["text"] for part in content)
+    if not isinstance(content, str):
+        raise TypeError(f"a content that is {type(content).__name__}")
+    return content
 
 
 def _make_exchange(prompt: str, response: str) -> Messages:

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import sysconfig
 import tokenize
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from pdstudy.config.data import TEXT_FILES, HubDataset, LocalFiles, Packaged, Source, StandardLibrary, running_python
+from pdstudy.config.data import HubDataset, LocalFiles, Packaged, Source, StandardLibrary, running_python
+from pdstudy.config.text_files import KINDS, find_text_files, kind_of
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import expand
 from pdstudy.corpus import pinned_sources as packages
+from pdstudy.corpus.bad_rows import BadRow, BadRows
+from pdstudy.corpus.rows import Row, find_text, read_rows
 
 Document = tuple[str, str]
 """(where it comes from, its text)."""
 
 
-def documents(source: Source) -> Iterator[Document]:
-    """Yield the documents of `source`, always in the same order. Raises `ConfigError` on what cannot be read."""
+def documents(source: Source, bad: BadRows | None = None) -> Iterator[Document]:
+    """Yield the documents of `source`, always in the same order.
+
+    Bad rows are counted in `bad`, whose `check` the caller calls in the end; without it they are refused here. Raises
+    `ConfigError` on files that cannot be read.
+    """
+    found = bad or BadRows(source)
+    for row in _read(source):
+        found.rows += 1
+        if isinstance(row, BadRow):
+            found.add(row)
+        else:
+            yield row
+    if bad is None:
+        found.check()
+
+
+def _read(source: Source) -> Iterator[Document | BadRow]:
     match source:
         case LocalFiles():
             return _local(source)
@@ -33,79 +47,28 @@ def documents(source: Source) -> Iterator[Document]:
             return _hub(source)
 
 
-def _local(source: LocalFiles) -> Iterator[Document]:
+def _local(source: LocalFiles) -> Iterator[Document | BadRow]:
     for pattern in source.paths:
-        for path in expand(pattern):
-            if path.name.endswith(".txt"):
-                yield _text(path)
-            elif path.name.endswith((".jsonl", ".jsonl.gz")):
-                yield from _json_lines(path, source.text_field)
-            elif path.name.endswith(".parquet"):
-                yield from _parquet(path, source.text_field)
-            else:
+        for path in find_text_files(pattern):
+            kind = kind_of(path)
+            if kind is None:
                 raise ConfigError(
-                    f"{path} is no corpus file: {', '.join(TEXT_FILES)} are read; "
+                    f"{path} is no corpus file: {', '.join(KINDS)} are read; "
                     f"give a glob such as {str(path.parent / '*.txt')!r} to leave others out"
                 )
+            for row in read_rows(path, kind, source.text_field):
+                if isinstance(row, BadRow) or kind.startswith(".txt"):
+                    yield row
+                else:
+                    yield _document(row, source.text_field)
 
 
-def _text(path: Path) -> Document:
-    try:
-        # A byte order mark is not text.
-        return str(path), path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise _not_utf8(f"{path}:{line}", error) from error
+def _document(row: Row, field: str) -> Document | BadRow:
+    text = find_text(row, field)
+    return text if isinstance(text, BadRow) else (row[0], text)
 
 
-def _json_lines(path: Path, field: str) -> Iterator[Document]:
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                where = f"{path}:{number}"
-                try:
-                    row = json.loads(line.decode("utf-8-sig"))  # given bytes, json would take halves of pairs for text
-                except UnicodeDecodeError as error:
-                    raise _not_utf8(where, error) from error
-                except json.JSONDecodeError as error:
-                    raise ConfigError(f"{where}: not JSON ({error.msg}); each line must be one JSON object") from error
-                yield where, _field(row, field, where)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ConfigError(f"{path} is a damaged gzip file ({error}); fetch or compress it again") from error
-
-
-def _field(row: Any, field: str, where: str) -> str:
-    if not isinstance(row, dict) or field not in row:
-        fields = sorted(row) if isinstance(row, dict) else f"a {type(row).__name__}"
-        raise ConfigError(f"{where}: no field {field!r}, found {fields}; set text_field")
-    text = row[field]
-    if not isinstance(text, str):
-        raise ConfigError(f"{where}: field {field!r} is {type(text).__name__}, not text; set text_field")
-    return text
-
-
-def _parquet(path: Path, field: str) -> Iterator[Document]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError(f"reading {path} needs pyarrow: pip install 'pdstudy[parquet]'") from error
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            if field not in file.schema_arrow.names:
-                raise ConfigError(f"{path}: no column {field!r}, found {file.schema_arrow.names}; set text_field")
-            number = 0
-            for batch in file.iter_batches(batch_size=1024, columns=[field]):
-                for text in batch.column(0).to_pylist():
-                    yield f"{path} row {number}", _field({field: text}, field, f"{path} row {number}")
-                    number += 1
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ConfigError(f"{path} is not a parquet file that can be read ({error})") from error
-
-
-def _hub(source: HubDataset) -> Iterator[Document]:
+def _hub(source: HubDataset) -> Iterator[Document | BadRow]:
     try:
         import datasets
     except ImportError as error:
@@ -118,8 +81,7 @@ def _hub(source: HubDataset) -> Iterator[Document]:
             f" cannot be loaded: {type(error).__name__}: {error}"
         ) from error
     for number, row in enumerate(rows):
-        where = f"{source.name} row {number}"
-        yield where, _field(row, source.text_field, where)
+        yield _document((f"{source.name} row {number}", row), source.text_field)
 
 
 def _standard_library(source: StandardLibrary) -> Iterator[Document]:
@@ -134,11 +96,3 @@ def _standard_library(source: StandardLibrary) -> Iterator[Document]:
         if left_out.isdisjoint(relative.parts) and not path.name.startswith("_sysconfigdata"):
             with tokenize.open(path) as file:
                 yield relative.as_posix(), file.read()
-
-
-def _not_utf8(where: str, error: UnicodeDecodeError) -> ConfigError:
-    byte = error.object[error.start]
-    return ConfigError(
-        f"{where}: invalid UTF-8 (byte 0x{byte:02x} at offset {error.start}); convert it, for example with "
-        f"`iconv -f ISO-8859-1 -t UTF-8`"
-    )

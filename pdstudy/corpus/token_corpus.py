@@ -30,7 +30,7 @@ class TokenCorpus:
 
     `manifest` has: corpus (the declaration), fingerprint, vocab, eos, dtype, tokenizer_sha256, splits (per split:
     tokens, documents, bytes of text, token_bytes, shards), sources (per source: documents, empty, bytes, sha256 of
-    its texts), duplicates, files (name to bytes and sha256), versions.
+    its texts, and bad_rows where some were left out), duplicates, files (name to bytes and sha256), versions.
     """
 
     directory: Path

@@ -58,8 +58,11 @@ class BatchLoader:
         self._live = live
         self._examples = None if run.instructions is None else packed_examples(run.instructions, corpus, run.view)
         if self._examples is not None and self._examples.left_out and ranks.rank == 0:
-            print(f"instructions: {self._examples.left_out:,} examples are longer than the context, "
-                  f"{run.view.context:,} tokens, or hold nothing to learn, and are left out", flush=True)  # fmt: skip
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self._examples.left_out.items())
+            print(
+                f"instructions: examples are left out at a context of {run.view.context:,} tokens: {reasons}",
+                flush=True,
+            )
         bound = placement.micro_batch_tokens or len(self._rows) * run.view.context
         if bound < run.view.context:
             raise ConfigError(

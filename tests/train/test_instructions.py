@@ -22,7 +22,7 @@ from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import IGNORED, step_sequences
 from pdstudy.corpus.example_cache import load_packed
-from pdstudy.corpus.examples import pack
+from pdstudy.corpus.examples import pack, read_examples
 from pdstudy.models.build_model import build_model
 from pdstudy.models.distributed import Ranks
 from pdstudy.train.loader import BatchLoader
@@ -84,10 +84,10 @@ def test_examples_that_are_too_long_are_counted_and_said(
         for n in range(3):
             more.write(json.dumps({"prompt": f"Count to {n + 200}.", "response": "one two three " * 60}) + "\n")
     after = pack(run.instructions, corpus, run.view)
-    assert (before.left_out, after.left_out) == (0, 3)
+    assert (before.left_out, after.left_out) == ({}, {"longer than the context": 3})
     assert np.array_equal(before.inputs, after.inputs)
     BatchLoader(run, corpus, None, Placement(), ALONE)
-    assert "3 examples are longer than the context, 64 tokens" in capsys.readouterr().out
+    assert "left out at a context of 64 tokens: 3 longer than the context" in capsys.readouterr().out
 
 
 def test_steps_are_mixed_by_share_and_ranks_agree(
@@ -138,12 +138,40 @@ def test_many_examples_are_packed_once_and_read_from_the_corpus(
     shutil.rmtree(corpus.directory / "examples")
 
 
+def test_conversations_without_text_are_left_out_and_counted(corpus: TokenCorpus, tmp_path: Path) -> None:
+    """As chats have them: calls of tools, parts, pictures. Nothing is learned as "None" or as Python's repr."""
+    user = {"role": "user", "content": "What?"}
+    parts = [{"type": "text", "text": "One "}, {"type": "text", "text": "answer."}]
+    rows = [
+        {"messages": [user, {"role": "assistant", "content": "Yes."}]},
+        {"messages": [user, {"role": "assistant", "content": parts}]},
+        {"messages": [user, {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}]},
+        {"messages": [user, {"role": "assistant", "content": [{"type": "image_url", "image_url": "x"}]}]},
+        {"messages": [user]},
+        {"messages": [user, {"role": "assistant", "content": "No."}, user, {"role": "assistant", "content": " "}]},
+        {"prompt": "a", "response": None},
+        {"prompt": None, "response": "b"},
+        {"prompt": "a", "response": ""},
+        {"prompt": "a", "response": "b"},
+    ]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    instructions = Instructions(sources=(LocalExamples(paths=(str(tmp_path / "chats.jsonl"),)),), validation=1e-9)
+    packed = pack(instructions, corpus, View(context=64))
+    assert packed.left_out == {
+        "with a content that is null": 3, "with a content that is no text": 1, "without a response": 3,
+    }  # fmt: skip
+    text = AutoTokenizer.from_pretrained(corpus.tokenizer_dir).batch_decode(packed.inputs)
+    assert "Answer: One answer.<|endoftext|>" in "".join(text)
+    assert not any(word in "".join(text) for word in ("None", "[{"))
+    assert sorted(m[-1]["content"] for m in read_examples(instructions)) == ["One answer.", "Yes.", "b"]
+
+
 def test_what_is_declared(small_run: Run, instructions: Instructions, corpus: TokenCorpus, tmp_path: Path) -> None:
     assert fingerprint(finetuning(small_run, instructions)) != fingerprint(finetuning(small_run, None))
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"prompt": "a"}\n')
     faulty = Instructions(sources=(LocalExamples(paths=(str(bad),)),))
-    with pytest.raises(ConfigError, match=r"bad.jsonl:1: found KeyError 'response'; each line must be"):
+    with pytest.raises(ConfigError, match=r"bad.jsonl:1: found KeyError 'response'; each row must be"):
         pack(faulty, corpus, View(context=64))
 
 
@@ -161,6 +189,6 @@ def test_an_example_of_exactly_one_more_token_than_the_context_is_kept(
     Path(source.paths[0]).write_text(json.dumps(row) + "\n" + json.dumps(short) + "\n")
     alone = dataclasses.replace(instructions, validation=1e-9)
     exact, less = (pack(alone, corpus, View(context=context)) for context in (size - 1, size - 2))
-    assert (exact.left_out, less.left_out) == (0, 1)
+    assert (exact.left_out, less.left_out) == ({}, {"longer than the context": 1})
     (full,) = (i for i in range(len(exact)) if exact.targets[i, -1] == corpus.eos)
     assert tokenizer.decode([*exact.inputs[full], exact.targets[full, -1]]) == text
