@@ -18,14 +18,19 @@ from pdstudy.plan.account import (
     teacher_work,
     totals,
 )
-from pdstudy.plan.artifact import RunArtifact
+from pdstudy.plan.artifact import Artifact, RunArtifact
+from pdstudy.plan.artifact_state import GROUPS, group_of
 from pdstudy.plan.explain import explain
+from pdstudy.plan.members import artifacts_by_study
 from pdstudy.plan.plan import Plan
 from pdstudy.plan.store_bytes import Stored, reading, stored
 from pdstudy.workspace.layout import Workspace
 
 MAX_ROWS = 60
 """Rows of a table of artifacts; `--json` has them all."""
+
+WORDS = {"evaluate": "to evaluate", "again": "to train again"}
+"""States in words, where `--json` has others."""
 
 
 def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> None:
@@ -55,21 +60,38 @@ def print_plan(plan: Plan, workspace: Workspace, *, why: bool, call: str) -> Non
 
 
 def print_artifacts(plan: Plan) -> None:
-    """Print a line for each artifact."""
+    """Print a line for each artifact; of many, a row per study, and of what is to make that which failed first."""
+    artifacts = list(plan.artifacts)
+    if len(artifacts) > MAX_ROWS:
+        _print_studies(plan)
+        todo = [artifact for artifact in artifacts if not artifact.done]
+        artifacts = sorted(todo, key=lambda artifact: GROUPS.index(group_of(artifact.state)))
     rows = [
-        [
-            a.kind,
-            a.label,
-            si(a.flops),
-            duration(plan.seconds(a.flops)),
-            size(a.bytes),
-            "done" if a.done else a.state,
-        ]
-        for a in plan.artifacts[:MAX_ROWS]
+        [a.kind, a.label, si(a.flops), duration(plan.seconds(a.flops)), size(a.bytes), _state(a)]
+        for a in artifacts[:MAX_ROWS]
     ]
-    print_table(["stage", "artifact", "FLOPs", "device time", "disk", "state"], rows, right=frozenset({2, 3, 4}))
-    if len(plan.artifacts) > MAX_ROWS:
-        say(f"... and {len(plan.artifacts) - MAX_ROWS} more (--json shows all)")
+    if rows:
+        print_table(["stage", "artifact", "FLOPs", "device time", "disk", "state"], rows, right=frozenset({2, 3, 4}))
+    if len(artifacts) > MAX_ROWS:
+        say(f"... and {len(artifacts) - MAX_ROWS} more to make (--json shows all)")
+
+
+def _state(artifact: Artifact) -> str:
+    return "done" if artifact.done else WORDS.get(artifact.state, artifact.state)
+
+
+def _print_studies(plan: Plan) -> None:
+    """Print a row for each study of a collection: what it needs, and the price of what is to make of it."""
+    rows = []
+    for name, artifacts in artifacts_by_study(plan).items():
+        todo = [artifact for artifact in artifacts if not artifact.done]
+        flops = sum(artifact.flops for artifact in todo)
+        counts = [len(artifacts), len(artifacts) - len(todo), len(todo)]
+        rows.append([name, *map(str, counts), si(flops), hours(plan.hours(flops))])
+    if rows:
+        header = ["study", "artifacts", "done", "to make", "FLOPs", plan.study.machine.unit]
+        print_table(header, rows, right=frozenset(range(1, 6)))
+        say("(what several studies need is in the row of each)\n")
 
 
 def print_account(plan: Plan) -> None:

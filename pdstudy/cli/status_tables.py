@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pdstudy.cli.plan_tables import MAX_ROWS
+from pdstudy.cli.plan_tables import MAX_ROWS, WORDS
 from pdstudy.cli.tables import print_table
 from pdstudy.cli.terminal import say
 from pdstudy.core.format import duration, si
 from pdstudy.plan.account import totals
-from pdstudy.plan.artifact_state import states
+from pdstudy.plan.artifact_state import GROUPS, by_urgency, group_of, states
+from pdstudy.plan.members import artifacts_by_study
 from pdstudy.plan.plan import Plan
 from pdstudy.workspace.layout import Workspace
 
@@ -26,17 +29,38 @@ def print_status(plan: Plan, workspace: Workspace, seen: dict[str, dict[str, Any
         left = 3600 * totals(plan)["device_hours_todo"] / max(1, counts.get("running", 0)) if plan.todo else 0.0
         eta = f", about {duration(left)} of work left at this width" if left else ""
         say(f"{attempts} attempts on the cluster, {lost / 3600:.2g} hours of work lost{eta}")
-    table, explained = [], set[str]()
-    for row in rows:
-        error = row.get("error")
-        table.append([row["kind"], row["label"], row["state"], "as above" if error in explained else _detail(row)])
-        explained |= {error} if error else set()
-    print_table(["stage", "artifact", "state", ""], table[:MAX_ROWS])
     if len(rows) > MAX_ROWS:
-        say(f"... and {len(rows) - MAX_ROWS} more (--json shows all)")
+        print_studies(plan, {row["key"]: row["state"] for row in rows})
+        rows = by_urgency(row for row in rows if row["state"] != "done")
+    table, explained = [], set[str]()
+    for row in rows[:MAX_ROWS]:
+        error, state = row.get("error"), WORDS.get(row["state"], row["state"])
+        table.append([row["kind"], row["label"], state, "as above" if error in explained else _detail(row)])
+        explained |= {error} if error else set()
+    if table:
+        print_table(["stage", "artifact", "state", ""], table)
+    if len(rows) > MAX_ROWS:
+        say(f"... and {_rest(rows[MAX_ROWS:])} (--json shows all)")
     if counts.get("lost") or counts.get("failed"):
         again = "submit" if attempts else "run"
         say(f"lost and failed runs go on from their newest checkpoint with `pdstudy {again}`")
+
+
+def _rest(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows that are not shown, counted by state."""
+    return ", ".join(f"{n} {WORDS.get(state, state)}" for state, n in Counter(row["state"] for row in rows).items())
+
+
+def print_studies(plan: Plan, states: Mapping[str, str]) -> None:
+    """Print a row for each study of a collection: its artifacts by group of their state (by key)."""
+    members = artifacts_by_study(plan)
+    rows = []
+    for name, artifacts in members.items():
+        counts = Counter(group_of(states[artifact.key]) for artifact in artifacts)
+        rows.append([name, str(len(artifacts)), *(str(counts[group] or "") for group in GROUPS)])
+    if rows:
+        print_table(["study", "artifacts", *GROUPS], rows, right=frozenset(range(1, 2 + len(GROUPS))))
+        say()
 
 
 def _detail(row: dict[str, Any]) -> str:
@@ -47,6 +71,8 @@ def _detail(row: dict[str, Any]) -> str:
             parts.append(f"{si(row['tokens_per_second'])} tokens/s")
         if row["state"] == "running" and row.get("eta_seconds") is not None:
             parts.append(f"{duration(row['eta_seconds'])} left")
+    if row.get("waits_for"):
+        parts.append(f"waits for {row['waits_for']}")
     if row.get("reason"):
         parts.append(str(row["reason"]))
     if row.get("cause"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pdstudy.plan.artifact import Artifact, RunArtifact
@@ -49,5 +50,38 @@ def _attempts(seen: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def states(plan: Plan, workspace: Workspace, seen: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The state of every artifact; `seen` by its `id`."""
-    return [state_of(a, workspace, seen.get(a.id)) for a in plan.artifacts]
+    """The state of every artifact, in the plan's order; `seen` by its `id`.
+
+    One that has not begun says in `waits_for` what it needs first that is not there.
+    """
+    rows = {artifact.key: state_of(artifact, workspace, seen.get(artifact.id)) for artifact in plan.artifacts}
+    for artifact in plan.artifacts:
+        row = rows[artifact.key]
+        lacking = [rows[key] for key in artifact.needs if key in rows and rows[key]["state"] not in _THERE]
+        if lacking and group_of(row["state"]) == "waiting" and not row.get("reason"):
+            first = min(lacking, key=lambda need: GROUPS.index(group_of(need["state"])))
+            found = "" if first["state"] == "new" else f" ({first['state']})"
+            row["waits_for"] = f"{first['kind']} {first['label']}{found}"
+    return list(rows.values())
+
+
+GROUPS = ("failed", "diverged", "running", "waiting", "done")
+"""Groups of states, by how much they need the reader's attention."""
+
+_THERE = ("done", "evaluate", "again")
+"""States in which an artifact serves those that need it."""
+
+_GROUP_OF = {
+    "failed": "failed", "lost": "failed", "damaged": "failed", "diverged": "diverged", "done": "done",
+    **dict.fromkeys(("new", "evaluate", "again", "stopped", "queued", "sent", "kept back"), "waiting"),
+}  # fmt: skip
+
+
+def group_of(state: str) -> str:
+    """One of `GROUPS`. A state of the cluster that is not known here is that of a living job."""
+    return _GROUP_OF.get(state, "running")
+
+
+def by_urgency(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of states by their group, what failed before what was lost, else in the order given."""
+    return sorted(rows, key=lambda row: (GROUPS.index(group_of(row["state"])), row["state"] == "lost"))
