@@ -5,6 +5,7 @@ A file that is damaged as a whole (a cut gzip, no parquet) raises `ConfigError`;
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import io
 import json
@@ -15,6 +16,7 @@ from typing import IO, Any
 
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus.bad_rows import BadRow
+from pdstudy.corpus.file_content import describe_content
 
 Row = tuple[str, Any]
 """(where it is, its value)."""
@@ -112,13 +114,14 @@ class _Zstd(io.RawIOBase):
 def _read_packed(path: Path, kind: str, rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
     """The rows, with a damaged file said as such."""
     packing = "zstd" if kind.endswith(".zst") else "gzip"
+    fix = f"fetch or pack it again{describe_content(path)}"
     try:
         yield from rows
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ConfigError(f"{path} is a damaged {packing} file ({error}); fetch or pack it again") from error
+        raise ConfigError(f"{path} is a damaged {packing} file ({error}); {fix}") from error
     except Exception as error:
         if type(error).__name__ == "ZstdError":
-            raise ConfigError(f"{path} is a damaged {packing} file ({error}); fetch or pack it again") from error
+            raise ConfigError(f"{path} is a damaged {packing} file ({error}); {fix}") from error
         raise
 
 
@@ -130,7 +133,7 @@ def _text(path: Path, kind: str) -> Iterator[Row | BadRow]:
             yield str(path), raw.decode("utf-8-sig")  # a byte order mark is no text
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
-            yield _not_utf8(f"{path}:{line}", error)
+            yield _explain(_not_utf8(f"{path}:{line}", error), path, kind)
 
     return _read_packed(path, kind, rows())
 
@@ -146,9 +149,17 @@ def _json(path: Path, kind: str) -> Iterator[Row | BadRow]:
                 _refuse_one_object(path, start)
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _parse(line, f"{path}:{number}")
+                    row = _parse(line, f"{path}:{number}")
+                    yield _explain(row, path, kind) if number == 1 else row
 
     return _read_packed(path, kind, rows())
+
+
+def _explain(row: Row | BadRow, path: Path, kind: str) -> Row | BadRow:
+    """A file's first row; where it is bad, with what the file is instead of what its name says."""
+    if not isinstance(row, BadRow) or kind.endswith((".gz", ".zst")):
+        return row
+    return dataclasses.replace(row, detail=f"{row.detail}{describe_content(path)}")
 
 
 def _refuse_one_object(path: Path, start: bytes) -> None:
@@ -231,7 +242,7 @@ def _parquet(path: Path, field: str | None) -> Iterator[Row | BadRow]:
                     number += 1
                     yield _not_utf8(where, value) if isinstance(value, UnicodeDecodeError) else (where, value)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ConfigError(f"{path} is not a parquet file that can be read ({error})") from error
+        raise ConfigError(f"{path} is not a parquet file that can be read ({error}){describe_content(path)}") from error
 
 
 def _values(batch: Any) -> Iterator[Any]:
