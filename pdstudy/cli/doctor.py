@@ -28,10 +28,11 @@ PACKAGES = (
     ("submitit", "SLURM", True),
     ("optuna", "search", True),
     ("pyarrow", "parquet corpora: pip install 'pdstudy[parquet]'", False),
+    ("zstandard", "text packed as .zst: pip install 'pdstudy[zstd]'", False),
     ("datasets", "Hugging Face data sets: pip install 'pdstudy[hub]'", False),
     ("lm_eval", "downstream evaluation: pip install 'pdstudy[eval]'", False),
     ("gguf", "teachers in GGUF files: pip install 'pdstudy[gguf]'", False),
-    ("triton", "kernels of the fused head on CUDA; comes with torch there", False),
+    ("triton", "kernels of the fused loss on CUDA; comes with torch there", False),
     ("flash_attn", "flash attention (CUDA and a compiler): pip install 'pdstudy[flash]'; SDPA is used without", False),
 )
 """Name of the distribution, its use, and whether pdstudy needs it."""

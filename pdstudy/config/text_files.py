@@ -28,6 +28,10 @@ _DESCRIPTIONS = ("readme", "license", "licence", "notice", "citation", "changelo
 """Names, without endings, of files that describe a data set."""
 
 
+_PACKAGES = {".parquet": ("pyarrow", "parquet"), ".zst": ("zstandard", "zstd")}
+"""What reading files of an ending imports beyond the basics, and the extra of pdstudy that has it."""
+
+
 _CONVERSIONS = {
     (".csv", ".tsv", ".xlsx"): "convert it: pandas.read_csv(...).to_parquet(...), which keeps columns",
     (".md", ".rst", ".html", ".tex", ".xml"): "copy it to a .txt, or write JSON lines of its parts",
@@ -59,6 +63,12 @@ def _is_beside(file: Path, root: Path) -> bool:
     # A hub's cache: snapshots/REVISION/x.parquet are links to blobs/HASH.
     above = [root.joinpath(*parts[:i]) for i, part in enumerate(parts) if part in ("blobs", "refs")]
     return any((folder / "snapshots").is_dir() for folder in above)
+
+
+def find_packages(patterns: Iterable[str]) -> set[tuple[str, str]]:
+    """(Module, extra of pdstudy) that reading these files takes."""
+    kinds = {kind_of(file) or "" for pattern in patterns for file in find_text_files(pattern)}
+    return {needed for ending, needed in _PACKAGES.items() if any(kind.endswith(ending) for kind in kinds)}
 
 
 def text_identity(patterns: Iterable[str]) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 
 from pdstudy.config.data import View
 from pdstudy.config.instructions import Instructions
-from pdstudy.core.files import read_json, write_json
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import file_sha256, read_json, write_json
 from pdstudy.core.identity import fingerprint
 from pdstudy.corpus.examples import Packed, pack
 from pdstudy.corpus.token_corpus import TokenCorpus
@@ -36,7 +37,7 @@ LEAST_CACHED_POSITIONS = 1 << 20
 def load_packed(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_out: bool = False) -> Packed:
     """Load what `pack` makes from the corpus's folder, or make it, and keep it there where it is large.
 
-    Raises `ConfigError` as `pack` does.
+    Raises `ConfigError` as `pack` does, and where what was kept is damaged.
     """
     # Their share of a step changes no example.
     name = fingerprint(dataclasses.replace(instructions, share=1.0))
@@ -49,6 +50,10 @@ def load_packed(instructions: Instructions, corpus: TokenCorpus, view: View, *, 
         if made.inputs.size >= LEAST_CACHED_POSITIONS:
             _keep(made, folder)
         return made
+    for name in ARRAY_NAMES:
+        file = folder / f"{name}.npy"
+        if not file.is_file() or file_sha256(file) != about["sha256"][name]:
+            raise ConfigError(f"{file} is damaged: its sha256 is not that of about.json; delete {folder} and run again")
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAY_NAMES}
     return Packed(**arrays, left_out=about["left_out"])
 
@@ -64,7 +69,8 @@ def _keep(made: Packed, folder: Path) -> None:
                 np.save(file, getattr(made, name))
                 file.flush()
                 os.fsync(file.fileno())
-        write_json(partial / "about.json", {"left_out": made.left_out})
+        digests = {name: file_sha256(partial / f"{name}.npy") for name in ARRAY_NAMES}
+        write_json(partial / "about.json", {"left_out": made.left_out, "sha256": digests})
         partial.chmod(0o755)
         os.replace(partial, folder)
     except OSError:

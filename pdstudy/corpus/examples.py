@@ -19,8 +19,8 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import pinned_sources as packages
 from pdstudy.corpus.bad_rows import BadRow, BadRows
 from pdstudy.corpus.batch import IGNORED, Batch
+from pdstudy.corpus.file_rows import read_rows
 from pdstudy.corpus.permutation import order
-from pdstudy.corpus.rows import read_rows
 from pdstudy.corpus.token_corpus import TokenCorpus
 
 Messages = list[dict[str, str]]
@@ -184,13 +184,19 @@ class _NotLearnable(Exception):
 
 def _messages(row: Any) -> Messages:
     if "messages" in row:
-        messages = [{"role": str(m["role"]), "content": _content(m["content"])} for m in row["messages"]]
+        messages = [{"role": _role(m["role"]), "content": _content(m["content"])} for m in row["messages"]]
     else:
         messages = _make_exchange(_content(row["prompt"]), _content(row["response"]))
     responses = [message["content"] for message in messages if message["role"] == "assistant"]
     if not responses or not all(map(str.strip, responses)):
         raise _NotLearnable("without a response")
     return messages
+
+
+def _role(role: Any) -> str:
+    if not isinstance(role, str):
+        raise TypeError(f"a role that is {type(role).__name__}")
+    return role
 
 
 def _content(content: Any) -> str:

@@ -12,7 +12,7 @@ from pdstudy.config.text_files import KINDS, find_text_files, kind_of
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import pinned_sources as packages
 from pdstudy.corpus.bad_rows import BadRow, BadRows
-from pdstudy.corpus.rows import Row, find_text, read_rows
+from pdstudy.corpus.file_rows import Row, find_text, read_rows
 
 Document = tuple[str, str]
 """(where it comes from, its text)."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from pdstudy.config.data import TOKENIZER_FILES, Corpus, HubDataset, LocalFiles, Slice
 from pdstudy.config.model_folder import has_tokenizer, same_ids
 from pdstudy.config.run import Pretrained
+from pdstudy.config.text_files import find_packages
 from pdstudy.core.files import expand, read_json
 from pdstudy.core.origin import spot_of
 from pdstudy.core.validation import Problem
@@ -100,9 +101,7 @@ def _packages(study: Study, artifact: Artifact) -> Iterator[tuple[str, str, str]
         for source in artifact.corpus.sources:
             if isinstance(source, HubDataset):
                 yield "base", "datasets", "hub"
-            elif isinstance(source, LocalFiles) and any(
-                path.suffix == ".parquet" for pattern in source.paths for path in expand(pattern)
-            ):
-                yield "base", "pyarrow", "parquet"
+            elif isinstance(source, LocalFiles):
+                yield from (("base", module, extra) for module, extra in find_packages(source.paths))
     elif isinstance(artifact, RunArtifact) and study.placement.attention == "flash_attention_2":
         yield "placement", "flash_attn", "flash"

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import zstandard
 
-from pdstudy.config.data import BPE, Corpus, LocalFiles
+from pdstudy.config.data import BPE, Corpus, HubDataset, LocalFiles
 from pdstudy.config.instructions import Instructions, LocalExamples
+from pdstudy.config.text_files import find_packages
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import broken_links, expand
 from pdstudy.core.identity import fingerprint
 from pdstudy.core.validation import problems
-from pdstudy.corpus import bad_rows, build, open_corpus, rows
+from pdstudy.corpus import bad_rows, build, file_rows, open_corpus
 from pdstudy.corpus.examples import read_examples
 from pdstudy.corpus.sources import documents
 
@@ -64,7 +68,7 @@ def test_a_text_is_one_document_however_it_is_packed(packing: str, tmp_path: Pat
 
 
 def test_an_array_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_BLOCK", 7)
+    monkeypatch.setattr(file_rows, "_BLOCK", 7)
     path = tmp_path / "rows.json"
     path.write_bytes(ARRAY)
     assert texts_of(path) == TEXTS
@@ -288,6 +292,24 @@ def test_a_parquet_string_that_is_no_utf_8_is_one_bad_row(tmp_path: Path) -> Non
         texts_of(path)
 
 
+def test_rows_of_a_hub_s_data_set_are_judged_likewise(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"doc": {"text": "a"}}, {"doc": {"text": None}}, {"doc": None}, {}]
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda *_, **__: iter(rows)))
+    source = HubDataset(name="a/b", revision="c", text_field="doc.text")
+    with pytest.raises(ConfigError, match=r"a/b row 1: field 'doc.text' is null.*2 null, 1 without the field .*of 4"):
+        list(documents(source))
+    bad = bad_rows.BadRows(dataclasses.replace(source, on_bad_row="skip", bad_row_limit=0.75))
+    assert [text for _, text in documents(source, bad)] == ["a"]
+    bad.check()
+
+
+def test_packages_that_files_need_are_known_before_they_are_read(tmp_path: Path) -> None:
+    for name in ("a.PARQUET", "b.jsonl.zst", "c.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert find_packages([str(tmp_path)]) == {("pyarrow", "parquet"), ("zstandard", "zstd")}
+    assert find_packages([str(tmp_path / "c.txt")]) == set()
+
+
 def test_instructions_are_read_of_the_same_files(tmp_path: Path) -> None:
     conversations = [{"prompt": "a", "response": "b"}, {"messages": [{"role": "assistant", "content": "c"}]}]
     lines = "".join(json.dumps(row) + "\n" for row in conversations).encode()
@@ -301,8 +323,11 @@ def test_instructions_are_read_of_the_same_files(tmp_path: Path) -> None:
     assert not list(problems(source))
     found = [messages[-1]["content"] for messages in read_examples(Instructions(sources=(source,)))]
     assert found == ["b", "c"] * 3 + ["b"]
-    (tmp_path / "e.jsonl").write_bytes(lines + b'{"prompt": "a"}\n{"prompt": 1, "response": "b"}\n[]\n')
+    (tmp_path / "e.jsonl").write_bytes(
+        lines + b'{"prompt": "a"}\n{"prompt": 1, "response": "b"}\n[]\n{"messages": [{"role": null, "content": "x"}]}\n'
+    )
     with pytest.raises(
-        ConfigError, match=r"e.jsonl:3: found KeyError 'response'.*bad rows in all: 3 .*, of 12; mend them$"
+        ConfigError,
+        match=r"e.jsonl:3: found KeyError 'response'.*bad rows in all: 4 no conversation, of 13; mend them$",
     ):
         list(read_examples(Instructions(sources=(source,))))

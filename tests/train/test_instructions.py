@@ -134,7 +134,12 @@ def test_many_examples_are_packed_once_and_read_from_the_corpus(
     for other in (View(context=128), view):  # another context, the other side of the split
         with pytest.raises(NameError):
             load_packed(instructions, corpus, other, held_out=other is view)
-    assert len(list((corpus.directory / "examples").iterdir())) == 1
+    (folder,) = (corpus.directory / "examples").iterdir()
+    raw = bytearray((folder / "targets.npy").read_bytes())
+    raw[-1] ^= 1
+    (folder / "targets.npy").write_bytes(raw)
+    with pytest.raises(ConfigError, match=r"targets.npy is damaged: its sha256.*delete .* and run again"):
+        load_packed(instructions, corpus, view)
     shutil.rmtree(corpus.directory / "examples")
 
 
