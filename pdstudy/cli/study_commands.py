@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import shlex
 import sys
@@ -69,8 +70,9 @@ def _run(args: argparse.Namespace) -> int:
     plan, workspace = planned(args, args.only)
     if args.steps is not None:
         return _try(args, plan, workspace)
-    if args.only is None:
-        for part in member_plans(plan, workspace):
+    # A workspace that can't be written, and lacks nothing, has been read by others before.
+    with contextlib.nullcontext() if plan.todo else contextlib.suppress(OSError):
+        for part in member_plans(plan, workspace) if args.only is None else ():
             write_record(part, workspace)
     outcome = _make(args, plan, workspace) if plan.todo else RunOutcome()
     if args.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,3 +58,18 @@ def test_a_read_only_workspace_is_one_message(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "workspace") == []
         assert call(tmp_path, "plan", "tiny.py").returncode == 0
         assert call(tmp_path, "status", "tiny.py").returncode == 0
+
+
+def test_a_finished_study_in_a_read_only_workspace_is_read_by_every_command(finished: Path, tmp_path: Path) -> None:
+    shutil.copy(finished / "tiny.py", tmp_path)
+    with mounted(tmp_path / "workspace", "size=64m"):
+        shutil.copytree(finished / "workspace", tmp_path / "workspace", dirs_exist_ok=True)
+        for found in (tmp_path / "workspace").glob("stores/*/*/inspect.json"):
+            found.unlink()
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "workspace")], check=True)
+        done = call(tmp_path, "run", "tiny.py")
+        assert done.returncode == 0, done.stderr
+        assert "nothing to do" in done.stdout
+        for words in (("plan",), ("status",), ("results",), ("logs", "*seed=0"), ("inspect",), ("report",)):
+            read = call(tmp_path, words[0], "tiny.py", *words[1:])
+            assert read.returncode == 0, (words, read.stderr)

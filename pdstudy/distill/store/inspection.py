@@ -79,12 +79,13 @@ def examine(directory: Path, progress: Progress = no_progress) -> dict[str, Any]
 def look_into(stores: Iterable[Path]) -> None:
     """Leave `examine`'s findings in each store as inspect.json, for reports; those that are there and whole stay.
 
-    A damaged store is left out: a report is of what can be read, and `pdstudy inspect` names the file.
+    A damaged store is left out: a report is of what can be read, and `pdstudy inspect` names the file. So is one that
+    can't be written to.
     """
     for directory in stores:
         shards = [list(shard) for shard in stored_ranges(directory)]
         if shards and (read_json(directory / "inspect.json") or {}).get("sequences") != shards:
-            with contextlib.suppress(ConfigError):
+            with contextlib.suppress(ConfigError, OSError):
                 write_json(directory / "inspect.json", examine(directory))
 
 
