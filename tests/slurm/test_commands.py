@@ -316,7 +316,7 @@ def test_several_submits_at_once_wait_for_each_other(
     held = Claim(workspace.root / "slurm" / "submit.claim", "sending").__enter__()
     with ThreadPoolExecutor(4) as threads:
         submits = [threads.submit(submit_study, lambda: plan, workspace, Request(), note=notes.append) for _ in "1234"]
-        while len(notes) < 4:
+        while len(notes) < 4 and not any(submit.done() for submit in submits):
             time.sleep(0.01)
         held.__exit__()
         arrays = [array for submit in submits for _, array in submit.result(timeout=60)[1].sent]

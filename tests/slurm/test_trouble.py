@@ -132,6 +132,34 @@ def test_a_preemption_by_sigterm_alone_is_saved_too(bare_site: Site, lab: Lab, u
     same(lab, undisturbed, LM0)
 
 
+def test_a_preemption_without_notice_is_no_cancellation(lab: Lab, site: Site, undisturbed: Lab) -> None:
+    """A partition without grace: the job is in the queue again before its process hears anything."""
+    one_run(lab, undisturbed, "student.partition=scavenge")
+    lab.wait_for_step(LM0, 20)
+    take_all_nodes(site)
+    lab.wait_for_queue()
+    assert causes(lab, LM0) == ["preempted", "done"]
+    assert len(starts(lab, LM0)) == 2
+    same(lab, undisturbed, LM0)
+
+
+def test_a_setup_line_that_exits_is_named(lab: Lab, undisturbed: Lab) -> None:
+    one_run(lab, undisturbed, 'student.setup=["export A=1", "test -d /nowhere || exit 3"]')
+    lab.wait_for_queue()
+    row = lab.status()[LM0]
+    assert (row["state"], row["cause"]) == ("failed", "exception")
+    assert "a setup line ended the job with exit code 3 in line: test -d /nowhere || exit 3" in row["error"]
+
+
+def test_a_job_of_a_minute_works_until_its_warning_is_due(lab: Lab, undisturbed: Lab) -> None:
+    """SLURM warns up to a minute early: such a job would save and start again without a step in between."""
+    one_run(lab, undisturbed, "student.minutes=1", "student.warning_seconds=20", steps=CHAIN_STEPS)
+    lab.wait(lambda: "time" in causes(lab, LM0), 120, "a warning")
+    begun, ended = (row["time"] for row in lab.attempts(LM0)[:2])
+    assert 30 < ended - begun < 58
+    assert "cancelled" in lab.call("cancel", "grid.py").stdout
+
+
 def test_without_accounting_a_kill_is_a_failure_and_status_answers(bare_site: Site, lab: Lab, undisturbed: Lab) -> None:
     lab.site = bare_site
     one_run(lab, undisturbed)
