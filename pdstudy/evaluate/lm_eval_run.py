@@ -45,8 +45,9 @@ def evaluate_downstream(
     the bfloat16 that most folders name, and elsewhere what the folder names.
 
     Does nothing where results.json is there. Tasks that were evaluated before an interruption are kept. Raises
-    `ConfigError` where results.json is about other tasks, where lm-eval is not installed, where a file of items is
-    missing or not as `ItemFile` says, and where an official task's data set cannot be reached.
+    `ConfigError` where results.json is about other tasks, where lm-eval is not installed, where the model cannot be
+    loaded whole, where a file of items is missing or not as `ItemFile` says, and where an official task's data set
+    cannot be reached.
     """
     found: dict[str, Any] | None = read_json(directory / "results.json")
     if found is not None:
@@ -60,11 +61,13 @@ def evaluate_downstream(
         raise ConfigError("\n".join(faults))
     import torch
 
+    from pdstudy.distill.teacher.weights import load_causal_lm
     from pdstudy.evaluate.lm_eval_model import ShortContextLM
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = dtype or ("float32" if device == "cpu" else "auto")
-    language_model = ShortContextLM(pretrained=str(model), device=device, dtype=dtype, batch_size=batch_size)
+    loaded = load_causal_lm(model, dtype=dtype).to(device)
+    language_model = ShortContextLM(pretrained=loaded, tokenizer=str(model), batch_size=batch_size)
     summary: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for number, task in enumerate(downstream.tasks):
