@@ -76,7 +76,7 @@ def pack(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_ou
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir)
+    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir, trust_remote_code=False)
     kept: dict[int, Messages] = {}
     left_out: Counter[str] = Counter()
     for messages in read_examples(instructions, left_out):

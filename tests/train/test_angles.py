@@ -46,6 +46,7 @@ def batch_of(case: Case, world: Ranks) -> MicroBatch:
     return make_micro_batch(text, np.arange(len(mine)), Signals().signal(mine, TopPK()))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("tied", [True, False])
 def test_every_rank_has_the_whole_gradient(replicas: int, tied: bool, tmp_path: Path) -> None:

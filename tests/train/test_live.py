@@ -272,6 +272,7 @@ def test_a_live_teacher_that_speaks_no_numbers_is_refused_by_name(
     assert directory.result() is None
 
 
+@pytest.mark.integration
 def test_a_live_teacher_runs_in_the_type_that_is_declared(small_run: Run, teacher: RunDir, corpus: TokenCorpus) -> None:
     batch = make_micro_batch(read_batch(corpus.stream("train"), small_run.view, np.arange(5, 7)), np.arange(2))
     found = []

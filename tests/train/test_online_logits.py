@@ -166,6 +166,7 @@ def test_what_cannot_be_recorded_is_refused(small_run: Run, teacher: Run, corpus
         train_run(teacher, directory, exports=(4, 9), **options)
 
 
+@pytest.mark.integration
 def test_a_window_may_begin_and_end_inside_a_step(teacher: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     """And the run's text may begin anywhere: of eight sequences a step, from the sixteenth on."""
     later = dataclasses.replace(teacher, data=Slice(start=64 * 16, tokens=64 * 40), steps=5)

@@ -185,6 +185,7 @@ def test_a_probe_reads_no_training_text() -> None:
     assert problem.field == "data.split"
 
 
+@pytest.mark.integration
 def test_a_probe_s_gradients_weigh_every_token_alike(
     small_run: Run, teacher: RunDir, corpus: TokenCorpus, tmp_path: Path
 ) -> None:

@@ -125,7 +125,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+MARKED = [
+    pytest.param(case, marks=pytest.mark.integration) if isinstance(case, Case) and case.ranks > 1 else case
+    for case in CASES
+]
+
+
+@pytest.mark.parametrize("case", MARKED, ids=str)
 def test_loss_and_gradients_do_not_depend_on_the_placement(case: Case, tmp_path: Path) -> None:
     plain = measured(Case(kd=case.kd, documents=case.documents, tied=case.tied, dtype=case.dtype), tmp_path)
     other = measured(case, tmp_path)

@@ -62,6 +62,7 @@ def test_loss_is_that_of_the_fused_head_to_the_last_bit(scored) -> None:
     assert row["loss"] == nats / row["tokens_scored"]
 
 
+@pytest.mark.integration
 def test_accuracy_and_calibration(scored) -> None:
     row, logits, targets, _ = scored
     valid = targets >= 0
@@ -82,6 +83,7 @@ def test_errors_of_calibration_do_not_make_up_for_each_other() -> None:
     assert calibration_error(torch.tensor([[2, 1.0, 2], [3, 2.7, 1]])) == pytest.approx((1.0 + 1.7) / 5)
 
 
+@pytest.mark.integration
 def test_recalibration_fits_one_half_and_scores_the_other(scored) -> None:
     row, logits, targets, _ = scored
     second = torch.arange(len(targets)) >= 10 * 64

@@ -56,6 +56,7 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert all(torch.equal(value, other["weights"][name]) for name, value in one["weights"].items())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("size", "kills"),
     [(1, 3), pytest.param(1, 10, marks=pytest.mark.slow), pytest.param(2, 10, marks=pytest.mark.slow)],
@@ -99,6 +100,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_to_one_rank_stops_all_with_everything_saved(
     number: int, small_run: Run, corpus: TokenCorpus, tmp_path: Path
@@ -118,6 +120,7 @@ def test_a_signal_to_one_rank_stops_all_with_everything_saved(
     assert step_of(saved) - rows_of(directory) <= 1
 
 
+@pytest.mark.integration
 def test_from_two_ranks_to_one_and_back(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     moved, one, two = (RunDir(tmp_path / name) for name in ("moved", "one", "two"))
     run = dataclasses.replace(small_run, steps=45)
@@ -148,6 +151,7 @@ def work_until(steps: int, *arguments: Any) -> None:
     assert state == "stopped"
 
 
+@pytest.mark.integration
 def test_a_run_diverges_on_all_ranks_at_one_step(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     wild = dataclasses.replace(small_run, optimiser=AdamW(lr=1e30, weight_decay=0.0), schedule=Cosine(warmup_tokens=0))
     one, two = RunDir(tmp_path / "one"), RunDir(tmp_path / "two")
@@ -160,6 +164,7 @@ def diverge(run: Run, path: Path, corpus: Path) -> None:
     assert train_run(run, RunDir(path), corpus=open_corpus(corpus), store=None, evaluations=()) == "diverged"
 
 
+@pytest.mark.integration
 def test_held_out_losses_do_not_depend_on_the_ranks(
     small_run: Run, corpus: TokenCorpus, tmp_path: Path, heldout: tuple[Heldout, ...]
 ) -> None:
