@@ -185,6 +185,7 @@ def test_runs_as_a_module(data: Path) -> None:
     assert done.stdout.startswith("power-floor: L = E + A N^{-\\alpha}")
 
 
+@pytest.mark.integration
 def test_hold_out_is_of_the_same_fit(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +203,7 @@ def test_hold_out_is_of_the_same_fit(
     assert rms("--law", "hoffmann", "--fix", "E=1.5") > 1.5 * plain
 
 
+@pytest.mark.integration
 def test_equal_rows_are_treated_as_said(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +222,7 @@ def test_equal_rows_are_treated_as_said(
     assert "are equal and kept as runs of their own" in kept
 
 
+@pytest.mark.integration
 def test_units_and_labels_of_a_file(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -179,6 +179,7 @@ def test_equivalence_is_two_one_sided_tests_at_five_per_cent() -> None:
         assert effect.verdict is verdict
 
 
+@pytest.mark.integration
 def test_equivalence_is_adjusted_for_the_number_of_arms() -> None:
     """Ten arms whose true difference is the margin itself: one in four data sets called some arm equivalent."""
     rng = np.random.default_rng(7)

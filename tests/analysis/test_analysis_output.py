@@ -85,6 +85,7 @@ def test_files_have_the_same_bytes_every_time(tmp_path: Path, curves: pd.DataFra
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
+@pytest.mark.integration
 def test_pdf_embeds_truetype_and_no_date(tmp_path: Path, curves: pd.DataFrame) -> None:
     files = learning_curves(curves).save(tmp_path / "f")
     pdf = files[0].read_bytes()

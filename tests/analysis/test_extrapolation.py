@@ -57,6 +57,7 @@ def test_allocation_beyond_the_runs_says_so(fitted: Fit) -> None:
     assert "its interval holds for this law alone; tied gives N*" in text
 
 
+@pytest.mark.integration
 def test_prediction_beyond_the_runs_has_the_range_over_laws(
     runs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +92,7 @@ def test_hold_out_stands_beside_the_training_error(runs: pd.DataFrame) -> None:
     assert alone.rms < 0.1
 
 
+@pytest.mark.integration
 def test_prediction_band_has_the_errors_of_new_runs() -> None:
     """Twelve runs, five parameters: the residuals' spread alone covered .76 of new runs."""
     covered = []

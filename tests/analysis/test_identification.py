@@ -59,6 +59,7 @@ def flat(seed: int) -> pd.DataFrame:
     return table.assign(loss=REPEATS.predict(true, table) * np.exp(rng.normal(0, 0.001, 80)))
 
 
+@pytest.mark.integration
 def test_a_value_near_zero_is_identified_where_the_data_tell_it() -> None:
     """Half of a value near 0 is nothing, so that every c0 near 0 was flagged."""
     found = fit(students(0), DISTILLATION, delta=3e-3)
@@ -66,6 +67,7 @@ def test_a_value_near_zero_is_identified_where_the_data_tell_it() -> None:
     assert "c0" not in {u.parameter for u in not_identified(found)}
 
 
+@pytest.mark.integration
 def test_a_floor_that_could_be_anywhere_is_flagged_and_has_no_interval_anywhere() -> None:
     found = fit(short_range(), power_law("N"))
     assert "E" in {u.parameter for u in not_identified(found)}
@@ -88,6 +90,7 @@ def test_a_long_range_has_its_floor() -> None:
     assert not_identified(found) == ()
 
 
+@pytest.mark.integration
 def test_a_parameter_without_effect_is_flagged() -> None:
     found = fit(flat(0), REPEATS)
     assert "R_N" in {u.parameter for u in not_identified(found)}

@@ -213,6 +213,7 @@ def test_runs_that_an_output_cannot_tell_apart_are_not_mixed(tmp_path: Path) -> 
     assert "Not shown: runs that differ in wd would be mixed" in page_of(tmp_path / "b", record, SizeLaw(lines="loss"))
 
 
+@pytest.mark.integration
 def test_a_sweep_over_names_or_through_zero(tmp_path: Path) -> None:
     losses = {(arm, x, s): 3.0 for arm in ("LM", "KD") for x in ("0", "0.5", "1") for s in ("0", "1")}
     record = make_workspace(tmp_path, losses, {"loss": ["LM", "KD"], "alpha": ["0", "0.5", "1"]})
@@ -223,6 +224,7 @@ def test_a_sweep_over_names_or_through_zero(tmp_path: Path) -> None:
     assert list(table.columns[:2]) == ["loss", "best alpha"]
 
 
+@pytest.mark.integration
 def test_budgets_are_drawn_at_the_tokens_of_their_runs(tmp_path: Path) -> None:
     losses = {(arm, b, s): 3.0 - len(b) for arm in ("LM", "KD") for b in ("short", "longer") for s in ("0", "1")}
     record = make_workspace(tmp_path, losses, {"loss": ["LM", "KD"], "budget": ["short", "longer"]})

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import pdstudy
 
 ROOT = Path(pdstudy.__file__).parent.parent
@@ -26,6 +28,7 @@ def shown(path: Path) -> Iterator[str]:
             yield node.value
 
 
+@pytest.mark.integration
 def test_no_slang_of_the_house_is_shown() -> None:
     files = [path for folder in ("pdstudy", "analysis", "studies") for path in (ROOT / folder).rglob("*.py")]
     assert len(files) > 150

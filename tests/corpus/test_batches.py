@@ -99,6 +99,7 @@ def test_read_gives_inputs_and_the_tokens_after_them(standard: TokenCorpus) -> N
         assert np.array_equal(batch.targets[row], expected[1:])
 
 
+@pytest.mark.integration
 def test_respected_documents_have_no_target_across_their_end(standard: TokenCorpus) -> None:
     stream = standard.stream("train")
     starts = stream.document_starts(0, len(stream))

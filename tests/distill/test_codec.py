@@ -42,6 +42,7 @@ def flat(block: Block, codec: Exact) -> npt.NDArray[np.uint8]:
 counts = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 
 
+@pytest.mark.integration
 @settings(deadline=None, max_examples=80)
 @given(counts=counts, seed=st.integers(0, 10), vocab=st.sampled_from([40, 65_536, 65_537, 262_144]))
 def test_exact_is_exact(counts: list[int], seed: int, vocab: int) -> None:

@@ -116,6 +116,7 @@ def test_a_finished_run_goes_from_the_nearest_checkpoint_and_no_further(tiny: St
     assert not make_plan(started_from(tiny, 11, base=wsd), workspace).todo[1:]
 
 
+@pytest.mark.integration
 def test_what_a_replay_of_other_steps_has_left_is_not_gone_on_from(tiny: Study, tmp_path: Path) -> None:
     """A replay for a late model was stopped behind the step of an earlier model, for which steps are trained now."""
     workspace, base = Workspace(tmp_path / "workspace"), dataclasses.replace(tiny.base, objective=LM())

@@ -58,6 +58,7 @@ Trials(make_search(trials=20), Workspace(Path(sys.argv[1])), look).step(1)
     assert len({tuple(t.params.values()) for t in done}) == 20
 
 
+@pytest.mark.integration
 @pytest.mark.filterwarnings("error")
 def test_a_driver_may_die_at_any_entry_of_its_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next driver ends where an undisturbed one does."""

@@ -34,6 +34,7 @@ def hours_of_one(search: Search, folder: Path) -> float:
     return device_hours(search, Workspace(folder), trials.study.get_trials())
 
 
+@pytest.mark.integration
 def test_no_trial_is_asked_for_beyond_the_hours_of_a_budget(tmp_path: Path) -> None:
     one = hours_of_one(make_search(), tmp_path / "one")
     search = make_search(device_hours=5.5 * one)

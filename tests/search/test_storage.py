@@ -61,6 +61,7 @@ def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path, url: str) -> N
             reads(search, Workspace(tmp_path))
 
 
+@pytest.mark.integration
 def test_a_database_is_a_storage(tmp_path: Path) -> None:
     search = make_search(storage=f"sqlite:///{tmp_path}/trials.db", trials=3)
     assert read_trials(search, Workspace(tmp_path)) == []
@@ -68,6 +69,7 @@ def test_a_database_is_a_storage(tmp_path: Path) -> None:
     assert len(read_trials(search, Workspace(tmp_path))) == 3
 
 
+@pytest.mark.integration
 def test_a_database_that_goes_away_is_said_and_the_search_goes_on_once_it_is_back(tmp_path: Path) -> None:
     database, away = tmp_path / "trials.db", tmp_path / "away.db"
     search = make_search(storage=f"sqlite:///{database}", trials=3)

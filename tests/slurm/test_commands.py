@@ -362,6 +362,7 @@ def test_an_sbatch_that_was_not_answered_is_shown_as_such_until_it_is_known(
     assert slurm.stages().count("corpus") == 1
 
 
+@pytest.mark.integration
 def test_jobs_priced_on_gpus_that_ask_for_none_are_warned_of(
     workspace: Workspace, slurm: Slurm, capsys: pytest.CaptureFixture[str]
 ) -> None:

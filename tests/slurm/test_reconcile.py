@@ -33,6 +33,7 @@ def simulate_all(seeds: Iterable[int]) -> None:
         simulate(seed, 40)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("first", range(0, 100, 20))
 def test_a_hundred_small_studies_all_end(first: int) -> None:
     simulate_all(range(first, first + 20))

@@ -71,6 +71,7 @@ def test_the_workspace_may_have_blanks_in_its_path(tmp_path: Path) -> None:
     assert shlex.split(output) == [str(folder / "slurm" / "arrays" / "ID" / "%j_0_log.out")]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["100%", "a%jb", "a:b", "a\\b", "a\nb"])
 def test_a_path_that_slurm_would_expand_is_refused(
     tmp_path: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch, workspace: Workspace, name: str

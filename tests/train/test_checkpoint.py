@@ -42,6 +42,7 @@ def steps(folder: Path) -> list[int]:
     return [step_of(path) for path in list_checkpoints(folder)]
 
 
+@pytest.mark.integration
 def test_the_two_newest_and_the_lasting_are_kept(checkpoints: Checkpoints, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     seen = []

@@ -43,6 +43,7 @@ def finetuning(run: Run, instructions: Instructions, documents: str = "respect")
     return dataclasses.replace(run, instructions=instructions, view=View(context=64, documents=documents))
 
 
+@pytest.mark.integration
 def test_prompts_give_no_gradient(small_run: Run, corpus: TokenCorpus, instructions: Instructions) -> None:
     run = finetuning(small_run, instructions)
     model = build_model(run.student, seed=0, dtype=torch.float64)
