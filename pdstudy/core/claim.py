@@ -56,7 +56,11 @@ class Claim:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.path.unlink(missing_ok=True)
+        if self.path.exists():
+            with lock_claims(self.path.parent):
+                # A user on another host may have deleted it as a dead one's, and somebody else may hold it now.
+                if read_json(self.path) == self.mine:
+                    self.path.unlink()
 
     @staticmethod
     def holder(path: Path) -> dict[str, Any] | None:

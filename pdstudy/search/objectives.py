@@ -71,7 +71,7 @@ class Loss(Quantity):
 
 @dataclass(frozen=True)
 class Calibration(Quantity):
-    """How far a student's probabilities are off on the search's validation slice.
+    """The error of a student's probabilities on the search's validation slice.
 
     `gap`: nats per token that the recalibration of its temperature gains, raw minus recalibrated loss, about 0 where
     the student is calibrated. `ece`: the expected calibration error of its most probable ids, a share.

@@ -85,7 +85,7 @@ def simplex_names(search: Search) -> list[str]:
 
 
 def weights(search: Search, params: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Of each simplex that a trial has, the weights by term."""
+    """The weights by term of each simplex that a trial has."""
     return {
         name: simplex.weights(params, name)
         for name, simplex in _simplexes(search.space)

@@ -92,7 +92,9 @@ class _Driver:
     def _send(self, active: list[ActiveTrial]) -> bool:
         """Send what is not done and has no living job; False where that has to wait."""
         try:
-            plan, submitted = submit_study(lambda: self._plan(active), self.workspace, self.request)
+            plan, submitted = submit_study(
+                lambda: self._plan(active), self.workspace, self.request, note=self._hindered
+            )
         except (Claimed, Unanswered) as error:
             self._hindered(str(error))
             return False

@@ -47,7 +47,7 @@ class Attempt:
     def __init__(self, workspace: Workspace, key: str, claim: Path, run: RunDir | None) -> None:
         self.element = job_element()
         restart = os.environ.get("SLURM_RESTART_COUNT", "0")
-        # SLURM's ids come again when a cluster is set up anew; the time tells the two apart.
+        # SLURM's ids come again when a cluster is set up anew; the time does not.
         self.token = f"{self.element}.{restart}.{time.time_ns()}"
         self._key = key
         self._file = attempts_file(workspace, key)
@@ -75,7 +75,7 @@ class Attempt:
     def _take(self) -> None:
         with lock_claims(self._claim.parent):
             written = read_json(self._claim)
-            # A claim of another job is void, since this one was started: nothing has to be asked of SLURM.
+            # A claim of another job is void, since this one was started: SLURM need not be consulted.
             holder = None if written is None or "job" in written else Claim.holder(self._claim)
             if holder is not None:
                 raise Claimed(f"{self._key} is in the hands of process {holder['pid']} on {holder['host']}")
@@ -105,7 +105,7 @@ class Attempt:
         self._append({"event": "end", "token": self.token, "cause": cause, "error": error, "time": time.time(), **more})
 
     def count_endings(self, cause: str, since: float) -> int:
-        """How many attempts at the job ended by a cause since a time."""
+        """The number of attempts at the job that ended by a cause since a time."""
         return sum(r["event"] == "end" and r["cause"] == cause and r["time"] >= since for r in read_rows(self._file))
 
     def _append(self, row: Row) -> None:

@@ -102,7 +102,7 @@ def submit_study(
 
 
 def _list_kept_beyond(ledger: Ledger, jobs: Sequence[Job], study: str) -> list[str]:
-    """What is kept back of a study beside these jobs: `submit --only` leaves it as it is."""
+    """Keys of a study's jobs that are kept back and are none of these: `submit --only` leaves them as they are."""
     keys = {job.key for job in jobs}
     return [key for key in ledger.kept.get(study, {}).get("units", ()) if key not in keys]
 

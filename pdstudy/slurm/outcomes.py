@@ -46,7 +46,7 @@ FINAL_STATES = {
 
 @dataclass(frozen=True)
 class Ending:
-    """How one attempt ended. `sent` is when its job was sent, by the clock of the ledger; `device`: what ran out of
+    """The end of one attempt. `sent` is when its job was sent, by the clock of the ledger; `device`: what ran out of
     memory was the accelerator."""
 
     cause: str

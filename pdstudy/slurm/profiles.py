@@ -1,6 +1,6 @@
 """Cluster profiles: the user's and the project's `pdstudy.toml`, and settings on the command line.
 
-profile = "jean"                  # the profile that is used where none is asked for ("default" without this)
+profile = "jean"                  # the profile where the command line names none ("default" without this)
 
 [profiles.jean]                   # all stages
 partition = "gpu"

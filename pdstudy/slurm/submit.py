@@ -65,7 +65,7 @@ class SubmitOutcome:
 
 
 def adopt(ledger: Ledger, queue: Queue, finish: Callable[[str, str, int], None]) -> None:
-    """Settle intents whose submitting process died before it noted the answer: their comment tells. `finish` does what
+    """Settle intents whose submitting process died before it noted the answer, by their comments. `finish` does what
     that process left out: (array, SLURM's id, number of elements)."""
     if not queue.known:
         return

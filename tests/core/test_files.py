@@ -74,6 +74,19 @@ def test_a_claim_on_another_host_counts_as_live(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+def test_a_claim_that_somebody_else_holds_by_now_is_not_given_back(tmp_path: Path) -> None:
+    """Its file was deleted from another host, which could not see that its process lived."""
+    path = tmp_path / "claim"
+    with Claim(path, "x"):
+        theirs = {**read_json(path), "host": "elsewhere"}
+        write_json(path, theirs)
+    assert read_json(path) == theirs
+    path.unlink()
+    with Claim(path, "x"):
+        path.unlink()
+    assert not path.exists()
+
+
 def test_of_many_who_take_over_one_dead_claim_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "claim"
     code = (
