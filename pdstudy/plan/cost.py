@@ -6,6 +6,7 @@ A `Pretrained` teacher without a declared shape is priced by the files of its fo
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +16,11 @@ from pdstudy.config.downstream import Downstream, PackagedItems, Task
 from pdstudy.config.evaluation import Evaluation, probe_teacher, tokens_of
 from pdstudy.config.logits import Coverage
 from pdstudy.config.model import Shape
+from pdstudy.config.model_folder import read_text_config
 from pdstudy.config.run import Online, Pretrained, Run
-from pdstudy.core.files import read_json
+
+MOST_HEADER_BYTES = 100_000_000
+"""Bytes of a safetensors header at most, as the format has it."""
 
 
 def bytes_per_token(coverage: Coverage, vocab: int, entries: float | None = None) -> float:
@@ -40,8 +44,7 @@ def vocabulary(teacher: Run | Pretrained | Online) -> int:
         return teacher.student.vocab
     if teacher.shape is not None:
         return teacher.shape.vocab
-    config = _config(teacher)
-    return int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 2**32)
+    return int((read_text_config(teacher.path) or {}).get("vocab_size") or 2**32)
 
 
 def evaluation_flops(evaluations: Iterable[Evaluation], run: Run, *, compared: bool = True) -> float:
@@ -119,40 +122,42 @@ def teacher_parameters(teacher: Run | Pretrained | Online) -> float:
         return sizes(teacher)[0]
     if teacher.shape is not None:
         return teacher.shape.parameters().non_embedding
-    config = _text_config(teacher)
+    config = read_text_config(teacher.path) or {}
     tables = 1 if config.get("tie_word_embeddings", True) else 2
     return max(0.0, _weights(teacher) - tables * (config.get("vocab_size") or 0) * (config.get("hidden_size") or 0))
 
 
 def folder_flops(teacher: Pretrained, context: int) -> float:
     """Forward FLOPs per token of a model folder at a context: those of the declared shape, so that the price is the
-    same wherever the folder is. Without one, two per stored parameter (read off the size of its weights) but for an
+    same wherever the folder is. Without one, two per stored parameter (counted in the headers of its files) but for an
     embedding that is not the head, and attention, as its config has them. All experts count."""
     if teacher.shape is not None:
         return teacher.shape.forward_flops(context)
-    config = _text_config(teacher)
+    config = read_text_config(teacher.path) or {}
     hidden, heads = (config.get(name) or 0 for name in ("hidden_size", "num_attention_heads"))
     looked_up = 0 if config.get("tie_word_embeddings", True) else (config.get("vocab_size") or 0) * hidden
     across = heads * config["head_dim"] if config.get("head_dim") else hidden
-    return 2.0 * (_weights(teacher) - looked_up) + 4.0 * (config.get("num_hidden_layers") or 0) * across * context
+    return (
+        2.0 * max(0.0, _weights(teacher) - looked_up) + 4.0 * (config.get("num_hidden_layers") or 0) * across * context
+    )
 
 
 def _weights(teacher: Pretrained) -> float:
-    """Stored parameters of a folder, by the size of its weights and the type that its config names."""
-    size = sum(p.stat().st_size for p in Path(teacher.path).expanduser().glob("*.safetensors"))
-    config = _text_config(teacher)
-    return size / (4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2)
+    """Stored parameters of a folder, by the headers of its weight files."""
+    files = sorted(Path(teacher.path).expanduser().glob("*.safetensors"))
+    return float(sum(_elements(file, file.stat().st_mtime_ns) for file in files))
 
 
-def _text_config(teacher: Pretrained) -> dict[str, Any]:
-    """The part of a folder's config that is about its language model."""
-    config = _config(teacher)
-    return config.get("text_config") or config
-
-
-def _config(teacher: Pretrained) -> dict[str, Any]:
-    """A folder's config; empty where it is not here."""
-    return read_json(Path(teacher.path).expanduser() / "config.json", "save the model there again") or {}
+@functools.lru_cache(maxsize=256)
+def _elements(file: Path, changed: int) -> int:
+    """Numbers in a safetensors file: its header is JSON, after the header's length in 8 bytes."""
+    with file.open("rb") as content:
+        length = int.from_bytes(content.read(8), "little")
+        try:
+            header = json.loads(content.read(min(length, MOST_HEADER_BYTES)))
+            return sum(math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return 0  # it is damaged, which whoever loads it says
 
 
 TOKENS_OF_TASKS: dict[tuple[str, int], tuple[int, float]] = {

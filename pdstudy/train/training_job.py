@@ -107,7 +107,7 @@ class TrainingJob:
 def missing_model(what: str, folder: Path) -> str | None:
     """Why the model in `folder` cannot be read: it is not there, or is that of a run which has not ended well."""
     directory = RunDir(folder.parent)
-    if (directory.path / "config.json").exists():
+    if folder.name == directory.model.name and "run" in (read_json(directory.path / "config.json") or {}):
         result = directory.result()
         if result is None or result["state"] != "done":
             return f"its {what} {directory.path} is {result['state'] if result else 'not finished'}"

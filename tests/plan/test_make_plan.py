@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -20,7 +19,6 @@ from pdstudy.core.format import si
 from pdstudy.core.identity import encode
 from pdstudy.plan.artifact import StoreArtifact
 from pdstudy.plan.builder import make_plan
-from pdstudy.plan.cost import folder_flops
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import holds
 from tests.core.test_normal import make_run, make_teacher
@@ -224,27 +222,6 @@ def test_identity_of_a_folder_teacher_is_its_content(tmp_path: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"weights")
         keys.append(fingerprint(normal_form(make_run(objective=KD(teacher=Pretrained(path=str(folder)))))))
     assert keys[0] == keys[1]
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_a_folder_is_priced_as_the_shape_that_it_has(tied: bool, tmp_path: Path) -> None:
-    """An embedding that is looked up costs nothing, attention costs by the context, as for a model trained here."""
-    shape = Shape(width=64, layers=3, heads=4, query_groups=2, ffn=160, vocab=1000, tied=tied, head_dim=32)
-    teacher = Pretrained(path=str(tmp_path), shape=shape)
-    assert folder_flops(teacher, 512) == shape.forward_flops(512)
-    config = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 32, "vocab_size": 1000,
-              "tie_word_embeddings": tied, "dtype": "bfloat16"}  # fmt: skip
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "model.safetensors").write_bytes(bytes(2 * shape.parameters().total))
-    for context in (512, 4096):
-        assert folder_flops(Pretrained(path=str(tmp_path)), context) == pytest.approx(
-            shape.forward_flops(context), rel=0.01
-        )  # norms
-    assert not list(teacher.check())
-    other = dataclasses.replace(teacher, shape=dataclasses.replace(shape, layers=4))
-    assert [(p.field, p.found, p.allowed) for p in other.check()] == [
-        ("shape.layers", 4, "the folder's num_hidden_layers, 3")
-    ]
 
 
 def test_numbers_for_people() -> None:

@@ -291,3 +291,17 @@ def test_a_study_that_needs_a_scale_or_takes_none_says_so(tmp_path: Path) -> Non
         load_study(write(tmp_path, "def study(scale):\n    return 3\n"))
     with pytest.raises(ConfigError, match=r"scale 'mini' was given, and study\(\) does not take"):
         load_study(write(tmp_path, "def study():\n    return 3\n"), "mini")
+
+
+def test_a_later_axis_sets_fields_inside_an_earlier_one_s() -> None:
+    """`a * b`: the changes of b come after those of a. In the other order each run would have the default alpha."""
+    losses = axis("loss", {"KD": KD(teacher=make_teacher()), "js": KD(teacher=make_teacher(), loss=JensenShannon())},
+                  field="objective")  # fmt: skip
+    alphas = axis("alpha", (0.25, 0.75), field="objective.alpha")
+    for grid in (losses * alphas, losses.zip(alphas)):
+        study = make_study(grid=grid, seeds=(0,), baseline={})
+        assert not study.problems()
+        for cell in study.cells:
+            assert isinstance(cell.run.objective, KD)
+            assert str(cell.run.objective.alpha) == cell.labels["alpha"]
+    assert len(make_study(grid=losses * alphas, seeds=(0,), baseline={}).cells) == 4
