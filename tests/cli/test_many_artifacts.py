@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy import KD, axis
+from pdstudy import KD, Start, axis
 from pdstudy.cli.plan_tables import MAX_ROWS, print_plan
 from pdstudy.cli.status_tables import print_status
 from pdstudy.plan.artifact_state import GROUPS, by_urgency, group_of, states
@@ -120,3 +120,14 @@ def test_a_study_of_studies_has_a_row_for_each(workspace: Workspace, capsys: pyt
     assert [line.split()[:4] for line in lines[4:6]] == [["plain", "51", "4", "47"], ["other", "54", "2", "52"]]
     alone = make_plan(dataclasses.replace(plan.study.studies[0]), workspace)  # type: ignore[attr-defined]
     assert artifacts_by_study(alone) == {}
+
+
+def test_what_a_study_needs_is_followed_to_its_beginning(workspace: Workspace) -> None:
+    first = make_run()
+    second = dataclasses.replace(first, start=Start(model=first))
+    chained = make_study(name="chained", base=dataclasses.replace(first, start=Start(model=second)), seeds=(0,),
+                         grid=axis("lr", (1e-3,), field="optimiser.lr"), baseline={})  # fmt: skip
+    alone = make_study(name="alone", grid=axis("lr", (1e-2,), field="optimiser.lr"), seeds=(0,), baseline={})
+    members = artifacts_by_study(make_plan(Collection.of("all", [alone, chained]), workspace))
+    assert [artifact.kind for artifact in members["chained"]] == ["corpus", "student", "student", "student"]
+    assert [artifact.kind for artifact in members["alone"]] == ["corpus", "student"]

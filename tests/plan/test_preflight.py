@@ -101,7 +101,8 @@ def test_a_teacher_that_cannot_teach_is_refused_at_its_line(teacher: dict[str, A
 
 
 def test_a_teacher_that_fits_is_taken(tmp_path: Path) -> None:
-    study = write_study(tmp_path, teacher=write_teacher(tmp_path / "teacher"))
+    """Just long enough, and with just as many rows as there are ids."""
+    study = write_study(tmp_path, teacher=write_teacher(tmp_path / "teacher", max_position_embeddings=32))
     assert len(checked_plan(study, None, Workspace(tmp_path / "workspace")).todo) == 3
 
 
