@@ -99,7 +99,8 @@ def print_account(plan: Plan) -> None:
     for tally in (t for t in tallies(plan) if t.runs):
         say(f"students{tally.group and ', ' + tally.group}: {_counted(tally, plan)}")
     trained, captured, tokens = teacher_work(plan)
-    say(f"teachers: {trained} trained; teacher inference over {si(tokens)} tokens in all, in {captured} captures")
+    captures = f"{captured} capture" + ("s" if captured != 1 else "")
+    say(f"teachers: {trained} trained; teacher inference over {si(tokens)} tokens in all, in {captures}")
     unit = plan.study.machine.unit
     made = [
         f"{stage} {si(flops)} ({hours(plan.hours(flops))})" for stage, flops in flops_by_stage(plan).items() if flops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from fnmatch import fnmatch
@@ -26,6 +27,9 @@ WATCH_SECONDS = 15.0
 
 FOLLOW_SECONDS = 0.5
 """Between two looks of `logs --follow` at the log."""
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""Sequences by which libraries colour their messages."""
 
 
 def add(command: AddCommand) -> None:
@@ -105,13 +109,19 @@ def _logs(args: argparse.Namespace) -> int:
         log = artifact.log(workspace)
         say(f"== {artifact.kind} {printable(artifact.label)} ({log})")
         text = log.read_bytes() if log.exists() else b""
-        lines = text.decode(errors="replace").splitlines() or ["(nothing was logged)"]
+        lines = _log_text(text).splitlines() or ["(nothing was logged)"]
         say("\n".join(lines[-args.n :]))
         if (words := job_stderr(artifact, workspace)) is not None:
             say(f"== standard error of job {words[0]}\n" + "\n".join(words[1].splitlines()[-args.n :]))
         if args.follow:
             follow(log, len(text))
     return 0
+
+
+def _log_text(raw: bytes) -> str:
+    """A log as text without colours; a progress bar's returns begin a line."""
+    text = COLOUR.sub("", raw.decode(errors="replace")).replace("\r\n", "\n").replace("\r", "\n")
+    return printable(text, keep="\n\t")
 
 
 def follow(log: Path, position: int) -> None:
@@ -122,6 +132,6 @@ def follow(log: Path, position: int) -> None:
                 file.seek(position)
                 added = file.read()
             position += len(added)
-            sys.stdout.write(printable(added.decode(errors="replace"), keep="\n\t"))
+            sys.stdout.write(_log_text(added))
             sys.stdout.flush()
         time.sleep(FOLLOW_SECONDS)

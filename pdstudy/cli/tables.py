@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pdstudy.cli.terminal import SHORTEST_COLUMN, display_width, say, shortened
+from pdstudy.cli.terminal import display_width, say, shortened, wrapped
 from pdstudy.core.streams import printable
 
 GAP = "  "
+
+SHORTEST_LABEL, SHORTEST_WRAPPED = 12, 24
+"""Characters below which no label is shortened, and no last column is wrapped."""
 
 
 def print_json(value: Any) -> None:
@@ -22,11 +25,11 @@ def print_json(value: Any) -> None:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
     """Print aligned columns, those in `right` flush right.
 
-    On a terminal the widest columns are shortened until a row fits a line; nothing is cut where output is piped.
+    On a terminal the last column is wrapped, and labels are shortened in their middle, until a row fits a line; nothing
+    is cut where output is piped.
     """
-    say(
-        table_text(header, rows, right=right, width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
-    )
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    say(table_text(header, rows, right=right, width=width))
 
 
 def table_text(
@@ -36,23 +39,32 @@ def table_text(
     lines = [[printable(entry) for entry in row] for row in (header, *rows)]
     columns = [max(display_width(line[i]) for line in lines) for i in range(len(header))]
     if width is not None:
-        columns = _fitted(columns, width - len(GAP) * (len(columns) - 1), fixed=right)
-    return "\n".join(GAP.join(_aligned(line, columns, right)).rstrip() for line in lines)
+        columns = _fitted(columns, width - len(GAP) * (len(columns) - 1), right)
+    return "\n".join(text for line in lines for text in _lines(line, columns, right))
 
 
-def _aligned(line: list[str], columns: list[int], right: frozenset[int]) -> list[str]:
-    entries = [shortened(entry, column) for entry, column in zip(line, columns, strict=True)]
-    blanks = [" " * (column - display_width(entry)) for entry, column in zip(entries, columns, strict=True)]
-    return [b + e if i in right else e + b for i, (e, b) in enumerate(zip(entries, blanks, strict=True))]
+def _lines(line: list[str], columns: list[int], right: frozenset[int]) -> Iterator[str]:
+    """A row of the table; entries of the last column that are too wide go on below."""
+    *others, last = line
+    parts = [last] if len(others) in right else wrapped(last, columns[-1])
+    for number, part in enumerate(parts):
+        entries = [*(others if number == 0 else [""] * len(others)), part]
+        short = [shortened(entry, column) for entry, column in zip(entries, columns, strict=True)]
+        blanks = [" " * (column - display_width(entry)) for entry, column in zip(short, columns, strict=True)]
+        yield GAP.join(b + e if i in right else e + b for i, (e, b) in enumerate(zip(short, blanks))).rstrip()
 
 
-def _fitted(columns: list[int], width: int, *, fixed: frozenset[int]) -> list[int]:
-    """Column widths that come to `width` at most, the widest cut first; numbers (`fixed`) are never cut."""
+def _fitted(columns: list[int], width: int, right: frozenset[int]) -> list[int]:
+    """Column widths that come to `width` at most: the last column first, then labels, the widest first; numbers, flush
+    right, are never cut."""
     columns = list(columns)
-    loose = [i for i in range(len(columns)) if i not in fixed]
+    last = len(columns) - 1
+    loose = [i for i in range(last) if i not in right]
+    if last not in right:
+        columns[last] = min(columns[last], max(width - sum(columns[:last]), SHORTEST_WRAPPED))
     while sum(columns) > width and loose:
         widest = max(loose, key=columns.__getitem__)
-        if columns[widest] <= SHORTEST_COLUMN:
+        if columns[widest] <= SHORTEST_LABEL:
             break
         columns[widest] -= 1
     return columns

@@ -8,9 +8,6 @@ from typing import TextIO
 
 from pdstudy.core.streams import printable
 
-SHORTEST_COLUMN = 12
-"""Characters below which no column of a table is shortened."""
-
 
 def say(text: str = "", *, file: TextIO | None = None) -> None:
     """Print a message at once, its control characters made visible; to standard output where no `file` is given."""
@@ -40,3 +37,19 @@ def shortened(text: str, width: int) -> str:
     while display_width(tail) > half:
         tail = tail[1:]
     return f"{head}~{tail}"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width` columns, broken between words where they fit."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if display_width(longer) <= width:
+            lines[-1] = longer
+            continue
+        lines += [word] if lines[-1] else []
+        lines[-1] = word
+        while display_width(lines[-1]) > width:
+            count = next(n for n in range(len(lines[-1]), 0, -1) if display_width(lines[-1][:n]) <= max(width, 2))
+            lines[-1:] = [lines[-1][:count], lines[-1][count:]]
+    return lines

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pdstudy.cli.status_commands import _log_text
 from pdstudy.cli.tables import print_table, table_text
-from pdstudy.cli.terminal import display_width, shortened
+from pdstudy.cli.terminal import display_width, shortened, wrapped
 from pdstudy.core.streams import printable
 
 HEADER = ["stage", "artifact", "state", "FLOPs"]
@@ -23,6 +24,20 @@ def test_a_table_fits_its_width_and_keeps_both_ends_of_labels_and_all_of_numbers
     assert "loss=" in lines[1]
     assert lines[1].split("  ")[1].rstrip().endswith("=0")
     assert lines[2].split("  ")[1].rstrip().endswith("=1")
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 200])
+def test_the_last_column_is_wrapped_and_loses_no_word(width: int) -> None:
+    reason = "its worker was killed by signal 9, 3 times (signal 9 is often the system out of memory)"
+    lines = table_text(["stage", "artifact", ""], [[*ROWS[0][:2], reason]], right=frozenset(), width=width).splitlines()
+    assert max(map(len, lines)) <= max(width, 7 + 2 + 12 + 2 + 24)
+    assert "".join(lines[1:]).replace(" ", "").endswith(reason.replace(" ", ""))
+
+
+def test_words_that_are_too_wide_are_broken() -> None:
+    assert wrapped("a bcdefgh ij", 3) == ["a", "bcd", "efg", "h", "ij"]
+    assert wrapped("", 3) == [""]
+    assert all(display_width(line) <= 3 for line in wrapped("模型模型 ab", 3))
 
 
 def test_a_piped_table_is_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +58,8 @@ def test_control_characters_are_shown_and_not_sent() -> None:
     assert printable("a\x1b[31mb\r\n\x9b\x07") == "a\\x1b[31mb\\r\\n\\x9b\\x07"
     assert printable("τ = 0.5\nnext", keep="\n") == "τ = 0.5\nnext"
     assert printable("\ud800") == "\\ud800"
+
+
+def test_a_log_is_shown_without_colours_and_bars_line_by_line() -> None:
+    raw = b"\x1b[32mINFO\x1b[0m begins\r\n 10%|#   |\r 50%|##  |\n\x1b[2Jx\xff\n"
+    assert _log_text(raw) == "INFO begins\n 10%|#   |\n 50%|##  |\n\\x1b[2Jx\ufffd\n"
