@@ -27,7 +27,8 @@ from pdstudy.analysis.fit.holdout import hold_out
 from pdstudy.analysis.laws import Law, power_law
 from pdstudy.analysis.options import LAWS, add_commands
 from pdstudy.analysis.scaling.allocation import TableFlops, allocate, six_n
-from pdstudy.analysis.scaling.isoflop import Method, isoflop
+from pdstudy.analysis.scaling.budget_minimum import Method
+from pdstudy.analysis.scaling.isoflop import isoflop
 from pdstudy.analysis.summary import summary
 from pdstudy.analysis.tables.builders import comparison_table, fit_table
 from pdstudy.core.streams import printable
@@ -195,6 +196,8 @@ def _isoflop(args: argparse.Namespace) -> None:
         "exponent_d": found.tokens.exponent,
         "interval_n": None if np.isnan(low) else [low, high],
         "r2": found.size.r2,
+        "noise": None if np.isnan(found.noise) else found.noise,
+        "noise_source": found.noise_source,
         "minima": json.loads(found.to_frame().to_json(orient="records", double_precision=15)),
         "warnings": list(found.warnings),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from pdstudy.analysis.data.points import DUPLICATES
 from pdstudy.analysis.fit.fit import DELTA
 from pdstudy.analysis.laws import ALL
-from pdstudy.analysis.scaling.isoflop import Method
+from pdstudy.analysis.scaling.budget_minimum import Method
 
 LAWS = {law.name: law for law in ALL}
 """Laws by their names on the command line."""
@@ -56,7 +56,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     iso.add_argument("--n", metavar="COL", required=True, help="column of parameters N")
     iso.add_argument("--loss", metavar="COL", required=True, help="column of the loss")
     iso.add_argument("--c", metavar="COL", required=True, help="column of the budget in FLOPs")
-    iso.add_argument("--method", choices=[m.value for m in Method], default=Method.AKIMA.value)
+    iso.add_argument("--method", choices=[m.value for m in Method], default=Method.SHARED.value)
     iso.add_argument("--noise", type=float, help="standard deviation of ln loss (default: estimated)")
     iso.add_argument("--seed", type=int, default=0, help="seed of the noise")
     pair = commands.add_parser("compare", help="arms against a baseline, paired by seed")

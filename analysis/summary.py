@@ -78,7 +78,8 @@ def _(result: IsoFlop) -> str:
     bounds = "" if np.isnan(low) else f" ({low:.3f}, {high:.3f})"
     lines = [
         f"isoFLOP by {result.method.value}: N* ~ C^{result.size.exponent:.4f}{bounds}, "
-        f"D* ~ C^{result.tokens.exponent:.4f}, R2 {result.size.r2:.4f}; noise of ln loss {result.noise:.2e}"
+        f"D* ~ C^{result.tokens.exponent:.4f}, R2 {result.size.r2:.4f}; "
+        f"noise of ln loss {result.noise:.2e} ({result.noise_source})"
     ]
     for m in result.minima:
         found = (

@@ -70,12 +70,15 @@ def isoflop_curves(found: IsoFlop) -> Plot:
         text += "" if np.isnan(bounds[0]) else f"\n95 %: {bounds[0]:.3f} to {bounds[1]:.3f}"
         right.text(0.04, 0.96, text, transform=right.transAxes, va="top")
     refused = sum(bool(m.refused) for m in found.minima)
-    caption = (
-        f"isoFLOP curves by {found.method.value}: {len(good)} budgets with a minimum (stars)"
-        + (f", {refused} refused (hollow: lowest point, not bracketed)" if refused else "")
-        + f". Right: best size with two standard deviations and the 95 % band of the power law, from noise of "
-        f"{found.noise:.2g} in ln loss; D = C / ({found.flops_per:g} N)."
-    )
+    caption = f"isoFLOP curves by {found.method.value}: {len(good)} budgets with a minimum (stars)"
+    caption += f", {refused} refused (hollow: lowest point, not bracketed)" if refused else ""
+    caption += ". Right: best size"
+    if not np.isnan(found.noise):
+        caption += (
+            " with two standard deviations and the 95 % band of the power law, from noise of "
+            f"{found.noise:.2g} in ln loss ({found.noise_source})"
+        )
+    caption += f"; D = C / ({found.flops_per:g} N)."
     return Plot(figure, found.to_frame(), caption)
 
 

@@ -2,9 +2,10 @@
 
 Fits no law itself (`fit`)."""
 
-from pdstudy.analysis.scaling.allocation import Allocation, TrueFlops, allocate, hoffmann_optimum, six_n
+from pdstudy.analysis.scaling.allocation import Allocation, TableFlops, TrueFlops, allocate, hoffmann_optimum, six_n
+from pdstudy.analysis.scaling.budget_minimum import BudgetMinimum, Method
 from pdstudy.analysis.scaling.frontier import Frontier, exponents, frontier
-from pdstudy.analysis.scaling.isoflop import BudgetMinimum, IsoFlop, Method, isoflop, methods_disagree, parabola_bias
+from pdstudy.analysis.scaling.isoflop import IsoFlop, isoflop, methods_disagree, parabola_bias
 from pdstudy.analysis.scaling.multiplier import Multiplier, multiplier
 from pdstudy.analysis.scaling.scenarios import (
     Best,
@@ -26,6 +27,7 @@ __all__ = [
     "Method",
     "Multiplier",
     "Scenario",
+    "TableFlops",
     "TrueFlops",
     "allocate",
     "best_distilled",

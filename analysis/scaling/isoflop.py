@@ -3,48 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import Akima1DInterpolator
 
 from pdstudy.analysis.data.points import positive
 from pdstudy.analysis.errors import NoMinimum, TooFewRuns
 from pdstudy.analysis.laws import HOFFMANN
 from pdstudy.analysis.laws.base import Array
 from pdstudy.analysis.scaling.allocation import hoffmann_optimum
+from pdstudy.analysis.scaling.budget_minimum import (
+    BudgetMinimum,
+    Method,
+    draw_budget_minimum,
+    find_budget_minimum,
+    solve_vertex,
+)
 from pdstudy.analysis.scaling.frontier import Frontier, line
+from pdstudy.analysis.scaling.isoflop_fit import Curve, SharedShape, draw_minima, fit_shape
 
-
-class Method(Enum):
-    """How the minimum of one budget is found."""
-
-    AKIMA = "akima"
-    """Akima's curve through the points in log-log, on a grid of 25 steps per interval (Porian et al. 2024)."""
-    LOCAL = "local"
-    """Parabola in ln N through the five sizes around the lowest."""
-    PARABOLA = "parabola"
-    """Parabola in ln N through all sizes (Hoffmann et al. 2022); shifted by a constant factor when alpha != beta."""
-
-
-@dataclass(frozen=True)
-class BudgetMinimum:
-    """The best size at one budget, or why there is none.
-
-    `n` in parameters, `d` in tokens, `loss` as the table's; `spread` is the standard deviation of ln n under noise and
-    `valid` the share of noise draws with a minimum inside the range.
-    """
-
-    budget: float
-    sizes: int
-    n: float = float("nan")
-    d: float = float("nan")
-    loss: float = float("nan")
-    spread: float = float("nan")
-    valid: float = float("nan")
-    refused: str = ""
+WIDEST_UNTESTED = 16.0
+"""Largest over smallest size up to which a parabola that no residual tests is trusted (no unit)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +37,9 @@ class IsoFlop:
     size: Frontier
     tokens: Frontier
     noise: float
+    """Standard deviation of ln loss of one run; NaN where the table does not tell it."""
+    noise_source: str
+    """given, repeats, residuals or unknown."""
     flops_per: float
     warnings: tuple[str, ...]
 
@@ -73,7 +56,7 @@ def isoflop(
     n: str = "N",
     loss: str = "loss",
     budget: str = "C",
-    method: Method = Method.AKIMA,
+    method: Method = Method.SHARED,
     noise: float | Callable[[Array], Array] | None = None,
     draws: int = 1000,
     seed: int = 0,
@@ -81,33 +64,52 @@ def isoflop(
 ) -> IsoFlop:
     """Minima per budget and the power law through them.
 
-    Budgets within 10 % of each other are one; per budget and size the lowest loss counts. A budget is refused when it
-    has fewer than 3 sizes (5 for the local parabola: then all are used), when the curve bends down, or when its minimum
-    lies at the edge of the sizes.
+    Budgets within 10 % of each other are one; runs of one budget and size are averaged. A budget is refused when it has
+    fewer than 3 sizes, when its curve has no minimum among them, or when its lowest loss is at their edge. Intervals
+    come from the noise of ln loss: as given; else of repeats, where these have three degrees of freedom; else of the
+    residuals round the shared shape; else there are none.
 
     Args:
-        noise: standard deviation of ln loss (or a function of loss giving it) for the bands; None estimates it from the
-            scatter round a cubic in ln N. flops_per: D = C / (flops_per N).
+        noise: standard deviation of ln loss of one run, or a function of loss giving it. flops_per: D = C /
+            (flops_per N).
 
     Raises:
         DataError: bad columns. NoMinimum: fewer than two budgets have a minimum, so there is no frontier.
     """
     size, value = positive(table, n, "N"), positive(table, loss, "the loss")
-    cost = positive(table, budget, "the budget")
-    groups = _budgets(cost)
-    frame = pd.DataFrame({"budget": groups, "n": size, "loss": value})
-    frame = frame.sort_values("loss").drop_duplicates(["budget", "n"]).sort_values(["budget", "n"], ignore_index=True)
-    sigma = noise if noise is not None else _scatter(frame)
+    groups = _group_budgets(positive(table, budget, "the budget"))
+    runs = pd.DataFrame({"budget": groups, "n": size, "loss": value, "log": np.log(value)})
+    cells = runs.groupby(["budget", "n"])
+    frame = cells["loss"].agg(loss="mean", repeats="size").reset_index()
+    repeats_dof = len(runs) - len(frame)
+    repeated = float(((runs["log"] - cells["log"].transform("mean")) ** 2).sum())
+    curves = [
+        Curve(float(str(c)), np.log(p["n"].to_numpy()), p["loss"].to_numpy(), p["repeats"].to_numpy(dtype=float))
+        for c, p in frame.groupby("budget", sort=True)
+    ]
+    known = _read_noise(noise, frame, repeated, repeats_dof)
+    wide = [c for c in curves if len(c.x) >= 3]
+    shape = fit_shape(wide, known.pair) if wide else None
+    known, warnings = _judge_noise(known, shape)
     rng = np.random.default_rng(seed)
     minima, samples = [], []
-    for cost_here, part in frame.groupby("budget", sort=True):
-        x, y = np.log(part["n"].to_numpy()), part["loss"].to_numpy()
-        level = sigma(y) if callable(sigma) else np.full(len(y), sigma)
-        noisy = y[:, None] * np.exp(level[:, None] * rng.standard_normal((len(y), draws)))
-        found, drawn = _minimum(float(cost_here), x, y, noisy, method, flops_per)  # type: ignore[arg-type]
-        minima.append(found)
+    drawn: Array | None = None
+    if shape and known.pair and method is Method.SHARED:
+        drawn = draw_minima(shape, *known.pair, draws, rng)
+    for curve in curves:
+        found = find_budget_minimum(curve, shape, method, flops_per)
         if not found.refused:
-            samples.append(drawn)
+            sample = np.empty(0)
+            if drawn is not None and shape is not None:
+                sample = drawn[shape.place(curve)]
+            elif known.pair is not None:
+                sigma = noise(curve.loss) if callable(noise) else np.full(len(curve.x), known.sigma)
+                sample = draw_budget_minimum(curve, method, sigma, known.pair[1], draws, rng)
+            samples.append(sample)
+            if len(sample):
+                inside = (sample > curve.x[0]) & (sample < curve.x[-1])
+                found = replace(found, spread=float(sample.std()), valid=float(inside.mean()))
+        minima.append(found)
     good = [m for m in minima if not m.refused]
     if len(good) < 2:
         reasons = "; ".join(f"C {m.budget:.3g}: {m.refused}" for m in minima if m.refused)
@@ -121,16 +123,76 @@ def isoflop(
     ln_n = np.stack(samples)  # budgets x draws
     sizes = line(budgets, np.log([m.n for m in good]), weights, ln_n)
     tokens = line(budgets, np.log([m.d for m in good]), weights, np.log(budgets / flops_per)[:, None] - ln_n)
-    warnings = [f"budget {m.budget:.3g} left out: {m.refused}" for m in minima if m.refused]
+    warnings += [f"budget {m.budget:.3g} left out: {m.refused}" for m in minima if m.refused]
     warnings += [
         f"budget {m.budget:.3g}: only {m.valid:.0%} of noise draws have a minimum inside" for m in good if m.valid < 0.9
     ]
-    typical = float(np.mean(sigma(frame["loss"].to_numpy()))) if callable(sigma) else float(sigma)
-    return IsoFlop(method, tuple(minima), frame, sizes, tokens, typical, flops_per, tuple(warnings))
+    warnings += _compare_methods(curves, shape, method, flops_per, sizes)
+    return IsoFlop(method, tuple(minima), frame, sizes, tokens, known.sigma, known.source, flops_per, tuple(warnings))
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """Variance of ln loss of one run with its degrees of freedom, or None, and where it comes from."""
+
+    pair: tuple[float, float] | None
+    source: str
+
+    @property
+    def sigma(self) -> float:
+        return float("nan") if self.pair is None else float(np.sqrt(self.pair[0]))
+
+
+def _read_noise(
+    noise: float | Callable[[Array], Array] | None, frame: pd.DataFrame, repeated: float, repeats_dof: int
+) -> _Noise:
+    """The noise as given, or from repeats: squared deviations from their means, and degrees of freedom."""
+    if noise is not None:
+        level = float(np.mean(noise(frame["loss"].to_numpy()))) if callable(noise) else float(noise)
+        return _Noise((level**2, float("inf")), "given")
+    return _Noise((repeated / repeats_dof, float(repeats_dof)), "repeats") if repeats_dof >= 3 else _Noise(None, "")
+
+
+def _judge_noise(known: _Noise, shape: SharedShape | None) -> tuple[_Noise, list[str]]:
+    """The noise that intervals may be made of, of residuals where nothing better is known, and warnings."""
+    if known.source == "given" or shape is None:
+        return known, []
+    untested = shape.is_parabola and shape.dof <= 2
+    if untested and max(float(np.ptp(c.x)) for c in shape.curves) > np.log(WIDEST_UNTESTED):
+        return _Noise(None, "unknown"), [
+            f"so few sizes over more than a factor of {WIDEST_UNTESTED:g} can't show whether their curve is a "
+            "parabola, and where it is not its minimum is shifted by far more than noise: no intervals; add sizes"
+        ]
+    if known.pair is None and shape.dof > 0:
+        return _Noise((shape.squares / shape.dof, float(shape.dof)), "residuals"), []
+    if known.pair is None:
+        return _Noise(None, "unknown"), ["no intervals, for the noise is not known; add sizes or repeats, or give it"]
+    return known, []
+
+
+def _compare_methods(
+    curves: list[Curve], shape: SharedShape | None, method: Method, flops_per: float, own: Frontier
+) -> list[str]:
+    """A warning with the exponents of the other methods where one is outside the interval, or 0.01 away without one."""
+    low, high = own.interval()
+    if np.isnan(low):
+        low, high = own.exponent, own.exponent
+    low, high = min(low, own.exponent - 0.01), max(high, own.exponent + 0.01)
+    found = {}
+    for other in Method:
+        minima = [find_budget_minimum(c, shape, other, flops_per) for c in curves] if other is not method else []
+        good = [m for m in minima if not m.refused]
+        if len(good) > 1:
+            ln_n, budgets = np.log([m.n for m in good]), np.array([m.budget for m in good])
+            found[other.value] = line(budgets, ln_n, np.ones(len(good)), np.empty((len(good), 0))).exponent
+    if all(low <= e <= high for e in found.values()):
+        return []
+    said = ", ".join(f"{name} {e:.3f}" for name, e in found.items())
+    return [f"the exponent of N* depends on the method: {method.value} {own.exponent:.3f}, {said}"]
 
 
 def methods_disagree(table: pd.DataFrame, **options: object) -> pd.DataFrame:
-    """The exponent of N* by each method, and its difference to Akima's: a disagreement is a warning on the grid."""
+    """The exponent of N* by each method, and its difference to the first: a disagreement is a warning on the grid."""
     rows = []
     for method in Method:
         try:
@@ -152,12 +214,12 @@ def parabola_bias(values: Mapping[str, float], budget: float, sizes: Array, flop
     The shift is the same at every budget when the grid's width is, so the exponent stays right and the level is wrong.
     """
     loss = HOFFMANN.predict(values, {"N": sizes, "D": budget / (flops_per * sizes)})
-    vertex, _ = _vertex(np.log(sizes), loss[:, None])
+    vertex, _ = solve_vertex(np.log(sizes), loss[:, None])
     true = hoffmann_optimum(values, budget, flops_per)[0]
     return float(np.exp(vertex[0]) / true - 1)
 
 
-def _budgets(cost: Array) -> Array:
+def _group_budgets(cost: Array) -> Array:
     """Each run's budget: costs within 10 % of the first of their group share its median."""
     order = np.argsort(cost, kind="stable")
     group, start, labels = -1, -np.inf, np.empty(len(cost), dtype=int)
@@ -166,64 +228,3 @@ def _budgets(cost: Array) -> Array:
             group, start = group + 1, cost[i]
         labels[i] = group
     return np.array([float(np.median(cost[labels == g])) for g in range(group + 1)])[labels]
-
-
-def _scatter(frame: pd.DataFrame) -> float:
-    """Standard deviation of ln loss round a cubic in ln N, pooled over budgets with more than four sizes."""
-    total, dof = 0.0, 0
-    for _, part in frame.groupby("budget"):
-        if len(part) > 4:
-            x, y = np.log(part["n"].to_numpy()), np.log(part["loss"].to_numpy())
-            total += float(np.sum((y - np.polyval(np.polyfit(x - x.mean(), y, 3), x - x.mean())) ** 2))
-            dof += len(part) - 4
-    return float(np.sqrt(total / dof)) if dof else 0.0
-
-
-def _minimum(
-    budget: float, x: Array, y: Array, noisy: Array, method: Method, flops_per: float
-) -> tuple[BudgetMinimum, Array]:
-    """The minimum of one budget and ln n of each noise draw (invalid draws repeat the estimate)."""
-    if len(x) < 3:
-        return BudgetMinimum(budget, len(x), refused=f"{len(x)} sizes, at least 3 are needed"), np.empty(0)
-    lowest = int(np.argmin(y))
-    if lowest in (0, len(x) - 1):
-        side = "smallest" if lowest == 0 else "largest"
-        where = f"the lowest loss is at the {side} size ({np.exp(x[lowest]):.3g}): not bracketed, add sizes beyond it"
-        return BudgetMinimum(budget, len(x), refused=where), np.empty(0)
-    values = np.column_stack([y, noisy])
-    if method is Method.AKIMA:
-        at, level = _akima(x, values)
-    else:
-        around = slice(None)
-        if method is Method.LOCAL and len(x) > 5:
-            first = min(max(lowest - 2, 0), len(x) - 5)
-            around = slice(first, first + 5)
-        at, level = _vertex(x[around], values[around])
-    inside = np.isfinite(at) & (at > x[0]) & (at < x[-1])
-    if not inside[0]:
-        return BudgetMinimum(
-            budget, len(x), refused=f"the {method.value} has no minimum inside the range of sizes"
-        ), np.empty(0)
-    drawn = np.where(inside, at, at[0])[1:]
-    spread = float(at[1:][inside[1:]].std()) if inside[1:].sum() > 1 else float("nan")
-    n = float(np.exp(at[0]))
-    valid = float(inside[1:].mean()) if len(drawn) else float("nan")
-    return BudgetMinimum(budget, len(x), n, budget / (flops_per * n), float(level[0]), spread, valid), drawn
-
-
-def _akima(x: Array, y: Array) -> tuple[Array, Array]:
-    """ln n and loss of the lowest point of Akima's curve in log-log; NaN where that is at an end of the grid."""
-    grid = np.linspace(x[0], x[-1], (len(x) - 1) * 25)
-    curve = Akima1DInterpolator(x, np.log(y), axis=0)(grid)
-    lowest = np.argmin(curve, axis=0)
-    at = np.where((lowest > 0) & (lowest < len(grid) - 1), grid[lowest], np.nan)
-    return at, np.exp(curve.min(axis=0))
-
-
-def _vertex(x: Array, y: Array) -> tuple[Array, Array]:
-    """ln n and loss of the vertex of each column's parabola; NaN where it bends down."""
-    centre = x.mean()
-    c2, c1, c0 = np.polyfit(x - centre, y, 2)
-    with np.errstate(all="ignore"):
-        at = np.where(c2 > 0, -c1 / (2 * c2), np.nan)
-    return at + centre, c0 - c2 * at**2

@@ -27,6 +27,7 @@ from pdstudy.analysis.fit.identifiability import profile
 from pdstudy.analysis.laws import GAMMA, HOFFMANN, KAPLAN, REPEATS, TIED, power_law
 from pdstudy.analysis.report.page import Block, Listing, Page, Section, Text
 from pdstudy.analysis.scaling.allocation import allocate
+from pdstudy.analysis.scaling.budget_minimum import Method
 from pdstudy.analysis.scaling.isoflop import isoflop, methods_disagree
 from pdstudy.analysis.scaling.scenarios import ComputeModel, compare_scenarios
 from pdstudy.analysis.summary import summary
@@ -135,7 +136,7 @@ def isoflop_section(data: Path) -> Section:
         "val": "val",
     }
     table = porian(data, **config)
-    found = isoflop(table, n="n", budget="flops", noise=0.005)
+    found = isoflop(table, n="n", budget="flops", method=Method.AKIMA, noise=0.005)
     methods = methods_disagree(table, n="n", budget="flops", noise=0.005)
     optima = found.to_frame()[["budget", "sizes", "n", "d", "loss", "tokens_per_parameter", "valid", "refused"]]
     return Section(

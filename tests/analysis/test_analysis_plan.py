@@ -9,7 +9,8 @@ from pdstudy.analysis.fit.bootstrap import bootstrap
 from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.laws import HOFFMANN, power_law
 from pdstudy.analysis.scaling.allocation import TableFlops, TrueFlops, allocate, hoffmann_optimum
-from pdstudy.analysis.scaling.isoflop import Method, isoflop, methods_disagree, parabola_bias
+from pdstudy.analysis.scaling.budget_minimum import Method
+from pdstudy.analysis.scaling.isoflop import isoflop, methods_disagree, parabola_bias
 from pdstudy.analysis.scaling.scenarios import ComputeModel, Scenario, best_distilled, best_supervised, distil_or_train
 from pdstudy.analysis.summary import summary
 
@@ -98,7 +99,7 @@ def test_budgets_within_a_tenth_are_one() -> None:
 
 def test_methods_side_by_side() -> None:
     frame = methods_disagree(iso_runs(CHINCHILLA), noise=0.001, draws=100)
-    assert list(frame["method"]) == ["akima", "local", "parabola"]
+    assert list(frame["method"]) == ["shared", "akima", "local", "parabola"]
     assert frame["difference"].abs().max() < 0.01
 
 

@@ -24,8 +24,9 @@ from pdstudy.analysis.laws import (
     WIDTH_DEPTH_SIZE,
     stable,
 )
+from pdstudy.analysis.scaling.budget_minimum import Method
 from pdstudy.analysis.scaling.frontier import exponents, frontier
-from pdstudy.analysis.scaling.isoflop import Method, isoflop
+from pdstudy.analysis.scaling.isoflop import isoflop
 from pdstudy.analysis.summary import summary
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
