@@ -54,10 +54,11 @@ def find_budget_minimum(curve: Curve, shape: SharedShape | None, method: Method,
         where = f"the lowest loss is at the {side} size ({np.exp(x[lowest]):.3g}): not bracketed, add sizes beyond it"
         return BudgetMinimum(curve.budget, len(x), refused=where)
     if method is Method.SHARED:
-        coefficients = shape.coefficients[shape.place(curve)]
+        place = shape.place(curve)
+        coefficients = shape.coefficients[place]
         at = find_minimum(coefficients[1], coefficients[2], *shape.exponents)[None]
         level = basis(at, *shape.exponents) @ coefficients
-        at = at + x.mean()
+        at = at + shape.curves[place].x.mean()
     else:
         at, level = _solve_alone(x, y, y[:, None], method)
     if not (np.isfinite(at[0]) and x[0] < at[0] < x[-1]):

@@ -91,6 +91,11 @@ def isoflop(
     wide = [c for c in curves if len(c.x) >= 3]
     shape = fit_shape(wide, known.pair) if wide else None
     known, warnings = _judge_noise(known, shape)
+    if shape is not None and np.isfinite(shape.window):
+        warnings.append(
+            f"sizes beyond a factor of {shape.window:g} from the lowest loss do not have one shape for all budgets: "
+            "they are left out of the shared fit and of its noise"
+        )
     rng = np.random.default_rng(seed)
     minima, samples = [], []
     drawn: Array | None = None
@@ -158,13 +163,13 @@ def _judge_noise(known: _Noise, shape: SharedShape | None) -> tuple[_Noise, list
     if known.source == "given" or shape is None:
         return known, []
     untested = shape.is_parabola and shape.dof <= 2
-    if untested and max(float(np.ptp(c.x)) for c in shape.curves) > np.log(WIDEST_UNTESTED):
+    if untested and max(float(np.ptp(c.x)) for c in shape.curves) > np.log(1.01 * WIDEST_UNTESTED):
         return _Noise(None, "unknown"), [
             f"so few sizes over more than a factor of {WIDEST_UNTESTED:g} can't show whether their curve is a "
             "parabola, and where it is not its minimum is shifted by far more than noise: no intervals; add sizes"
         ]
     if known.pair is None and shape.dof > 0:
-        return _Noise((shape.squares / shape.dof, float(shape.dof)), "residuals"), []
+        return _Noise((shape.variance, float(shape.dof)), "residuals"), []
     if known.pair is None:
         return _Noise(None, "unknown"), ["no intervals, for the noise is not known; add sizes or repeats, or give it"]
     return known, []

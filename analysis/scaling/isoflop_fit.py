@@ -12,7 +12,7 @@ basis {1, f1, f2} that tends to {1, u, u^2}:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -25,6 +25,9 @@ PARABOLA = (1e-3, 1e-3)
 LEVEL = 0.2
 """Level of the F test below which the shape of a law is taken: a bend that is overlooked costs more than two degrees
 of freedom."""
+
+WINDOWS = (64.0, 16.0, 8.0)
+"""Factors from the size of lowest loss to which the sizes are narrowed where all of them do not have one shape."""
 
 _SMALLEST, _LARGEST = 0.02, 1.5
 
@@ -43,6 +46,11 @@ class Curve:
         """ln N round its mean."""
         return self.x - self.x.mean()
 
+    def within(self, factor: float) -> Curve:
+        """The sizes within this factor of the one of lowest loss."""
+        near = np.abs(self.x - self.x[np.argmin(self.loss)]) <= np.log(factor)
+        return Curve(self.budget, self.x[near], self.loss[near], self.repeats[near])
+
     @property
     def weights(self) -> Array:
         """Square roots of the weights of relative residuals."""
@@ -60,6 +68,13 @@ class SharedShape:
     squares: float
     """Sum of squared residuals of ln loss."""
     dof: int
+    window: float = float("inf")
+    """Factor from the lowest loss within which sizes were fitted; those farther off do not have the shape."""
+
+    @property
+    def variance(self) -> float:
+        """Variance of ln loss of one run round the shape; NaN without degrees of freedom."""
+        return self.squares / self.dof if self.dof > 0 else float("nan")
 
     @property
     def is_parabola(self) -> bool:
@@ -67,8 +82,8 @@ class SharedShape:
         return self.exponents == PARABOLA
 
     def place(self, curve: Curve) -> int:
-        """The index of one of the curves."""
-        return next(i for i, c in enumerate(self.curves) if c is curve)
+        """The index of the curve of the same budget."""
+        return next(i for i, c in enumerate(self.curves) if c.budget == curve.budget)
 
 
 def basis(u: Array, alpha: Array | float, beta: Array | float) -> Array:
@@ -88,6 +103,26 @@ def find_minimum(b: Array | float, c: Array | float, alpha: Array | float, beta:
 
 
 def fit_shape(curves: Sequence[Curve], noise: tuple[float, float] | None) -> SharedShape:
+    """The shape of all curves, of the sizes near the lowest loss where those farther off do not have one shape.
+
+    That is so where the variance round it falls, by an F test at 5 %, when the sizes beyond a factor are left out.
+    """
+    best = _fit_once(curves, noise)
+    for window in WINDOWS:
+        near = [c.within(window) for c in curves]
+        if min(len(c.x) for c in near) < 4 or sum(len(c.x) for c in near) == sum(len(c.x) for c in best.curves):
+            continue
+        found = replace(_fit_once(near, noise), window=window)
+        if found.dof < 4:
+            continue
+        # Relative residuals below 1e-5 are those of the search for exponents, not of the losses.
+        ratio = max(best.variance, 1e-10) / max(found.variance, 1e-10)
+        if ratio > stats.f.ppf(0.95, best.dof, found.dof):
+            best = found
+    return best
+
+
+def _fit_once(curves: Sequence[Curve], noise: tuple[float, float] | None) -> SharedShape:
     """The shape of a law where it fits better than parabolas by an F test at `LEVEL`, else parabolas.
 
     `noise` is the variance of ln loss and its degrees of freedom where that is known apart from the curves.
@@ -147,14 +182,14 @@ def _search(curves: Sequence[Curve]) -> tuple[float, float, float]:
     """alpha, beta of the least squares and their sum, by a grid of their logarithms that zooms in."""
     low, high = np.log([_SMALLEST] * 2), np.log([_LARGEST] * 2)
     best = (*PARABOLA, np.inf)
-    for _ in range(5):
+    for _ in range(8):
         alpha, beta = (
-            v.ravel() for v in np.meshgrid(*(np.exp(np.linspace(a, b, 11)) for a, b in zip(low, high)), indexing="ij")
+            v.ravel() for v in np.meshgrid(*(np.exp(np.linspace(a, b, 9)) for a, b in zip(low, high)), indexing="ij")
         )
         values = _squares(curves, alpha, beta)
         j = int(np.argmin(values))
         best = (float(alpha[j]), float(beta[j]), float(values[j]))
-        centre, half = np.log(best[:2]), 0.18 * (high - low)
+        centre, half = np.log(best[:2]), 0.22 * (high - low)
         low = np.maximum(centre - half, np.log(_SMALLEST))
         high = np.minimum(centre + half, np.log(_LARGEST))
     return best

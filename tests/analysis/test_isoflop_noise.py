@@ -98,6 +98,20 @@ def test_the_shared_shape_finds_the_laws_minima_at_any_width() -> None:
         assert found.size.exponent == pytest.approx(values["beta"] / (values["alpha"] + values["beta"]), abs=2e-4)
 
 
+def test_sizes_without_the_shape_are_left_out() -> None:
+    """Models far too large for their budget that trained badly: the shared shape is of the others."""
+    table = grid(100, 12, seed=3)
+    far = table["N"] > 20 * table["C"].map({c: hoffmann_optimum(CHINCHILLA, c)[0] for c in BUDGETS})
+    spoilt = table["loss"] * np.exp(np.random.default_rng(0).normal(0.1, 0.05, len(table)))
+    table["loss"] = table["loss"].where(~far, spoilt)
+    found = isoflop(table)
+    assert found.noise == pytest.approx(SIGMA, rel=0.4)
+    assert "from the lowest loss do not have one shape" in summary(found)
+    assert cover(found, 0.28 / 0.62)
+    clean = [isoflop(grid(100, 12, seed=s), draws=2) for s in range(20)]
+    assert sum("one shape" in summary(f) for f in clean) <= 4
+
+
 def cover(found: IsoFlop, true: float) -> bool:
     low, high = found.size.interval()
     return bool(low <= true <= high)
