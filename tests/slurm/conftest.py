@@ -76,7 +76,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("a text\n")
+    (tmp_path / "texts" / "a.txt").write_text("a text\n" * 20_000)
     Lab(tmp_path, tmp_path / "texts", None).write()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from pdstudy.cli.main import main
-from pdstudy.cli.slurm_tables import print_cluster, print_outcome, print_preview
+from pdstudy.cli.slurm_tables import print_outcome, print_preview
 from pdstudy.config.placement import CPU_CORE, H100, Machine
-from pdstudy.core.claim import Claim, Claimed
 from pdstudy.core.errors import ConfigError
 from pdstudy.plan.plan import Plan
-from pdstudy.slurm import cluster_status as seeing
 from pdstudy.slurm import commands
 from pdstudy.slurm import scheduler as queue
+from pdstudy.slurm.cluster_status import cluster_status
 from pdstudy.slurm.commands import Request, cancel_study, drop_shared, preview, submit_study, top_up
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.sbatch import array_folder
-from pdstudy.slurm.submit import Refused
 from pdstudy.workspace.layout import Workspace
-from tests.slurm.lab import Lab
 from tests.slurm.small_slurm import Slurm, fail, planned
 
 KD = "*loss=KD*"
@@ -54,9 +46,9 @@ def test_a_held_job_whose_work_is_done_is_shown_and_released(
     job = slurm.job("teacher")
     slurm.reasons = {job: HELD, slurm.job("report"): "JobHeldUser"}
     made = with_teacher_made(workspace)
-    sight = seeing.cluster_status(made(), workspace)
-    assert sight is not None
-    assert sight.held == (job,)
+    status = cluster_status(made(), workspace)
+    assert status is not None
+    assert status.held == (job,)
     _, outcome = submit_study(made, workspace, Request())
     assert outcome.released == (job,)
     assert list(slurm.reasons) == [slurm.job("report")]  # what a person held stays held
@@ -211,11 +203,11 @@ def test_without_squeue_status_tells_what_the_files_say(
     submit_study(planned(workspace), workspace, Request())
     teacher = fail(workspace, slurm, "teacher", "exception")
     monkeypatch.setattr(queue, "available", lambda: False)
-    sight = seeing.cluster_status(planned(workspace)(), workspace)
-    assert sight is not None
-    assert not sight.answered
-    assert (sight.rows[teacher]["state"], sight.rows[teacher]["error"]) == ("failed", "exception")
-    assert {row["state"] for key, row in sight.rows.items() if key != teacher} == {"sent"}
+    status = cluster_status(planned(workspace)(), workspace)
+    assert status is not None
+    assert not status.answered
+    assert (status.rows[teacher]["state"], status.rows[teacher]["error"]) == ("failed", "exception")
+    assert {row["state"] for key, row in status.rows.items() if key != teacher} == {"sent"}
 
 
 @pytest.mark.integration
@@ -245,121 +237,6 @@ def test_the_price_says_what_takes_more_jobs_than_it_may_have(
     shown = capsys.readouterr().out
     assert "warning: 4 of student take more jobs than time_limits lets them go on in: raise student.minutes" in shown
     assert "wckey" not in shown
-
-
-def edit(workspace: Workspace, **changes: Any) -> None:
-    """The user changes the study's file."""
-    Lab(workspace.root.parent, workspace.root.parent / "texts", None).write(**changes)
-
-
-@pytest.mark.integration
-def test_jobs_of_an_edited_study_are_counted_and_cancelled(
-    workspace: Workspace, slurm: Slurm, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Nothing that the study is now needs their runs: who only looked at those would leave them running."""
-    submit_study(planned(workspace), workspace, Request())
-    students = [e for e in slurm.states if e.partition("_")[0] in {slurm.job("student")}]
-    before = {element for element, state in slurm.states.items() if state == "PENDING"}
-    edit(workspace, steps=10)
-    plan, outcome = submit_study(planned(workspace), workspace, Request())
-    assert set(outcome.earlier) < before
-    assert set(outcome.earlier) >= set(students)
-    print_outcome(plan, outcome, "grid.py")
-    wanted = f"{len(outcome.earlier)} jobs of an earlier declaration of this study are queued or running"
-    assert f"{wanted}; `pdstudy cancel grid.py` ends them" in capsys.readouterr().out
-    sight = seeing.cluster_status(planned(workspace)(), workspace)
-    assert sight is not None
-    assert sight.earlier == outcome.earlier
-    print_cluster(sight)
-    assert wanted in capsys.readouterr().out
-    assert cancel_study(planned(workspace)(), workspace).earlier == outcome.earlier
-    assert set(slurm.states.values()) == {"CANCELLED"}
-    assert cancel_study(planned(workspace)(), workspace).earlier == ()
-    edit(workspace)  # and back: what was cancelled is sent again
-    sent = submit_study(planned(workspace), workspace, Request())[1].sent
-    assert "student" in {array.stage for _, array in sent}
-
-
-@pytest.mark.integration
-def test_a_part_of_a_study_has_no_earlier_declaration(workspace: Workspace, slurm: Slurm) -> None:
-    """The runs that a pattern leaves out are none that the study lost."""
-    submit_study(planned(workspace), workspace, Request())
-    assert submit_study(planned(workspace, KD), workspace, Request(only=KD))[1].earlier == ()
-    assert cancel_study(planned(workspace, KD)(), workspace).earlier == ()
-    assert "PENDING" in slurm.states.values()
-
-
-@pytest.mark.integration
-def test_an_earlier_declaration_of_somebody_else_is_theirs(
-    workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    submit_study(planned(workspace), workspace, Request())
-    edit(workspace, steps=10)
-    monkeypatch.setattr(commands.getpass, "getuser", lambda: "somebody")
-    assert submit_study(planned(workspace), workspace, Request())[1].earlier == ()
-
-
-@pytest.mark.integration
-def test_several_submits_at_once_wait_for_each_other(
-    workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each is told whom it waits for, and none sends what another has sent."""
-    plan, arrays = planned(workspace)(), []
-    take = Slurm.send
-
-    def slowly(self: Slurm, *words: Any) -> str:
-        time.sleep(0.05)
-        return take(self, *words)
-
-    monkeypatch.setattr(Slurm, "send", slowly)
-    notes: list[str] = []
-    held = Claim(workspace.root / "slurm" / "submit.claim", "sending").__enter__()
-    with ThreadPoolExecutor(4) as threads:
-        submits = [threads.submit(submit_study, lambda: plan, workspace, Request(), note=notes.append) for _ in "1234"]
-        while len(notes) < 4 and not any(submit.done() for submit in submits):
-            time.sleep(0.01)
-        held.__exit__()
-        arrays = [array for submit in submits for _, array in submit.result(timeout=60)[1].sent]
-    assert f"(process {os.getpid()} on {socket.gethostname()}), who is sending from this workspace" in notes[0]
-    sent = [key for array in arrays for element in array.keys for key in element]
-    assert len(sent) == len(set(sent)) == 7
-
-
-def test_who_waits_too_long_is_told_who_has_it(
-    workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pdstudy.slurm.ledger.WAIT_SECONDS", 0.3)
-    path = workspace.root / "slurm" / "submit.claim"
-    with Claim(path, "sending"), pytest.raises(Claimed, match="sending to the cluster is in the hands of process"):
-        submit_study(planned(workspace), workspace, Request())
-    assert not slurm.sent
-
-
-@pytest.mark.integration
-def test_an_sbatch_that_was_not_answered_is_shown_as_such_until_it_is_known(
-    workspace: Workspace, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SLURM took the jobs of the corpus, and its answer was lost; the queue shows them by their comment."""
-    take = Slurm.send
-
-    def unanswered(self: Slurm, *words: Any) -> str:
-        array_folder(workspace, words[1]).mkdir(parents=True)  # where the next submit puts the pickles
-        if taken:
-            take(self, *words)
-        raise Refused("Socket timed out on send/recv operation", limit=True, unanswered=True)
-
-    monkeypatch.setattr(Slurm, "send", unanswered)
-    for taken, state in ((False, "sent"), (True, "queued")):
-        submit_study(planned(workspace), workspace, Request())
-        sight = seeing.cluster_status(planned(workspace)(), workspace)
-        assert sight is not None
-        (row,) = (row for key, row in sight.rows.items() if key.startswith("corpus"))
-        assert row["state"] == state
-        assert ("sbatch was not answered" in row["reason"]) is not taken
-    monkeypatch.setattr(Slurm, "send", take)
-    sent = submit_study(planned(workspace), workspace, Request())[1].sent
-    assert "corpus" not in {array.stage for _, array in sent}
-    assert slurm.stages().count("corpus") == 1
 
 
 @pytest.mark.integration

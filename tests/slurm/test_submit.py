@@ -10,6 +10,7 @@ import pytest
 from tests.slurm.conftest import STEPS
 from tests.slurm.lab import Lab, timed
 from tests.slurm.site import Site
+from tests.slurm.test_trouble import LM0, one_run
 
 pytestmark = pytest.mark.slurm
 
@@ -150,3 +151,11 @@ def test_gc_lists_first_and_deletes_no_result(lab: Lab, site: Site, undisturbed:
     assert all(p.is_relative_to(lab.workspace / "slurm") for p in gone)
     assert lab.states()["loss=LM,seed=0"] == "done"
     assert lab.submit()["sent"] == []
+
+
+def test_a_setup_line_that_exits_is_named(lab: Lab, undisturbed: Lab) -> None:
+    one_run(lab, undisturbed, 'student.setup=["export A=1", "test -d /nowhere || exit 3"]')
+    lab.wait_for_queue()
+    row = lab.status()[LM0]
+    assert (row["state"], row["cause"]) == ("failed", "exception")
+    assert "a setup line ended the job with exit code 3 in line: test -d /nowhere || exit 3" in row["error"]

@@ -143,14 +143,6 @@ def test_a_preemption_without_notice_is_no_cancellation(lab: Lab, site: Site, un
     same(lab, undisturbed, LM0)
 
 
-def test_a_setup_line_that_exits_is_named(lab: Lab, undisturbed: Lab) -> None:
-    one_run(lab, undisturbed, 'student.setup=["export A=1", "test -d /nowhere || exit 3"]')
-    lab.wait_for_queue()
-    row = lab.status()[LM0]
-    assert (row["state"], row["cause"]) == ("failed", "exception")
-    assert "a setup line ended the job with exit code 3 in line: test -d /nowhere || exit 3" in row["error"]
-
-
 def test_a_job_of_a_minute_works_until_its_warning_is_due(lab: Lab, undisturbed: Lab) -> None:
     """SLURM warns up to a minute early: such a job would save and start again without a step in between."""
     one_run(lab, undisturbed, "student.minutes=1", "student.warning_seconds=20", steps=CHAIN_STEPS)
