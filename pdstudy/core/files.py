@@ -32,6 +32,15 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+def sync(path: Path) -> None:
+    """Force a file's content, or a folder's entries, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically, as `write_bytes` does."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())

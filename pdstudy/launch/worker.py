@@ -42,15 +42,17 @@ def main() -> None:
     stop = threading.Event()
 
     def listen() -> None:
-        for line in incoming:
-            message = json.loads(line)
-            if message.get("stop"):
-                stop.set()
-            else:
-                stop.clear()
-                orders.put(message)
-        stop.set()
-        orders.put(None)
+        try:
+            for line in incoming:
+                message = json.loads(line)
+                if message.get("stop"):
+                    stop.set()
+                else:
+                    stop.clear()
+                    orders.put(message)
+        finally:  # also where this thread fails: nobody could send an order, or a stop, any more
+            stop.set()
+            orders.put(None)
 
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=listen, daemon=True).start()

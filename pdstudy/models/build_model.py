@@ -114,6 +114,8 @@ def start_from(model: PreTrainedModel, folder: Path, vocab: int) -> None:
                 f"start.model: {folder} has {name} of shape {tuple(given.shape)}; allowed: the student's "
                 f"{tuple(value.shape)}, of the vocabulary at least the tokenizer's {vocab} rows"
             )
+        if not given.isfinite().all():
+            raise ConfigError(f"start.model: {folder} has {name} with values that are not numbers; take another model")
         value[:rows] = given
 
 

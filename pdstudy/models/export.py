@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from pdstudy.config.run import KD, Run
-from pdstudy.core.files import write_bytes
+from pdstudy.core.files import sync, write_bytes
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.teacher.weights import write_digests
 
@@ -58,6 +58,7 @@ def export(
     write_digests(partial)
     for file in partial.iterdir():
         file.chmod(0o644)  # safetensors are written readable by their owner alone
+        sync(file)
     shutil.copytree(corpus.tokenizer_dir, partial, dirs_exist_ok=True)
     write_bytes(partial / "README.md", _card(run, key, steps, exported.num_parameters(), evals).encode())
     shutil.rmtree(folder, ignore_errors=True)

@@ -26,9 +26,11 @@ def from_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, trust_remote_code=False
+    model, report = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, trust_remote_code=False, output_loading_info=True
     )
+    if missing := sorted(report["missing_keys"]):
+        raise ConfigError(f"{gguf} lacks {len(missing)} weights of its model, {missing[0]}, which would be random")
     # transformers refuses to save what it believes to be quantised still: hand the weights to a model of the same
     # configuration without that mark.
     config = copy.deepcopy(model.config)

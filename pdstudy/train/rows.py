@@ -6,11 +6,10 @@ otherwise outlive rows of the steps before it, which nobody would write again.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import read_json, read_jsonl
+from pdstudy.core.files import read_json, read_jsonl, sync
 from pdstudy.workspace.run_dir import RunDir
 
 
@@ -18,11 +17,7 @@ def sync_rows(directory: RunDir, step: int) -> dict[str, int]:
     """Force both files to disk; the number of rows up to `step` in each, by file name."""
     for path in (directory.metrics_file, directory.evals_file, directory.path):
         if path.exists():
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync(path)
     return _count_rows(directory, step)
 
 

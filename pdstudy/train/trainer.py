@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -263,6 +264,8 @@ class Trainer:
             export(config, weights, folder, run=self.run, key=key, corpus=self.corpus, steps=step, evals=evals)
 
         self.ranks.on_main(write)
+        weights.clear()
+        gc.collect()  # a model is a cycle, and the training loop runs without the collector
 
     def _finish(self, state: str, steps: int, *, evals: list[dict[str, Any]], **more: object) -> None:
         self.ranks.say(f"{state} after step {steps:,}")

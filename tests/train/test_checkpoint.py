@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -302,19 +303,18 @@ def test_a_relative_that_lost_its_rows_is_not_begun_from(
 
 
 @pytest.mark.integration
-def test_saves_leave_nothing_for_the_collector(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
-    """It is off in the training loop."""
+@pytest.mark.parametrize("options", [{"placement": OFTEN}, {"exports": tuple(range(2, 24))}], ids=["saves", "exports"])
+def test_saves_and_exports_leave_nothing_for_the_collector(
+    options: dict[str, Any], small_run: Run, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    """It is off in the training loop; a model that is left there keeps its weights."""
     counts: list[int] = []
 
-    def count(what: str, share: float) -> None:
-        if not gc.isenabled():
-            counts.append(len(gc.get_objects()))
-
     def stop() -> bool:
-        count("", 0.0)
+        counts.append(len(gc.get_objects()))
         return False
 
-    directory = RunDir(tmp_path / "run")
-    assert train_run(small_run, directory, corpus=corpus, placement=OFTEN, should_stop=stop) == "done"
-    middle, last = counts[len(counts) // 2], counts[-1]
-    assert last - middle < 0.05 * middle
+    assert train_run(small_run, RunDir(tmp_path / "run"), corpus=corpus, should_stop=stop, **options) == "done"
+    quarter = len(counts) // 4
+    early, late = max(counts[quarter : 2 * quarter]), max(counts[-quarter:])
+    assert late < 1.4 * early

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pdstudy.config.data import View
 from pdstudy.config.instructions import Instructions, LocalExamples
@@ -17,6 +18,7 @@ from pdstudy.config.run import Run, Start
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
+from pdstudy.distill.teacher.weights import write_digests
 from pdstudy.launch.work_order import model_folder
 from pdstudy.models.build_model import build_model, start_from
 from pdstudy.train.run_job import run_job
@@ -123,3 +125,23 @@ def test_what_does_not_fit_is_refused(
             start_from(other, folder, corpus.vocab)
     with pytest.raises(ConfigError, match=r"holds no .*safetensors"):
         start_from(build_model(run.student, seed=0), tmp_path, corpus.vocab)
+
+
+@pytest.mark.integration
+def test_a_start_whose_weights_are_lost_or_no_numbers_is_refused(
+    workspace: Workspace, small_run: Run, tmp_path: Path
+) -> None:
+    model = build_model(small_run.student, seed=0)
+    for change, words in (
+        (lambda weights: weights.pop("model.norm.weight"), r"start\.model: .* lacks 1 weights .*model\.norm\.weight"),
+        (lambda weights: weights["model.norm.weight"].fill_(float("nan")), r"model\.norm\.weight with values that are"),
+    ):
+        folder = shutil.copytree(workspace.run(small_run).model, tmp_path / "model", dirs_exist_ok=True)
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ConfigError, match="is damaged: its sha256"):
+            start_from(model, folder, 500)
+        write_digests(folder)
+        with pytest.raises(ConfigError, match=words):
+            start_from(model, folder, 500)
