@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TextIO
 
 Runner = Callable[[argparse.Namespace], int]
 """Carries a command out; its exit code."""
@@ -22,6 +23,11 @@ class AddCommand(Protocol):
 def study_call(args: argparse.Namespace) -> str:
     """The study as it was named on the command line, for a shell."""
     return shlex.join([args.study] if args.scale is None else [args.study, "--scale", args.scale])
+
+
+def message_stream(args: argparse.Namespace) -> TextIO:
+    """The stream for messages: with `--json` nothing else may stand on standard output."""
+    return sys.stderr if args.json else sys.stdout
 
 
 def positive_integer(text: str) -> int:

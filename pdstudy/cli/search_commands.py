@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from pdstudy.cli.arguments import AddCommand, positive_integer, study_call
+from pdstudy.cli.arguments import AddCommand, message_stream, positive_integer, study_call
 from pdstudy.cli.slurm_commands import add_request, make_request, send
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import workspace_of
@@ -50,11 +49,6 @@ def _search(args: argparse.Namespace) -> int:
     return _train_final(args) if args.final else _look(args)
 
 
-def _stream(args: argparse.Namespace) -> TextIO:
-    """Where messages go: with `--json` nothing else may stand on standard output."""
-    return sys.stderr if args.json else sys.stdout
-
-
 def _train_final(args: argparse.Namespace) -> int:
     from pdstudy.cli.progress import PlainView
     from pdstudy.launch.local import run_plan
@@ -67,7 +61,7 @@ def _train_final(args: argparse.Namespace) -> int:
         return send(args, lambda: make_final_plan(search, workspace), make_request(args))  # a study like any other
     plan = make_final_plan(search, workspace)
     write_record(plan, workspace)
-    outcome = run_plan(plan, workspace, workers=args.workers or processor_cores(), view=PlainView(_stream(args)))
+    outcome = run_plan(plan, workspace, workers=args.workers or processor_cores(), view=PlainView(message_stream(args)))
     if args.json:
         print_json(dataclasses.asdict(outcome))
     if outcome.stopped:
@@ -86,7 +80,7 @@ def _look(args: argparse.Namespace) -> int:
     from pdstudy.search.search_file import load_search
     from pdstudy.search.slurm_driver import search_on_cluster
 
-    search, workspace, view = load_search(args.study, args.scale), workspace_of(args), SearchLines(_stream(args))
+    search, workspace, view = load_search(args.study, args.scale), workspace_of(args), SearchLines(message_stream(args))
     if args.slurm:
         width = args.workers or TRIALS_AT_A_TIME
         outcome = search_on_cluster(search, workspace, make_request(args), width=width, view=view)

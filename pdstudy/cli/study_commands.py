@@ -7,10 +7,9 @@ import contextlib
 import dataclasses
 import shlex
 import sys
-from typing import TextIO
 
 from pdstudy.cli import search_commands
-from pdstudy.cli.arguments import AddCommand, positive_integer, study_call
+from pdstudy.cli.arguments import AddCommand, message_stream, positive_integer, study_call
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned, workspace_of
 from pdstudy.cli.terminal import say, warn
@@ -86,13 +85,8 @@ def _run(args: argparse.Namespace) -> int:
     if outcome.failed or outcome.blocked:
         return 1
     if plan.todo:
-        say(f"done: {len(outcome.done)} made. next: pdstudy report {study_call(args)}", file=_stream(args))
+        say(f"done: {len(outcome.done)} made. next: pdstudy report {study_call(args)}", file=message_stream(args))
     return 0
-
-
-def _stream(args: argparse.Namespace) -> TextIO:
-    """Where messages go: with `--json` nothing else may stand on standard output."""
-    return sys.stderr if args.json else sys.stdout
 
 
 def _make(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> RunOutcome:
@@ -102,14 +96,15 @@ def _make(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> RunOutc
 
     workers = processor_cores() if args.workers is None else args.workers
     price = f"{totals(plan)['device_hours_todo']:.2g} {plan.study.machine.unit} ({plan.rate_source})"
-    stream = _stream(args)
+    stream = message_stream(args)
     say(f"{plan.study.name}: {len(plan.todo)} of {len(plan.artifacts)} artifacts to make, {price}, {workers} workers",
         file=stream)  # fmt: skip
     plain = args.plain or args.json or not sys.stdout.isatty()
     outcome = run_plan(plan, workspace, workers=workers, view=PlainView(stream) if plain else LiveView())
     labels = {a.key: a.label for a in plan.artifacts}
     if outcome.failed:
-        call, names = study_call(args), _listed([labels[key] for key in outcome.failed])
+        call = study_call(args)
+        names = _listed([f"{a.kind} {a.label}" for a in plan.artifacts if a.key in outcome.failed])
         warn(f"failed: {names}; `pdstudy status {call}` says why, `pdstudy logs {call} NAME` shows a log")
     for key in outcome.diverged:
         warn(f"diverged: {printable(labels[key])} ({key}); it is kept as a result")
@@ -132,8 +127,11 @@ def _try(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> int:
         tried.append(dataclasses.asdict(row))
         losses = ", ".join(f"{split} {loss:.3f}" for split, loss in row.losses)
         tail = f", {row.tokens_per_second:,.0f} tokens/s, loss after {args.steps} steps: {losses}" if losses else ""
-        say(f"{row.kind} {printable(row.name)}: {row.state}{tail}", file=_stream(args))
-    say(f"tried in {try_folder(workspace).root}; nothing of it counts as a result of the study", file=_stream(args))
+        say(f"{row.kind} {printable(row.name)}: {row.state}{tail}", file=message_stream(args))
+    say(
+        f"tried in {try_folder(workspace).root}; nothing of it counts as a result of the study",
+        file=message_stream(args),
+    )
     if args.json:
         print_json(tried)
     return 0
