@@ -1,8 +1,8 @@
 """Run directories to tables: a row per run, and a row per held-out evaluation. Knows files, not the trainer.
 
 A *record* (plain JSON, written by `pdstudy run` under `<workspace>/studies/`) lists a study's combinations of arm and
-seed (column `cell`), with their labels and the run of each. Runs that failed, diverged or have not started have rows
-too.
+seed (column `cell`), with their labels and the run of each. Runs that failed, diverged, are damaged or have not started
+have rows too.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import pandas as pd
 
 from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
 from pdstudy.analysis.data.task_answers import answer_columns, load_answers, shown_answers, task_columns
-from pdstudy.core.files import read_json, read_jsonl
-from pdstudy.core.run_state import TRAINED, run_state
+from pdstudy.core.files import read_jsonl
+from pdstudy.core.run_files import find_damage, read_run_file, whole_run_file
+from pdstudy.core.run_state import DAMAGED, TRAINED, run_state
 
 _FLOATS = (
     "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
@@ -162,8 +163,9 @@ def final_evaluations(result: Record, wanted: Collection[str]) -> list[dict[str,
 def outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
     """State and results of a run, the same columns whatever its state."""
     directory = workspace / "runs" / key
-    result = read_json(directory / "result.json")
-    status = read_json(directory / "status.json") or {"state": "new"}
+    damage = find_damage(directory)
+    result = None if damage else read_run_file(directory, "result.json")
+    status = {"state": DAMAGED, "error": damage} if damage else read_run_file(directory, "status.json") or {}
     found: dict[str, Any] = result or {}
     parameters, flops, seconds = (found.get(k, {}) for k in ("parameters", "flops", "seconds"))
     row: dict[str, Any] = {
@@ -195,7 +197,7 @@ def outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
 
 def _config(workspace: Path, key: str) -> dict[str, Any]:
     """The run's configuration as flat `config.FIELD` columns; the teacher's own is left to its row."""
-    stored = read_json(workspace / "runs" / key / "config.json")
+    stored = whole_run_file(workspace / "runs" / key, "config.json")
     return dict(_flat(stored["run"], "config")) if stored else {}
 
 

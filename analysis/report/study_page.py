@@ -23,7 +23,7 @@ from pdstudy.analysis.report.page import Link, Page, Section, Text
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.tables.finetuned import finetuning_table
 from pdstudy.analysis.tables.table import Table
-from pdstudy.core.files import read_json
+from pdstudy.core.run_files import whole_run_file
 
 
 def build(workspace: Path, record: Record, out: Path) -> str:
@@ -92,7 +92,7 @@ def _describe_teachers(report: Outputs) -> list[str]:
     lines = []
     wanted = heldout(report.record)
     for teacher in report.record["teachers"]:
-        result = read_json(report.workspace / "runs" / teacher["run"] / "result.json") or {}
+        result = whole_run_file(report.workspace / "runs" / teacher["run"], "result.json") or {}
         losses = ", ".join(f"{e['split']} loss {e['loss']:.3f}" for e in final_evaluations(result, wanted))
         said = f"{losses} (nats per token)" if losses else "trained" if result else "not finished"
         lines.append(f"{teacher['name'][:1].upper()}{teacher['name'][1:]}: {said}.")
@@ -120,15 +120,15 @@ def collect_provenance(report: Outputs) -> dict[str, str]:
     """Where the numbers come from: the newest run's date, and every version, commit and machine that occurs."""
     notes: dict[str, set[str]] = {}
     for key in sorted(set(report.runs["run"])):
-        stored = read_json(report.workspace / "runs" / key / "provenance.json") or {}
+        stored = whole_run_file(report.workspace / "runs" / key, "provenance.json") or {}
         for name in ("commit", "dirty", "packages", "python", "processor", "device", "ranks", "threads", "attention"):
             if stored.get(name) is not None:
                 value = stored[name]
                 if isinstance(value, dict):
                     value = ", ".join(f"{k} {v}" for k, v in sorted(value.items()))
                 notes.setdefault(name, set()).add(str(value))
-    results = [read_json(report.workspace / "runs" / k / "result.json") for k in set(report.runs["run"])]
-    newest = max((r["finished"] for r in results if r), default=None)
+    results = [whole_run_file(report.workspace / "runs" / k, "result.json") for k in set(report.runs["run"])]
+    newest = max((r["finished"] for r in results if r and "finished" in r), default=None)
     lines = {"study": report.record["study"], "runs used": f"{len(report.trained)} of {len(report.runs)}"}
     if newest is not None:
         lines["newest run"] = f"{datetime.datetime.fromtimestamp(newest, datetime.UTC):%Y-%m-%d %H:%M} UTC"

@@ -11,6 +11,7 @@ import pandas as pd
 from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.tables.table import Table, TableCell
 from pdstudy.core.files import read_json
+from pdstudy.core.run_files import whole_run_file
 
 MAX_STAGES = 12
 """Most rows of students in the table of costs. Axes are dropped, the last first, until no more rows are left."""
@@ -40,7 +41,7 @@ def _stages(workspace: Path, record: Record, runs: pd.DataFrame) -> list[tuple[s
     stages = []
     cells = set(runs["run"])
     for teacher in (t for t in record["teachers"] if t["run"] not in cells):
-        result = read_json(workspace / "runs" / teacher["run"] / "result.json")
+        result = whole_run_file(workspace / "runs" / teacher["run"], "result.json")
         stages.append((teacher["name"], teacher["planned"]["flops"], _spent(result)))
     for store in record["stores"]:
         shards = (workspace / "stores" / store["key"]).glob("shard-*.json")
@@ -55,7 +56,7 @@ def _stages(workspace: Path, record: Record, runs: pd.DataFrame) -> list[tuple[s
         planned = part["flops_planned"].sum()
         stages.append((" ".join(map(str, labels)) + f" ({len(part)} runs)", float(planned), float(spent)))
     if tuned := record.get("finetuned"):
-        took = [_spent(read_json(workspace / "runs" / t["run"] / "result.json")) for t in tuned]
+        took = [_spent(whole_run_file(workspace / "runs" / t["run"], "result.json")) for t in tuned]
         stages.append((f"finetuning ({len(tuned)} runs)", sum(t["planned"]["flops"] for t in tuned), sum(took)))
     return stages
 

@@ -8,6 +8,10 @@ from typing import Any
 TRAINED = ("done", "evaluate")
 """States of runs that trained to their end: "evaluate" is one that lacks an evaluation which a study wants of it."""
 
+DAMAGED = "damaged"
+"""State of a run of which a file is damaged (`pdstudy.core.run_files`): no number of it is used, and nothing of it is
+made again before somebody has looked."""
+
 
 def run_state(
     result: Mapping[str, Any] | None, status: Mapping[str, Any] | None, evaluations: Collection[str] = ()

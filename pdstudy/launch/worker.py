@@ -22,6 +22,7 @@ from typing import Any
 from pdstudy.config.placement import TRAINING
 from pdstudy.core.claim import Claimed
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.run_files import DamagedRun
 from pdstudy.core.streams import escape_unencodable
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import WorkOrder
@@ -83,7 +84,7 @@ def main() -> None:
                 text = traceback.format_exc()
                 print(text, file=sys.stderr, flush=True)
                 short = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-                if order.kind in TRAINING:
+                if order.kind in TRAINING and not isinstance(error, DamagedRun):  # whose files are left as they are
                     with contextlib.suppress(OSError):
                         RunDir(order.log.parent).set_status("failed", error=short)
                 else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pdstudy.core.run_files import find_damage
+from pdstudy.core.run_state import DAMAGED
 from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.plan import Plan
 from pdstudy.workspace.failure import read_failure
@@ -12,8 +14,9 @@ from pdstudy.workspace.layout import Workspace
 
 
 def state_of(artifact: Artifact, workspace: Workspace, seen: dict[str, Any] | None = None) -> dict[str, Any]:
-    """An artifact as found on disk now: done, diverged, running, lost (its process is gone), failed, new, or, of a run
-    that was trained to its end, "evaluate" and "again" (`pdstudy.plan.replay`).
+    """An artifact as found on disk now: done, diverged, running, lost (its process is gone), failed, damaged or new.
+
+    Of a run that was trained to its end also "evaluate" and "again" (`pdstudy.plan.replay`).
 
     `seen` is what the cluster says of it (`pdstudy.slurm.cluster_status`), which goes over what the disk says.
     """
@@ -26,6 +29,9 @@ def state_of(artifact: Artifact, workspace: Workspace, seen: dict[str, Any] | No
     if artifact.done:
         return row | {"state": "diverged" if artifact.state == "diverged" else "done"} | _attempts(seen)
     if isinstance(artifact, RunArtifact):
+        damage = find_damage(artifact.directory(workspace).path)
+        if damage is not None:
+            return row | {"state": DAMAGED, "error": damage}
         status = artifact.directory(workspace).status()
     else:
         status = read_failure(artifact.log(workspace)) or {"state": "new"}

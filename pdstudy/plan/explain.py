@@ -7,8 +7,8 @@ import functools
 from typing import Any
 
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import read_json
 from pdstudy.core.identity import differences, hashed_form
+from pdstudy.core.run_files import whole_run_file
 from pdstudy.plan.artifact import RunArtifact
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import stored_form
@@ -31,7 +31,7 @@ def _stored_runs(workspace: Workspace) -> tuple[Any, ...]:
     if not runs.is_dir():
         return ()
     forms = []
-    for stored in (read_json(p / "config.json") for p in sorted(runs.iterdir())):
+    for stored in (whole_run_file(p, "config.json") for p in sorted(runs.iterdir())):
         with contextlib.suppress(ConfigError):  # a run of texts that have been moved since has nothing to compare
             forms += [stored_form(stored)] if stored else []
     return tuple(forms)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pdstudy.config.run import Run
+from pdstudy.core.run_files import find_damage
 from pdstudy.workspace.run_dir import RunDir
 from pdstudy.workspace.store_index import missing_ranges
 
@@ -34,6 +35,8 @@ def replay_needed(
 ) -> Replay | None:
     """What has to be trained again for the models after the steps `exports` and for `records`, each a store's folder
     and the sequences of the run's text that it is to hold; None where nothing that is over is lacking."""
+    if find_damage(directory.path) is not None:
+        return None
     finished = directory.result() is not None
     # A run that goes on from its newest checkpoint can leave the model of that step; a finished one leaves no more.
     passed = run.num_steps + 1 if finished else max(directory.saved, default=0)

@@ -54,8 +54,7 @@ def _find_finished_runs(search: Search, workspace: Workspace) -> Iterator[Run]:
     """Runs of the workspace that are done and of the search's first seed, in order of key."""
     for folder in sorted(workspace.root.glob("runs/*")):
         directory = RunDir(folder)
-        result = directory.result()
-        if result is None or result["state"] != "done":
+        if directory.state() != "done":
             continue
         try:
             run = directory.config()

@@ -34,6 +34,7 @@ def run_job(
     if lacking := job.missing_input():
         raise ConfigError(lacking)
     directory = RunDir(job.directory, guard)
+    directory.check_whole()
     result = directory.result()
     if result is not None and result["state"] == "diverged":
         return "diverged"

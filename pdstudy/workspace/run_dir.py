@@ -24,9 +24,10 @@ from pdstudy.config.evaluation import Evaluation
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import append_jsonl, read_json, write_json
+from pdstudy.core.files import append_jsonl, write_json
 from pdstudy.core.identity import SCHEMA, decode, encode, fingerprint, hashed_form
-from pdstudy.core.run_state import missing_evaluations, run_state
+from pdstudy.core.run_files import DamagedRun, find_damage, read_run_file
+from pdstudy.core.run_state import DAMAGED, missing_evaluations, run_state
 
 
 def stored_form(stored: dict[str, Any]) -> Any:
@@ -78,7 +79,7 @@ class RunDir:
     @property
     def branched_at(self) -> int:
         """Step at which it went on from another run's checkpoint; 0 where it began at the beginning."""
-        step: int = (read_json(self.path / "provenance.json") or {}).get("branched_from", {}).get("step", 0)
+        step: int = (read_run_file(self.path, "provenance.json") or {}).get("branched_from", {}).get("step", 0)
         return step
 
     @property
@@ -91,7 +92,7 @@ class RunDir:
 
     def create(self, run: Run) -> None:
         """Write the configuration, or compare it with the one that is there. Raises `ConfigError` on a difference."""
-        stored = read_json(self.path / "config.json")
+        stored = read_run_file(self.path, "config.json")
         made = normal_form(run)
         if stored is None:
             write_json(self.path / "config.json", {"schema": SCHEMA, "run": encode(made), "hashed": hashed_form(made)})
@@ -99,7 +100,7 @@ class RunDir:
             raise ConfigError(f"{self.path} holds another run than its name says; move it away")
 
     def config(self) -> Run:
-        stored = read_json(self.path / "config.json")
+        stored = read_run_file(self.path, "config.json")
         if stored is None:
             raise ConfigError(f"{self.path} is not a run directory: it has no config.json")
         run = decode(stored["run"])
@@ -108,23 +109,30 @@ class RunDir:
 
     def status(self) -> dict[str, Any]:
         """Content of status.json; "stopped" in the place of an end whose result is not there (any more)."""
-        found: dict[str, Any] = read_json(self.path / "status.json") or {"state": "new"}
+        found: dict[str, Any] = read_run_file(self.path, "status.json") or {"state": "new"}
         if not (self.path / "result.json").exists():
             found["state"] = run_state(None, found)
         return found
 
     def state(self, evaluations: tuple[Evaluation, ...] = ()) -> str:
-        """The run's state, "evaluate" where it is done but for some of `evaluations`."""
-        result = self.result()
-        status = read_json(self.path / "status.json") if result is None else None
-        return run_state(result, status, [fingerprint(e) for e in evaluations])
+        """The run's state: "evaluate" where it is done but for some of `evaluations`, "damaged" where a file is."""
+        if find_damage(self.path) is not None:
+            return DAMAGED
+        status = read_run_file(self.path, "status.json")
+        return run_state(self.result(), status, [fingerprint(e) for e in evaluations])
+
+    def check_whole(self) -> None:
+        """Raise `DamagedRun` where one of its small files is damaged."""
+        if (found := find_damage(self.path)) is not None:
+            raise DamagedRun(found)
 
     def set_status(self, state: str, **fields: Any) -> None:
         self.guard()
         write_json(self.path / "status.json", {"state": state, "time": time.time(), **fields})
 
     def result(self) -> dict[str, Any] | None:
-        return read_json(self.path / "result.json")
+        """Content of result.json; None before its end. Raises `DamagedRun`."""
+        return read_run_file(self.path, "result.json")
 
     def missing_evaluations(self, evaluations: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
         """Evaluations that a finished run lacks at its end: another study may have wanted others."""
