@@ -54,6 +54,14 @@ class BadRows:
         if self.count and (not self._skip or self.count > self._limit * self.rows):
             raise self._refusal("in all")
 
+    @property
+    def summary(self) -> str:
+        """The number of bad rows of each kind, with the first of each."""
+        return ", ".join(
+            f"{self._counts[kind]:,} {kind} (first {rows[0].where}: {rows[0].detail})"
+            for kind, rows in self._found.items()
+        )
+
     def describe(self) -> dict[str, Any]:
         """For a manifest: the number of bad rows of each kind, and examples."""
         return {
@@ -62,11 +70,8 @@ class BadRows:
         }
 
     def _refusal(self, when: str) -> ConfigError:
-        first, *others = [rows[0] for rows in self._found.values()]
-        counts = ", ".join(
-            f"{self._counts[row.kind]:,} {row.kind}" + (f" (first {row.where}: {row.detail})" if row in others else "")
-            for row in (first, *others)
-        )
+        first = next(iter(self._found.values()))[0]
+        counts = self.summary.replace(f" (first {first.where}: {first.detail})", "", 1)
         found = f"{first.where}: {first.detail}; bad rows {when}: {counts}, of {self.rows:,}"
         if self._skip:
             share = self.count / max(self.rows, 1)

@@ -149,6 +149,8 @@ def _read(source: Source, spool: Spool, number: int, sources: int, progress: Pro
         kept += 1
         size += len(raw)
     bad.check()
+    if bad.count:
+        progress(f"read {label}: left out {bad.summary}", _READ_SHARE * (number + 1) / sources)
     if not kept:
         raise ConfigError(f"source {label} has no text: {empty} documents, all empty")
     described = {"documents": kept, "empty": empty, "bytes": size, "sha256": digest.hexdigest()}

@@ -13,8 +13,8 @@ from pathlib import Path
 from pdstudy.config.data import TOKENIZER_FILES, Corpus, HubDataset, LocalFiles, Slice
 from pdstudy.config.model_folder import has_tokenizer, same_ids
 from pdstudy.config.run import Pretrained
-from pdstudy.config.text_files import find_packages
-from pdstudy.core.files import expand, read_json
+from pdstudy.config.text_files import find_packages, find_text_files
+from pdstudy.core.files import read_json
 from pdstudy.core.origin import spot_of
 from pdstudy.core.validation import Problem
 from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, RunArtifact
@@ -59,7 +59,7 @@ def text_bytes(corpus: Corpus) -> int | None:
         path
         for source in corpus.sources
         for pattern in (source.paths if isinstance(source, LocalFiles) else ())
-        for path in expand(pattern)
+        for path in find_text_files(pattern)
     }
     plain = all(isinstance(source, LocalFiles) for source in corpus.sources)
     if not plain or not files or any(path.suffix not in (".txt", ".jsonl") for path in files):

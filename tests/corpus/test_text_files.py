@@ -251,7 +251,10 @@ def test_all_bad_rows_are_refused_at_once_and_counted_by_kind(mixed: Path, tmp_p
 
 
 def test_bad_rows_are_skipped_up_to_a_limit_and_recorded(mixed: Path, tmp_path: Path) -> None:
-    build(corpus_of(mixed, on_bad_row="skip"), tmp_path / "corpus")
+    seen: list[str] = []
+    build(corpus_of(mixed, on_bad_row="skip"), tmp_path / "corpus", lambda step, share: seen.append(step))
+    (said,) = (step for step in seen if "null" in step)
+    assert said.startswith(f"read LocalFiles: left out 1 null (first {mixed}:501: field 'text' is null), 1 without")
     (source,) = open_corpus(tmp_path / "corpus").manifest["sources"]
     assert source["documents"] == 993
     assert {kind: found["rows"] for kind, found in source["bad_rows"].items()} == dict.fromkeys(
