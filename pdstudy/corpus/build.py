@@ -190,5 +190,9 @@ def _batches(spool: Spool, index: Index, chosen: npt.NDArray[np.int64]) -> Itera
 
 
 def _hash_files(work: Path) -> dict[str, dict[str, Any]]:
+    """Sizes and hashes of all files, which are safe on the disk before the manifest names them."""
     files = sorted([*work.glob("*.bin"), *work.glob("*.npy"), *(work / TOKENIZER).iterdir()])
+    for file in files:
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())
     return {str(f.relative_to(work)): {"bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in files}

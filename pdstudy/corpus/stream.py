@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,19 +94,14 @@ class StreamWriter:
         self._room -= len(tokens)
 
     def _next_shard(self) -> None:
-        self._finish_shard()
+        self._file.close()
         self.names.append(f"tokens-{self._split}-{len(self.names):05d}.bin")
         self._file = (self._directory / self.names[-1]).open("wb")
         self._room = self._shard_tokens
 
-    def _finish_shard(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
     def close(self) -> list[str]:
         """Finish, and return the names of the shards in order, then of the offsets."""
-        self._finish_shard()
+        self._file.close()
         name = f"documents-{self._split}.npy"
         np.save(self._directory / name, np.concatenate(self._ends))
         return [*self.names, name]

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import multiprocessing
+import os
 import resource
 import subprocess
 import sys
@@ -16,12 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from pdstudy.config.data import BPE, Corpus, LocalFiles, PretrainedTokenizer, StandardLibrary
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.sources import documents
+from pdstudy.corpus.spool import Spool
 from pdstudy.corpus.stream import StreamWriter, TokenStream
 from pdstudy.corpus.tokenizer import Encoder
 
@@ -215,7 +217,7 @@ def _build_with_small_files(size: int, corpus: Corpus, directory: Path, queue: M
         queue.put((error.errno, names))
 
 
-@pytest.mark.parametrize(("size", "where"), [(1000, "__exit__"), (70_000, "_finish_shard")])
+@pytest.mark.parametrize(("size", "where"), [(1000, "__exit__"), (70_000, "close")])
 def test_a_write_that_fails_leaves_nothing(size: int, where: str, tmp_path: Path) -> None:
     """A limit on the size of files makes the system refuse a write as a full disk does: of texts, and of tokens."""
     corpus = dataclasses.replace(small(tmp_path / "text"), tokenizer=BPE(vocab=260))
@@ -311,3 +313,53 @@ def test_a_shard_that_is_exactly_full_is_followed_by_none_until_a_token_is_left(
             writer.write([np.arange(length, dtype=np.uint32)])
         *shards, _ = writer.close()
         assert [(folder / name).stat().st_size // 2 for name in shards] == sizes
+
+
+def test_every_file_is_safe_on_the_disk_before_the_corpus_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real_fsync, real_rename = os.fsync, os.rename
+
+    def fsync(handle: int) -> None:
+        real_fsync(handle)
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+
+    def rename(source: Path, target: Path) -> None:
+        names = [path.name for path in source.rglob("*") if path.is_file()]
+        assert {name.removeprefix(".").split(".json.")[0].removesuffix(".json") for name in synced} >= {
+            name.removesuffix(".json") for name in names
+        }
+        real_rename(source, target)
+        synced.append("renamed")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", rename)
+    build(small(tmp_path / "text"), tmp_path / "corpus")
+    assert synced[-1] == "renamed"
+
+
+def test_a_document_is_read_whole_where_the_system_reads_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One read returns 2 GiB at most."""
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda handle, count, at: real(handle, min(count, 3), at))
+    with Spool(tmp_path / "spool") as spool:
+        for text in ("short", "a longer text, of some parts"):
+            spool.add(text.encode())
+        assert list(spool.texts(spool.index(), np.array([1, 0]))) == ["a longer text, of some parts", "short"]
+
+
+def test_bytes_of_tokens_are_those_of_what_the_tokenizer_kept(tmp_path: Path) -> None:
+    """A tokenizer that normalises text keeps fewer bytes than the text has; both are in the manifest."""
+    declared = tokenizer_of(tmp_path / "tokenizer", 300)
+    path = tmp_path / "tokenizer/tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.save(str(path))
+    texts = [f"{chr(0xFB01)}ne {n}" for n in range(60)]  # a ligature of three bytes for two letters
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    corpus = Corpus(sources=(LocalFiles(paths=(str(tmp_path / "rows.jsonl"),)),), tokenizer=declared,
+                    validation=0.1, test=0.1)  # fmt: skip
+    build(corpus, tmp_path / "corpus")
+    for split in open_corpus(tmp_path / "corpus").manifest["splits"].values():
+        assert split["bytes"] - split["token_bytes"] == split["documents"]
