@@ -40,6 +40,8 @@ def print_preview(plan: Plan, jobs: Sequence[Job], arrays: Sequence[tuple[Array,
         f"longest chain {hours(longest_chain_hours(jobs, plan.rate))} hours without waiting"
     )
     say(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
+    for warning in plan.warnings:
+        say(f"warning: {warning}")
     for p in prices:
         if p.over_budget:
             say(

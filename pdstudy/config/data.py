@@ -30,6 +30,10 @@ EOS = "<|endoftext|>"
 """The end-of-document token of a BPE that is trained here, and its id 0."""
 
 
+LEAST_BPE = 257
+"""Entries of the smallest byte-level BPE: the bytes, and the end of a document."""
+
+
 @declared
 class LocalFiles:
     """Text files (one document each), JSON lines, JSON arrays or parquet; folders and globs of them.
@@ -129,7 +133,7 @@ class BPE:
     sample_bytes: int = 20_000_000
 
     def check(self) -> Iterator[Problem]:
-        if not 257 <= self.vocab <= 2**20:
+        if not LEAST_BPE <= self.vocab <= 2**20:
             yield Problem("vocab", self.vocab, "257 (256 bytes and the end of a document) to 1,048,576")
         if self.sample_bytes < 1:
             yield Problem("sample_bytes", self.sample_bytes, "1 or more")

@@ -1,4 +1,4 @@
-"""Problems of a teacher's transformers folder that its files show before anything is loaded."""
+"""Problems of a model's transformers folder that its files show before anything is loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config.data import BPE, EOS, TOKENIZER_FILES, Corpus, PretrainedTokenizer, View
+from pdstudy.config.data import BPE, EOS, LEAST_BPE, TOKENIZER_FILES, Corpus, PretrainedTokenizer, View
+from pdstudy.config.model import Shape, Student
 from pdstudy.core.files import read_json
 from pdstudy.core.validation import Problem
 
@@ -32,10 +33,53 @@ def check_folder(path: str, corpus: Corpus, view: View) -> Iterator[Problem]:
     longest = config.get("max_position_embeddings")
     if isinstance(longest, int) and longest < view.context:
         yield Problem("path", path, f"a model that reads the view's {view.context} tokens", hint=f"it reads {longest}")
-    rows, ids = config.get("vocab_size"), corpus.tokenizer.vocab
-    if isinstance(rows, int) and ids is not None and rows < ids:
+    rows, ids = config.get("vocab_size"), _least_ids(path, corpus)
+    if isinstance(rows, int) and rows < ids:
         yield Problem("path", path, f"a model with a row for each of the tokenizer's {ids} ids", hint=f"it has {rows}")
         return
+    yield from _check_tokenizer(path, corpus)
+
+
+def check_start(path: str, student: Student, corpus: Corpus) -> Iterator[Problem]:
+    """Why the weights in a folder cannot be those of a student, as far as its config says, or mean other tokens."""
+    config = read_text_config(path)
+    if config is None:
+        return
+    for key, ours in _settings(student).items():
+        theirs = config.get(key, ours)
+        if theirs is not None and theirs != ours:
+            yield Problem("path", path, f"a model of the student's shape, {key} {ours}", hint=f"it has {theirs}")
+    rows, ids = config.get("vocab_size"), _least_ids(path, corpus)
+    if isinstance(rows, int) and (rows > student.vocab or (rows != student.vocab and rows < ids)):
+        yield Problem("path", path, f"a model of {ids} to {student.vocab} rows", hint=f"it has {rows}")
+    yield from _check_tokenizer(path, corpus)
+
+
+def _least_ids(path: str, corpus: Corpus) -> int:
+    """Ids that the corpus has at least. A BPE of few texts is smaller than declared: it has the model's, if any."""
+    if isinstance(corpus.tokenizer, PretrainedTokenizer):
+        return corpus.tokenizer.vocab or 0
+    theirs = _tokens(Path(path).expanduser() / TOKENIZER_FILES[0]) if has_tokenizer(path) else None
+    return max(LEAST_BPE, 0 if theirs is None else theirs[0])
+
+
+def _settings(student: Student) -> dict[str, Any]:
+    """The shape of a student in the words of a transformers config."""
+    if not isinstance(student, Shape):
+        return {}
+    return {
+        "hidden_size": student.width,
+        "num_hidden_layers": student.layers,
+        "num_attention_heads": student.heads,
+        "num_key_value_heads": student.query_groups,
+        "head_dim": student.dim_per_head,
+        "intermediate_size": student.ffn,
+        "rms_norm_eps": student.norm_eps,
+        "tie_word_embeddings": student.tied,
+    }
+
+
+def _check_tokenizer(path: str, corpus: Corpus) -> Iterator[Problem]:
     theirs = Path(path).expanduser() / TOKENIZER_FILES[0]
     if theirs.is_file() and not _may_share(corpus.tokenizer, theirs):
         yield Problem("path", path, "a model with the corpus's tokenizer",

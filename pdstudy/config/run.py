@@ -11,15 +11,12 @@ from pdstudy.config.data import Corpus, Slice, View
 from pdstudy.config.instructions import Instructions
 from pdstudy.config.losses import NLL, AnyTemperature, Divergence, Plain, Renormalise, Rest, Temperature, undefined
 from pdstudy.config.model import Shape, Student
-from pdstudy.config.model_folder import check_folder, check_weights, read_text_config
+from pdstudy.config.model_folder import check_folder, check_start, check_weights, read_text_config
 from pdstudy.config.optimizer import AdamW, Schedule
-from pdstudy.config.truncation import Sampled, TopPK, Truncation
+from pdstudy.config.truncation import WHOLE, Sampled, TopPK, Truncation
 from pdstudy.core.files import content_or_name
 from pdstudy.core.identity import declared, fingerprint, neutral
 from pdstudy.core.validation import Problem
-
-WHOLE = 4096
-"""Largest vocabulary, in ids, of which a store may keep whole distributions."""
 
 
 @declared
@@ -223,7 +220,7 @@ class Run:
         yield from self._check_teacher()
         if self.view.documents == "respect" and isinstance(self.teacher, Run | Pretrained):
             yield Problem("view.documents", "respect", "'cross' with a teacher, which attends across documents")
-        if self.start is not None and isinstance(self.start.model, Run):
+        if self.start is not None:
             yield from self._check_start(self.start.model)
         yield from self._check_size_of_store()
         if self.instructions is not None and self.teacher is not None:
@@ -248,7 +245,10 @@ class Run:
             yield Problem("tokens_per_step", step, f"a multiple of the context, {context}",
                           hint=f"nearest: {max(1, round(step / context)) * context}")  # fmt: skip
 
-    def _check_start(self, model: Run) -> Iterator[Problem]:
+    def _check_start(self, model: Run | Pretrained) -> Iterator[Problem]:
+        if isinstance(model, Pretrained):
+            yield from (p.below("start.model") for p in check_start(model.path, self.student, self.corpus))
+            return
         if model.student != self.student:
             yield Problem("start.model.student", model.student, "the student itself: its weights go on")
         if fingerprint(model.corpus.ids) != fingerprint(self.corpus.ids):

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pdstudy.core.identity import declared
 from pdstudy.core.validation import Problem
 
+WHOLE = 4096
+"""The largest vocabulary of which a store may keep whole distributions."""
+
 
 @declared
 class TopPK:

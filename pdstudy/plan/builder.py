@@ -23,7 +23,7 @@ from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, Rol
 from pdstudy.plan.branches import branched
 from pdstudy.plan.cost import evaluation_flops, sizes, steps_flops, tokens_read, training_flops
 from pdstudy.plan.plan import Plan, ordered
-from pdstudy.plan.preflight import TextLimits, check_teacher, missing_packages
+from pdstudy.plan.preflight import TextLimits, check_tokenizer, missing_packages
 from pdstudy.plan.rate import measured_rate, plan_rate
 from pdstudy.plan.replay import replay_needed
 from pdstudy.plan.store_needs import StoreNeeds
@@ -140,9 +140,11 @@ class _Builder:
         elif isinstance(teacher, Online):
             needs.append(self._teacher(teacher.run, cell, f"{at}objective.teacher.run."))
         elif isinstance(teacher, Pretrained):
-            self._check_teacher(teacher, needs[0], f"{at}objective.teacher", cell)
+            self._check_folder(teacher, needs[0], f"{at}objective.teacher", cell)
         if teacher is not None and not run.is_live:
             self._use_store(run, cell, f"{at}objective.")
+        if run.start is not None and isinstance(run.start.model, Pretrained):
+            self._check_folder(run.start.model, needs[0], f"{at}start.model", cell)
         if run.start is not None and isinstance(run.start.model, Run):
             needs.append(self._started_from(run.start.model, run.start.step, cell, f"{at}start.model."))
         probed = [probe_teacher(e, run) for e in self.study.evaluations] if role != "teacher" else []
@@ -224,7 +226,7 @@ class _Builder:
     def _corpus(self, corpus: Corpus, read: list[tuple[str, Slice]], cell: Cell) -> str:
         key = fingerprint(corpus)
         if key not in self._corpora:
-            self._limits[key] = TextLimits(corpus, self.workspace)
+            self._limits[key] = TextLimits(corpus, self.workspace, here=not self.study.elsewhere)
             label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
             self._corpora[key] = CorpusArtifact(key=key, label=label, done=self._limits[key].built, corpus=corpus)
         wanted = [*read]
@@ -241,8 +243,8 @@ class _Builder:
                     self._too_long.add((name, part))
         return key
 
-    def _check_teacher(self, teacher: Pretrained, corpus: str, at: str, cell: Cell) -> None:
-        problem, doubt = check_teacher(teacher, self._limits[corpus])
+    def _check_folder(self, teacher: Pretrained, corpus: str, at: str, cell: Cell) -> None:
+        problem, doubt = check_tokenizer(teacher, self._limits[corpus])
         if problem is not None and (problem := problem.below(at).at(self._spot(cell, at))) not in self.problems:
             self.problems.append(problem)
         if doubt:

@@ -25,9 +25,9 @@ class Plan:
     keys: dict[str, str] = field(default_factory=dict)
     """Cell name to run key."""
 
-    def check_here(self) -> None:
+    def check_here(self, *, packages: bool = True) -> None:
         """Raises `ConfigError` where texts, models or packages that the study needs are not on this machine."""
-        if missing := (*self.study.missing, *self.packages):
+        if missing := (*self.study.missing, *(self.packages if packages else ())):
             lacking = "\n".join(f"  {p}" for p in missing)
             raise ConfigError(f"study {self.study.name} can be planned here, not run; missing:\n{lacking}")
 

@@ -23,15 +23,18 @@ from pdstudy.workspace.layout import Workspace
 
 
 class TextLimits:
-    """Tokens of one corpus: those of each split where it is built, else no more than its texts have bytes."""
+    """Tokens of one corpus: those of each split where it is built, else no more than its texts have bytes.
 
-    def __init__(self, corpus: Corpus, workspace: Workspace) -> None:
+    Texts that are elsewhere (not `here`) may be others than those of their name here, and limit nothing.
+    """
+
+    def __init__(self, corpus: Corpus, workspace: Workspace, *, here: bool = True) -> None:
         folder = workspace.corpus(corpus)
         manifest = read_json(folder / "manifest.json", f"delete {folder} and run again to rebuild it")
         self.built = manifest is not None
         self.tokenizer = folder / "tokenizer" / TOKENIZER_FILES[0] if self.built else None
         self._tokens = {} if manifest is None else {s: int(m["tokens"]) for s, m in manifest["splits"].items()}
-        self._bytes = None if self.built else text_bytes(corpus)
+        self._bytes = text_bytes(corpus) if here and not self.built else None
         self._shares = {"validation": corpus.validation, "test": corpus.test}
 
     def check(self, name: str, part: Slice) -> Problem | None:
@@ -67,18 +70,18 @@ def text_bytes(corpus: Corpus) -> int | None:
     return sum(path.stat().st_size + 1 for path in files)
 
 
-def check_teacher(teacher: Pretrained, limits: TextLimits) -> tuple[Problem | None, str]:
-    """The problem of a teacher whose tokenizer is not that of a corpus which is built; a warning where it has none."""
-    folder = Path(teacher.path).expanduser()
+def check_tokenizer(model: Pretrained, limits: TextLimits) -> tuple[Problem | None, str]:
+    """The problem of a model whose tokenizer is not that of a corpus which is built; a warning where it has none."""
+    folder = Path(model.path).expanduser()
     if not folder.is_dir():
         return None, ""
-    if not has_tokenizer(teacher.path):
-        return None, f"{teacher.path} has no {TOKENIZER_FILES[0]}: its ids are taken for the corpus's, unchecked"
+    if not has_tokenizer(model.path):
+        return None, f"{model.path} has no {TOKENIZER_FILES[0]}: its ids are taken for the corpus's, unchecked"
     built = limits.tokenizer
     if built is None or not built.is_file() or same_ids(built, folder / TOKENIZER_FILES[0]):
         return None, ""
-    hint = f"tokenize the corpus with the model's: PretrainedTokenizer(path={teacher.path!r})"
-    return Problem("path", teacher.path, "a model with the corpus's tokenizer", hint=hint), ""
+    hint = f"tokenize the corpus with the model's: PretrainedTokenizer(path={model.path!r})"
+    return Problem("path", model.path, "a model with the corpus's tokenizer", hint=hint), ""
 
 
 def missing_packages(study: Study, artifacts: Iterable[Artifact]) -> tuple[Problem, ...]:

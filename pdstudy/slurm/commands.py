@@ -79,8 +79,8 @@ def submit_study(
         if not queue.known:
             raise Unanswered("SLURM's controller does not answer (squeue failed); nothing was sent, try again later")
         plan = make_plan()
-        plan.check_here()
         rules = profile.rules(plan.study.executions)
+        plan.check_here(packages=not any(rule.container for rule in rules))  # a container has packages of its own
         jobs = make_jobs(plan, rules, workspace)
         report = make_report_job(plan.study.name, rules) if request.whole else None
         cluster = _make_cluster(plan, workspace)

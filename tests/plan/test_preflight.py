@@ -87,9 +87,9 @@ def line_of(study: str, text: str) -> int:
     [
         ({"weights": "pytorch_model.bin"}, "weights in *.safetensors (it has pytorch_model.bin"),
         ({"max_position_embeddings": 16}, "reads the view's 32 tokens (it reads 16)"),
-        ({"vocab_size": 256}, "a row for each of the tokenizer's 300 ids (it has 256)"),
+        ({"vocab_size": 256}, "a row for each of the tokenizer's 257 ids (it has 256)"),
         ({"ids": GPT2}, "a model with the corpus's tokenizer (tokenize the corpus with the model's: Pretrained"),
-        ({"ids": {**OURS, "c": 300}}, "a model with the corpus's tokenizer"),
+        ({"ids": {**OURS, "c": 300}, "vocab_size": 320}, "a model with the corpus's tokenizer"),
         ({"text_config": {"max_position_embeddings": 16}}, "reads the view's 32 tokens (it reads 16)"),
     ],
 )
@@ -98,6 +98,45 @@ def test_a_teacher_that_cannot_teach_is_refused_at_its_line(teacher: dict[str, A
     (found,) = refusal(study, tmp_path / "workspace")
     assert found.startswith(f"early.py:{line_of(study, 'teacher=')}: objective.teacher.path: found")
     assert said in found
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"hidden_size": 24}, "a model of the student's shape, hidden_size 16 (it has 24)"),
+        ({"num_hidden_layers": 2}, "num_hidden_layers 1 (it has 2)"),
+        ({"rms_norm_eps": 1e-6}, "rms_norm_eps 1e-05 (it has 1e-06)"),
+        ({"vocab_size": 301}, "a model of 257 to 300 rows (it has 301)"),
+        ({"vocab_size": 256}, "a model of 257 to 300 rows (it has 256)"),
+        ({"ids": GPT2}, "a model with the corpus's tokenizer"),
+        ({"weights": "pytorch_model.bin"}, "weights in *.safetensors (it has pytorch_model.bin"),
+    ],
+)
+def test_weights_that_are_not_the_student_s_are_refused(model: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """Other ids used to be taken: the run went on with the wrong tokens, and nothing said so."""
+    study = Path(write_study(tmp_path))
+    folder = write_teacher(tmp_path / "model", **model)
+    study.write_text(
+        study.read_text().replace("objective=kd,", f"\n        start=Start(model=Pretrained(path={folder!r})),")
+    )
+    (found,) = refusal(str(study), tmp_path / "workspace")
+    assert found.startswith(f"early.py:{line_of(str(study), 'start=')}: start.model.path: found")
+    assert said in found
+
+
+def test_weights_that_are_the_student_s_are_taken(tmp_path: Path) -> None:
+    study = Path(write_study(tmp_path))
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+             "intermediate_size": 32, "head_dim": 8, "rms_norm_eps": 1e-5, "tie_word_embeddings": True}  # fmt: skip
+    folder = write_teacher(tmp_path / "model", vocab_size=290, **shape)  # an export has no row that no token has
+    study.write_text(study.read_text().replace("objective=kd,", f"start=Start(model=Pretrained(path={folder!r})),"))
+    workspace = Workspace(tmp_path / "workspace")
+    assert len(checked_plan(str(study), None, workspace).todo) == 2
+    corpus = workspace.corpus(load_study(str(study)).base.corpus)
+    write_tokenizer(corpus / "tokenizer", {**OURS, "c": 3})
+    (corpus / "manifest.json").write_text(json.dumps({"splits": {}}))
+    (found,) = refusal(str(study), workspace.root)
+    assert "start.model.path" in found, "what is built is compared, too"
 
 
 def test_a_teacher_that_fits_is_taken(tmp_path: Path) -> None:
