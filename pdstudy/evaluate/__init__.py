@@ -1,4 +1,4 @@
-"""What a model is worth: held-out losses and calibration, agreement with a teacher, downstream tasks by lm-eval.
+"""The worth of a model: held-out losses and calibration, agreement with a teacher, downstream tasks by lm-eval.
 
 Nothing here trains, and what is measured is declared in `pdstudy.config.evaluation` and `pdstudy.config.downstream`.
 The names that other packages use:

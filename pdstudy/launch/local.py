@@ -8,14 +8,8 @@ workers stop at their next step boundary when their input closes.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import queue
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +17,7 @@ from typing import Any, Protocol
 
 from pdstudy.core.claim import Claim
 from pdstudy.launch.work_order import make_order
+from pdstudy.launch.worker_process import WorkerProcess, explain_exit
 from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.plan import Plan
 from pdstudy.workspace.failure import write_failure
@@ -30,10 +25,6 @@ from pdstudy.workspace.layout import Workspace
 
 RETRIES = 2
 """Times that an artifact is tried again after its worker died."""
-
-
-STDERR = 2
-"""File descriptor to which the output of a worker goes where it has no log."""
 
 
 CLAIM_WAIT_SECONDS = 3.0
@@ -64,93 +55,6 @@ class ProgressView(Protocol):
     def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None: ...
     def note(self, text: str) -> None: ...
     def finish(self, outcome: RunOutcome) -> None: ...
-
-
-class _Worker:
-    """One worker process and the artifact that it is making."""
-
-    def __init__(self, number: int, events: queue.Queue[tuple[_Worker, dict[str, Any]]], threads: int) -> None:
-        self.number = number
-        self.artifact: Artifact | None = None
-        self._events = events
-        self._threads = threads
-        self.process: subprocess.Popen[str] | None = None
-
-    def give(self, artifact: Artifact, task: dict[str, Any]) -> None:
-        self.artifact = artifact
-        if self.process is None or self.process.poll() is not None:
-            self._start()
-        assert self.process is not None
-        assert self.process.stdin is not None
-        # A worker that dies before it reads this reports it by its end, like any that dies at work.
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(task) + "\n")
-            self.process.stdin.flush()
-
-    def _start(self) -> None:
-        # One thread per worker: two busy threads on two busy cores stall each other (reports/NOTES.md).
-        threads = {name: str(self._threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        # Events have a channel of their own: any library may print. As in SLURM jobs, no module is imported from the
-        # working directory.
-        reading, writing = os.pipe()
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pdstudy.launch.worker", str(writing)],
-                stdin=subprocess.PIPE,
-                stdout=STDERR,
-                text=True,
-                env={**os.environ, **threads, "PYTHONSAFEPATH": "1"},
-                pass_fds=(writing,),
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        threading.Thread(target=self._listen, args=(self.process, reading), daemon=True).start()
-
-    def _listen(self, process: subprocess.Popen[str], channel: int) -> None:
-        end: dict[str, Any] = {"event": "died"}
-        try:
-            with os.fdopen(channel) as events:
-                for line in events:
-                    self._events.put((self, json.loads(line)))
-        except Exception as error:  # whatever it is, the driver must not wait for this worker
-            process.kill()
-            end["error"] = f"sent what is no event ({error})"
-        end["code"] = process.wait()
-        if process is self.process:  # else a new worker has long taken its place
-            self._events.put((self, end))
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            assert self.process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.write('{"stop": true}\n')
-                self.process.stdin.flush()
-
-    def close(self, *, kill: bool = False) -> None:
-        if self.process is None:
-            return
-        assert self.process.stdin is not None
-        if kill:
-            self.process.kill()
-        else:
-            with contextlib.suppress(BrokenPipeError):  # it is gone, and a task that it never read still in the pipe
-                self.process.stdin.close()
-        self.process.wait()
-
-
-def _explain(code: int) -> str:
-    """What an exit code of a worker often means."""
-    if code == -signal.SIGKILL:
-        return "signal 9 is often the system out of memory"
-    if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGABRT):
-        return "a crash inside a library; its last words are in the log"
-    if code < 0:
-        return "not by pdstudy"
-    return "a library or a file of this Python ended it; its last words are above, or in the log"
 
 
 def processor_cores() -> int:
@@ -184,8 +88,8 @@ class _Driver:
         self.workspace = workspace
         self.view = view
         self.outcome = RunOutcome()
-        self.events: queue.Queue[tuple[_Worker, dict[str, Any]]] = queue.Queue()
-        self.workers = [_Worker(i, self.events, plan.study.placement.threads) for i in range(workers)]
+        self.events: queue.Queue[tuple[WorkerProcess, dict[str, Any]]] = queue.Queue()
+        self.workers = [WorkerProcess(i, self.events, plan.study.placement.threads) for i in range(workers)]
         self.waiting = {a.key: a for a in plan.artifacts if not a.done}
         self.finished = {a.key for a in plan.artifacts if a.done}
         self.attempts: dict[str, int] = {}
@@ -247,7 +151,7 @@ class _Driver:
             return True
         return key in self.waiting and all(n in self.finished or self._may_come(n) for n in self.waiting[key].needs)
 
-    def _handle(self, worker: _Worker, event: dict[str, Any]) -> None:
+    def _handle(self, worker: WorkerProcess, event: dict[str, Any]) -> None:
         artifact = worker.artifact
         kind = event["event"]
         if artifact is None or kind == "ready":
@@ -269,9 +173,9 @@ class _Driver:
         elif kind == "died":
             code = event["code"]
             how = f"was killed by signal {-code}" if code < 0 else f"left with exit code {code}"
-            self._died(worker, artifact, f"its worker {event.get('error', how)}", _explain(code))
+            self._died(worker, artifact, f"its worker {event.get('error', how)}", explain_exit(code))
 
-    def _ended(self, worker: _Worker, artifact: Artifact, state: str) -> None:
+    def _ended(self, worker: WorkerProcess, artifact: Artifact, state: str) -> None:
         if state == "done":
             self.finished.add(artifact.key)
             self.outcome.done.append(artifact.key)
@@ -282,7 +186,7 @@ class _Driver:
             return
         self.view.end(worker.number, artifact, state)
 
-    def _died(self, worker: _Worker, artifact: Artifact, what: str, hint: str) -> None:
+    def _died(self, worker: WorkerProcess, artifact: Artifact, what: str, hint: str) -> None:
         self.attempts[artifact.key] = self.attempts.get(artifact.key, 0) + 1
         if self.attempts[artifact.key] <= RETRIES:
             self.waiting[artifact.key] = artifact

@@ -34,7 +34,7 @@ class CorpusJob:
 
 @message
 class CaptureJob:
-    """What the model in `teacher` says about `sequences`, to be stored in `directory`."""
+    """Distributions of the model in `teacher` over `sequences`, to be stored in `directory`."""
 
     spec: StoreSpec
     coverage: Coverage
@@ -60,7 +60,7 @@ class TasksJob:
     directory: Path
 
     def missing_input(self) -> str | None:
-        """What is said where the model is not there."""
+        """The model, in words, where it is not there; None where it is."""
         return None if self.model.exists() else f"its model {self.model} is not there"
 
 

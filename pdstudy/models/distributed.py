@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 TIMEOUT = timedelta(minutes=30)
-"""How long a rank waits for the others in one exchange."""
+"""The longest wait of a rank for the others in one exchange."""
 
 
 @dataclass(frozen=True)

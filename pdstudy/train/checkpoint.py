@@ -204,7 +204,7 @@ class Checkpoints:
         return trainer
 
     def _damage(self, path: Path) -> str | None:
-        """What is wrong with this rank's share of a checkpoint's files; None where all hash to what was written."""
+        """The first fault in this rank's share of a checkpoint's files; None where all hash to what was written."""
         try:
             trainer = read_json(path / "trainer.json") or {}
         except ConfigError as error:

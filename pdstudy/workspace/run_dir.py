@@ -5,8 +5,8 @@ provenance.json   commit, versions, machine, threads, attention backend
 status.json       state (queued, running, done, diverged, failed, stopped), step, speed, error
 metrics.jsonl     one row per logged step
 evals.jsonl       one row per held-out evaluation
-checkpoints/      step-NNNNNNNN folders, complete or absent
-model/            the export: `AutoModelForCausalLM.from_pretrained` reads it
+checkpoints/      step-NNNNNNNN folders, complete or absent, with the sha256 of their files
+model/            the export: `AutoModelForCausalLM.from_pretrained` reads it; weights.json has its sha256
 models/           step-NNNNNNNN folders of the same kind, for steps that other artifacts need
 again/            steps that are trained once more, for what was not wanted of them then (`pdstudy.plan.replay`)
 result.json       written last, atomically: its presence is what "done" (or "diverged") means

@@ -6,12 +6,14 @@ import dataclasses
 import io
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from pdstudy.cli.progress import PlainView
 from pdstudy.config.model import TransformersConfig
+from pdstudy.launch import worker_process
 from pdstudy.launch.local import RunOutcome, run_plan
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.model_size import counted
@@ -102,3 +104,22 @@ def test_each_end_of_a_worker_has_its_own_words(
     outcome = made(*corpus_alone)
     (message,) = outcome.failed.values()
     assert message.startswith(words)
+
+
+@pytest.mark.integration
+def test_a_worker_that_does_not_end_is_ended(
+    corpus_alone: tuple[Plan, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library's thread may hold a process back for ever when all is made."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import sys, threading, time\n"
+        "if 'pdstudy.launch.worker' in ' '.join(sys.orig_argv):\n"
+        "    threading.Thread(target=time.sleep, args=(300,)).start()\n"
+    )
+    path = [str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+    monkeypatch.setattr(worker_process, "FAREWELL_SECONDS", 1.0)
+    begun = time.monotonic()
+    assert len(made(*corpus_alone).done) == 1
+    assert time.monotonic() - begun < 200
