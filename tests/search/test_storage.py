@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from optuna.trial import TrialState
 from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
+from pdstudy.search import storage
 from pdstudy.search.search import Search
-from pdstudy.search.storage import explain_lost_storage, open_study, read_trials
+from pdstudy.search.storage import Journal, explain_lost_storage, open_study, read_trials
 from pdstudy.search.trial_results import RunResult
 from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
@@ -107,3 +109,26 @@ def test_who_holds_a_trial_of_another_host_is_said(tmp_path: Path) -> None:
     (words,) = second.describe_held()
     assert "trial 0 is in the hands of process 7 on elsewhere" in words
     assert str(claim) in words
+
+
+def test_an_entry_is_safe_before_who_wrote_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search, synced = make_search(trials=1), []
+    journal = begun(search, tmp_path)
+    before = journal.read_bytes()
+    monkeypatch.setattr(storage.os, "fsync", lambda file: synced.append(journal.read_bytes()))
+    Journal(journal).append_logs([{"op_code": 1}])
+    assert synced == [before + b'{"op_code":1}\n']
+
+
+def test_writers_of_a_journal_wait_for_each_other(tmp_path: Path) -> None:
+    journal = begun(make_search(trials=1), tmp_path)
+    before = journal.read_bytes()
+    one, other = Journal(journal), Journal(journal)
+    assert one.lock.acquire()
+    thread = threading.Thread(target=other.append_logs, args=([{"op_code": 1}],))
+    thread.start()
+    thread.join(0.5)
+    assert journal.read_bytes() == before
+    one.lock.release()
+    thread.join(30)
+    assert journal.read_bytes() == before + b'{"op_code":1}\n'

@@ -262,3 +262,12 @@ def test_jobs_priced_on_gpus_that_ask_for_none_are_warned_of(
     everywhere = Request(settings=("gpus=1",))
     print_preview(plan(), *preview(plan(), workspace, everywhere))
     assert "ask for no GPU" not in capsys.readouterr().out
+
+
+@pytest.mark.integration
+def test_memory_that_was_asked_for_is_never_less_than_the_user_asks_for_now(workspace: Workspace, slurm: Slurm) -> None:
+    submit_study(planned(workspace), workspace, Request(settings=("memory_gb=8",)))
+    fail(workspace, slurm, "teacher", "oom")
+    again = Request(settings=("memory_gb=40",), retry=("oom",))
+    (array,) = (a for _, a in submit_study(planned(workspace), workspace, again)[1].sent if a.stage == "teacher")
+    assert array.execution.memory_gb == 40

@@ -246,3 +246,20 @@ def test_a_mistake_in_words_is_one_line_of_the_log_and_of_the_status(
     assert not workspace.claim("corpus", artifact.key).exists()
     errors = [row["error"] for row in read_attempts(workspace, job.key) if row["event"] == "end"]
     assert errors == ([] if full else [words])
+
+
+@pytest.mark.parametrize(("number", "code"), [(1, FAILED), (3, 0)])
+def test_what_needs_a_diverged_teacher_does_not_start_and_a_diverged_student_is_a_result(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    """SLURM starts what depends on a job by its exit code."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    workspace = Workspace(tmp_path / "workspace")
+    plan = make_plan(load_study(str(study)), workspace)
+    job, artifact = make_jobs(plan, (), workspace)[number], plan.artifacts[number]
+    order = make_job_order(plan, job, artifact, workspace)
+    monkeypatch.setattr(type(order.work), "missing_input", lambda self: None)
+    monkeypatch.setattr("pdstudy.slurm.job_main.perform_claimed", lambda *_: "diverged")
+    header = {"workspace": str(workspace.root), "warning_seconds": 60}
+    assert _make_part(ArrayElement(header, [{"unit": job.key, "task": order.to_json()}]), 0, StopSignals()) == code
+    assert [row["cause"] for row in read_attempts(workspace, job.key) if row["event"] == "end"] == ["diverged"]
