@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,17 @@ def test_a_folder_without_end_or_tokenizer_is_refused(declared: Corpus, tmp_path
     corpus = dataclasses.replace(declared, tokenizer=PretrainedTokenizer(path=str(tmp_path)))
     with pytest.raises(ConfigError, match=r"a folder with a tokenizer.json"):
         build(corpus, tmp_path / "corpus")
+
+
+def test_a_tokenizer_that_cuts_and_pads_does_neither_here(tmp_path: Path) -> None:
+    """As folders of models have them: a document is all of its tokens and no others."""
+    train_bpe(iter(["some words " * 20]), 300, tmp_path / "plain")
+    shutil.copytree(tmp_path / "plain", tmp_path / "cutting")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "cutting/tokenizer.json"))
+    tokenizer.enable_truncation(max_length=4)
+    tokenizer.enable_padding(length=64, pad_id=0)
+    tokenizer.save(str(tmp_path / "cutting/tokenizer.json"))
+    texts = ["a", "some words and others, many more than four"]
+    plain, cutting = (Encoder(tmp_path / name).encode(texts) for name in ("plain", "cutting"))
+    assert [ids.tolist() for ids in cutting] == [ids.tolist() for ids in plain]
+    assert len(plain[1]) > 8
