@@ -160,3 +160,19 @@ def test_a_tokenizer_that_cuts_and_pads_does_neither_here(tmp_path: Path) -> Non
     plain, cutting = (Encoder(tmp_path / name).encode(texts) for name in ("plain", "cutting"))
     assert [ids.tolist() for ids in cutting] == [ids.tolist() for ids in plain]
     assert len(plain[1]) > 8
+
+
+def test_a_vocabulary_with_gaps_reaches_to_its_largest_id(tmp_path: Path) -> None:
+    """Ids are below `vocab`, however many there are: a model's head must have a row for the largest."""
+    names = ["<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    vocab = {name: i for i, name in enumerate(names)} | {"ab": 400}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[("a", "b")]))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    (tmp_path / "gaps").mkdir()
+    tokenizer.save(str(tmp_path / "gaps/tokenizer.json"))
+    (tmp_path / "gaps/tokenizer_config.json").write_text(json.dumps({"eos_token": "<|end|>"}))
+    encoder = Encoder(tmp_path / "gaps")
+    assert encoder.vocab == 401
+    assert encoder.encode(["ab"])[0].tolist() == [400, 0]
+    sizes = encoder.token_bytes()
+    assert (len(sizes), sizes[400], sizes[300]) == (401, 2, 0)
