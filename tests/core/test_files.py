@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pdstudy.core import files
 from pdstudy.core.claim import Claim, Claimed
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import (
@@ -21,6 +24,10 @@ from pdstudy.core.files import (
     write_bytes,
     write_json,
 )
+from pdstudy.corpus import example_cache
+from pdstudy.corpus.examples import Packed
+from pdstudy.search.storage import Journal
+from pdstudy.slurm.ledger import append_row
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
@@ -126,3 +133,120 @@ def test_a_folder_named_alike_elsewhere_is_other_text(tmp_path: Path, monkeypatc
 def test_a_stray_file_is_no_json_folder(tmp_path: Path) -> None:
     (tmp_path / ".DS_Store").write_text("")
     assert read_json(tmp_path / ".DS_Store" / "config.json") is None
+
+
+class Disk:
+    """The calls that make a write safe, in their order: what was synced, with its content, and what was renamed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, Path, bytes]] = []
+        fsync, replace = os.fsync, os.replace
+
+        def note_fsync(handle: int) -> None:
+            path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+            self.calls.append(("fsync", path, path.read_bytes()))
+            fsync(handle)
+
+        def note_replace(source: Path, target: Path) -> None:
+            content = Path(target).read_bytes() if Path(target).is_file() else b""
+            self.calls.append(("replace", Path(target), content))
+            replace(source, target)
+
+        monkeypatch.setattr(os, "fsync", note_fsync)
+        monkeypatch.setattr(os, "replace", note_replace)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+def test_a_file_is_whole_on_disk_before_it_takes_its_name(tmp_path: Path, disk: Disk) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        write_bytes(path, b"new, and longer than any buffer" * 1000)
+        assert reader.read() == b"old", "whoever has opened it reads on what was there"
+    (fsync, source, synced), (replace, target, before) = disk.calls
+    assert (fsync, replace) == ("fsync", "replace")
+    assert (source.parent, target) == (tmp_path, path), "renamed within one file system"
+    assert synced == path.read_bytes()
+    assert before == b"old"
+    assert path.stat().st_mode & 0o777 == 0o644, "others may read it"
+
+
+@pytest.mark.parametrize("write", [lambda p: write_json(p, {"a": 1}), lambda p: truncate_jsonl(p, 1)])
+def test_json_and_rows_are_written_the_same_way(tmp_path: Path, disk: Disk, write: Callable[[Path], None]) -> None:
+    path = tmp_path / "x"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    write(path)
+    assert [call for call, *_ in disk.calls] == ["fsync", "replace"]
+    assert disk.calls[0][2] == path.read_bytes()
+
+
+def test_arrays_of_a_cache_are_on_disk_before_their_folder_has_its_name(tmp_path: Path, disk: Disk) -> None:
+    arrays = {name: np.arange(5000, dtype=np.int32) for name in example_cache.ARRAY_NAMES}
+    example_cache._keep(Packed(**arrays, left_out={}), tmp_path / "cache")
+    (renamed,) = [i for i, (call, path, _) in enumerate(disk.calls) if (call, path) == ("replace", tmp_path / "cache")]
+    synced = {path.name: content for call, path, content in disk.calls[:renamed] if call == "fsync"}
+    for name in example_cache.ARRAY_NAMES:
+        assert synced[f"{name}.npy"] == (tmp_path / "cache" / f"{name}.npy").read_bytes()
+
+
+def test_rows_of_the_ledger_and_of_a_search_are_synced_one_by_one(tmp_path: Path, disk: Disk) -> None:
+    """What was sent to a cluster, and which trials there are, must outlive the node that notes it."""
+    for count in (1, 2):
+        append_row(tmp_path / "ledger.jsonl", {"sent": count})
+        assert disk.calls[-1] == ("fsync", tmp_path / "ledger.jsonl", (tmp_path / "ledger.jsonl").read_bytes())
+    (tmp_path / "journal").touch()
+    Journal(tmp_path / "journal").append_logs([{"trial": 1}])
+    assert disk.calls[-1] == ("fsync", tmp_path / "journal", b'{"trial":1}\n')
+
+
+@pytest.mark.integration
+def test_a_claim_of_a_process_whose_number_another_has_now_is_taken_over(tmp_path: Path) -> None:
+    """Numbers are used again: a living process of this number says nothing of the one that made the claim."""
+    path = tmp_path / "claims" / "it"
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        write_json(path, {"host": os.uname().nodename, "pid": other.pid, "born": "1"})
+        assert Claim.holder(path) is None
+        with Claim(path, "it") as mine:
+            assert read_json(path) == mine.mine
+            born = mine.mine["born"]
+        write_json(path, {"host": os.uname().nodename, "pid": other.pid, "born": born})
+        assert Claim.holder(path) is None, "another's start"
+    finally:
+        other.kill()
+        other.wait()
+    write_json(path, {"host": os.uname().nodename, "pid": os.getpid(), "born": born})
+    with pytest.raises(Claimed), Claim(path, "it"):
+        pass
+
+
+@pytest.mark.parametrize("changed", ["time", "size"])
+def test_a_changed_text_has_another_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
+    """Its hash is remembered by path, size and modification time: an edit that keeps one of the latter is an edit."""
+    monkeypatch.setenv("PDSTUDY_CACHE", str(tmp_path / "cache"))
+    text = tmp_path / "a.txt"
+    text.write_text("one")
+    os.utime(text, ns=(10**18, 10**18))
+    first = content_hash((str(text),))
+    text.write_text("two" if changed == "time" else "longer")
+    os.utime(text, ns=(10**18, 10**18 + (changed == "time")))  # by a nanosecond
+    second = content_hash((str(text),))
+    assert first != second
+    assert second == content_hash((str(text),))
+    monkeypatch.setenv("PDSTUDY_CACHE", str(tmp_path / "other"))
+    files._remembered_sha256.cache_clear()
+    assert second == content_hash((str(text),)), "as one that has never seen it computes it"
+
+
+def test_a_hash_that_was_remembered_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PDSTUDY_CACHE", str(tmp_path / "cache"))
+    text = tmp_path / "a.txt"
+    text.write_text("one")
+    first = content_hash((str(text),))
+    files._remembered_sha256.cache_clear()
+    monkeypatch.setattr(files, "file_sha256", lambda path: pytest.fail("computed again"))
+    assert content_hash((str(text),)) == first
