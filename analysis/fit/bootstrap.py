@@ -10,13 +10,17 @@ import pandas as pd
 
 from pdstudy.analysis.errors import AnalysisError, TooFewRuns
 from pdstudy.analysis.fit.fit_result import Fit
-from pdstudy.analysis.fit.identifiability import not_identified
+from pdstudy.analysis.fit.identifiability import find_narrow, not_identified
 from pdstudy.analysis.fit.minimise import minimise
 from pdstudy.analysis.fit.objective import Sample
 from pdstudy.analysis.laws.base import Array, Index
 
 _BLOCK = 100
 # Resamples drawn by one generator, so that the first 1,000 of 4,000 are those of a bootstrap of 1,000.
+
+
+BASINS = 6
+"""Points of the grid that each resample of a rugged surface is minimised from, beside the fit's minima."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,33 @@ def _minimise_resamples(fit: Fit, sample: Sample, many: int) -> tuple[Array, Arr
         for old, new in zip(best, (solution.free, solution.objective, solution.decrement)):
             old[lower] = new[lower]
     assert best is not None
+    if fit.law.rugged or find_narrow(fit):
+        for begin in _choose_basins(fit, scores):
+            solution = minimise(problem, begin, sample)
+            lower = solution.objective < best[1]
+            for old, new in zip(best, (solution.free, solution.objective, solution.decrement)):
+                old[lower] = new[lower]
     return best
+
+
+def _choose_basins(fit: Fit, scores: Array) -> list[Array]:
+    """Starts of each resample, (S, k) each: the best points of the grid that differ from one another.
+
+    A point of the grid that is not minimised is no match for a minimum, though a lower one may lie below it.
+    """
+    points = fit.pool[fit.polished :]
+    span = np.maximum(np.ptp(points, axis=0), 1e-12)
+    chosen = np.empty((BASINS, scores.shape[1]), dtype=int)
+    for s in range(scores.shape[1]):
+        order = np.argsort(scores[fit.polished :, s], kind="stable")
+        mine = [int(order[0])]
+        for i in order[1:]:
+            if len(mine) == BASINS:
+                break
+            if np.abs((points[mine] - points[i]) / span).max(axis=1).min() > 0.1:
+                mine.append(int(i))
+        chosen[:, s] = (mine * BASINS)[:BASINS]
+    return [points[row] for row in chosen]
 
 
 def _distinct_starts(fit: Fit) -> list[Array]:

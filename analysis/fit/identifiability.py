@@ -75,7 +75,7 @@ def _find_not_identified(fit: Fit) -> tuple[NotIdentified, ...]:
     found: list[NotIdentified] = []
     limit = float(stats.chi2.ppf(0.95, 1))
     constraint = fit.problem.constraint
-    narrow = _narrow(fit)
+    narrow = find_narrow(fit)
     for j, name in enumerate(constraint.names):
         parameter = fit.law.parameters[fit.law.names.index(name)]
         here = fit.free[j]
@@ -123,7 +123,7 @@ def influence(fit: Fit, top: int = 10) -> pd.DataFrame:
     return frame.sort_values("shift", ascending=False, kind="stable").head(top).reset_index(drop=True)
 
 
-def _narrow(fit: Fit) -> dict[str, str]:
+def find_narrow(fit: Fit) -> dict[str, str]:
     """Parameters that only a column spanning less than a factor of two could tell."""
     found: dict[str, str] = {}
     for column, names in fit.law.identified_by.items():

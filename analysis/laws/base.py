@@ -87,6 +87,9 @@ class Law(ABC):
     identified_by: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Parameters that only the variation of a column identifies; they are flagged where that column hardly varies."""
 
+    rugged: bool = False
+    """Whether its surface has several basins, so that resamples are searched from more starts."""
+
     note: str = ""
     """A caveat that belongs beside any fit of it."""
 

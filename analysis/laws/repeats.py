@@ -37,6 +37,7 @@ class Repeats(Law):
     )
     formula = r"L = E + A\,N'^{-\alpha} + B\,D'^{-\beta},\quad X' = U_X + U_X R^*_X\left(1 - e^{-R_X/R^*_X}\right)"
     source = "Muennighoff et al. 2023, eq. 5 and 6"
+    rugged = True
     note = (
         "The surface over R*_D and R*_N is flat and has many minima (three within 0.14 % on the published runs): read "
         "the list of minima and the profile before quoting either."
