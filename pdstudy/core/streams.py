@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
-import unicodedata
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Unicode's control characters (Cc) and lone surrogates (Cs)."""
 
 
 def escape_unencodable() -> None:
@@ -16,7 +19,7 @@ def escape_unencodable() -> None:
 
 def printable(text: str, *, keep: str = "") -> str:
     """The text with control characters but `keep` as escapes: a label from a file may hold what drives a terminal."""
-    return "".join(c if c in keep or unicodedata.category(c) not in ("Cc", "Cs") else _escaped(c) for c in text)
+    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
 
 
 def _escaped(character: str) -> str:
