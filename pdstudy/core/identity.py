@@ -97,6 +97,11 @@ def _fingerprint_of(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
+def forget_fingerprints() -> None:
+    """Compute fingerprints anew: those of texts and teachers hold for as long as nobody edits them."""
+    _fingerprint_of.cache_clear()
+
+
 def fingerprint(value: Any) -> str:
     """16 hex digits of the sha256 of the canonical form of a declared object."""
     return _fingerprint_of(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.identity import class_named
+from pdstudy.core.identity import class_named, forget_fingerprints
 from pdstudy.core.origin import Call, Place
 from pdstudy.core.validation import nearest
 from pdstudy.study.collection import Collection
@@ -39,6 +39,7 @@ def load_study(name: str, scale: str | None = None) -> Study:
     """
     path = find_study(name)
     if path.is_dir():
+        forget_fingerprints()
         with helper_modules(path.resolve()):  # one for all files: what they share is one object
             found = [_load(file, scale, Study) for file in sorted(path.glob("*.py"))]
         studies = [made for made, _ in found if made is not None]

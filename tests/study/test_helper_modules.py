@@ -12,6 +12,7 @@ from pdstudy import results
 from pdstudy.core.errors import ConfigError
 from pdstudy.search.search_file import load_search
 from pdstudy.study.study_file import load_study
+from tests.core.tiny import write_tiny
 
 STUDY = """
 from settings import TOKENS
@@ -111,3 +112,24 @@ def search(scale="mini"):
 """
     first, second = write(tmp_path / "a", 3, search), write(tmp_path / "b", 5, search)
     assert [load_search(first).trials, load_search(second).trials] == [3, 5]
+
+
+def test_an_edited_text_is_another_run_for_the_next_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one process, as a notebook or `status --watch` is: the same declaration, other text."""
+    monkeypatch.setenv("PDSTUDY_CACHE", str(tmp_path / "cache"))
+    path = str(write_tiny(tmp_path))
+    before = results(path, workspace=tmp_path / "workspace")
+    assert results(path, workspace=tmp_path / "workspace")["run"].tolist() == before["run"].tolist()
+    text = next((tmp_path / "texts").glob("*.txt"))
+    text.write_text(text.read_text() + "One more line.\n")
+    after = results(path, workspace=tmp_path / "workspace")
+    assert set(before["run"]).isdisjoint(after["run"])
+
+
+def test_a_text_that_was_missing_is_found_by_the_next_load(tmp_path: Path) -> None:
+    path = str(write_tiny(tmp_path))
+    (tmp_path / "texts").rename(tmp_path / "away")
+    with pytest.raises(ConfigError, match="a file, folder or glob that is there"):
+        results(path, workspace=tmp_path / "workspace")
+    (tmp_path / "away").rename(tmp_path / "texts")
+    assert len(results(path, workspace=tmp_path / "workspace"))
