@@ -72,6 +72,7 @@ def test_an_array_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "rows.json"
     path.write_bytes(ARRAY)
     assert texts_of(path) == TEXTS
+    monkeypatch.setattr(file_rows, "_BLOCK", 4)  # which ends inside the number
     path.write_text("[12345, 6]")
     with pytest.raises(ConfigError, match=r"rows.json item 0: no field 'text', found a int.*2 without the field, of 2"):
         texts_of(path)

@@ -198,3 +198,19 @@ def test_an_example_of_exactly_one_more_token_than_the_context_is_kept(
     assert (exact.left_out, less.left_out) == ({}, {"longer than the context": 1})
     (full,) = (i for i in range(len(exact)) if exact.targets[i, -1] == corpus.eos)
     assert tokenizer.decode([*exact.inputs[full], exact.targets[full, -1]]) == text
+
+
+def test_examples_that_together_fill_a_sequence_share_it(corpus: TokenCorpus, instructions: Instructions) -> None:
+    """And the numbers of examples never fall within a sequence, its unscored rest included."""
+    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir)
+    (source,) = instructions.sources
+    assert isinstance(source, LocalExamples)
+    pairs = [("a", "one"), ("b", "one")]
+    Path(source.paths[0]).write_text("".join(json.dumps({"prompt": p, "response": r}) + "\n" for p, r in pairs))
+    sizes = [len(tokenizer(f"Question: {p}\nAnswer: {r}<|endoftext|>")["input_ids"]) - 1 for p, r in pairs]
+    alone = dataclasses.replace(instructions, validation=1e-9)
+    for context, rows in ((sum(sizes), 1), (sum(sizes) - 1, 2)):
+        packed = pack(alone, corpus, View(context=context))
+        assert len(packed) == rows
+        assert (np.diff(packed.examples, axis=1) >= 0).all()
+        assert [len(set(row)) for row in packed.examples.tolist()] == [2] * rows
