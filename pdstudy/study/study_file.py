@@ -64,6 +64,7 @@ def load_declared(path: Path, scale: str | None, wanted: type[T]) -> T:
 
 def find_declared(path: Path, scale: str | None, wanted: type[T]) -> T | None:
     """The study or search that a file declares, or None. Raises `ConfigError` on any error in it."""
+    forget_fingerprints()
     with helper_modules(path.resolve().parent):
         found, ignores = _load(path, scale, wanted)
     if ignores:
