@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -54,6 +53,8 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def examine_machine(workspace: Workspace) -> list[dict[str, Any]]:
     """Findings: name, state (ok, missing; absent where it is optional), what was found, what it is for."""
+    import importlib.metadata
+
     found = [_finding("python", True, platform.python_version(), "everything", needed=sys.version_info >= (3, 11))]
     for package, use, needed in PACKAGES:
         try:
