@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EVAL_STAMP := $(VENV)/.installed-eval
 
-.PHONY: help setup quickstart test test-fast test-slow test-slurm test-published test-long lint typecheck gallery bench-angles bench-fit bench-head bench-head-gpu bench-store bench-train bench-train-gpu clean
+.PHONY: help setup quickstart test test-fast test-slow test-slurm test-published test-long mutants lint typecheck gallery bench-angles bench-fit bench-head bench-head-gpu bench-store bench-train bench-train-gpu clean
 
 # Another interpreter, in an environment of its own: make test-fast PYTHON=python3.13 VENV=.venv-3.13
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test-fast    its quick part: no processes, under a minute"
 	@echo "make test-slow, test-slurm, test-published    the marked ones (test-slurm starts a real SLURM, as root)"
 	@echo "make test-long                                storms, simulations, a real teacher's tasks: hours"
+	@echo "make mutants                                  which realistic slips the tests notice: hours"
 	@echo "make gallery                                  every kind of figure and table"
 	@echo "make lint, typecheck                          ruff and import-linter, mypy"
 	@echo "make bench-train, bench-head, bench-store, bench-angles, bench-fit"
@@ -54,6 +55,9 @@ test-long: setup $(EVAL_STAMP)
 	$(BIN)/python -m tests.slurm.storm --storms 5 --cells 6 --seed 1
 	$(BIN)/python -m tests.slurm.whole
 	$(BIN)/python -m tests.evaluate.smollm
+
+mutants: setup
+	$(BIN)/python -m tests.mutants
 
 test-published: setup
 	$(BIN)/python -m pytest -m published

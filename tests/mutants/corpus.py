@@ -1,0 +1,120 @@
+"""Slips in corpus."""
+
+from __future__ import annotations
+
+from tests.mutants.slip import Slip
+
+SLIPS = (
+    Slip(
+        "pdstudy/corpus/build.py",
+        "if not text or text.isspace():",
+        "if not text:",
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip(
+        "pdstudy/corpus/build.py",
+        "byte_count += int(token_bytes[joined].sum())",
+        "byte_count += size",
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip(
+        "pdstudy/corpus/build.py",
+        "min(max(stop, at + 1), at + _BATCH_DOCUMENTS)",
+        "max(stop, at + 1)",
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip(
+        "pdstudy/corpus/build.py",
+        "len(index) - int(index.unique.sum())",
+        "int(index.unique.sum())",
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip(
+        "pdstudy/corpus/spool.py",
+        "(place >= low) & (place < high)",
+        "(place > low) & (place <= high)",
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip(
+        "pdstudy/corpus/spool.py",
+        "second ^ mix(np.array([seed], dtype=np.uint64))",
+        "second",
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip(
+        "pdstudy/corpus/spool.py",
+        "while len(parts) < length:",
+        "if length:",
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip(
+        "pdstudy/corpus/stream.py",
+        'side="right")) - 1',
+        'side="left")) - 1',
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip(
+        "pdstudy/corpus/stream.py",
+        "np.searchsorted(self._offsets[:-1], [start, stop])",
+        "np.searchsorted(self._offsets, [start, stop])",
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip("pdstudy/corpus/batch.py", "begins[:, 0] = 0  #", "pass  #", "tests/corpus tests/train/test_loader.py"),
+    Slip(
+        "pdstudy/corpus/batch.py",
+        "places % len(sequences)",
+        "np.minimum(places, len(sequences) - 1)",
+        "tests/corpus tests/train/test_online_logits.py",
+    ),
+    Slip(
+        "pdstudy/corpus/tokenizer.py",
+        "self._tokenizer.encode_special_tokens = True",
+        "pass",
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip(
+        "pdstudy/corpus/tokenizer.py",
+        "self._tokenizer.no_truncation()",
+        "pass",
+        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+    ),
+    Slip("pdstudy/corpus/tokenizer.py", '0 if added["special"] else', "", "tests/corpus"),
+    Slip(
+        "pdstudy/corpus/tokenizer.py",
+        "max(self._tokenizer.get_vocab().values()) + 1",
+        "len(self._tokenizer.get_vocab())",
+        "tests/corpus",
+    ),
+    Slip("pdstudy/corpus/token_corpus.py", 'if stat.st_size != expected["bytes"]:', "if False:", "tests/corpus"),
+    Slip("pdstudy/corpus/examples.py", "room -= size", "room -= size + 1", "tests/train/test_instructions.py"),
+    Slip(
+        "pdstudy/corpus/examples.py",
+        "numbers[row, at:] = len(members)",
+        "pass",
+        "tests/train/test_instructions.py tests/train/test_responses.py",
+    ),
+    Slip(
+        "pdstudy/corpus/examples.py",
+        "np.where(scored[1:], ids[1:], IGNORED)",
+        "np.where(scored[:-1], ids[1:], IGNORED)",
+        "tests/train/test_instructions.py",
+    ),
+    Slip(
+        "pdstudy/corpus/bad_rows.py",
+        "self.count > self._limit * self.rows",
+        "self.count >= self._limit * self.rows",
+        "tests/corpus/test_text_files.py",
+    ),
+    Slip(
+        "pdstudy/corpus/file_rows.py",
+        'self._packed = self._frame.unused_data if self._frame.eof else b""',
+        'self._packed = b""',
+        "tests/corpus/test_text_files.py",
+    ),
+    Slip(
+        "pdstudy/corpus/file_rows.py",
+        "complete = end < len(buffer)",
+        "complete = True",
+        "tests/corpus/test_text_files.py",
+    ),
+)
