@@ -1,0 +1,41 @@
+"""Slips in launch and cli."""
+
+from __future__ import annotations
+
+from tests.mutants.slip import Slip
+
+SLIPS = (
+    Slip(
+        "pdstudy/launch/local.py",
+        "max(ready, key=lambda i: i.flops, default=None)",
+        "min(ready, key=lambda i: i.flops, default=None)",
+        "tests/cli/test_run.py tests/launch/test_worker_channel.py",
+    ),
+    Slip(
+        "pdstudy/launch/local.py",
+        "self.finished.issuperset(artifact.needs) and not any(map(self._may_come, artifact.after))",
+        "self.finished.issuperset(artifact.needs)",
+        "tests/cli/test_run.py tests/search/test_trunk.py",
+    ),
+    Slip("pdstudy/launch/worker.py", "stop.clear()", "pass", "tests/cli/test_run.py"),
+    Slip("pdstudy/launch/worker.py", " and not isinstance(error, DamagedRun)", "", "tests/cli/test_damaged_files.py"),
+    Slip(
+        "pdstudy/launch/smoke_test.py",
+        "half = steps * run.tokens_per_step // 2",
+        "half = steps * run.tokens_per_step",
+        "tests/study/test_refusals.py",
+    ),
+    Slip(
+        "pdstudy/launch/work_order.py",
+        'relatives=tuple(workspace.root / "runs" / key for key in artifact.after),',
+        "",
+        "tests/plan/test_branches.py tests/search/test_trunk.py",
+    ),
+    Slip(
+        "pdstudy/cli/progress.py",
+        "self.elapsed * (1 - share) / share",
+        "self.elapsed / share",
+        "tests/cli/test_progress.py",
+    ),
+    Slip("pdstudy/cli/status_commands.py", "lines[-args.n :]", "lines[: args.n]", "tests/cli/test_run.py"),
+)
