@@ -27,7 +27,7 @@ SLIPS = (
         "pdstudy/evaluate/heldout.py",
         "batch.targets[part >= text.count] = IGNORED",
         "pass",
-        "tests/train/test_survival.py",
+        "tests/train/test_survival.py -k held_out_losses",
     ),
     Slip(
         "pdstudy/evaluate/probes.py",

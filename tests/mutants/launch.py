@@ -9,16 +9,21 @@ SLIPS = (
         "pdstudy/launch/local.py",
         "max(ready, key=lambda i: i.flops, default=None)",
         "min(ready, key=lambda i: i.flops, default=None)",
-        "tests/cli/test_run.py tests/launch/test_worker_channel.py",
+        "tests/cli/test_run.py -k one_bad_run",
     ),
     Slip(
         "pdstudy/launch/local.py",
         "self.finished.issuperset(artifact.needs) and not any(map(self._may_come, artifact.after))",
         "self.finished.issuperset(artifact.needs)",
-        "tests/cli/test_run.py tests/search/test_trunk.py",
+        "tests/launch/test_worker_channel.py",
     ),
-    Slip("pdstudy/launch/worker.py", "stop.clear()", "pass", "tests/cli/test_run.py"),
-    Slip("pdstudy/launch/worker.py", " and not isinstance(error, DamagedRun)", "", "tests/cli/test_damaged_files.py"),
+    Slip("pdstudy/launch/worker.py", "stop.clear()", "pass", "tests/cli/test_run.py -k told_to_stop"),
+    Slip(
+        "pdstudy/launch/worker.py",
+        " and not isinstance(error, DamagedRun)",
+        "",
+        "tests/cli/test_damaged_files.py -k goes_on_when",
+    ),
     Slip(
         "pdstudy/launch/smoke_test.py",
         "half = steps * run.tokens_per_step // 2",
@@ -29,7 +34,7 @@ SLIPS = (
         "pdstudy/launch/work_order.py",
         'relatives=tuple(workspace.root / "runs" / key for key in artifact.after),',
         "",
-        "tests/plan/test_branches.py tests/search/test_trunk.py",
+        "tests/search/test_trunk.py",
     ),
     Slip(
         "pdstudy/cli/progress.py",
@@ -37,5 +42,10 @@ SLIPS = (
         "self.elapsed / share",
         "tests/cli/test_progress.py",
     ),
-    Slip("pdstudy/cli/status_commands.py", "lines[-args.n :]", "lines[: args.n]", "tests/cli/test_run.py"),
+    Slip(
+        "pdstudy/cli/status_commands.py",
+        "lines[-args.n :]",
+        "lines[: args.n]",
+        "tests/cli/test_run.py -k status_results",
+    ),
 )

@@ -31,7 +31,7 @@ SLIPS = (
         "pdstudy/train/recorder.py",
         'table[:, names.index("grad_norm")] = norms',
         "pass",
-        "tests/train/test_metrics.py tests/train/test_survival.py",
+        "tests/train/test_survival.py -k two_ranks_to_one",
     ),
     Slip("pdstudy/train/recorder.py", "peak * ranks.size", "peak", "tests/train/test_metrics.py"),
     Slip(
