@@ -38,14 +38,15 @@ quickstart: setup
 	$(BIN)/pdstudy run studies/quickstart.py
 	$(BIN)/pdstudy report studies/quickstart.py
 
+# Two at a time: a machine with more cores has other users, and one with fewer takes no longer.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: setup
 	$(BIN)/python -m pytest -m "not integration and not slow and not slurm and not gpu"
 
 test-slow: setup $(EVAL_STAMP)
-	$(BIN)/python -m pytest -m "slow and not slurm and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not slurm and not gpu"
 
 test-slurm: setup
 	$(BIN)/python -m pytest -m slurm

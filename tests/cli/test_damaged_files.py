@@ -87,7 +87,7 @@ def said_by(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["config.json", "provenance.json", "status.json", "result.json"])
-@pytest.mark.parametrize("how", ["torn", "empty", "foreign"])
+@pytest.mark.parametrize("how", ["torn", *(pytest.param(how, marks=pytest.mark.slow) for how in ("empty", "foreign"))])
 def test_a_damaged_file_is_the_trouble_of_its_run_alone(
     copied: Path, capsys: pytest.CaptureFixture[str], name: str, how: str
 ) -> None:
