@@ -198,3 +198,18 @@ def test_best_of_a_stratum_is_bold_and_the_direction_counts() -> None:
         made = comparison_table(compare(table, metric="loss", baseline="lm", lower_is_better=lower))
         place = made.columns.index("loss")
         assert [r[0] for r in made.rows if isinstance(c := r[place], TableCell) and c.best] == bold
+
+
+def test_a_relative_difference_keeps_its_sign_where_the_baseline_is_negative() -> None:
+    """Log likelihoods, say: per cent of the baseline's size."""
+    table = runs(lm=[-2.0, -2.2, -2.1], kd=[-1.8, -1.9, -2.0])
+    (effect,) = compare(table, metric="loss", baseline="lm", lower_is_better=False, relative=True).effects
+    assert effect.difference == pytest.approx(100 * 0.2 / 2.1)
+    assert effect.low < effect.difference < effect.high
+
+
+def test_runs_without_a_baseline_of_their_seed_are_left_out_and_named() -> None:
+    found = compare(runs(lm=[5.0, 5.1, 5.3], kd=[4.9, 5.05, 5.15, 1.0]), metric="loss", baseline="lm")
+    assert found.unpaired == ("kd seed 3",)
+    assert found.warnings == ("left out for want of a baseline of equal seed: kd seed 3",)
+    assert [e.difference for e in found.effects] == pytest.approx([-0.1])

@@ -302,3 +302,17 @@ def test_points_of_one_law_serve_another(noisy: pd.DataFrame) -> None:
     data = points(noisy, HOFFMANN)
     assert isinstance(data, Points)
     assert fit(data, GAMMA).objective <= fit(data, HOFFMANN).objective * (1 + 1e-9)  # gamma = 1 is Hoffmann
+
+
+def test_weights_are_relative(noisy: pd.DataFrame) -> None:
+    """Their mean is one, so that objectives of weighted and other fits compare."""
+    weighted = fit(noisy.assign(w=7.5), HOFFMANN, weights="w")
+    assert weighted.objective == pytest.approx(fit(noisy, HOFFMANN).objective, rel=1e-9)
+
+
+def test_a_multiplier_has_the_interval_of_the_resampled_laws(noisy: pd.DataFrame) -> None:
+    found = fit(noisy, HOFFMANN)
+    loss = float(found.predict({"N": [1e9], "D": [5e10]})[0])
+    made = multiplier(found, "D", 1e10, loss, at={"N": 1e9}, bootstrap=bootstrap(found, 100))
+    assert made.factor == pytest.approx(5, rel=1e-6)
+    assert 4 < made.low <= 5 <= made.high < 6

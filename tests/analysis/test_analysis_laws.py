@@ -156,3 +156,10 @@ def test_one_column_laws_take_any_column() -> None:
     table = design()
     table["loss"] = power_law("D").predict({"E": 2.0, "A": 90.0, "alpha": 0.3}, table)
     assert fit(table, power_law("D")).parameters["E"] == pytest.approx(2.0, rel=1e-6)
+
+
+def test_there_are_no_more_unique_tokens_than_tokens() -> None:
+    (law,) = (law for law in ALL if law.name == "repeats")
+    table, values = design(40), TRUE["repeats"]
+    equal, more = (law.predict(values, table.assign(U=factor * table["D"])) for factor in (1.0, 8.0))
+    assert more == pytest.approx(equal, rel=1e-12)

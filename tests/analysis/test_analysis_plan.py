@@ -208,3 +208,26 @@ def test_flops_of_the_table_replace_6nd(fitted) -> None:  # type: ignore[no-unty
     row = allocate(fitted, [1e19], flops=flops).to_frame().iloc[0]
     assert flops(np.array([row["n"]]))[0] * row["d"] == pytest.approx(1e19)
     assert row["d"] < allocate(fitted, [1e19]).to_frame()["d"].iloc[0]
+
+
+def test_true_flops_are_those_of_the_parts() -> None:
+    """Weights, attention over the context (2 n_ctx d_model a layer) and the head, of 12 layers of width 1536."""
+    layers, width = 12, 1536
+    n = 12.0 * layers * width**2
+    assert width == pytest.approx((128 * n / 12) ** (1 / 3))
+    parts = 2 * n + 2 * 4096 * width * layers + 2 * 32168 * width
+    flops = TrueFlops(context=4096, vocabulary=32168)
+    assert flops.forward(np.array([n])) == pytest.approx(parts)
+    assert flops(np.array([n])) == pytest.approx(3 * parts)
+
+
+def test_the_students_share_is_what_its_own_training_takes_of_the_budget() -> None:
+    model, n, c = ComputeModel(), 5.46e8, 1e21
+    assert best_supervised(model, n, c).student_share == 1
+    for scenario in Scenario:
+        best = best_distilled(model, n, c, scenario)
+        assert best.student_share == pytest.approx(6 * n * best.student_d / c)
+        if scenario is Scenario.FREE:
+            assert best.student_share == pytest.approx(1)
+        else:
+            assert 0 < best.student_share < (1.01 if scenario is Scenario.PRETRAINING else 1)

@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from pdstudy.analysis.compare.items import accuracy_effect, bits_effect
 from pdstudy.analysis.data.task_answers import Items
 from pdstudy.analysis.errors import TooFewRuns
 from pdstudy.analysis.fit.bootstrap import bootstrap, interval
 from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.fit.holdout import akaike
+from pdstudy.analysis.fit.identifiability import excess
 from pdstudy.analysis.laws import HOFFMANN, power_law
 from pdstudy.analysis.scaling.frontier import frontier, line
 
@@ -87,3 +90,28 @@ def test_bits_per_byte_are_all_bits_over_all_bytes() -> None:
     effect = bits_effect([arm], [base])
     assert effect.difference == pytest.approx((8 + 30 + 5) / 27 - (10 + 50 + 6) / 27)
     assert accuracy_effect([arm], [base]).difference == pytest.approx(1 / 3)
+
+
+def test_a_run_of_no_weight_counts_in_no_resample() -> None:
+    runs = eight_runs().assign(w=[1.0] * 7 + [0.0])
+    drawn = np.random.default_rng(0).integers(0, 7, (20, 7))
+    with_it = np.concatenate([drawn, np.full((20, 1), 7)], axis=1)
+    weighted = bootstrap(fit(runs, LINE, delta=10, weights="w"), indices=with_it)
+    without = bootstrap(fit(runs.head(7), LINE, delta=10), indices=drawn)
+    assert weighted.draws["alpha"] == pytest.approx(without.draws["alpha"], rel=1e-6)
+
+
+def test_akaikes_criterion_is_that_of_laplace_residuals() -> None:
+    """Two parameters of the law and the scale of the residuals."""
+    found = fit(eight_runs(), LINE)
+    scale = np.abs(found.residuals).mean()
+    likelihood = stats.laplace.logpdf(found.residuals, scale=scale).sum()
+    assert akaike(found) == pytest.approx(-2 * likelihood + 2 * 3)
+
+
+def test_likelihood_ratios_count_independent_runs() -> None:
+    alone = fit(eight_runs(), LINE)
+    pairs = fit(eight_runs().assign(run=[0, 0, 1, 1, 2, 2, 3, 3]), LINE, cluster="run")
+    assert pairs.objective == pytest.approx(alone.objective)
+    assert excess(pairs, 2 * pairs.objective) == pytest.approx(excess(alone, 2 * alone.objective) / 2)
+    assert excess(alone, 2 * alone.objective) == pytest.approx(2 * 8 * np.log(2))  # Laplace: beyond delta

@@ -106,3 +106,19 @@ def test_prediction_band_has_the_errors_of_new_runs() -> None:
         covered.append(((new >= low) & (new <= high)).mean())
     print("coverage of new runs", np.mean(covered))
     assert 0.90 < np.mean(covered) < 0.985
+
+
+def test_half_width_and_errors_are_those_of_the_band_and_the_predictions(runs: pd.DataFrame) -> None:
+    held = hold_out(points(runs, HOFFMANN), HOFFMANN, (runs["C"] >= 1e21).to_numpy(), resamples=100, seed=3)
+    low, high = bootstrap(held.fit, 100, 3).band(held.test.x, prediction=True)
+    assert held.half_width == pytest.approx(float(np.mean((high - low) / (high + low))), rel=1e-3)
+    assert held.coverage == np.mean((held.test.loss >= low) & (held.test.loss <= high))
+    frame = held.to_frame()
+    assert frame["predicted"].to_numpy() == pytest.approx(held.fit.predict(held.test.x))
+    assert frame["error"].to_numpy() == pytest.approx(100 * (frame["predicted"] / frame["measured"] - 1).to_numpy())
+
+
+def test_other_laws_are_fitted_with_the_fits_own_delta(runs: pd.DataFrame) -> None:
+    others = fit_other_laws(fit(runs, HOFFMANN, delta=0.05))
+    assert others
+    assert {other.problem.delta for other in others} == {0.05}

@@ -8,8 +8,9 @@ import pytest
 
 from pdstudy.analysis.laws import HOFFMANN
 from pdstudy.analysis.scaling.allocation import hoffmann_optimum
-from pdstudy.analysis.scaling.budget_minimum import Method
+from pdstudy.analysis.scaling.budget_minimum import Method, draw_budget_minimum
 from pdstudy.analysis.scaling.isoflop import IsoFlop, isoflop
+from pdstudy.analysis.scaling.isoflop_fit import Curve
 from pdstudy.analysis.summary import summary
 
 CHINCHILLA = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
@@ -139,3 +140,29 @@ def test_coverage_from_three_to_twelve_sizes_and_2x_to_100x() -> None:
     print(f"mean coverage {np.mean(cells):.3f}, lowest {min(cells):.3f}")
     assert 0.92 <= np.mean(cells) <= 0.98
     assert min(cells) >= 0.88
+
+
+def test_tokens_mirror_sizes() -> None:
+    """D = C / (6 N), so their exponents add up to one."""
+    found = isoflop(grid(2, 5), noise=SIGMA, draws=200)
+    low, high = found.size.interval()
+    assert found.tokens.exponent == pytest.approx(1 - found.size.exponent)
+    assert found.tokens.interval() == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(("repeats", "source"), [(1, "residuals"), (2, "residuals"), (3, "repeats")])
+def test_noise_is_of_repeats_where_these_have_three_degrees_of_freedom(repeats: int, source: str) -> None:
+    table = grid(2, 5)
+    again = table.iloc[:repeats].assign(loss=lambda t: t["loss"] * 1.001)
+    assert isoflop(pd.concat([table, again]), draws=2).noise_source == source
+
+
+def test_four_repeats_halve_the_spread_of_a_minimum() -> None:
+    table = grid(4, 7)[:7]
+
+    def spread(repeats: float) -> float:
+        curve = Curve(BUDGETS[0], np.log(table["N"].to_numpy()), table["loss"].to_numpy(), np.full(7, repeats))
+        drawn = draw_budget_minimum(curve, Method.PARABOLA, np.full(7, 1e-4), np.inf, 400, np.random.default_rng(0))
+        return float(drawn.std())
+
+    assert spread(1) == pytest.approx(2 * spread(4), rel=0.01)

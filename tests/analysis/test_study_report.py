@@ -14,11 +14,13 @@ import pytest
 
 from pdstudy import BesidePaper, Compare, Cost, Curves, GainBySize, LossByTokens, SizeLaw, Sweep
 from pdstudy.analysis.data.runs import arm_summary, load_evaluations, load_runs
-from pdstudy.analysis.report.arm_comparison import compare_arms
+from pdstudy.analysis.report.arm_comparison import arm_gains, compare_arms
 from pdstudy.analysis.report.captions import tau_convention
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.study_page import _describe_teachers, build
 from pdstudy.analysis.tables.builders import fixed
+from pdstudy.analysis.tables.planned_and_spent import cost_table
+from pdstudy.analysis.tables.table import TableCell
 from pdstudy.core.identity import encode
 
 
@@ -313,3 +315,20 @@ def test_gains_and_the_paper_s_table_at_their_edges(tmp_path: Path) -> None:
 def test_what_is_rounded_to_zero_has_no_sign() -> None:
     assert [fixed(-0.004, 2), fixed(-0.0, 2), fixed(0.004, 2, signed=True)] == ["0.00", "0.00", "0.00"]
     assert [fixed(-0.006, 2), fixed(0.006, 2, signed=True), fixed(float("nan"), 2)] == ["−0.01", "+0.01", "–"]
+
+
+def test_gains_are_turned_with_their_intervals(tmp_path: Path) -> None:
+    record = two_arms(tmp_path)
+    gains = arm_gains(load_runs(tmp_path, record), record, "test")
+    assert len(gains) == 4
+    assert (gains["low"] < gains["difference"]).all()
+    assert (gains["difference"] < gains["high"]).all()
+    assert ((gains["low"] < 0.1) & (gains["high"] > 0.1)).all()  # a loss that is 0.1 lower is a gain
+
+
+def test_a_run_that_cells_share_is_paid_for_once(tmp_path: Path) -> None:
+    record = make_workspace(tmp_path, {("LM", "0"): 3.0, ("KD0", "0"): 3.0}, {"loss": ["LM", "KD0"]})
+    record["cells"][1]["run"] = record["cells"][0]["run"]
+    table = cost_table(tmp_path, record, load_runs(tmp_path, record))
+    (whole,) = (row for row in table.rows if row[0] == "all")
+    assert [cell.number for cell in whole[1:4] if isinstance(cell, TableCell)] == pytest.approx([1.1e9, 1.1, 3.0])

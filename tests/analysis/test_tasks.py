@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from pdstudy.analysis.compare.comparison import Verdict
-from pdstudy.analysis.compare.items import accuracy_effect, bits_effect, mean_effect, sign_flip
+from pdstudy.analysis.compare.items import ItemEffect, accuracy_effect, bits_effect, mean_effect, sign_flip
 from pdstudy.analysis.data.runs import answer_summary, arm_summary, load_runs
 from pdstudy.analysis.data.task_answers import Items
 from pdstudy.analysis.report.arm_comparison import compare_arms
@@ -196,3 +196,18 @@ def test_studies_that_ask_nothing_have_no_section(tmp_path: Path) -> None:
     record = make_workspace(tmp_path, {("LM", "0"): 3.0}, {"loss": ["LM"]})
     assert task_blocks(tmp_path, record) == []
     assert not [c for c in load_runs(tmp_path, record) if str(c).startswith("tasks")]
+
+
+def test_the_interval_over_few_items_is_students() -> None:
+    ours, theirs = [4.0, 6.0, 8.0, 5.0, 7.0], [5.0, 8.0, 8.0, 7.0, 7.5]
+    effect = bits_effect([items([1] * 5, ours)], [items([1] * 5, theirs)])
+    expected = stats.ttest_1samp((np.array(ours) - np.array(theirs)) / 4, 0).confidence_interval(0.95)
+    assert (effect.low, effect.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_mean_over_tasks_is_tested_on_both_sides() -> None:
+    for sign in (1, -1):
+        edge = ItemEffect(9, sign * 1.959964, 1.0, np.nan, np.nan, np.nan, same=False)
+        found = mean_effect([edge])
+        assert found.p == pytest.approx(0.05, abs=1e-6)
+        assert min(abs(found.low), abs(found.high)) == pytest.approx(0, abs=1e-6)

@@ -33,7 +33,7 @@ SLIPS = (
         "pdstudy/search/trial_results.py",
         "for run, row in zip(runs, rows, strict=True)) / len(runs)",
         "for run, row in zip(runs, rows, strict=True))",
-        "tests/search/test_search.py tests/search/test_reuse.py",
+        "tests/search/test_limits.py",
     ),
     Slip(
         "pdstudy/search/trial_results.py",

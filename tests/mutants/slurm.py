@@ -51,7 +51,7 @@ SLIPS = (
         "pdstudy/slurm/submit.py",
         "before.append(history.element)",
         "pass",
-        "tests/slurm/test_commands.py tests/slurm/test_edited_study.py",
+        "tests/slurm/test_arrays.py tests/slurm/test_commands.py tests/slurm/test_edited_study.py",
     ),
     Slip(
         "pdstudy/slurm/gc.py",

@@ -9,17 +9,23 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
 from pdstudy.config.run import Run
+from pdstudy.search import slurm_driver
 from pdstudy.search.objectives import AtMost, Compute
 from pdstudy.search.storage import Journal, read_trials
 from pdstudy.search.strategy import TPE, Halving, Random
 from pdstudy.search.trial_results import ResultReader, RunResult
 from pdstudy.search.trials import Trials
+from pdstudy.slurm.commands import Request
+from pdstudy.slurm.reconcile import Decision
+from pdstudy.slurm.scheduler import Unanswered
+from pdstudy.slurm.submit import SubmitOutcome
 from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search
 
@@ -211,3 +217,20 @@ def test_drivers_without_claims_watch_the_same_trials_and_tell_each_once(tmp_pat
     assert one.step(3) == two.step(3) == []
     assert [t.state.is_finished() for t in one.study.get_trials()] == [False, *[True] * 5]
     assert local.step(1) == []
+
+
+def test_what_the_user_named_is_tried_again_by_one_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the first that SLURM answers."""
+    asked: list[tuple[str, ...]] = []
+
+    def submit_study(plan: Any, workspace: Workspace, request: Request, **_: Any) -> tuple[Any, SubmitOutcome]:
+        asked.append(request.retry)
+        if len(asked) == 1:
+            raise Unanswered("later")
+        return SimpleNamespace(artifacts=()), SubmitOutcome(Decision())
+
+    monkeypatch.setattr(slurm_driver, "submit_study", submit_study)
+    view: Any = SimpleNamespace(note=lambda line: None)
+    driver = slurm_driver._Driver(make_search(), Workspace(tmp_path), Request(retry=("oom",), report=False), view)
+    assert [driver._send([]) for _ in range(3)] == [False, True, True]
+    assert asked == [("oom",), ("oom",), ()]

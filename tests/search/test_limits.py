@@ -14,14 +14,14 @@ from pdstudy.config.data import Slice
 from pdstudy.config.evaluation import Heldout
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Run
-from pdstudy.core.files import write_json
+from pdstudy.core.files import read_json, write_json
 from pdstudy.core.identity import fingerprint
 from pdstudy.search.cost import device_hours
 from pdstudy.search.objectives import AtMost, Calibration, Compute, Loss, SecondsPerToken
 from pdstudy.search.progress import summary
 from pdstudy.search.search import Search
 from pdstudy.search.strategy import GP, TPE, Halving, Random, Sampler
-from pdstudy.search.trial_results import RunResult, read_run_result
+from pdstudy.search.trial_results import RunResult, read_run_result, score_runs
 from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 from tests.search.synthetic import answered, make_search, mixture, regret
@@ -183,3 +183,39 @@ def test_constraints_are_part_of_what_is_asked_and_a_budget_is_not() -> None:
     assert dataclasses.replace(search, device_hours=1.0).identity == search.identity
     bounded = dataclasses.replace(search, constraints=(AtMost(Compute(), 1e12),))
     assert bounded.identity != search.identity
+
+
+def test_what_saving_took_is_paid_for(tmp_path: Path) -> None:
+    search, workspace = make_search(trials=1), Workspace(tmp_path)
+    trials = Trials(search, workspace, lambda run: None)
+    (active,) = trials.step(1)
+    (run,) = trials.runs(active)
+    finish(search, workspace, run, {"train": 3000.0, "evaluate": 240.0, "save": 360.0})
+    assert device_hours(search, workspace, trials.study.get_trials()) == pytest.approx(1.0)
+
+
+def test_rows_of_other_evaluations_are_not_taken(tmp_path: Path) -> None:
+    """A later row of a test split, which a study has asked for: nothing of a search sees it."""
+    search, workspace = make_search(), Workspace(tmp_path)
+    finish(search, workspace, search.base, {"train": 64.0})
+    path = workspace.run(search.base).path / "result.json"
+    result = read_json(path)
+    assert result is not None
+    other = Heldout(data=Slice(split="test", tokens=640))
+    unlike = {"eval": fingerprint(other), "loss": 0.5, "tokens": search.base.num_tokens}
+    write_json(path, result | {"evals": [*result["evals"], unlike]})
+    found = read_run_result(search, workspace, search.base, ())
+    assert found is not None
+    assert found.row is not None
+    assert (found.row["loss"], found.row["eval"]) == (1.0, fingerprint(search.validation))
+    write_json(path, result | {"evals": [unlike]})
+    assert read_run_result(search, workspace, search.base, ()) is None
+
+
+def test_scores_are_means_over_seeds() -> None:
+    bound = AtMost(Calibration(), 0.25)
+    search = make_search(seeds=(0, 1), constraints=(bound,))
+    rows = [{"loss": 1.0, "recalibrated": 0.5}, {"loss": 3.0, "recalibrated": 2.0}]
+    scores = score_runs(search, [search.run([], seed, 0) for seed in search.seeds], rows)
+    assert scores.values == [2.0]
+    assert scores.excess == {bound.name: 0.5}  # gaps of 0.5 and 1.0

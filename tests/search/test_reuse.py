@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -248,3 +249,10 @@ def test_a_duplicate_is_answered_without_a_run(tmp_path: Path) -> None:
     assert len(trained) == len(set(trained)) <= 4
     states = [t.state for t in trials.study.get_trials()]
     assert states == [TrialState.COMPLETE] * 10
+
+
+def test_a_whole_number_is_of_the_space_where_a_step_from_its_low_end_leads_there() -> None:
+    dimension = Integer(3, 9, 2)
+    read = [n for n in range(12) if list(dimension.read(SimpleNamespace(n=n), "n", "n"))]
+    assert read == [3, 5, 7, 9]
+    assert list(dimension.read(SimpleNamespace(n=5), "name", "n")) == [{"name": 5}]

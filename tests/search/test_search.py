@@ -193,3 +193,30 @@ def test_importing_pdstudy_and_planning_do_not_import_optuna() -> None:
     modules = "pdstudy, pdstudy.cli.main, pdstudy.plan.builder, pdstudy.search.search"
     code = f"import sys, {modules}; assert 'optuna' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_third_of_five_is_two() -> None:
+    """1.67, which is nearer to two than to one."""
+    others = [(0.0, loss) for loss in (1.0, 3.0, 4.0, 5.0)]
+    rung = Halving((1280,), keep=1 / 3)
+    assert rung.goes_on((0.0, 2.0), others)
+    assert not rung.goes_on((0.0, 3.5), others)
+
+
+def test_a_trial_is_compared_with_the_others_and_itself_once(tmp_path: Path) -> None:
+    """The worse of two, of which half goes on, is pruned; counted twice it would be the second of three."""
+    reached: list[Run] = []
+
+    def look(run: Run) -> RunResult:
+        if run.num_tokens == 1280:
+            reached.append(run)
+        return RunResult({"loss": float(len(reached))})
+
+    search = make_search(trials=2, sampler=Random(), pruner=Halving((1280,), keep=0.5))
+    trials = Trials(search, Workspace(tmp_path), look)
+    trials.step(1)
+    assert [t.state for t in trials.study.get_trials()] == [TrialState.COMPLETE, TrialState.PRUNED]
+
+
+def test_other_seeds_are_another_search() -> None:
+    assert make_search(seeds=(0, 1)).identity != make_search(seeds=(0,)).identity

@@ -8,7 +8,7 @@ import pytest
 
 from pdstudy.config.placement import Execution, resolve
 from pdstudy.slurm.arrays import Array, cut_group, format_dependency, split_parallelism
-from pdstudy.slurm.cost import longest_chain_hours
+from pdstudy.slurm.cost import longest_chain_hours, wall_hours
 from pdstudy.slurm.job import Job
 from pdstudy.slurm.ledger import Ledger
 from pdstudy.slurm.outcomes import JobHistory
@@ -57,7 +57,10 @@ def test_what_waits_for_one_model_each_is_sent_alone_where_indices_differ() -> N
 
 
 def send_all(
-    jobs: list[Job], histories: Mapping[str, JobHistory] | None = None, room: int = 99
+    jobs: list[Job],
+    histories: Mapping[str, JobHistory] | None = None,
+    room: int = 99,
+    report: Job | None = None,
 ) -> tuple[SubmitOutcome, Ledger]:
     """What a submit sends to a site that takes `room` jobs and calls them 1, 2, ..."""
 
@@ -79,7 +82,7 @@ def send_all(
             return str(self.jobs)
 
     ledger = Ledger()
-    return submit(jobs, histories or {}, ledger, Site(), "study"), ledger
+    return submit(jobs, histories or {}, ledger, Site(), "study", report=report), ledger
 
 
 ONE_SENTENCE = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -129,3 +132,26 @@ def test_a_whole_array_is_waited_for_by_its_job() -> None:
     sizes = {"5": 2, "6": 3}
     assert format_dependency("afterok", ["5_0", "5_1", "6_2", "7"], {**sizes, "7": 1}) == "afterok:5:6_2:7"
     assert format_dependency("afterok", [], sizes) == ""
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1_000, [1_000]), (1_001, [1_001]), (1_002, [501, 501])])
+def test_a_group_of_the_sites_size_is_one_array(count: int, sizes: list[int]) -> None:
+    jobs = tuple(Job(f"u{i}", "student", PLAIN) for i in range(count))
+    arrays = cut_group(Group("student", PLAIN, jobs, frozenset()), Limits(array=1_001))
+    assert [len(array.elements) for array in arrays] == sizes
+
+
+def test_a_report_waits_for_an_earlier_one_that_lives() -> None:
+    """Both write the same files."""
+    report = Job("report/study", "report", resolve((), "report", 0))
+    outcome, ledger = send_all(
+        [Job("student/0", "student", PLAIN)], {"report/study": JobHistory(element="9")}, report=report
+    )
+    assert outcome.report == "2"
+    assert [row["after"] for row in ledger.rows if row["event"] == "intent"] == ["", "afterany:1:9"]
+
+
+def test_ranks_share_the_work() -> None:
+    execution = resolve([Execution(gpus=4)], "student", 0)
+    assert execution.ranks == 4
+    assert wall_hours(Job("student/0", "student", execution, flops=8 * 3600.0), rate=1.0) == 2.0

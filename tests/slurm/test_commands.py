@@ -9,14 +9,17 @@ import pytest
 
 from pdstudy.cli.main import main
 from pdstudy.cli.slurm_tables import print_outcome, print_preview
-from pdstudy.config.placement import CPU_CORE, H100, Machine
+from pdstudy.config.placement import CPU_CORE, H100, Execution, Machine, resolve
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import encode
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm import commands
 from pdstudy.slurm import scheduler as queue
 from pdstudy.slurm.cluster_status import cluster_status
 from pdstudy.slurm.commands import Request, cancel_study, drop_shared, preview, submit_study, top_up
+from pdstudy.slurm.job import Job
 from pdstudy.slurm.ledger import Ledger
+from pdstudy.slurm.outcomes import Ending, JobHistory
 from pdstudy.slurm.sbatch import array_folder
 from pdstudy.workspace.layout import Workspace
 from tests.slurm.small_slurm import Slurm, fail, planned
@@ -271,3 +274,31 @@ def test_memory_that_was_asked_for_is_never_less_than_the_user_asks_for_now(work
     again = Request(settings=("memory_gb=40",), retry=("oom",))
     (array,) = (a for _, a in submit_study(planned(workspace), workspace, again)[1].sent if a.stage == "teacher")
     assert array.execution.memory_gb == 40
+
+
+def test_the_queue_is_that_of_all_who_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def ask(*words: str) -> str:
+        asked.append(words)
+        return ""
+
+    monkeypatch.setattr(queue.slurm_command, "ask", ask)
+    monkeypatch.setattr(queue.getpass, "getuser", lambda: "me")
+    queue.read_queue({"you", "me"})
+    (words,) = asked
+    assert words[words.index("-u") + 1] == "me,you"
+
+
+@pytest.mark.parametrize(("last", "memory"), [("oom", 32.0), ("killed", 16.0)])
+def test_memory_is_doubled_by_an_ending_for_want_of_it_alone(last: str, memory: float) -> None:
+    """And stays what it has come to after any other."""
+    execution = resolve([Execution(memory_gb=8)], "student", 0)
+    ledger = Ledger()
+    had = dataclasses.replace(execution, memory_gb=16.0)
+    ledger.append("intent", array="a", study="s", stage="student", elements=[["student/x"]], execution=encode(had))
+    ledger.append("sent", array="a", job="7")
+    endings = tuple(Ending(cause, "", 0.0) for cause in ("oom", last))
+    (sent,) = ledger.sent("student/x")
+    history = JobHistory(last=sent, endings=endings)
+    assert commands._add_memory(Job("student/x", "student", execution), history, ledger).execution.memory_gb == memory

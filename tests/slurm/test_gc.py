@@ -15,6 +15,7 @@ from pdstudy.slurm import gc
 from pdstudy.slurm.commands import Request, submit_study
 from pdstudy.slurm.gc import Waste, delete_waste, find_waste
 from pdstudy.slurm.sbatch import array_folder
+from pdstudy.slurm.scheduler import Queue, QueuedJob
 from pdstudy.workspace.layout import Workspace
 from tests.slurm.small_slurm import Slurm, fail, planned
 
@@ -127,3 +128,12 @@ def test_the_files_of_an_array_that_lives_stay(workspace: Workspace, slurm: Slur
     assert find_waste(workspace) == []
     slurm.states[report] = "COMPLETED"
     assert [waste.path for waste in find_waste(workspace)] == [array_folder(workspace, slurm.sent[report][0])]
+
+
+@pytest.mark.parametrize(("state", "dead"), [("RUNNING", False), ("PENDING", False), ("FAILED", True),
+                                             ("COMPLETED", True), (None, True)])  # fmt: skip
+def test_the_claim_of_a_job_is_dead_where_the_job_is_over(tmp_path: Path, state: str | None, dead: bool) -> None:
+    """squeue shows jobs for some minutes after their end."""
+    path = claim_of_job(Workspace(tmp_path), "run-a", "7")
+    queue = Queue({"7": QueuedJob(state)} if state else {})
+    assert [w.path for w in gc._find_dead_claims({path: path.read_bytes()}, queue)] == ([path] if dead else [])

@@ -263,3 +263,13 @@ def test_what_needs_a_diverged_teacher_does_not_start_and_a_diverged_student_is_
     header = {"workspace": str(workspace.root), "warning_seconds": 60}
     assert _make_part(ArrayElement(header, [{"unit": job.key, "task": order.to_json()}]), 0, StopSignals()) == code
     assert [row["cause"] for row in read_attempts(workspace, job.key) if row["event"] == "end"] == ["diverged"]
+
+
+def test_slices_of_a_capture_share_its_flops(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    monkeypatch.setattr("pdstudy.slurm.job.SLICE_TOKENS", 1024)
+    plan = make_plan(load_study(str(study)), workspace)
+    (capture,) = (a for a in plan.artifacts if a.kind == "logits")
+    slices = [j for j in make_jobs(plan, [Execution(stage="logits", slices=3)], workspace) if j.stage == "logits"]
+    assert [job.sequences for job in slices] == [(0, 32), (32, 96), (96, 160)]
+    assert [job.flops for job in slices] == pytest.approx([capture.flops * share for share in (0.2, 0.4, 0.4)])

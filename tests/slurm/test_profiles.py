@@ -147,3 +147,12 @@ def test_a_job_must_not_be_told_to_save_as_it_starts() -> None:
     (problem,) = warning_exceeds_limit(resolve([Execution(minutes=2)], "corpus", 0))
     assert str(problem) == "warning_seconds: found 120; allowed: below the 120 seconds of minutes=2"
     assert not list(warning_exceeds_limit(resolve([Execution(minutes=3)], "corpus", 0)))
+
+
+def test_the_projects_profile_goes_before_the_users(site: tuple[Path, Path]) -> None:
+    user, project = site
+    user.write_text('profile = "mine"\n[profiles.mine]\nminutes = 7\n')
+    assert load_profile(None).name == "mine"
+    project.write_text('profile = "ours"\n[profiles.ours]\nminutes = 9\n')
+    assert load_profile(None).name == "ours"
+    assert load_profile("mine").name == "mine"

@@ -266,3 +266,11 @@ def test_a_job_whose_sbatch_was_not_answered_is_not_lost() -> None:
         {"event": "end", "token": "9.0", "cause": "exception", "error": "ValueError: x", "time": 2.0},
     ]
     assert gather_histories(["u"], ledger, ended, lambda key: rows)["u"].cause == "exception"
+
+
+def test_a_start_that_another_followed_was_ended_by_its_node_or_killed() -> None:
+    """SLURM itself starts the same job again; a later submit sends another."""
+    rows = [{"event": "start", "job": job, "token": str(i)} for i, job in enumerate(("7", "7", "8"))]
+    ledger = ledger_with(*sent("student/x", "7"), *sent("student/x", "8"))
+    found = gather_histories(["student/x"], ledger, Queue({"8": QueuedJob("RUNNING")}), lambda key: rows)
+    assert [end.cause for end in found["student/x"].endings] == ["node", "killed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,29 @@ def test_a_requeue_that_slurm_refuses_is_not_asked_for_again(monkeypatch: pytest
         stopping.subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 1, "", "Access denied")
     )
     assert not requeue("7")
+
+
+def test_a_job_of_more_than_a_day_has_its_days_counted() -> None:
+    """A warning that comes 50 seconds early: 25 hours are over, 70 seconds are left."""
+    long = HOUR | {"EndTime": "2023-11-15T11:01:10", "RunTime": "1-01:00:00"}
+    assert find_early_seconds(long, 20, NOW) == 50.0
+
+
+def test_without_a_start_the_end_is_compared_with_this_clock() -> None:
+    end = datetime.fromtimestamp(NOW + 70).isoformat()
+    assert find_early_seconds(HOUR | {"StartTime": "Unknown", "EndTime": end}, 20, NOW) == 50.0
+    later = datetime.fromtimestamp(NOW + 3600).isoformat()
+    assert classify(StartTime="Unknown", EndTime=later) == "signal"
+
+
+def test_a_requeue_that_timed_out_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["Socket timed out on send/recv operation", ""]
+
+    def run(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        error = said.pop(0)
+        return subprocess.CompletedProcess(words, int(bool(error)), "", error)
+
+    monkeypatch.setattr(stopping.subprocess, "run", run)
+    monkeypatch.setattr(stopping.time, "sleep", lambda seconds: None)
+    assert requeue("7")
+    assert not said
