@@ -11,6 +11,7 @@ import pytest
 
 from pdstudy.cli import progress
 from pdstudy.cli.progress import Meter, PlainView
+from pdstudy.core.format import duration
 from pdstudy.launch.local import RunOutcome
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
@@ -86,3 +87,19 @@ def test_slow_work_is_said_on_a_terminal_and_quick_work_is_not(
     with progress.slow_work("reading"):
         time.sleep(0.2)
     assert capsys.readouterr().err == ""
+
+
+def test_durations_go_over_to_hours_at_one() -> None:
+    expected = {59: "59s", 60: "1m00s", 75: "1m15s", 3599: "59m59s", 3600: "1h00m", 7300: "2h01m"}
+    assert {seconds: duration(seconds) for seconds in expected} == expected
+
+
+def test_what_is_left_is_the_rest_at_the_pace_so_far(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter took 100 seconds: 300 are left."""
+    meter = Meter(plan)
+    assert meter.eta is None
+    for worker, item in enumerate(plan.todo):
+        meter.doing[worker] = progress._Doing(item, "train", 0.25)
+    monkeypatch.setattr(Meter, "elapsed", 100.0)
+    assert meter.eta == pytest.approx(300)
+    assert meter.summary().endswith("1m40s so far, about 5m00s left")

@@ -250,3 +250,16 @@ def test_a_hash_that_was_remembered_is_not_computed_again(tmp_path: Path, monkey
     files._remembered_sha256.cache_clear()
     monkeypatch.setattr(files, "file_sha256", lambda path: pytest.fail("computed again"))
     assert content_hash((str(text),)) == first
+
+
+def test_the_hash_of_several_files_knows_neither_their_names_nor_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PDSTUDY_CACHE", str(tmp_path / "cache"))
+    for name, texts in (("a", ("one", "two")), ("b", ("two", "one")), ("c", ("one", "one"))):
+        (tmp_path / name).mkdir()
+        for number, text in enumerate(texts):
+            (tmp_path / name / f"{number}.txt").write_text(text)
+    a, b, c = (content_hash([str(tmp_path / name)]) for name in "abc")
+    assert a == b
+    assert a != c

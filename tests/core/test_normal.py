@@ -15,6 +15,7 @@ from pdstudy import (
     AdamW,
     Corpus,
     Cosine,
+    CosineMix,
     Coverage,
     HubDataset,
     LinearMix,
@@ -22,11 +23,13 @@ from pdstudy import (
     Run,
     Shape,
     Slice,
+    Start,
     TopPK,
     TransformersConfig,
     Until,
     View,
 )
+from pdstudy.config.instructions import Definitions, Instructions
 from pdstudy.config.normal_form import normal_form
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import DECLARED, canonical, declared, decode, differences, encode, fingerprint, neutral
@@ -198,3 +201,37 @@ def test_the_order_of_settings_is_not_identity() -> None:
     one, other = (TransformersConfig(model_type="gpt2", settings=p, vocab=300) for p in (pairs, pairs[::-1]))
     assert fingerprint(one) == fingerprint(other)
     assert fingerprint(one) != fingerprint(dataclasses.replace(one, settings=pairs[:1]))
+
+
+@pytest.mark.parametrize("mix", [LinearMix(first=1, last=0), CosineMix(first=1, last=0), LinearMix(first=0, last=1)])
+def test_a_mix_that_is_zero_at_one_end_alone_keeps_its_teacher(mix: LinearMix | CosineMix) -> None:
+    """Linear Dec of Peng et al. 2024 ends at 0 and distils on the way there."""
+    made = normal_form(make_run(objective=KD(teacher=make_teacher(), mix=mix)))
+    assert made.teacher is not None
+    assert fingerprint(made) != fingerprint(normal_form(make_run()))
+
+
+def test_a_start_from_all_of_a_run_is_one_whether_its_tokens_are_said_or_not() -> None:
+    model = make_run()
+    made = [normal_form(make_run(start=Start(model=model, tokens=t))) for t in (None, model.num_tokens, 640)]
+    assert fingerprint(made[0]) == fingerprint(made[1])
+    assert fingerprint(made[2]) != fingerprint(made[0])
+
+
+def test_slices_of_two_splits_are_disjoint() -> None:
+    here = Slice(start=64, tokens=64)
+    assert here.overlaps(Slice(start=100, tokens=1))
+    assert not here.overlaps(Slice(start=64, tokens=64, split="test"))
+    assert not here.overlaps(Slice(start=128, tokens=64))
+
+
+def test_epochs_count_what_is_read_of_the_text_alone() -> None:
+    """Of ten sequences a step, five hold examples: ten steps read half of a slice of as many tokens."""
+    half = Instructions(sources=(Definitions(name="dictionary"),), share=0.5)
+    assert make_run().epochs == 1.0
+    assert make_run(instructions=half).epochs == 0.5
+
+
+@pytest.mark.parametrize(("share", "rows"), [(0.2, 2), (0.5, 4), (0.3, 2), (0.01, 1), (1.0, 8)])
+def test_a_share_of_examples_is_rounded_to_whole_sequences(share: float, rows: int) -> None:
+    assert Instructions(sources=(Definitions(name="dictionary"),), share=share).rows(8) == rows

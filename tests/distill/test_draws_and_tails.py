@@ -173,3 +173,13 @@ def test_draws_come_from_a_float64_cumulative_sum(exponent: float) -> None:
     found = summarise_states(logits, torch.eye(64), gold, coverage, uniform[None])
     assert found.drawn is not None
     assert found.drawn[0].tolist() == [*range(63), *range(1, 64)]
+
+
+def test_draws_serve_only_draws_of_their_exponent() -> None:
+    store = Coverage(draws=12)
+    assert store.admits(Sampled(draws=12))
+    assert store.admits(Sampled(draws=3))
+    assert not store.admits(Sampled(draws=13))
+    assert not store.admits(Sampled(draws=12, exponent=0.5))
+    assert Coverage(draws=12, exponent=0.5).admits(Sampled(draws=12, exponent=0.5))
+    assert Coverage(draws=12, exponent=0.5).admits(TopPK(p=1, k=100)), "entries are the same with any draws"

@@ -19,6 +19,7 @@ from pdstudy.distill.store import inspection as inspect
 from pdstudy.distill.store.inspection import QUANTILES, examine
 from pdstudy.distill.store.store import open_store
 from pdstudy.distill.teacher.capture import capture
+from pdstudy.workspace.store_index import merged_ranges
 from tests.distill.conftest import CONTEXT, SEQUENCES
 
 
@@ -153,3 +154,9 @@ def test_a_store_is_read_with_one_thread_whatever_the_process_has(store: Path, m
     assert set(used) == {1}
     assert steps[0] == 0
     assert all(0 <= share < 1 for share in steps)
+
+
+def test_ranges_that_touch_or_overlap_are_one() -> None:
+    assert merged_ranges([(0, 100), (10, 20)]) == [range(100)]
+    assert merged_ranges([(20, 30), (0, 10), (10, 20)]) == [range(30)]
+    assert merged_ranges([(0, 10), (11, 20), (5, 8), (19, 25)]) == [range(10), range(11, 25)]

@@ -33,7 +33,7 @@ SLIPS = (
         "pdstudy/config/normal_form.py",
         "None if start.step is None else start.tokens",
         "start.tokens",
-        "tests/plan/test_branches.py tests/plan/test_finetuning_plan.py",
+        "tests/plan/test_branches.py tests/plan/test_finetuning_plan.py tests/core/test_normal.py",
     ),
     Slip(
         "pdstudy/config/logits.py",
@@ -51,7 +51,7 @@ SLIPS = (
         "pdstudy/config/run.py",
         "self.num_steps * self.text_sequences_per_step * self.view.context / self.data.tokens",
         "self.num_tokens / self.data.tokens",
-        "tests/plan/test_finetuning_plan.py tests/plan/test_replay.py",
+        "tests/plan/test_finetuning_plan.py tests/plan/test_replay.py tests/core/test_normal.py",
     ),
     Slip(
         "pdstudy/config/downstream.py",
@@ -63,7 +63,7 @@ SLIPS = (
         "pdstudy/config/instructions.py",
         "round(self.share * sequences_per_step)",
         "int(self.share * sequences_per_step)",
-        "tests/train/test_instructions.py",
+        "tests/train/test_instructions.py tests/core/test_normal.py",
     ),
     Slip(
         "pdstudy/config/model_folder.py",
@@ -75,7 +75,7 @@ SLIPS = (
         "pdstudy/core/files.py",
         "sorted(_remembered_sha256(*s) for s in stamps)",
         "_remembered_sha256(*s) for s in stamps",
-        "tests/core/test_normal.py tests/corpus/test_sources.py",
+        "tests/core/test_normal.py tests/corpus/test_sources.py tests/core/test_files.py",
     ),
     Slip(
         "pdstudy/core/files.py",

@@ -40,7 +40,7 @@ SLIPS = (
         "pdstudy/plan/preflight.py",
         "if tokens is not None and part.stop >= tokens:",
         "if tokens is not None and part.stop > tokens:",
-        "tests/plan/test_make_plan.py tests/study/test_roles.py",
+        "tests/plan/test_make_plan.py tests/study/test_roles.py tests/plan/test_preflight.py",
     ),
     Slip(
         "pdstudy/plan/artifact_state.py",
@@ -64,7 +64,7 @@ SLIPS = (
         "pdstudy/study/collection.py",
         "elsewhere=any(study.elsewhere for study in studies)",
         "elsewhere=all(study.elsewhere for study in studies)",
-        "tests/plan/test_paper_study.py",
+        "tests/plan/test_paper_study.py tests/study/test_study.py",
     ),
     Slip(
         "pdstudy/study/study.py",
@@ -82,6 +82,6 @@ SLIPS = (
         "pdstudy/workspace/run_dir.py",
         'self.guard()\n        write_json(self.path / "status.json"',
         'write_json(self.path / "status.json"',
-        "tests/slurm/test_job_main.py tests/train/test_checkpoint.py",
+        "tests/slurm/test_job_main.py tests/train/test_checkpoint.py tests/workspace/test_run_dir.py",
     ),
 )

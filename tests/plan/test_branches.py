@@ -16,19 +16,22 @@ from pdstudy.config.logits import Capture
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import WSD, AdamW, Cosine
 from pdstudy.config.run import KD, LM, Online, Pretrained, Run, Start
-from pdstudy.config.trajectory import alpha_at, learning_rate, shared_steps
+from pdstudy.config.trajectory import alpha_at, lasting_steps, learning_rate, shared_steps
 from pdstudy.config.truncation import TopPK
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import make_order
 from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.builder import make_plan
+from pdstudy.plan.cost import training_flops
 from pdstudy.plan.plan import Plan
 from pdstudy.plan.record import make_record
 from pdstudy.study.grid import Grid, axis
 from pdstudy.study.study import Study
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
-from tests.core.tiny import write_tiny
+from tests.core.test_normal import make_run
+from tests.core.tiny import leave_finished, write_tiny
+from tests.study.test_study import make_study
 
 STEP = 256
 
@@ -220,3 +223,35 @@ def test_a_study_may_be_captures_alone(tiny: Study, tmp_path: Path) -> None:
     seen = dataclasses.replace(wanted, data=dataclasses.replace(kd.teacher.data, tokens=64))
     wrong = dataclasses.replace(study, captures={"own": seen}).problems()
     assert [p.field for p in wrong] == ["captures['own'].data"]
+
+
+def test_the_stable_part_ends_at_the_first_step_whose_middle_is_in_the_decay() -> None:
+    """The decay of 16 steps begins at 13.75 or 13.25 of them: the middle of the fourteenth is before it, or in it."""
+    for decay, last in ((2.25, 14), (2.75, 13), (2.5, 14)):
+        run = make_run(schedule=WSD(warmup_tokens=640, decay_tokens=int(decay * 640)), tokens=None, steps=16)
+        if decay != 2.5:
+            assert shared_steps(run, dataclasses.replace(run, steps=40)) == last
+        assert lasting_steps(run) == (last,)
+
+
+def test_the_last_model_is_asked_once() -> None:
+    run = make_run()
+    asked = Downstream(tasks=OFFLINE_SUITE, at=(run.num_tokens // 2, run.num_tokens, run.num_tokens + 640))
+    assert asked.steps(run) == [5, None]
+
+
+def test_a_run_that_is_done_and_lost_its_checkpoint_is_no_beginning(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    wsd = make_run(schedule=WSD(warmup_tokens=640, decay_tokens=2 * 640), tokens=None, steps=8)
+    study = make_study(base=wsd, grid=axis("steps", (8, 10), field="steps"), baseline={}, seeds=(0,))
+    short, long = study.cells[0].run, study.cells[1].run
+    leave_finished(workspace, short, evaluations=study.evaluations)
+    saved = workspace.run(short).checkpoints / "step-00000006"
+    saved.mkdir(parents=True)
+    plan = make_plan(study, workspace)
+    (branch,) = (artifact for artifact in students(plan) if artifact.run == long)
+    assert branch.after == (workspace.run(short).key,)
+    saved.rmdir()
+    (alone,) = (artifact for artifact in students(make_plan(study, workspace)) if artifact.run == long)
+    assert (alone.after, alone.saved) == ((), 0.0)
+    assert alone.flops - branch.flops == pytest.approx(branch.saved) == pytest.approx(training_flops(long) * 6 / 10)

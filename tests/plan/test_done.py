@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy import axis
+from pdstudy import arm, axis
 from pdstudy.analysis.data.runs import arm_summary, load_runs
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.study_page import _warn_of_missing
 from pdstudy.config.data import Slice
 from pdstudy.config.downstream import OFFLINE_SUITE, Downstream
 from pdstudy.config.evaluation import Heldout
+from pdstudy.config.run import Start
 from pdstudy.core.claim import Claim
+from pdstudy.core.files import write_json
 from pdstudy.core.run_state import run_state
 from pdstudy.plan.artifact_state import states
 from pdstudy.plan.builder import make_plan
@@ -113,3 +115,19 @@ def test_the_state_of_a_run(
     result: dict[str, object] | None, status: dict[str, object] | None, wanted: list[str], state: str
 ) -> None:
     assert run_state(result, status, wanted) == state
+
+
+def test_what_is_to_be_evaluated_or_trained_again_is_there_for_those_that_need_it(workspace: Workspace) -> None:
+    """Its model is: what waits for something waits for what is not made yet."""
+    study = trained(workspace)
+    first = study.cells[0].run
+    more = dataclasses.replace(
+        study, grid=study.grid + arm("tuned", {"start": Start(model=first)}, axis="lr"), evaluations=(LONGER,)
+    )
+    plan = make_plan(more, workspace)
+    rows = {row["key"]: row for row in states(plan, workspace, {})}
+    waiting = next(a for a in plan.runs if a.run.start is not None)
+    assert rows[workspace.run(first).key]["state"] == "evaluate"
+    write_json(workspace.corpus(first.corpus) / "manifest.json", {"splits": {}})
+    rows = {row["key"]: row for row in states(make_plan(more, workspace), workspace, {})}
+    assert "waits_for" not in rows[waiting.key]

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from pdstudy import BPE, KD, LM, AdamW, Corpus, LocalFiles, Shape, Slice, TopPK, axis
-from pdstudy.config.logits import Coverage, union
+from pdstudy.config.logits import Coverage, spec_of, union
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Pretrained, Run
+from pdstudy.core.files import write_json
 from pdstudy.core.format import si
 from pdstudy.core.identity import encode
 from pdstudy.plan.artifact import StoreArtifact
 from pdstudy.plan.builder import make_plan
+from pdstudy.plan.store_needs import StoreNeeds
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import holds
 from tests.core.test_normal import make_run, make_teacher
@@ -254,3 +256,19 @@ def test_the_rate_is_the_median_of_a_device_s(finished: list[tuple[float, int]],
     plan = make_plan(study, workspace)
     assert plan.rate == rate
     assert plan.rate_source.startswith(f"median of {len(finished)} finished runs")
+
+
+def test_a_store_must_serve_all_runs_that_read_it(tmp_path: Path) -> None:
+    """One of k = 7 is there: it has what a cut at 5 needs, and not what one at 20 needs."""
+    workspace, spec, part = Workspace(tmp_path), spec_of(make_run(objective=KD(teacher=make_teacher()))), range(10)
+    assert spec is not None
+    small, wide = Coverage(p=0.9, k=5), Coverage(p=0.9, k=20)
+    store = workspace.store(spec, Coverage(p=0.9, k=7))
+    write_json(store / "manifest.json", {"coverage": encode(Coverage(p=0.9, k=7))})
+    write_json(store / "shard-0-10.json", {})
+    for wanted, expected, done in (((small,), 7, True), ((small, wide), 20, False)):
+        needs = StoreNeeds(workspace)
+        for coverage in wanted:
+            assert needs.add(spec, coverage, part) is None
+        ((need, artifact),) = needs.resolve()[0].items()
+        assert (need.coverage, artifact.done) == (Coverage(p=0.9, k=expected), done)

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from pdstudy.config.data import Slice
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import write_json
 from pdstudy.plan.builder import make_plan
-from pdstudy.plan.preflight import missing_packages
+from pdstudy.plan.preflight import TextLimits, missing_packages
 from pdstudy.plan.study_plan import checked_plan
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
+from tests.core.test_normal import make_run
 
 STUDY = """
 from pdstudy import *
@@ -228,3 +231,15 @@ def test_a_missing_package_is_a_warning_here_and_refused_before_anything_runs(
     monkeypatch.undo()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert missing_packages(plan.study, plan.artifacts) == ()
+
+
+def test_the_last_prediction_needs_one_token_more(tmp_path: Path) -> None:
+    """Of 1,000 tokens of a built corpus 999 are predicted."""
+    workspace, run = Workspace(tmp_path), make_run()
+    write_json(workspace.corpus(run.corpus) / "manifest.json", {"splits": {"train": {"tokens": 1000}}})
+    limits = TextLimits(run.corpus, workspace)
+    assert limits.check("data", Slice(tokens=999)) is None
+    assert limits.check("data", Slice(start=500, tokens=499)) is None
+    found = limits.check("data", Slice(tokens=1000))
+    assert found is not None
+    assert (found.found, found.allowed) == ("[0, 1,000)", "a slice that ends before 1,000, the corpus's train tokens")

@@ -20,13 +20,15 @@ from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.cost import training_flops
 from pdstudy.plan.plan import Plan
+from pdstudy.plan.replay import Replay, replay_needed
 from pdstudy.study.grid import axis
 from pdstudy.study.study import Study
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
 from pdstudy.workspace.store_index import holds
-from tests.core.tiny import write_tiny
+from tests.core.test_normal import make_run
+from tests.core.tiny import leave_finished, write_tiny
 
 STEP = 256
 
@@ -180,3 +182,24 @@ def test_a_teacher_with_instructions_reads_less_text_in_a_step(tiny: Study, tmp_
     states = [make(plan, artifact, workspace)[0] for artifact in plan.artifacts]
     assert states == ["done"] * 3
     assert not make_plan(study, workspace).todo
+
+
+def test_a_checkpoint_at_the_first_step_that_matters_is_gone_on_from(tmp_path: Path) -> None:
+    for step in (2, 4, 6):
+        (tmp_path / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
+    assert Replay((), first=4, until=8).start(RunDir(tmp_path)) == 4
+    assert Replay((), first=3, until=8).start(RunDir(tmp_path)) == 2
+    assert Replay((), first=1, until=8).start(RunDir(tmp_path)) == 0
+
+
+def test_a_window_that_ends_inside_a_step_needs_all_of_that_step(tmp_path: Path) -> None:
+    """Ten sequences a step: of 25 to 40 the first is in the third step, the last in the fourth."""
+    workspace, run = Workspace(tmp_path), make_run()
+    leave_finished(workspace, run)
+    directory = workspace.run(run)
+    found = [replay_needed(run, directory, (), [(tmp_path / "store", part)]) for part in (range(20, 35), range(25, 40))]
+    assert [each and (each.first, each.until) for each in found] == [(2, 4), (2, 4)]
+    later = make_run(data=Slice(start=64 * 7, tokens=6400))
+    leave_finished(workspace, later)
+    there = replay_needed(later, workspace.run(later), (), [(tmp_path / "store", range(7, 22))])
+    assert there == Replay((), first=0, until=2)

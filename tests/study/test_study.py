@@ -32,6 +32,8 @@ from pdstudy.core.validation import problems
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.study_plan import checked_plan
 from pdstudy.search.search_file import load_search
+from pdstudy.study.collection import Collection
+from pdstudy.study.study import matches
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run, make_teacher
@@ -305,3 +307,20 @@ def test_a_later_axis_sets_fields_inside_an_earlier_one_s() -> None:
             assert isinstance(cell.run.objective, KD)
             assert str(cell.run.objective.alpha) == cell.labels["alpha"]
     assert len(make_study(grid=losses * alphas, seeds=(0,), baseline={}).cells) == 4
+
+
+def test_a_run_of_a_bracketed_label_is_found_by_its_name() -> None:
+    """As a pattern, [a] is the letter a."""
+    assert matches("mix=[a],seed=0", "mix=[a],seed=0")
+    assert matches("mix=a,seed=0", "mix=[a],seed=0")
+    assert matches("mix=[a],seed=0", "mix=*,seed=0")
+    assert not matches("mix=[a],seed=1", "mix=[a],seed=0")
+
+
+def test_studies_together_are_elsewhere_where_one_of_them_is() -> None:
+    here, there = make_study(), make_study(name="other", elsewhere=True)
+    assert [Collection.of("all", each).elsewhere for each in ((here,), (here, there), (there, here))] == [
+        False,
+        True,
+        True,
+    ]

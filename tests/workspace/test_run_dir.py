@@ -30,3 +30,25 @@ def test_a_folder_that_holds_another_run_is_refused(tmp_path: Path) -> None:
     write_json(directory.path / "config.json", edited)
     with pytest.raises(ConfigError, match="holds another run"):
         directory.create(run)
+
+
+def test_a_process_whose_run_another_has_taken_over_writes_nothing(tmp_path: Path) -> None:
+    ours = RunDir(tmp_path / "run")
+    ours.create(make_run(objective=LM()))
+    ours.set_status("running", step=1)
+    ours.append_metrics({"step": 1})
+    ours.append_eval({"step": 1})
+    before = {path.name: path.read_bytes() for path in ours.path.iterdir()}
+
+    def replaced() -> None:
+        raise SystemExit(76)
+
+    replaced_one = dataclasses.replace(ours, guard=replaced)
+    for write in (
+        lambda: replaced_one.set_status("done", step=2),
+        lambda: replaced_one.append_metrics({"step": 2}),
+        lambda: replaced_one.append_eval({"step": 2}),
+    ):
+        with pytest.raises(SystemExit):
+            write()
+    assert {path.name: path.read_bytes() for path in ours.path.iterdir()} == before
