@@ -59,9 +59,10 @@ def evaluation_flops(evaluations: Iterable[Evaluation], run: Run, *, compared: b
 
 
 def evaluated_tokens(evaluation: Evaluation, run: Run) -> int:
-    """Tokens that one evaluation reads over a whole run."""
-    times = 1 + (0 if evaluation.every_tokens is None else math.ceil(run.num_tokens / evaluation.every_tokens) - 1)
-    return times * tokens_of(evaluation)
+    """Tokens that one evaluation reads over a whole run: once a step at most, and at the last step at the end alone."""
+    every, before = evaluation.every_tokens, run.num_tokens - run.tokens_per_step
+    on_the_way = 0 if every is None else min(run.num_steps - 1, before // every)
+    return (on_the_way + 1) * tokens_of(evaluation)
 
 
 def sizes(run: Run) -> tuple[int, int, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pdstudy.cli.progress import PlainView
+from pdstudy.cli.status_commands import _logs
 from pdstudy.cli.status_tables import print_status
 from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.artifact_state import state_of
@@ -84,3 +86,14 @@ def test_a_corpus_that_can_not_be_built_is_failed_for_whoever_looks_later(tmp_pa
     assert (done.stdout + done.stderr).count(reason) == 1
     rows = json.loads(call(tmp_path, "status", "tiny.py", "--json").stdout)
     assert [(row["kind"], row["error"]) for row in rows if row["state"] == "failed"] == [("corpus", reason)]
+
+
+def test_logs_show_the_last_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, workspace = str(write_tiny(tmp_path)), Workspace(tmp_path / "workspace")
+    log = make_plan(load_study(study), workspace).artifacts[0].log(workspace)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(f"line {number}\n" for number in range(1, 6)))
+    for count, shown in ((2, [4, 5]), (9, [1, 2, 3, 4, 5])):
+        asked = {"study": study, "scale": None, "workspace": workspace.root, "name": "corpus", "follow": False}
+        assert _logs(argparse.Namespace(**asked, n=count)) == 0
+        assert capsys.readouterr().out.splitlines()[1:] == [f"line {number}" for number in shown]

@@ -13,7 +13,7 @@ from pdstudy.config.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, It
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import decode, encode, fingerprint
 from pdstudy.core.validation import problems
-from pdstudy.evaluate.lm_eval_run import _gold, _item, evaluate_downstream
+from pdstudy.evaluate.lm_eval_run import _first_filter, _gold, _item, evaluate_downstream
 from pdstudy.evaluate.lm_eval_tasks import _file_lines
 
 
@@ -98,3 +98,16 @@ def test_without_lm_eval_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ConfigError, match=r"pip install 'pdstudy\[eval\]'"):
         evaluate_downstream(tmp_path, Downstream(tasks=OFFLINE_SUITE), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_of_several_filters_the_first_of_each_part_counts() -> None:
+    """GSM8K has every item under "strict-match", then under "flexible-extract"."""
+    items = [
+        {"part": part, "doc": doc, "filter": name, "correct": correct}
+        for part in ("gsm8k", "more")
+        for name, correct in (("strict-match", 0.0), ("flexible-extract", 1.0))
+        for doc in (0, 1)
+    ]
+    assert _first_filter(items) == [
+        {"part": part, "doc": doc, "correct": 0.0} for part in ("gsm8k", "more") for doc in (0, 1)
+    ]

@@ -13,14 +13,19 @@ import pytest
 
 from pdstudy.cli.progress import PlainView
 from pdstudy.config.model import TransformersConfig
+from pdstudy.config.optimizer import WSD
 from pdstudy.launch import worker_process
-from pdstudy.launch.local import RunOutcome, run_plan
+from pdstudy.launch.local import RunOutcome, _Driver, run_plan
+from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.model_size import counted
 from pdstudy.plan.plan import Plan
+from pdstudy.study.grid import axis
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
+from tests.core.test_normal import make_run
 from tests.core.tiny import write_tiny
+from tests.study.test_study import make_study
 
 NOISE = r"""
 import atexit, os, sys, warnings
@@ -123,3 +128,42 @@ def test_a_worker_that_does_not_end_is_ended(
     begun = time.monotonic()
     assert len(made(*corpus_alone).done) == 1
     assert time.monotonic() - begun < 200
+
+
+def driver_of(plan: Plan, workspace: Workspace) -> _Driver:
+    return _Driver(plan, workspace, 1, PlainView(io.StringIO()), None)
+
+
+def test_the_largest_that_can_be_begun_is_begun_first(tmp_path: Path) -> None:
+    """With long runs first, no worker is left alone with one at the end."""
+    workspace = Workspace(tmp_path)
+    study = make_study(
+        grid=axis("steps", (5, 10, 2), field="steps"), baseline={}, seeds=(0,), base=make_run(tokens=None, steps=1)
+    )
+    driver = driver_of(make_plan(study, workspace), workspace)
+    begun = []
+    while (artifact := driver._next()) is not None:
+        begun.append(artifact)
+        del driver.waiting[artifact.key]
+        driver.finished.add(artifact.key)
+    assert [artifact.kind for artifact in begun] == ["corpus"] + 3 * ["student"]
+    assert [artifact.run.num_steps for artifact in begun[1:] if isinstance(artifact, RunArtifact)] == [10, 5, 2]
+
+
+def test_a_run_waits_for_the_one_whose_checkpoint_it_may_start_from(tmp_path: Path) -> None:
+    """Until that has ended, well or not; it is not waited for where it can not be made any more."""
+    workspace = Workspace(tmp_path)
+    wsd = make_run(schedule=WSD(warmup_tokens=640, decay_tokens=2 * 640), tokens=None, steps=8)
+    study = make_study(base=wsd, grid=axis("steps", (8, 30), field="steps"), baseline={}, seeds=(0,))
+    driver = driver_of(make_plan(study, workspace), workspace)
+    corpus, short, long = driver.plan.artifacts
+    assert long.after == (short.key,)
+    assert long.flops > short.flops
+    driver.finished.add(corpus.key)
+    del driver.waiting[corpus.key]
+    assert driver._next() == short
+    del driver.waiting[short.key]
+    driver.workers[0].artifact = short
+    assert driver._next() is None
+    driver.workers[0].artifact = None
+    assert driver._next() == long

@@ -9,13 +9,13 @@ SLIPS = (
         "pdstudy/launch/local.py",
         "max(ready, key=lambda i: i.flops, default=None)",
         "min(ready, key=lambda i: i.flops, default=None)",
-        "tests/cli/test_run.py -k one_bad_run",
+        "tests/launch/test_worker_channel.py -k largest_that",
     ),
     Slip(
         "pdstudy/launch/local.py",
         "self.finished.issuperset(artifact.needs) and not any(map(self._may_come, artifact.after))",
         "self.finished.issuperset(artifact.needs)",
-        "tests/launch/test_worker_channel.py",
+        "tests/launch/test_worker_channel.py -k may_start_from",
     ),
     Slip("pdstudy/launch/worker.py", "stop.clear()", "pass", "tests/cli/test_run.py -k told_to_stop"),
     Slip(
@@ -46,6 +46,6 @@ SLIPS = (
         "pdstudy/cli/status_commands.py",
         "lines[-args.n :]",
         "lines[: args.n]",
-        "tests/cli/test_run.py -k status_results",
+        "tests/cli/test_failures.py",
     ),
 )

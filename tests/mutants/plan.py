@@ -14,8 +14,8 @@ SLIPS = (
     ),
     Slip(
         "pdstudy/plan/cost.py",
-        "math.ceil(run.num_tokens / evaluation.every_tokens) - 1",
-        "run.num_tokens // evaluation.every_tokens",
+        "min(run.num_steps - 1, before // every)",
+        "run.num_tokens // every",
         "tests/plan/test_cost.py tests/plan/test_make_plan.py",
     ),
     Slip(

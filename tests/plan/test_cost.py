@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pdstudy.config.data import Slice
+from pdstudy.config.evaluation import Heldout
 from pdstudy.config.logits import Coverage
 from pdstudy.config.model import Shape
 from pdstudy.config.placement import Execution, Machine, resolve
@@ -18,7 +20,14 @@ from pdstudy.config.truncation import TopPK
 from pdstudy.core.files import read_json
 from pdstudy.plan.account import account, longest_chain, totals
 from pdstudy.plan.builder import make_plan
-from pdstudy.plan.cost import bytes_per_token, folder_flops, steps_flops, teacher_parameters, training_flops
+from pdstudy.plan.cost import (
+    bytes_per_token,
+    evaluated_tokens,
+    folder_flops,
+    steps_flops,
+    teacher_parameters,
+    training_flops,
+)
 from pdstudy.plan.store_bytes import DECODED_ENTRIES_PER_CORE, reading
 from pdstudy.slurm.cost import stage_prices
 from pdstudy.slurm.job import Job
@@ -202,3 +211,17 @@ def test_a_teacher_that_diverged_serves_nobody(tmp_path: Path) -> None:
         again = make_plan(dataclasses.replace(study, evaluations=()), workspace).runs_as("teacher")[0]
         assert (again.done, again.state) == (state == "done", state)
     assert read_json(directory.path / "config.json")
+
+
+@pytest.mark.parametrize("every", [None, 100, 640, 700, 1279, 1280, 1281, 3199, 3200, 3201, 6399, 6400, 6401])
+def test_evaluations_are_priced_as_often_as_they_are_made(every: int | None) -> None:
+    """After each step that comes to a multiple or passes one, and at the end: once after the last of ten steps."""
+    run = make_run()
+    passed = [step for step in range(1, 10) if every and step * 640 // every > (step - 1) * 640 // every]
+    evaluation = Heldout(data=Slice(tokens=64, split="test"), every_tokens=every)
+    assert evaluated_tokens(evaluation, run) == 64 * (len(passed) + 1)
+
+
+def test_a_multiple_at_the_end_of_a_run_is_its_end() -> None:
+    halves = Heldout(data=Slice(tokens=64, split="test"), every_tokens=3200)
+    assert evaluated_tokens(halves, make_run()) == 2 * 64

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from pdstudy.config.data import Slice
 from pdstudy.config.evaluation import Heldout
 from pdstudy.config.optimizer import WSD, AdamW
 from pdstudy.config.run import Run
 from pdstudy.config.trajectory import lasting_steps, shared_steps
-from pdstudy.core.files import read_jsonl
+from pdstudy.core.files import read_jsonl, write_json
+from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
 from pdstudy.train.checkpoint import list_checkpoints, step_of
+from pdstudy.train.starting_point import find_checkpoint
+from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.run_dir import RunDir
+from tests.core.test_normal import make_run
 from tests.train.one_run import train_run
 
 
@@ -62,3 +68,26 @@ def test_a_branch_ends_as_the_run_that_began_at_the_beginning(
         assert rows[0] == rows[1]
     weights = [load_file(d.model / "model.safetensors") for d in (branch, whole_run)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_branch_takes_over_the_evaluations_that_it_wants_itself(tmp_path: Path) -> None:
+    """Those on the way; another study may have had others made of the run that it goes on from."""
+    stable = make_run(schedule=WSD(warmup_tokens=640, decay_tokens=2 * 640), tokens=None, steps=8)
+    relative, directory = RunDir(tmp_path / "relative"), RunDir(tmp_path / "branch")
+    relative.create(stable)
+    (relative.checkpoints / "step-00000006").mkdir(parents=True)
+    wanted, other = (Heldout(data=Slice(tokens=n, split="test"), every_tokens=640) for n in (64, 128))
+    for step in range(1, 9):
+        relative.append_metrics({"step": step, "loss": 3.0})
+        for each in (wanted, other):
+            relative.append_eval({"step": step, "eval": fingerprint(each), "final": step == 8})
+    write_json(directory.path / "provenance.json", {"attempt": 1})
+    job = TrainingJob(
+        dataclasses.replace(stable, steps=10), directory.path, tmp_path / "corpus", evaluations=(wanted,),
+        relatives=(relative.path,),
+    )  # fmt: skip
+    assert find_checkpoint(job, directory, math.inf) == relative.checkpoints / "step-00000006"
+    assert [row["step"] for row in read_jsonl(directory.metrics_file)] == list(range(1, 7))
+    rows = [(row["step"], row["eval"]) for row in read_jsonl(directory.evals_file)]
+    assert rows == [(step, fingerprint(wanted)) for step in range(1, 7)]
+    assert directory.branched_at == 6

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -318,3 +319,22 @@ def test_saves_and_exports_leave_nothing_for_the_collector(
     quarter = len(counts) // 4
     early, late = max(counts[quarter : 2 * quarter]), max(counts[-quarter:])
     assert late < 1.4 * early
+
+
+@pytest.mark.integration
+def test_time_between_saves_is_in_minutes(
+    small_run: Run, corpus: TokenCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of 25 seconds: with a save a minute, those after 75 and 150; and the step that the run stops at."""
+    directory, step = RunDir(tmp_path / "run"), 0
+    monkeypatch.setattr("pdstudy.train.trainer.time", SimpleNamespace(monotonic=lambda: 25.0 * step))
+
+    def stop() -> bool:
+        nonlocal step
+        step += 1
+        return step == 8
+
+    train_run(
+        small_run, directory, corpus=corpus, evaluations=(), placement=Placement(save_minutes=1), should_stop=stop
+    )
+    assert steps(directory.checkpoints) == [6, 8]

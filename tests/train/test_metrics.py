@@ -11,7 +11,9 @@ import torch
 from pdstudy.core.files import read_jsonl
 from pdstudy.models.distributed import Ranks
 from pdstudy.train.recorder import Clock, Recorder, peak_flops
+from pdstudy.train.result import make_result
 from pdstudy.workspace.run_dir import RunDir
+from tests.core.test_normal import make_run
 
 
 def test_only_known_devices_have_a_peak() -> None:
@@ -56,3 +58,39 @@ def test_the_clock_tells_purposes_apart() -> None:
     seconds = clock.seconds
     assert 0.02 <= seconds["train"] < seconds["save"] < seconds["evaluate"]
     assert seconds["save"] >= 0.04
+
+
+class TwoAlike(Ranks):
+    """The first of two ranks that have the same numbers."""
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        return values.mul_(2)
+
+
+def test_the_norm_of_the_whole_gradient_is_not_summed_over_ranks_and_both_devices_count(tmp_path: Path) -> None:
+    directory = RunDir(tmp_path)
+    recorder = Recorder(
+        directory, Clock(), TwoAlike(torch.device("cpu"), size=2), num_steps=1, tokens_per_step=10,
+        flops_per_token=6.0, peak=1e3,
+    )  # fmt: skip
+    values = {"loss": 2.0, "lm": 20.0, "grad_norm": 3.0}
+    recorder.add(1, 10, {name: torch.tensor(value) for name, value in values.items()})
+    recorder.write(1, lr=0.1, alpha=0.0)
+    (row,) = read_jsonl(directory.metrics_file)
+    assert (row["loss"], row["lm"], row["grad_norm"]) == (4.0, 4.0, 3.0)
+    assert recorder.tokens_per_second > 0
+    assert row["mfu"] == pytest.approx(6.0 * recorder.tokens_per_second / 2e3, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "last"), [(7, 1), (39, 1), (40, 2), (60, 3), (250, 12)])
+def test_the_loss_of_a_run_is_the_mean_over_the_last_twentieth_of_its_rows(
+    rows: int, last: int, tmp_path: Path
+) -> None:
+    directory = RunDir(tmp_path)
+    for step in range(1, rows + 1):
+        directory.append_metrics({"step": step, "loss": 1 / step})
+    seconds = {"train": 2.0, "evaluate": 0.0, "save": 0.0}
+    result = make_result(
+        make_run(), directory, 10, evals=[], parameters={"head": 1}, forward_flops=1.0, seconds=seconds
+    )  # fmt: skip
+    assert result["train_loss"] == pytest.approx(sum(1 / (rows - back) for back in range(last)) / last)

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from pdstudy.config.model import Shape, TransformersConfig
 from pdstudy.core.errors import ConfigError
+from pdstudy.corpus import TokenCorpus
 from pdstudy.models.build_model import build_model, count, parameter_counts, transformers_config
+from pdstudy.models.export import export
+from tests.core.test_normal import make_run
 
 BASE = {"width": 32, "layers": 2, "heads": 4, "query_groups": 2, "ffn": 48, "vocab": 96}
 SHAPES = [
@@ -101,3 +105,27 @@ def test_building_one_model_leaves_the_next_alone() -> None:
     before = copy.deepcopy(config.to_dict())
     build_model(SHAPES[0], seed=0)
     assert config.to_dict() == before
+
+
+def test_the_norm_has_the_declared_epsilon() -> None:
+    for eps in (1e-5, 1e-3):
+        student = Shape(**BASE, norm_eps=eps)
+        assert transformers_config(student).rms_norm_eps == eps
+        assert build_model(student, seed=0).model.norm.variance_epsilon == eps
+    assert transformers_config(Shape(**BASE)).rms_norm_eps == Shape(**BASE).norm_eps
+
+
+@pytest.mark.integration
+def test_an_export_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    """A run that ended before its result was written exports its model once more."""
+    run = make_run(student=Shape(**BASE))
+    corpus = TokenCorpus(tmp_path / "corpus", {"vocab": 90, "eos": 0})
+    corpus.tokenizer_dir.mkdir(parents=True)
+    (corpus.tokenizer_dir / "tokenizer.json").write_text("{}")
+    folder = tmp_path / "model"
+    for seed in (0, 1):
+        model = build_model(Shape(**BASE), seed=seed)
+        export(model.config, model.state_dict(), folder, run=run, key="k", corpus=corpus, steps=10, evals=[])
+        expected = model.state_dict()["model.embed_tokens.weight"][:90]
+        assert torch.equal(load_file(folder / "model.safetensors")["model.embed_tokens.weight"], expected)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "model"]

@@ -185,3 +185,20 @@ def test_a_window_may_begin_and_end_inside_a_step(teacher: Run, corpus: TokenCor
     torch.testing.assert_close(part.gold, all_of.gold[3 * 64 : 29 * 64], rtol=0, atol=1e-6)
     (sidecar,) = (json.loads(path.read_text()) for path in made.directory.glob("shard-*.json"))
     assert sidecar["training"]["steps"] == [0, 4]
+
+
+@pytest.mark.integration
+def test_draws_are_those_of_the_sequence_however_a_step_is_divided(
+    teacher: Run, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    """The first step, in one piece and in three: the model is the same until then."""
+    first = dataclasses.replace(teacher, steps=4)
+    made = []
+    for name, tokens in (("whole", None), ("parts", 192)):
+        made.append(record(first, tmp_path / name, range(8)))
+        train_run(
+            first, RunDir(tmp_path / f"run-{name}"), corpus=corpus, evaluations=(), online=(made[-1],),
+            placement=Placement(micro_batch_tokens=tokens), should_stop=stop_after(1),
+        )  # fmt: skip
+    whole, parts = (signal(each, corpus, Sampled(draws=8)) for each in made)
+    assert (whole.ids == parts.ids).float().mean() > 0.999

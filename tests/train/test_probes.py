@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,11 +24,12 @@ from pdstudy.core.identity import fingerprint
 from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import read_batch
-from pdstudy.distill.micro_batch import make_micro_batch
+from pdstudy.distill.micro_batch import MicroBatch, make_micro_batch
 from pdstudy.evaluate.heldout import evaluate_export
 from pdstudy.evaluate.probes import TeacherScores
 from pdstudy.models.build_model import build_model
 from pdstudy.workspace.run_dir import RunDir
+from tests.core.test_normal import make_run
 from tests.distill.reference import kept_ids
 from tests.train import ranks
 from tests.train.one_run import train_run
@@ -204,3 +206,24 @@ def test_a_probe_s_gradients_weigh_every_token_alike(
     for own, whole in found[1:]:
         assert torch.equal(own, found[0][0])
         assert torch.equal(whole, found[0][1])
+
+
+def test_rows_of_a_teacher_that_no_token_has_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder from a hub may have more rows than its tokenizer has ids: they are none of the distribution."""
+    vocab, run = 500, make_run(objective=LM())
+    model = build_model(TEACHER, seed=3).eval()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[vocab:] = 5.0
+    monkeypatch.setattr("pdstudy.evaluate.probes.load_teacher", lambda *given: model)
+    scores = TeacherScores(run, Pretrained(path="hub"), tmp_path, SimpleNamespace(vocab=vocab))  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randint(vocab, (2, 64), generator=generator)
+    targets = torch.randint(vocab, (128,), generator=generator)
+    hidden, head = torch.randn(128, 32, generator=generator), torch.randn(512, 32, generator=generator)
+    scores.add(MicroBatch(inputs, targets, sequences=np.arange(2)), hidden, head)
+    found = scores.columns(scores.pack())
+    with torch.no_grad():
+        log_p = torch.log_softmax(model(input_ids=inputs).logits[..., :vocab].double().flatten(0, 1), 1)
+    log_q = torch.log_softmax(hidden.double() @ head[:vocab].double().t(), 1)
+    assert found["teacher_loss"] == pytest.approx(-log_p.gather(1, targets[:, None]).mean().item(), abs=1e-5)
+    assert found["kl"] == pytest.approx((log_p.exp() * (log_p - log_q)).sum(1).mean().item(), abs=1e-4)

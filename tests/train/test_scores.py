@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from pdstudy.config.data import Slice
+from pdstudy.config.data import Slice, View
 from pdstudy.config.evaluation import Heldout
 from pdstudy.config.run import LM, Run
+from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import read_batch
 from pdstudy.distill.micro_batch import make_micro_batch
 from pdstudy.evaluate.heldout import evaluate
 from pdstudy.evaluate.heldout_data import held_out
-from pdstudy.evaluate.metrics import calibration_error
+from pdstudy.evaluate.metrics import calibration_error, confidence_bins
 from pdstudy.models.build_model import build_model
 
 HELDOUT = Heldout(data=Slice(tokens=64 * 21, split="validation"))
@@ -102,3 +104,21 @@ def test_recalibration_fits_one_half_and_scores_the_other(scored) -> None:
     assert row["temperature"] == pytest.approx(np.exp(np.log(temperatures).mean()), rel=1e-3)
     assert row["temperature"] > 1.2
     assert row["recalibrated"] < row["loss"] - 0.02
+
+
+def test_bins_of_confidence_are_of_equal_width_and_the_last_has_certainty() -> None:
+    confidence = torch.tensor([0.0, 0.066, 0.067, 0.5, 1.0], dtype=torch.float64)
+    bins = confidence_bins(confidence, torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0], dtype=torch.float64))
+    assert {place: row.tolist() for place, row in enumerate(bins) if row[0]} == {
+        0: [2.0, 0.066, 0.0], 1: [1.0, 0.067, 1.0], 7: [1.0, 0.5, 1.0], 14: [1.0, 1.0, 1.0]
+    }  # fmt: skip
+
+
+def test_a_slice_may_end_one_before_the_end_of_its_split() -> None:
+    """The target of the last prediction is the token after it."""
+    text = SimpleNamespace(stream=lambda split: range(1281))
+    evaluation = Heldout(data=Slice(tokens=1280, split="test"))
+    assert held_out(evaluation, View(context=64), text).count == 20  # type: ignore[arg-type]
+    text.stream = lambda split: range(1280)
+    with pytest.raises(ConfigError, match="allowed: at most 1279 predictions"):
+        held_out(evaluation, View(context=64), text)  # type: ignore[arg-type]

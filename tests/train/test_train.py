@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -260,3 +262,33 @@ def test_the_learning_rate_decays_in_the_declared_shape(shape: Any) -> None:
 @pytest.mark.integration
 def test_fingerprints_of_evaluations_are_what_rows_carry(finished: RunDir, heldout: tuple[Heldout, ...]) -> None:
     assert [row["eval"] for row in finished.result()["evals"]] == [fingerprint(h) for h in heldout]
+
+
+@pytest.mark.integration
+def test_a_run_whose_end_failed_ends_once_more_with_the_time_of_all_attempts(
+    small_run: Run, corpus: TokenCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last evaluations are made again, and are in the file once. They come after the steps that pass a multiple of
+    700 tokens: 1,024, 1,536 and 2,560; 2,800 is passed in the last of six steps."""
+    run, directory, late = dataclasses.replace(small_run, steps=6), RunDir(tmp_path / "run"), 0.0
+    evaluations = (Heldout(data=Slice(tokens=64, split="validation"), every_tokens=700),)
+    monkeypatch.setattr("pdstudy.train.recorder.time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + late))
+
+    def slow() -> bool:
+        nonlocal late
+        late += 100
+        return False
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pdstudy.train.trainer.make_result", lambda *given, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train_run(run, directory, corpus=corpus, evaluations=evaluations, should_stop=slow)
+    assert directory.result() is None
+    late = 0.0
+    assert train_run(run, directory, corpus=corpus, evaluations=evaluations) == "done"
+    found = [(row["step"], row["final"]) for row in read_jsonl(directory.evals_file)]
+    assert found == [(2, False), (3, False), (5, False), (6, True)]
+    result = directory.result()
+    assert result is not None
+    assert result["attempts"] == 2
+    assert 600 <= result["seconds"]["train"] < 900
