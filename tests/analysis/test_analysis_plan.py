@@ -230,4 +230,4 @@ def test_the_students_share_is_what_its_own_training_takes_of_the_budget() -> No
         if scenario is Scenario.FREE:
             assert best.student_share == pytest.approx(1)
         else:
-            assert 0 < best.student_share < (1.01 if scenario is Scenario.PRETRAINING else 1)
+            assert 0 < best.student_share < 1
