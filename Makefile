@@ -55,6 +55,7 @@ test-long: setup $(EVAL_STAMP)
 	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 300
 	$(BIN)/python -m tests.slurm.storm --storms 5 --cells 6 --seed 1
 	$(BIN)/python -m tests.slurm.whole
+	$(BIN)/python -m tests.analysis.test_isoflop_noise
 	$(BIN)/python -m tests.evaluate.smollm
 
 mutants: setup
