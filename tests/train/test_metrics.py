@@ -94,3 +94,12 @@ def test_the_loss_of_a_run_is_the_mean_over_the_last_twentieth_of_its_rows(
         make_run(), directory, 10, evals=[], parameters={"head": 1}, forward_flops=1.0, seconds=seconds
     )  # fmt: skip
     assert result["train_loss"] == pytest.approx(sum(1 / (rows - back) for back in range(last)) / last)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 250, 251, 500, 751])
+def test_the_first_step_and_the_last_have_rows_whatever_lies_between(steps: int, tmp_path: Path) -> None:
+    ranks = Ranks(torch.device("cpu"))
+    recorder = Recorder(RunDir(tmp_path), Clock(), ranks, num_steps=steps, tokens_per_step=10, flops_per_token=6.0)
+    due = [step for step in range(1, steps + 1) if recorder.is_due(step)]
+    assert (due[0], due[-1]) == (1, steps)
+    assert len(due) <= 252
