@@ -94,6 +94,7 @@ def test_a_claim_that_somebody_else_holds_by_now_is_not_given_back(tmp_path: Pat
     assert not path.exists()
 
 
+@pytest.mark.integration
 def test_of_many_who_take_over_one_dead_claim_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "claim"
     code = (

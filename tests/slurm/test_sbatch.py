@@ -144,6 +144,7 @@ def make_cluster(tmp_path: Path) -> Cluster:
     return Cluster(Workspace(tmp_path / "ws"), "s", lambda job: {"unit": job.key}, code=tmp_path / "code", threads=1)
 
 
+@pytest.mark.integration
 def test_an_array_is_sent_with_a_pickle_per_element_and_a_line_of_tasks(tmp_path: Path, sbatch: Path) -> None:
     (sbatch / "answer").write_text("echo Submitted batch job 41\n")
     before = time.time()
@@ -169,6 +170,7 @@ def test_an_array_is_sent_with_a_pickle_per_element_and_a_line_of_tasks(tmp_path
     assert [(s.function, s.args) for s in again] == [(s.function, s.args) for s in sent]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("complaint", "limit", "unanswered"),
     [
@@ -188,6 +190,7 @@ def test_a_refusal_leaves_no_files_and_an_unanswered_one_all(
     assert array_folder(Workspace(tmp_path / "ws"), "abc").exists() is unanswered
 
 
+@pytest.mark.integration
 def test_jobs_sent_from_inside_a_job_have_nothing_of_it(
     tmp_path: Path, sbatch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
