@@ -11,7 +11,7 @@ EVAL_STAMP := $(VENV)/.installed-eval
 help:
 	@echo "make quickstart   set up, run studies/quickstart.py, write reports/quickstart/index.html"
 	@echo "make test         set up, run the default test suite"
-	@echo "make test-fast    its quick part: no processes, under a minute"
+	@echo "make test-fast    its quick part, which starts no process"
 	@echo "make test-slow, test-slurm, test-published    the marked ones (test-slurm starts a real SLURM, as root)"
 	@echo "make test-long                                storms, simulations, a real teacher's tasks: hours"
 	@echo "make mutants                                  which realistic slips the tests notice: hours"
