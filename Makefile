@@ -43,7 +43,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not integration and not slow and not slurm and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not integration and not slow and not slurm and not gpu"
 
 test-slow: setup $(EVAL_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not slurm and not gpu"

@@ -13,7 +13,7 @@ from pdstudy.slurm import scheduler as queue
 from pdstudy.slurm.sbatch import Cluster
 from pdstudy.workspace.layout import Workspace
 from tests.slurm.lab import Lab, write_texts
-from tests.slurm.site import Site, lacking
+from tests.slurm.site import Site, free_ports, lacking
 from tests.slurm.small_slurm import Slurm
 
 
@@ -21,7 +21,7 @@ def _site(folder: Path, number: int, **options: bool) -> Iterator[Site]:
     reason = lacking()
     if reason is not None:
         pytest.skip(reason)
-    site = Site(folder / "cluster", 20_000 + os.getpid() % 200 * 200 + number * 60, **options)
+    site = Site(folder / "cluster", free_ports(20_000 + os.getpid() % 100 * 120 + number * 60), **options)
     try:
         site.start()
         yield site

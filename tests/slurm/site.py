@@ -57,6 +57,17 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
         time.sleep(0.05)
 
 
+def free_ports(first: int, count: int = 20) -> int:
+    """The start of the next range of unused ports from `first` on, below those that the kernel gives to connections."""
+    below = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for start in range(first, below - count, count):
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+            for port in range(start, start + count):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return start
+    raise OSError(f"no {count} unused ports from {first} to {below}")
+
+
 @dataclass
 class Site:
     """One cluster. `start` and `stop` it; `env` is what its clients need."""
@@ -91,7 +102,15 @@ class Site:
         self.ask("slurmctld")
         for number in range(1, self.nodes + 1):
             self.start_node(f"n{number}")
-        wait_until(lambda: self._idle() == self.nodes, 30, "idle nodes")
+        self._await_nodes()
+
+    def _await_nodes(self) -> None:
+        try:
+            wait_until(lambda: self._idle() == self.nodes, 60, "idle nodes")
+        except TimeoutError as error:
+            said = [self.ask("sinfo", "-N", "-o", "%N %T %E")]
+            said += [f"{log.name}: {log.read_text()[-1500:]}" for log in sorted((self.folder / "log").iterdir())]
+            raise TimeoutError("\n".join([str(error), *said])) from error
 
     def stop(self) -> None:
         with contextlib.suppress(subprocess.SubprocessError):
