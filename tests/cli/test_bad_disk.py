@@ -29,7 +29,7 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_full_disk_fails_runs_with_a_reason_and_room_lets_them_go_on(finished: Path, tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with mounted(tmp_path / "workspace", "size=1500k"):

@@ -76,7 +76,7 @@ def outcome(workspace: Workspace, run: Run) -> tuple[Any, ...]:
     return result["state"], [row["loss"] for row in result["evals"]], weights
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_promoted_trial_repeats_its_decay_and_nothing_else(
     search: Search, trained: Counter[int], tmp_path: Path
 ) -> None:

@@ -94,7 +94,7 @@ def tune(run: Run, path: Path, corpus: Path, start: Path, evaluations: Any, plac
     assert state == "done"
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_killed_finetuning_ends_bit_identical(
     small_run: Run, corpus: TokenCorpus, instructions: Instructions, tmp_path: Path
 ) -> None:

@@ -120,7 +120,7 @@ def test_a_signal_to_one_rank_stops_all_with_everything_saved(
     assert step_of(saved) - rows_of(directory) <= 1
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_from_two_ranks_to_one_and_back(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
     moved, one, two = (RunDir(tmp_path / name) for name in ("moved", "one", "two"))
     run = dataclasses.replace(small_run, steps=45)

@@ -46,7 +46,7 @@ def table(path: Path) -> tuple[list[list[str]], list[tuple[Any, ...]]]:
     return [sorted(row) for row in rows], [(row["step"], row.get("eval"), row.get("final")) for row in rows]
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_lines_of_the_readme_leave_what_the_worker_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
