@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import json
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from pdstudy.config.text_files import check_text_files, text_identity
+from pdstudy.config.tokenizer_file import TOKENIZER_FILES, count_ids, special_tokens
 from pdstudy.core.files import content_or_name
 from pdstudy.core.identity import declared, neutral
 from pdstudy.core.pinned_packages import CORPORA
-from pdstudy.core.validation import Problem
+from pdstudy.core.validation import Problem, nearest
 
 MOST_TOKENS = 2**62
 """Largest end of a slice, in tokens: positions are 64-bit numbers."""
 
 
 Split = Literal["train", "validation", "test"]
-
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-"""The files of a transformers tokenizer that say how text is cut and where documents end."""
 
 
 EOS = "<|endoftext|>"
@@ -141,37 +137,42 @@ class BPE:
 
 @declared
 class PretrainedTokenizer:
-    """A fast transformers tokenizer in a local folder. Identity is the content of its files (of no model beside it)."""
+    """A fast transformers tokenizer in a local folder. Identity is the content of its files (of no model beside it).
+
+    Every document ends with `eos`, by default the `eos_token` of the folder, and begins with `bos` where that is
+    given: both are special tokens, such as "<s>". Give the `bos` of models that were trained with one (Gemma, Llama,
+    Mistral, DeepSeek); prompts of downstream tasks and examples of instructions then begin with it, too.
+    """
 
     path: str
+    bos: str | None = neutral(None)
+    eos: str | None = neutral(None)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path).expanduser()
 
     @property
     def vocab(self) -> int | None:
         """One above the highest id; None where it is not here, or not as the tokenizers library writes it."""
-        file = Path(self.path).expanduser() / TOKENIZER_FILES[0]
-        return _count_ids(file, file.stat().st_mtime_ns) if file.is_file() else None
+        return count_ids(self.folder)
 
     def content(self) -> dict[str, str]:
-        folder = Path(self.path).expanduser()
-        others = [str(folder / name) for name in TOKENIZER_FILES[1:] if (folder / name).is_file()]
-        return {"path": content_or_name([str(folder / TOKENIZER_FILES[0]), *others])}
+        others = [str(self.folder / name) for name in TOKENIZER_FILES[1:] if (self.folder / name).is_file()]
+        return {"path": content_or_name([str(self.folder / TOKENIZER_FILES[0]), *others])}
 
     def check(self) -> Iterator[Problem]:
-        if not (Path(self.path).expanduser() / TOKENIZER_FILES[0]).is_file():
+        if not (self.folder / TOKENIZER_FILES[0]).is_file():
             yield Problem("path", self.path, f"a folder with a {TOKENIZER_FILES[0]}",
                           hint="transformers' AutoTokenizer writes one by save_pretrained", missing=True)  # fmt: skip
-
-
-@functools.lru_cache(maxsize=8)
-def _count_ids(file: Path, changed: int) -> int | None:
-    """One above the highest id of a tokenizer.json, which has megabytes: read once per modification time."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        entries = content["model"]["vocab"]
-        numbers = entries.values() if isinstance(entries, dict) else range(len(entries))
-        return 1 + max([*numbers, *(token["id"] for token in content.get("added_tokens", ()))])
-    except (ValueError, KeyError, TypeError):
-        return None
+            return
+        special = special_tokens(self.folder)
+        for name in ("bos", "eos"):
+            token = getattr(self, name)
+            if token is not None and special is not None and token not in special:
+                # Others may stand in a text, which would then end a document, or begin one.
+                allowed = f"None, or a special token of the tokenizer: {', '.join(map(repr, special)) or 'it has none'}"
+                yield Problem(name, token, allowed, hint=nearest(token, special))
 
 
 @declared
@@ -199,7 +200,9 @@ class Corpus:
     @property
     def ids(self) -> Corpus | PretrainedTokenizer:
         """The declaration that decides which token an id stands for: a BPE is trained on its corpus."""
-        return self if isinstance(self.tokenizer, BPE) else self.tokenizer
+        if isinstance(self.tokenizer, BPE):
+            return self
+        return dataclasses.replace(self.tokenizer, bos=None, eos=None)
 
 
 @declared

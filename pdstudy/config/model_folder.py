@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pdstudy.config.data import BPE, EOS, LEAST_BPE, TOKENIZER_FILES, Corpus, PretrainedTokenizer, View
+from pdstudy.config.data import BPE, EOS, LEAST_BPE, Corpus, PretrainedTokenizer, View
 from pdstudy.config.model import Shape, Student
+from pdstudy.config.tokenizer_file import TOKENIZER_FILES
 from pdstudy.core.files import read_json
 from pdstudy.core.validation import Problem
 

@@ -82,8 +82,8 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
             sample = _sample(spool.texts(index, order["train"]), corpus.tokenizer.sample_bytes)
             train_bpe(sample, corpus.tokenizer.vocab, work / TOKENIZER)
         else:
-            copy_pretrained(Path(corpus.tokenizer.path).expanduser(), work / TOKENIZER)
-        encoder = Encoder(work / TOKENIZER)
+            copy_pretrained(corpus.tokenizer, work / TOKENIZER)
+        encoder = Encoder(work / TOKENIZER, getattr(corpus.tokenizer, "bos", None))
         token_bytes = encoder.token_bytes()
         np.save(work / TOKEN_BYTES, token_bytes)
         dtype = np.uint16 if encoder.vocab <= 2**16 else np.uint32
@@ -114,6 +114,7 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
         "fingerprint": fingerprint(corpus),
         "vocab": encoder.vocab,
         "eos": encoder.eos,
+        **({} if encoder.bos is None else {"bos": encoder.bos}),
         "dtype": np.dtype(dtype).name,
         "tokenizer_sha256": file_sha256(work / TOKENIZER / "tokenizer.json"),
         "splits": splits,

@@ -87,6 +87,8 @@ def pack(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_ou
     chosen = [kept[place] for place in sorted(kept)]
     whole: list[Example] = []
     for ids, scored in _encode(chosen, tokenizer, instructions):
+        if corpus.bos is not None and ids[0] != corpus.bos:
+            ids, scored = np.append(corpus.bos, ids), np.append(False, scored)
         if len(ids) > view.context + 1:  # the last token is a target only
             left_out["longer than the context"] += 1
         elif not scored[1:].any():

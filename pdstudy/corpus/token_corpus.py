@@ -28,9 +28,10 @@ MANIFEST, TOKENIZER, TOKEN_BYTES = "manifest.json", "tokenizer", "token_bytes.np
 class TokenCorpus:
     """A built corpus: its directory and its manifest.
 
-    `manifest` has: corpus (the declaration), fingerprint, vocab, eos, dtype, tokenizer_sha256, splits (per split:
-    tokens, documents, bytes of text, token_bytes, shards), sources (per source: documents, empty, bytes, sha256 of
-    its texts, and bad_rows where some were left out), duplicates, files (name to bytes and sha256), versions.
+    `manifest` has: corpus (the declaration), fingerprint, vocab, eos, bos (where documents begin with one), dtype,
+    tokenizer_sha256, splits (per split: tokens, documents, bytes of text, token_bytes, shards), sources (per source:
+    documents, empty, bytes, sha256 of its texts, and bad_rows where some were left out), duplicates, files (name to
+    bytes and sha256), versions.
     """
 
     directory: Path
@@ -45,6 +46,11 @@ class TokenCorpus:
     def eos(self) -> int:
         """The token that ends every document."""
         return int(self.manifest["eos"])
+
+    @property
+    def bos(self) -> int | None:
+        """The token that begins every document; None where there is none."""
+        return self.manifest.get("bos")
 
     @property
     def tokenizer_hash(self) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pdstudy.config.data import EOS, TOKENIZER_FILES
+from pdstudy.config.data import EOS, PretrainedTokenizer
+from pdstudy.config.tokenizer_file import TOKENIZER_FILES, name_tokens, named_token
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import read_json
 
 
 def train_bpe(texts: Iterator[str], vocab: int, folder: Path) -> None:
@@ -39,8 +39,12 @@ def train_bpe(texts: Iterator[str], vocab: int, folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
-def copy_pretrained(source: Path, folder: Path) -> None:
-    """Copy the tokenizer of a local transformers folder. Raises `ConfigError` where there is no fast tokenizer."""
+def copy_pretrained(tokenizer: PretrainedTokenizer, folder: Path) -> None:
+    """Copy the tokenizer of a local transformers folder, with the ends of documents that are declared.
+
+    Raises `ConfigError` where there is no fast tokenizer.
+    """
+    source = tokenizer.folder
     if not (source / "tokenizer.json").is_file():
         raise ConfigError(
             f"{source} has no tokenizer.json; load it once with transformers' AutoTokenizer and save_pretrained it"
@@ -49,31 +53,45 @@ def copy_pretrained(source: Path, folder: Path) -> None:
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+    if tokenizer.eos is not None:
+        name_tokens(folder, {"eos_token": tokenizer.eos})
+    if tokenizer.bos is not None:
+        name_tokens(folder, {"bos_token": tokenizer.bos, "add_bos_token": True})
 
 
 class Encoder:
-    """Text to token ids: every document's own ids, then the end-of-document token, nothing else.
+    """Text to token ids: the token that begins documents, if any, a document's own ids, the one that ends it.
 
     A special token's name inside a text is text: it is cut into ordinary tokens, so that no document can forge an
     end of document.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bos: str | None = None) -> None:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
-        name = _read_eos_name(folder)
-        eos = self._tokenizer.token_to_id(name)
+        eos = named_token(folder, "eos_token")
         if eos is None:
-            raise ConfigError(f"{folder}: the end-of-document token {name!r} is not in tokenizer.json's vocabulary")
-        self.eos: int = eos
+            names = " or ".join(TOKENIZER_FILES[1:])
+            raise ConfigError(
+                f"{folder} names no eos_token in {names}; documents need an end: PretrainedTokenizer(..., eos=...)"
+            )
+        self.eos: int = self._id(eos, "end-of-document", folder)
+        self.bos: int | None = None if bos is None else self._id(bos, "beginning-of-document", folder)
         self.vocab: int = max(self._tokenizer.get_vocab().values()) + 1
+        self._begin = [] if self.bos is None else [self.bos]
+
+    def _id(self, token: str, role: str, folder: Path) -> int:
+        number: int | None = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise ConfigError(f"{folder}: the {role} token {token!r} is not in tokenizer.json's vocabulary")
+        return number
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
-        """Token ids of each text, end-of-document token included."""
+        """Token ids of each text, those that begin and end a document included."""
         encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [np.array([*encoding.ids, self.eos], dtype=np.uint32) for encoding in encoded]
+        return [np.array([*self._begin, *encoding.ids, self.eos], dtype=np.uint32) for encoding in encoded]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens; special tokens are left out."""
@@ -107,15 +125,3 @@ def _decoder_kinds(decoder: dict[str, Any] | None) -> set[str]:
     if decoder is None:
         return set()
     return {decoder["type"]}.union(*(_decoder_kinds(inner) for inner in decoder.get("decoders", [])))
-
-
-def _read_eos_name(folder: Path) -> str:
-    for name in TOKENIZER_FILES[1:]:
-        if (folder / name).is_file():
-            token = read_json(folder / name, "save the tokenizer there again").get("eos_token")
-            if isinstance(token, dict):
-                token = token.get("content")
-            if isinstance(token, str):
-                return token
-    names = " or ".join(TOKENIZER_FILES[1:])
-    raise ConfigError(f"{folder} names no eos_token in {names}; documents need an end: set one")

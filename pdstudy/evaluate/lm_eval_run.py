@@ -35,6 +35,7 @@ def evaluate_downstream(
     downstream: Downstream,
     directory: Path,
     *,
+    bos: str | None = None,
     progress: Progress = no_progress,
     batch_size: int = 16,
     dtype: str | None = None,
@@ -42,7 +43,8 @@ def evaluate_downstream(
     """Evaluate a transformers folder on all tasks; write items.jsonl and, last, results.json, and return the latter.
 
     `dtype` is what the model computes in. By default that is float32 on a CPU, since not every CPU has instructions for
-    the bfloat16 that most folders name, and elsewhere what the folder names.
+    the bfloat16 that most folders name, and elsewhere what the folder names. Prompts begin with the token `bos`, as
+    the documents did that the model has read, and with nothing else that its tokenizer might put there.
 
     Does nothing where results.json is there. Tasks that were evaluated before an interruption are kept. Raises
     `ConfigError` where results.json is about other tasks, where lm-eval is not installed, where the model cannot be
@@ -67,7 +69,7 @@ def evaluate_downstream(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = dtype or ("float32" if device == "cpu" else "auto")
     loaded = load_causal_lm(model, dtype=dtype).to(device)
-    language_model = ShortContextLM(pretrained=loaded, tokenizer=str(model), batch_size=batch_size)
+    language_model = ShortContextLM(bos=bos, pretrained=loaded, tokenizer=str(model), batch_size=batch_size)
     summary: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for number, task in enumerate(downstream.tasks):

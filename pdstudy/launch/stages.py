@@ -69,7 +69,7 @@ def _(work: CorpusJob, progress: Progress) -> None:
 def _(work: TasksJob, progress: Progress) -> None:
     from pdstudy.evaluate.lm_eval_run import evaluate_downstream
 
-    evaluate_downstream(work.model, work.downstream, work.directory, progress=progress)
+    evaluate_downstream(work.model, work.downstream, work.directory, bos=work.bos, progress=progress)
 
 
 @make.register

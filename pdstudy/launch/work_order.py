@@ -53,11 +53,13 @@ class CaptureJob:
 
 @message
 class TasksJob:
-    """Tasks on which lm-eval evaluates the model in `model`; their results go to `directory`."""
+    """Tasks on which lm-eval evaluates the model in `model`; their results go to `directory`. Prompts begin with
+    `bos`."""
 
     downstream: Downstream
     model: Path
     directory: Path
+    bos: str | None = None
 
     def missing_input(self) -> str | None:
         """The model, in words, where it is not there; None where it is."""
@@ -111,7 +113,8 @@ def _(artifact: CorpusArtifact, study: Study, workspace: Workspace) -> CorpusJob
 
 @make_work.register
 def _(artifact: AnswersArtifact, study: Study, workspace: Workspace) -> TasksJob:
-    return TasksJob(artifact.downstream, artifact.model(workspace), artifact.path(workspace))
+    bos = getattr(artifact.run.corpus.tokenizer, "bos", None)
+    return TasksJob(artifact.downstream, artifact.model(workspace), artifact.path(workspace), bos)
 
 
 @make_work.register

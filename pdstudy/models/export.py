@@ -41,7 +41,8 @@ def export(
     config = copy.deepcopy(config)
     config.vocab_size = corpus.vocab
     config.max_position_embeddings = run.view.context
-    config.bos_token_id = config.eos_token_id = corpus.eos
+    config.eos_token_id = corpus.eos
+    config.bos_token_id = corpus.eos if corpus.bos is None else corpus.bos
     config.use_cache = True
     with torch.device("meta"):
         exported = AutoModelForCausalLM.from_config(config)

@@ -23,7 +23,7 @@ from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, Rol
 from pdstudy.plan.branches import branched
 from pdstudy.plan.cost import evaluation_flops, sizes, steps_flops, tokens_read, training_flops
 from pdstudy.plan.plan import Plan, ordered
-from pdstudy.plan.preflight import TextLimits, check_tokenizer, missing_packages
+from pdstudy.plan.preflight import TextLimits, check_tokenizer, missing_packages, unused_bos
 from pdstudy.plan.rate import measured_rate, plan_rate
 from pdstudy.plan.replay import replay_needed
 from pdstudy.plan.store_needs import StoreNeeds
@@ -229,6 +229,8 @@ class _Builder:
             self._limits[key] = TextLimits(corpus, self.workspace, here=not self.study.elsewhere)
             label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
             self._corpora[key] = CorpusArtifact(key=key, label=label, done=self._limits[key].built, corpus=corpus)
+            if (problem := unused_bos(corpus)) is not None:
+                self.doubts.append(str(problem.at(self._spot(cell, problem.field))))
         wanted = [*read]
         for i, evaluation in enumerate(self.study.evaluations):
             if (text := text_of(evaluation)) is not None:

@@ -10,10 +10,11 @@ import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pdstudy.config.data import TOKENIZER_FILES, Corpus, HubDataset, LocalFiles, Slice
+from pdstudy.config.data import Corpus, HubDataset, LocalFiles, PretrainedTokenizer, Slice
 from pdstudy.config.model_folder import has_tokenizer, same_ids
 from pdstudy.config.run import Pretrained
 from pdstudy.config.text_files import find_packages, find_text_files
+from pdstudy.config.tokenizer_file import TOKENIZER_FILES, named_token
 from pdstudy.core.files import read_json
 from pdstudy.core.origin import spot_of
 from pdstudy.core.validation import Problem
@@ -82,6 +83,18 @@ def check_tokenizer(model: Pretrained, limits: TextLimits) -> tuple[Problem | No
         return None, ""
     hint = f"tokenize the corpus with the model's: PretrainedTokenizer(path={model.path!r})"
     return Problem("path", model.path, "a model with the corpus's tokenizer", hint=hint), ""
+
+
+def unused_bos(corpus: Corpus) -> Problem | None:
+    """The problem of a corpus whose documents do not begin with the token by which its tokenizer begins texts."""
+    tokenizer = corpus.tokenizer
+    if not isinstance(tokenizer, PretrainedTokenizer) or tokenizer.bos is not None:
+        return None
+    bos = named_token(tokenizer.folder, "bos_token")
+    if bos is None or bos in (tokenizer.eos, named_token(tokenizer.folder, "eos_token")):
+        return None
+    hint = "a model that was trained with it may do far worse without"
+    return Problem("corpus.tokenizer.bos", None, f"{bos!r}, with which the tokenizer begins a text", hint=hint)
 
 
 def missing_packages(study: Study, artifacts: Iterable[Artifact]) -> tuple[Problem, ...]:

@@ -21,6 +21,7 @@ from pdstudy.plan.builder import make_plan
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
+from tests.corpus.pretrained import write_tokenizer
 
 pytest.importorskip("lm_eval", reason="the extra [eval] is not installed")
 pytestmark = pytest.mark.slow  # `make test-slow` installs the extra
@@ -177,3 +178,61 @@ def test_a_real_teacher_has_the_accuracy_found_by_hand(tmp_path: Path) -> None:
 
     (found,) = compare(["lambada"], tmp_path)
     assert abs(found.difference) <= TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama whose tokenizer puts <s>, id 0, before what it encodes."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder: Path = tmp_path_factory.mktemp("begun")
+    write_tokenizer(folder, ["the cat sat on the mat and the hat"])
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=320, max_position_embeddings=32, **size)).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("bos", ["<s>", None])
+def test_prompts_begin_as_the_documents_of_the_corpus(
+    begun: Path, bos: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A public report has LAMBADA at a perplexity of 3.5 with the token and 5.9e9 without."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    from pdstudy.evaluate.lm_eval_model import ShortContextLM
+
+    model = ShortContextLM(bos=bos, pretrained=str(begun), device="cpu", dtype="float32")
+    seen: list[tuple[list[int], list[int]]] = []
+
+    def score(self: Any, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
+        seen.extend((prompt, answer) for _, prompt, answer in requests)
+        return [(0.0, True)] * len(requests)
+
+    monkeypatch.setattr(HFLM, "_loglikelihood_tokens", score)
+    first = [] if bos is None else [0]
+
+    def ids(text: str) -> list[int]:
+        found: list[int] = model.tokenizer.encode(text, add_special_tokens=False)
+        return found
+
+    pairs = [("the cat", " sat"), ("", "the cat"), ("the hat " * 40, "sat")]
+    model.loglikelihood([Instance("loglikelihood", {}, pair, 0) for pair in pairs], disable_tqdm=True)
+    assert seen[0] == ([*first, *ids("the cat")], ids(" sat"))
+    assert seen[1] == (first or [1], ids("the cat")) or bos is None
+    assert (
+        seen[2][0] == ids("the hat " * 40 + "sat")[: -len(seen[2][1])][-(33 - len(seen[2][1])) :]
+    )  # its beginning is cut
+    assert model.cut == 1
+    seen.clear()
+    text = "the cat sat on the mat " * 20
+    model.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, (text,), 0)], disable_tqdm=True)
+    if bos is not None:
+        assert seen[0][0][0] == 0
+        assert all(prompt[0] != 0 for prompt, _ in seen[1:])
+    encoded, mask = model.tok_batch_encode(["the cat", "the cat sat on"])
+    kept = [row[kept.bool()].tolist() for row, kept in zip(encoded, mask, strict=True)]
+    assert kept == [[*first, *ids("the cat")], [*first, *ids("the cat sat on")]]
+    assert model.tok_batch_encode(["the cat sat on"], left_truncate_len=2)[0].tolist() == [ids("the cat sat on")[-2:]]
+    answers = model.generate_until([Instance("generate_until", {}, ("the cat", {"until": ["\n"]}), 0)])
+    assert len(answers) == 1

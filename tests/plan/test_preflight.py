@@ -243,3 +243,13 @@ def test_the_last_prediction_needs_one_token_more(tmp_path: Path) -> None:
     found = limits.check("data", Slice(tokens=1000))
     assert found is not None
     assert (found.found, found.allowed) == ("[0, 1,000)", "a slice that ends before 1,000, the corpus's train tokens")
+
+
+def test_a_bos_that_the_corpus_does_not_use_is_a_warning(tmp_path: Path) -> None:
+    mine = write_tokenizer(tmp_path / "mine", {**OURS, "<s>": 3})
+    (tmp_path / "mine/tokenizer_config.json").write_text('{"bos_token": "<s>", "eos_token": "<|endoftext|>"}')
+    teacher = write_teacher(tmp_path / "teacher", ids={**OURS, "<s>": 3})
+    study = write_study(tmp_path, teacher=teacher, tokenizer=f"PretrainedTokenizer(path={mine!r})")
+    (found,) = [w for w in checked_plan(study, None, Workspace(tmp_path / "workspace")).warnings if "bos" in w]
+    where = f"early.py:{line_of(study, 'tokenizer=')}: corpus.tokenizer.bos: found None; allowed: '<s>', with which"
+    assert found.removeprefix(f"{tmp_path}/").startswith(where)
