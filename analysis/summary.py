@@ -132,7 +132,8 @@ def _summarise_fit(fit: Fit, bootstrap: Bootstrap | None) -> str:
     mad = float(np.median(np.abs(fit.residuals)))
     lines.append(
         f"objective {fit.objective:.10e} (sum of Huber, delta {fit.problem.delta:g}; median |log residual| {mad:.2e}); "
-        f"{fit.agreeing} of {fit.polished} minimisations agree ({fit.searched} starts)"
+        f"{fit.agreeing_apart} of {int(fit.apart.sum())} minimisations from starts that are apart agree "
+        f"({fit.polished} in all, of {fit.searched} starts)"
     )
     lines.append(f"left to gain {fit.gradient_norm:.1e} of the objective, condition {fit.condition:.1e}")
     if bootstrap:

@@ -140,6 +140,12 @@ def points(
         share = column(table, weights, "weights")
         if share.min() < 0 or share.sum() <= 0:
             raise DataError(f"column {weights!r}: weights must not be negative, and some must be positive")
+        used = share > 0
+        if not used.all():
+            # A run without weight is no run: it must not count towards degrees of freedom or resamples.
+            warnings += (f"{int((~used).sum())} rows of weight 0 in {weights!r} were left out",)
+            table, losses, share = table[used], losses[used], share[used]
+            x = {c: v[used] for c, v in x.items()}
         share = share * (len(share) / share.sum())
     if cluster is not None:
         if cluster not in table.columns:

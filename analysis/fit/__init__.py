@@ -3,11 +3,15 @@
 Knows nothing of compute-optimal allocation (`scaling`) and draws nothing (`figures`, `tables`)."""
 
 from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap, interval
+from pdstudy.analysis.fit.choice import LawChoice, choose_law, largest_runs
 from pdstudy.analysis.fit.findings import as_data, parameter_frame, warnings
 from pdstudy.analysis.fit.fit import DELTA, fit
 from pdstudy.analysis.fit.fit_result import Fit, FitMinimum
+from pdstudy.analysis.fit.given_law import GivenLaw, judge_law
 from pdstudy.analysis.fit.holdout import HoldOut, akaike, hold_out, leave_one, select
 from pdstudy.analysis.fit.identifiability import NotIdentified, influence, not_identified, profile
+from pdstudy.analysis.fit.outliers import leave_out_outliers
+from pdstudy.analysis.fit.residual_scale import ResidualScale, measure_scale
 from pdstudy.analysis.fit.size_fit import size_fit
 
 __all__ = [
@@ -15,16 +19,24 @@ __all__ = [
     "Bootstrap",
     "Fit",
     "FitMinimum",
+    "GivenLaw",
     "HoldOut",
+    "LawChoice",
     "NotIdentified",
+    "ResidualScale",
     "akaike",
     "as_data",
     "bootstrap",
+    "choose_law",
     "fit",
     "hold_out",
     "influence",
     "interval",
+    "judge_law",
+    "largest_runs",
     "leave_one",
+    "leave_out_outliers",
+    "measure_scale",
     "not_identified",
     "parameter_frame",
     "profile",

@@ -11,7 +11,7 @@ from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.fit.fit_result import Fit
-from pdstudy.analysis.laws import ALL
+from pdstudy.analysis.laws import FARSEER, laws_of
 from pdstudy.analysis.laws.base import Array
 
 NEAR = 1.1
@@ -45,9 +45,9 @@ def fit_other_laws(fitted: Fit) -> tuple[Fit, ...]:
     """
     if fitted not in _OTHERS:
         found = []
-        for law in ALL:
-            # 'overtraining' is another way to write 'tied'.
-            if law.name in (fitted.law.name, "overtraining") or set(law.columns) != set(fitted.law.columns):
+        for law in laws_of(fitted.law.columns):
+            # Farseer's nine parameters extrapolate wherever they like.
+            if law.name in (fitted.law.name, FARSEER.name):
                 continue
             try:
                 other = fit(fitted.points, law, delta=fitted.problem.delta)

@@ -42,8 +42,11 @@ def warnings(fit: Fit) -> list[str]:
     found = list(fit.points.warnings)
     found += [f"{u.parameter} is not identified: {u.why}" for u in not_identified(fit)]
     found += [f"{name} is at a bound of the law" for name in fit.at_bound]
-    if fit.agreeing < 3:
-        found.append(f"only {fit.agreeing} of {fit.polished} minimisations reach the best objective")
+    if fit.agreeing_apart < min(3, int(fit.apart.sum())):
+        found.append(
+            f"only {fit.agreeing_apart} of {int(fit.apart.sum())} minimisations from starts that are apart reach the "
+            "best objective"
+        )
     minima = fit.minima
     if len(minima) > 1:
         shown = "; ".join(
@@ -78,6 +81,8 @@ def as_data(fit: Fit, bootstrap: Bootstrap | None, refused: str) -> dict[str, ob
         "starts": fit.searched,
         "minimised": fit.polished,
         "agreeing": fit.agreeing,
+        "apart": int(fit.apart.sum()),
+        "agreeing_apart": fit.agreeing_apart,
         "gradient_norm": fit.gradient_norm,
         "condition": fit.condition,
         "at_bound": list(fit.at_bound),

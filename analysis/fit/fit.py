@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pdstudy.analysis.data.points import Points, points
 from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
@@ -20,6 +21,9 @@ DELTA = 1e-3
 
 POLISHED = 24
 """Number of starts that are minimised, of all those whose objective is evaluated."""
+
+APART = 0.15
+"""Share of the range of all starts, in any one parameter, by which two starts are apart (no unit)."""
 
 
 def fit(
@@ -80,7 +84,7 @@ def search(problem: Objective) -> Fit:
     order = np.argsort(solution.objective, kind="stable")
     rest = np.argsort(values, kind="stable")[:400]
     pool = np.concatenate([solution.free[order], starts[rest]])
-    return Fit(problem, solution, len(starts), pool, ok, reason)
+    return Fit(problem, solution, len(starts), pool, ok, reason, _find_apart(starts, starts[chosen]))
 
 
 def _minimise(problem: Objective, starts: Array) -> Solution:
@@ -106,6 +110,16 @@ def _minimise(problem: Objective, starts: Array) -> Solution:
     return solution
 
 
+def _find_apart(starts: Array, chosen: Array) -> NDArray[np.bool_]:
+    """Which of the chosen starts differ from each one before that does, by `APART` of the range of all starts."""
+    span = np.maximum(np.ptp(starts, axis=0), 1e-12)
+    kept: list[int] = []
+    for i, start in enumerate(chosen):
+        if not kept or np.abs((chosen[kept] - start) / span).max(axis=1).min() > APART:
+            kept.append(i)
+    return np.isin(np.arange(len(chosen)), kept)
+
+
 def _choose(starts: Array, values: Array) -> Array:
     """Half the best starts, half the best of those that differ from all chosen so far."""
     order = [int(i) for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
@@ -114,7 +128,7 @@ def _choose(starts: Array, values: Array) -> Array:
     for i in order[POLISHED // 2 :]:
         if len(chosen) == POLISHED:
             break
-        if np.abs((starts[chosen] - starts[i]) / span).max(axis=1).min() > 0.15:
+        if np.abs((starts[chosen] - starts[i]) / span).max(axis=1).min() > APART:
             chosen.append(i)
     return np.array(chosen if chosen else [0])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pdstudy.analysis.data.points import CONVENTION, Points
 from pdstudy.analysis.errors import AnalysisError, DataError
@@ -41,6 +42,8 @@ class Fit:
     """Starts that a resample begins from (G, k_free), the optimum first."""
     ok: bool
     reason: str
+    apart: NDArray[np.bool_]
+    """Which of the minimised starts are apart from all before them, (polished,) booleans; the others are neighbours."""
 
     @property
     def law(self) -> Law:
@@ -80,8 +83,16 @@ class Fit:
     @property
     def agreeing(self) -> int:
         """How many of the polished starts end at the best objective, within 1e-6 of it."""
+        return int(self._agree().sum())
+
+    @property
+    def agreeing_apart(self) -> int:
+        """How many of the starts that are apart from one another end there: neighbours agree by themselves."""
+        return int((self._agree() & self.apart).sum())
+
+    def _agree(self) -> NDArray[np.bool_]:
         best = self.solution.objective[self._best()]
-        return int((self.solution.objective <= best * (1 + AGREE) + 0.5e-18 * len(self.points)).sum())
+        return np.asarray(self.solution.objective <= best * (1 + AGREE) + 0.5e-18 * len(self.points))
 
     @property
     def polished(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
@@ -61,7 +62,7 @@ class HoldOut:
 def hold_out(
     data: Points,
     law: Law,
-    test: Array,
+    test: NDArray[np.bool_],
     *,
     delta: float = DELTA,
     fixed: Mapping[str, float] | None = None,
@@ -125,14 +126,22 @@ def leave_one(
     return pd.DataFrame(rows)
 
 
-def akaike(fitted: Fit) -> float:
-    """Akaike's criterion with Laplace residuals whose scale is fitted too; comparable on equal runs only."""
-    n = len(fitted.points)
-    scale = float(np.mean(np.abs(fitted.residuals)))
-    return 2 * n * (np.log(2 * max(scale, 1e-300)) + 1) + 2 * (fitted.problem.size + 1)
+def akaike(fitted: Fit, *, corrected: bool = False) -> float:
+    """Akaike's criterion with weighted Laplace residuals whose scale is fitted too; comparable on equal runs only.
+
+    `corrected` for few runs (AICc): infinite where there are no more than k + 2 runs for k parameters and the scale.
+    """
+    n, k = len(fitted.points), fitted.problem.size + 1
+    scale = float(np.average(np.abs(fitted.residuals), weights=fitted.points.weights))
+    value = 2 * n * (np.log(2 * max(scale, 1e-300)) + 1) + 2 * k
+    if corrected:
+        value += 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.inf
+    return float(value)
 
 
-def select(data: Points, laws: Sequence[Law], tests: dict[str, Array], *, delta: float = DELTA) -> pd.DataFrame:
+def select(
+    data: Points, laws: Sequence[Law], tests: dict[str, NDArray[np.bool_]], *, delta: float = DELTA
+) -> pd.DataFrame:
     """Compare laws, led by hold-out.
 
     Args:

@@ -2,6 +2,9 @@
 
 Each predicts a loss from columns of a table; fitting them is `pdstudy.analysis.fit`."""
 
+from collections.abc import Iterable
+
+from pdstudy.analysis.laws.architecture import SPARSITY, STEP_BATCH, STEP_RATE, Parallel, PowerProduct, Vocabulary
 from pdstudy.analysis.laws.base import Array, Columns, Law, Parameter, check_gradient, coefficient, exponent
 from pdstudy.analysis.laws.distillation import (
     DISTILLATION_PUBLISHED,
@@ -10,7 +13,10 @@ from pdstudy.analysis.laws.distillation import (
     DistillationLimit,
     stable,
 )
+from pdstudy.analysis.laws.experts import JointExperts, Routed, saturating_experts
+from pdstudy.analysis.laws.farseer import Farseer
 from pdstudy.analysis.laws.joint import Gamma, Kaplan
+from pdstudy.analysis.laws.law_text import parse_law
 from pdstudy.analysis.laws.powers import (
     HOFFMANN,
     OVERTRAINING,
@@ -28,6 +34,11 @@ KAPLAN = Kaplan()
 REPEATS = Repeats()
 DISTILLATION = DistillationLimit()
 DISTILLATION_FULL = DistillationFull()
+FARSEER = Farseer()
+MOE = JointExperts()
+ROUTED = Routed()
+VOCABULARY = Vocabulary()
+PARALLEL = Parallel()
 
 ALL: tuple[Law, ...] = (
     power_law("N"),
@@ -42,36 +53,75 @@ ALL: tuple[Law, ...] = (
     DISTILLATION_FULL,
     WIDTH_DEPTH,
     WIDTH_DEPTH_SIZE,
+    FARSEER,
+    MOE,
+    ROUTED,
+    SPARSITY,
+    VOCABULARY,
+    PARALLEL,
+    STEP_RATE,
+    STEP_BATCH,
 )
 """Every law that ships, in the order of the documentation."""
+
+
+def laws_of(columns: Iterable[str]) -> tuple[Law, ...]:
+    """The laws of a loss in exactly these quantities, each surface once ('overtraining' is 'tied')."""
+    wanted = set(columns)
+    if len(wanted) == 1:
+        (column,) = wanted
+        return power_law(column), power_law(column, floor=False)
+    return tuple(
+        law
+        for law in ALL
+        if set(law.columns) == wanted and law is not OVERTRAINING and not isinstance(law, PowerProduct)
+    )
+
 
 __all__ = [
     "ALL",
     "DISTILLATION",
     "DISTILLATION_FULL",
     "DISTILLATION_PUBLISHED",
+    "FARSEER",
     "GAMMA",
     "GAMMA_PUBLISHED",
     "HOFFMANN",
     "KAPLAN",
+    "MOE",
     "OVERTRAINING",
+    "PARALLEL",
     "REPEATS",
+    "ROUTED",
+    "SPARSITY",
+    "STEP_BATCH",
+    "STEP_RATE",
     "TIED",
+    "VOCABULARY",
     "WIDTH_DEPTH",
     "WIDTH_DEPTH_SIZE",
     "Array",
     "Columns",
+    "Farseer",
     "Gamma",
+    "JointExperts",
     "Kaplan",
     "Law",
+    "Parallel",
     "Parameter",
+    "PowerProduct",
     "Repeats",
+    "Routed",
     "SumOfPowers",
     "Term",
+    "Vocabulary",
     "check_gradient",
     "coefficient",
     "exponent",
+    "laws_of",
+    "parse_law",
     "power_law",
+    "saturating_experts",
     "stable",
     "token_worth",
 ]

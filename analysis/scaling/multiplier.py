@@ -24,13 +24,15 @@ class Multiplier:
 
 def multiplier(
     baseline: Fit, column: str, amount: float, loss: float, *,
-    at: Mapping[str, float] | None = None, bootstrap: Bootstrap | None = None, level: float = 0.95,
+    at: Mapping[str, float] | None = None, bootstrap: Bootstrap | None = None, error: float | None = None,
+    level: float = 0.95,
 ) -> Multiplier:  # fmt: skip
     """How many times `amount` of `column` (tokens D, compute C) the baseline's law needs to reach `loss`.
 
     Args:
         at: the law's other columns (N, say). bootstrap: of the same fit, for the interval (upper end infinite where
-            that share of resampled laws never gets there).
+            that share of resampled laws never gets there). error: standard error of ln of the arm's loss, for the
+            interval; None: that of one run as noisy as the baseline's. A mean of k seeds has that over sqrt(k).
 
     Raises:
         AnalysisError: the column isn't the law's, or the loss isn't positive.
@@ -43,14 +45,23 @@ def multiplier(
     factor = float(_needed(law, baseline.theta[None, :], column, loss, at or {})[0] / amount)
     if bootstrap is None:
         return Multiplier(factor, float("nan"), float("nan"))
-    found = _needed(law, bootstrap.theta, column, loss, at or {}) / amount
+    found = _needed(law, bootstrap.theta, column, loss * _draw_noise(bootstrap, error), at or {}) / amount
     # Order statistics by hand: interpolating between a number and infinity would give NaN.
     finite = np.where(np.isinf(found), 1e300, found)
     low, high = interval(finite, level)
     return Multiplier(factor, low, float("inf") if high > 1e200 else high)
 
 
-def _needed(law: Law, theta: Array, column: str, loss: float, at: Mapping[str, float]) -> Array:
+def _draw_noise(bootstrap: Bootstrap, error: float | None) -> Array:
+    """Factors of the arm's loss, one per resampled law."""
+    rng = np.random.default_rng([bootstrap.seed, len(bootstrap.theta), 2])
+    if error is not None:
+        return np.exp(error * rng.standard_normal(len(bootstrap.theta)))
+    n, k = len(bootstrap.fit.points), bootstrap.fit.problem.size
+    return np.exp(rng.choice(bootstrap.fit.residuals, len(bootstrap.theta)) * np.sqrt(n / (n - k)))
+
+
+def _needed(law: Law, theta: Array, column: str, loss: float | Array, at: Mapping[str, float]) -> Array:
     """The amount at which each law's loss falls to this one, by bisection in its logarithm; infinite above 1e30."""
     low, high = np.zeros(len(theta)), np.full(len(theta), np.log(1e30))
 

@@ -42,6 +42,22 @@ TRUE = {
     "width-depth-size": {
         "E": 1.8, "A": 8.0, "B": 0.8, "P": 500.0, "G": 8e4, "alpha": 0.35, "beta": 0.46, "nu": 0.39, "gamma": 0.53,
     },
+    "farseer": {
+        "s": -0.021, "q": 0.169, "S": 0.091, "B": 88.01, "b": -0.1, "Q": -5.287, "A": -0.124, "a": 0.123, "E": 0.424,
+    },
+    "moe": {
+        "c": 1.3637, "a": 35.91, "b": 35.98, "alpha": -0.1889, "beta": -0.1775, "delta": 0.2285, "omega": -0.5529,
+        "gamma": -0.0098, "zeta": 0.0259, "E_start": 2.0732, "E_max": 290.4521,
+    },
+    "routed": {"a": -0.082, "b": -0.108, "c": 0.009, "d": 1.104, "E_start": 1.847, "E_max": 314.478},
+    "sparsity": {"E": 0.651, "a_S": 16.8, "c_S": 45.0, "B": 6.9e8**0.203, "b_S": 0.722, "b_N": 0.245, "b_D": 0.203},
+    "vocabulary": {
+        "E": 5.533, "A_1": 1.831 * 1e6**0.447, "A_2": 0.196 * 1e6**0.671, "B": 2.124 * 1e9**0.447,
+        "alpha_1": 0.447, "alpha_2": 0.671, "beta": 0.447,
+    },
+    "parallel": {"E": 1.2888, "A": 1.973e8, "alpha": 0.1962, "k": 0.3349},
+    "step-rate": {"c": 1.79, "p_N": -0.713, "p_D": 0.307},
+    "step-batch": {"c": 0.58, "p_D": 0.571},
 }  # fmt: skip
 
 
@@ -53,13 +69,15 @@ def design(n: int = 160) -> pd.DataFrame:
     table["LT"] = rng.uniform(1.7, 2.6, n)
     table["LM"] = GAMMA.predict(GAMMA_PUBLISHED, table)
     table["W"], table["H"] = np.exp(rng.uniform(5, 9, n)), np.exp(rng.uniform(1, 4, n))
+    table["X"], table["P"] = rng.choice(2.0 ** np.arange(8), n), rng.choice([1.0, 2.0, 4.0, 8.0], n)
+    table["V"] = np.exp(rng.uniform(14, 20, n))
     return table
 
 
 @pytest.mark.parametrize("law", ALL, ids=lambda law: law.name)
 def test_gradient_is_the_derivative(law: Law) -> None:
     table = design(40)
-    near = law.internal(TRUE[law.name])[None, :] + np.random.default_rng(1).normal(0, 0.02, (6, len(law.names)))
+    near = law.internal(TRUE[law.name])[None, :] + np.random.default_rng(1).normal(0, 0.005, (6, len(law.names)))
     columns = {c: table[c].to_numpy() for c in law.columns}
     assert check_gradient(law, near, columns) < 1e-8
 

@@ -92,13 +92,26 @@ def test_bits_per_byte_are_all_bits_over_all_bytes() -> None:
     assert accuracy_effect([arm], [base]).difference == pytest.approx(1 / 3)
 
 
-def test_a_run_of_no_weight_counts_in_no_resample() -> None:
+def test_a_run_of_no_weight_is_no_run() -> None:
     runs = eight_runs().assign(w=[1.0] * 7 + [0.0])
+    weighted, without = fit(runs, LINE, delta=10, weights="w"), fit(runs.head(7), LINE, delta=10)
+    assert len(weighted.points) == 7
+    assert weighted.points.warnings == ("1 rows of weight 0 in 'w' were left out",)
     drawn = np.random.default_rng(0).integers(0, 7, (20, 7))
-    with_it = np.concatenate([drawn, np.full((20, 1), 7)], axis=1)
-    weighted = bootstrap(fit(runs, LINE, delta=10, weights="w"), indices=with_it)
-    without = bootstrap(fit(runs.head(7), LINE, delta=10), indices=drawn)
-    assert weighted.draws["alpha"] == pytest.approx(without.draws["alpha"], rel=1e-6)
+    first, second = (bootstrap(f, indices=drawn).draws["alpha"] for f in (weighted, without))
+    assert first == pytest.approx(second, rel=1e-12)
+    assert akaike(weighted) == pytest.approx(akaike(without))
+
+
+def test_a_weight_of_two_is_a_row_that_stands_twice() -> None:
+    runs = eight_runs().assign(run=range(8))
+    weighted = fit(runs.assign(w=[2.0] + [1.0] * 7), LINE, delta=10, weights="w")
+    twice = fit(pd.concat([runs, runs.head(1)]), LINE, delta=10, cluster="run", duplicates="keep")
+    drawn = np.random.default_rng(0).integers(0, 8, (20, 8))
+    first, second = (bootstrap(f, indices=drawn).draws["alpha"] for f in (weighted, twice))
+    assert first == pytest.approx(second, rel=1e-6)
+    scale = np.average(np.abs(weighted.residuals), weights=[2.0] + [1.0] * 7)
+    assert akaike(weighted) == pytest.approx(2 * 8 * (np.log(2 * scale) + 1) + 2 * 3)
 
 
 def test_akaikes_criterion_is_that_of_laplace_residuals() -> None:
@@ -107,6 +120,7 @@ def test_akaikes_criterion_is_that_of_laplace_residuals() -> None:
     scale = np.abs(found.residuals).mean()
     likelihood = stats.laplace.logpdf(found.residuals, scale=scale).sum()
     assert akaike(found) == pytest.approx(-2 * likelihood + 2 * 3)
+    assert akaike(found, corrected=True) == pytest.approx(akaike(found) + 2 * 3 * 4 / (8 - 3 - 1))
 
 
 def test_likelihood_ratios_count_independent_runs() -> None:
