@@ -12,7 +12,8 @@ formula, its units and its source. The map, by topic:
       truncation    TopPK, Sampled; the mass left over: Renormalise, RenormaliseBoth, Tail, OntoGold, Plain, Smooth,
                     Decoupled
       temperature   Temperature, NormKD, WTTM, Adaptive
-      divergence    NLL, KLD, ReverseKL, JensenShannon, SkewKL, TotalVariation, MSE, ZLoss, Weighted
+      divergence    NLL, KLD, ReverseKL, JensenShannon, SkewKL, SkewReverseKL, TotalVariation, MSE, ZLoss,
+                    Weighted
       alpha         over training: LinearMix, CosineMix, PeriodicMix, WSDMix, OnData, Until, Steady;
                     over tokens: ByEntropy, ByConfidence, Routed
     optimisation    AdamW; Cosine, WSD
@@ -85,6 +86,7 @@ from pdstudy.config.losses import (
     JensenShannon as JensenShannon,
     ReverseKL as ReverseKL,
     SkewKL as SkewKL,
+    SkewReverseKL as SkewReverseKL,
     TotalVariation as TotalVariation,
     Weighted as Weighted,
     ZLoss as ZLoss,

@@ -33,6 +33,7 @@ def build(workspace: Path, record: Record, out: Path) -> str:
         record["about"],
         _count_runs(report) if record["cells"] else "",
         report.diverged,
+        _warn_of_temperatures(report),
         *_describe_teachers(report),
     )
     opening = [Text(t) for t in texts if t]
@@ -97,6 +98,17 @@ def _describe_teachers(report: Outputs) -> list[str]:
         said = f"{losses} (nats per token)" if losses else "trained" if result else "not finished"
         lines.append(f"{teacher['name'][:1].upper()}{teacher['name'][1:]}: {said}.")
     return lines
+
+
+def _warn_of_temperatures(report: Outputs) -> str:
+    """Runs whose recalibration would have taken a temperature outside its range, as a sentence; empty without any."""
+    wanted, ended = heldout(report.record), []
+    for key, cells in report.trained.groupby("run", sort=False)["cell"]:
+        result = whole_run_file(report.workspace / "runs" / str(key), "result.json") or {}
+        if any(evaluation.get("temperature_at_end") for evaluation in final_evaluations(result, wanted)):
+            ended += list(cells)
+    named = ", ".join(ended[:5]) + (f" and {len(ended) - 5} more" if len(ended) > 5 else "")
+    return f"Recalibration stopped at an end of its range of temperatures, 1/4 to 4: {named}." if ended else ""
 
 
 def _warn_of_missing(report: Outputs) -> str:

@@ -229,8 +229,11 @@ class Slice:
     def stop(self) -> int:
         return self.start + self.tokens
 
-    def overlaps(self, other: Slice) -> bool:
-        return self.split == other.split and self.start < other.stop and other.start < self.stop
+    def shared(self, other: Slice) -> int:
+        """Tokens that both slices hold."""
+        if self.split != other.split:
+            return 0
+        return max(0, min(self.stop, other.stop) - max(self.start, other.start))
 
 
 @declared

@@ -48,6 +48,7 @@ class Finetuning:
             schedule=self.schedule,
             view=dataclasses.replace(run.view, documents=self.documents),
             order="shuffled",
+            z_loss=0.0,
             steps=None,
             tokens=self.tokens,
         )

@@ -170,8 +170,6 @@ class Capture:
         if isinstance(self.teacher, Pretrained):
             for problem in check_folder(self.teacher.path, self.corpus, self.view):
                 yield problem.below("teacher")
-        if isinstance(self.teacher, Run) and self.teacher.data.overlaps(self.data):
-            yield Problem("data", f"[{self.data.start}, {self.data.stop})", "text that the teacher has not seen")
 
     @property
     def spec(self) -> StoreSpec:

@@ -36,9 +36,10 @@ class Temperature:
 class NormKD:
     """Temperatures per token from the spread of the logits: tau_T = scale std(z_T), tau_S = scale std(z_S).
 
-    Standard deviations are over the vocabulary; the loss is multiplied by tau_T squared.
+    Standard deviations are over the vocabulary of V ids and divide by V; the loss is multiplied by tau_T squared.
 
-    Chi et al. 2023 (arXiv 2308.00520) and their code. The student's standard deviation is differentiated, too.
+    Chi et al. 2023 (arXiv 2308.00520) and their code, which divides by V - 1: temperatures larger by a factor of
+    1 + 1 / (2 V). The student's standard deviation is differentiated, too.
     """
 
     scale: float = 1.0
@@ -111,8 +112,9 @@ class RenormaliseBoth:
 class Tail:
     """One bucket for the rest on both sides (ghost token): t = (p on K, 1 - m) against (q on K, 1 - Q).
 
-    The student ends at q = p on K with the right mass outside, of whatever shape. Megatron-LM and DistillKit's
-    symmetric mode do this.
+    The student ends at q = p on K with the right mass outside, of whatever shape. At another temperature 1 - m becomes
+    the sum of p^(1/tau) outside, renormalised. Megatron-LM does this, and DistillKit's symmetric mode at temperature 1
+    alone: at others it takes (1 - m)^(1/tau), as if the rest were one id.
     """
 
 
@@ -189,7 +191,23 @@ class JensenShannon:
 
 @declared
 class SkewKL:
-    """Skewed KL, KL(t || lam t + (1 - lam) q) (Ko et al. 2024, DistiLLM, arXiv 2402.03898)."""
+    """Skewed KL, KL(t || lam t + (1 - lam) q) (Ko et al. 2024, DistiLLM, arXiv 2402.03898).
+
+    `skewed_forward_kl` of their code is this minus the entropy of t's terms, sum t log t: the same gradient.
+    """
+
+    lam: float = 0.1
+
+    def check(self) -> Iterator[Problem]:
+        yield from _inside("lam", self.lam)
+
+
+@declared
+class SkewReverseKL:
+    """Skewed reverse KL, KL(q || (1 - lam) t + lam q) (Ko et al. 2024, DistiLLM, arXiv 2402.03898).
+
+    At most -log lam on an id without mass in t, so it is finite where `ReverseKL` is not.
+    """
 
     lam: float = 0.1
 
@@ -218,7 +236,7 @@ class MSE:
 class ZLoss:
     """Penalty on the student's log-normaliser, (log sum exp z)^2, which keeps logits from drifting.
 
-    A term of `Weighted`; PaLM (arXiv 2204.02311) gives it weight 1e-4.
+    A term of `Weighted`, so a share of distillation; `Run.z_loss` is for every run, whatever its objective.
     """
 
 
@@ -233,7 +251,7 @@ class Weighted:
             yield Problem("terms", self.terms, "at least one (weight, loss)")
 
 
-Single: TypeAlias = NLL | KLD | ReverseKL | JensenShannon | SkewKL | TotalVariation | MSE | ZLoss
+Single: TypeAlias = NLL | KLD | ReverseKL | JensenShannon | SkewKL | SkewReverseKL | TotalVariation | MSE | ZLoss
 
 
 Divergence: TypeAlias = Single | Weighted
@@ -242,41 +260,6 @@ Divergence: TypeAlias = Single | Weighted
 def terms(loss: Divergence) -> tuple[tuple[float, Single], ...]:
     """A loss as a weighted sum, ((weight, loss), ...)."""
     return loss.terms if isinstance(loss, Weighted) else ((1.0, loss),)
-
-
-def undefined(rest: Rest, temperature: AnyTemperature, loss: Divergence) -> Iterator[Problem]:
-    """Reasons why a combination has no meaning, or none that a sparse support can give."""
-    for _, term in terms(loss):
-        yield from _undefined_loss(rest, term)
-    one = isinstance(temperature, Temperature) and temperature.tau == 1
-    if isinstance(rest, Decoupled) and not (isinstance(temperature, Temperature) and (one or temperature.both)):
-        yield Problem("temperature", temperature, "Temperature(tau=..., both=True) with rest=Decoupled()",
-                      hint="its temperature is on both sides of the second term")  # fmt: skip
-    if isinstance(temperature, WTTM) and not isinstance(rest, Renormalise):
-        yield Problem("rest", rest, "Renormalise() with WTTM, whose `over` says what is summed")
-    if isinstance(rest, Tail | Plain | Smooth | OntoGold) and not isinstance(temperature, Temperature):
-        yield Problem("temperature", temperature, f"Temperature with rest={type(rest).__name__}()",
-                      hint="the tail's mass at a temperature per token is not in a store")  # fmt: skip
-    if isinstance(rest, Smooth) and not one:
-        yield Problem("temperature", temperature, "tau = 1 with rest=Smooth()",
-                      hint="what each id outside gets would no longer be its share of the tail's mass")  # fmt: skip
-
-
-def _undefined_loss(rest: Rest, loss: Single) -> Iterator[Problem]:
-    name = type(rest).__name__
-    if isinstance(loss, ReverseKL) and not isinstance(rest, RenormaliseBoth | Tail):
-        yield Problem("loss", loss, f"a loss that is finite with rest={name}()",
-                      hint="KL(q || t) needs t > 0 wherever q is: rest=Tail() or RenormaliseBoth()")  # fmt: skip
-    if isinstance(rest, Plain | Smooth) and not isinstance(loss, NLL | KLD | ZLoss):
-        yield Problem("loss", loss, f"NLL or KLD with rest={name}()",
-                      hint="the target is no distribution" if isinstance(rest, Plain) else
-                      "other losses need every probability outside the support")  # fmt: skip
-    if isinstance(rest, Decoupled) and not isinstance(loss, KLD | ZLoss):
-        yield Problem("loss", loss, "KLD with rest=Decoupled()", hint="it is defined as two KL divergences")
-    if isinstance(loss, MSE) and isinstance(rest, OntoGold):
-        yield Problem("loss", loss, "a loss of distributions with rest=OntoGold()")
-    if isinstance(loss, MSE) and loss.on == "logits" and not isinstance(rest, Renormalise):
-        yield Problem("rest", rest, "Renormalise() with MSE on logits, which are not normalised at all")
 
 
 def _above_zero(name: str, value: float) -> Iterator[Problem]:

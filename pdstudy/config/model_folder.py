@@ -26,6 +26,15 @@ def check_weights(path: str) -> Iterator[Problem]:
                       else "save_pretrained writes them")  # fmt: skip
 
 
+def check_shape(path: str, shape: Shape) -> Iterator[Problem]:
+    """Where a shape that is to price a folder's model is not its own, as far as its config says."""
+    config = read_text_config(path) or {}
+    for name, key in (("width", "hidden_size"), ("layers", "num_hidden_layers"), ("vocab", "vocab_size")):
+        said, there = getattr(shape, name), config.get(key, getattr(shape, name))
+        if said != there:
+            yield Problem(f"shape.{name}", said, f"the folder's {key}, {there}")
+
+
 def check_folder(path: str, corpus: Corpus, view: View) -> Iterator[Problem]:
     """Why the model in a folder cannot read a corpus in sequences of a view. Fields are those of the model."""
     config = read_text_config(path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from pdstudy.config.alpha import decayed
-from pdstudy.core.identity import declared
+from pdstudy.core.identity import declared, neutral
 from pdstudy.core.validation import Problem
 
 
@@ -63,22 +63,26 @@ class Cosine:
 
 @declared
 class WSD:
-    """Warm-up, stable, decay: constant until `decay_tokens` before the end, then down in the given shape.
+    """Warm-up, stable, decay: constant until `decay_tokens` before the end, then down to `final` times the peak.
 
-    With u the share of the decay that is done: 1 - u, half a cosine, 1 - sqrt(u) and 0.5^(10 u), the same as those of
-    `WSDMix`. 1 - sqrt is the best of the shapes compared by Haegele et al. 2024 (arXiv 2405.18392). Exponential is
-    MiniCPM's 0.5^(s / T) (arXiv 2404.06395) with a half-life T of a tenth of the decay: it ends at 1/1024 of the peak,
-    the others at 0. Megatron-LM's shape of that name, 2 x 0.5^u - 1, is another.
+    With u the share of the decay that is done and h(u) its shape, the rate over its peak is final + (1 - final) h(u),
+    where h is 1 - u, half a cosine, 1 - sqrt(u) or 0.5^(10 u), the same as those of `WSDMix`. 1 - sqrt is the best of
+    the shapes compared by Haegele et al. 2024 (arXiv 2405.18392). Exponential is MiniCPM's 0.5^(s / T) (arXiv
+    2404.06395) with a half-life T of a tenth of the decay: h ends at 1/1024, the others at 0. Megatron-LM's shape of
+    that name, 2 x 0.5^u - 1, is another. nanochat decays linearly to `final` = 0.05.
     """
 
     warmup_tokens: int
     decay_tokens: int
     shape: Literal["linear", "cosine", "1-sqrt", "exponential"] = "1-sqrt"
+    final: float = neutral(0.0)
 
     def check(self) -> Iterator[Problem]:
         for name in ("warmup_tokens", "decay_tokens"):
             if getattr(self, name) < 0:
                 yield Problem(name, getattr(self, name), "0 or more")
+        if not 0 <= self.final <= 1:
+            yield Problem("final", self.final, "0 to 1 (a share of the peak)")
 
     def misfits(self, total: int) -> Iterator[Problem]:
         """Problems with a run of `total` tokens: the rate would fall off a cliff where warm-up and decay overlap."""
@@ -95,7 +99,7 @@ class WSD:
         start = total - self.decay_tokens
         if tokens < start or self.decay_tokens == 0:
             return 1.0
-        return decayed(self.shape, (tokens - start) / self.decay_tokens)
+        return self.final + (1 - self.final) * decayed(self.shape, (tokens - start) / self.decay_tokens)
 
 
 Schedule = Cosine | WSD

@@ -22,7 +22,7 @@ from pdstudy.core.identity import fingerprint
 from pdstudy.corpus.examples import Packed, pack
 from pdstudy.corpus.token_corpus import TokenCorpus
 
-CACHE_EDITION = 2
+CACHE_EDITION = 3
 """Version of how examples become sequences: raised when that changes."""
 
 

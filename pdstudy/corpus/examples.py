@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -72,14 +73,22 @@ def concatenate(first: Batch, second: Batch) -> Batch:
 def pack(instructions: Instructions, corpus: TokenCorpus, view: View, *, held_out: bool = False) -> Packed:
     """Tokenize and pack all examples of one side of the split, one after another in the order of their hashes.
 
+    Those in whose texts a special token is named are left out: the template's own special tokens are made of names,
+    too, so that such a text would forge an end of document.
+
     Raises `ConfigError` on examples that cannot be read, and where none is left.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_dir, trust_remote_code=False)
+    special = [re.escape(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    forged = re.compile("|".join(special) if special else "(?!)")
     kept: dict[int, Messages] = {}
     left_out: Counter[str] = Counter()
     for messages in read_examples(instructions, left_out):
+        if any(forged.search(text) for message in messages for text in message.values()):
+            left_out["with a special token's name in the text"] += 1
+            continue
         text = json.dumps(messages, sort_keys=True, ensure_ascii=False).encode()
         place = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
         if (place < instructions.validation * 2**64) == held_out:

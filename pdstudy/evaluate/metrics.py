@@ -30,6 +30,10 @@ NODES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Inverse temperatures at which the loss is known, with two derivatives; each is twice the one before."""
 
 
+END = 1e-3
+"""Distance to an end of the range, in log temperature, at which the search for the best one has stopped there."""
+
+
 @dataclass
 class Scores:
     """Sums over the tokens seen; `pack` and `unpack` for adding them up over ranks.
@@ -78,7 +82,7 @@ class Scores:
                 some = slice(at, at + few)
                 self._count(logits[some], gold[some], half[part][some], valid[some])
             share = valid.float()
-            lm += (share * rows(logits, gold, None, share, share, False)[0]).sum(dtype=torch.float64)
+            lm += (share * rows(logits, gold, None, share, share, share, False)[0]).sum(dtype=torch.float64)
         self.lm += lm
 
     def _count(self, logits: Tensor, gold: Tensor, half: Tensor, valid: Tensor) -> None:
@@ -104,7 +108,9 @@ class Scores:
 
     def columns(self) -> dict[str, float]:
         """`accuracy` and `ece`, shares; `recalibrated` (nats per token) and the `temperature` of that: fitted on one
-        half of the text and scored on the other, both ways. The last two are absent for a text of one sequence."""
+        half of the text and scored on the other, both ways; `temperature_at_end`, true where one of the two stopped
+        at an end of the range, 1/4 to 4, so that a still better one lies outside, and absent elsewhere. For a text of
+        one sequence there is no temperature."""
         tokens = float(self.tokens)
         found = {"accuracy": float(self.hits) / tokens, "ece": calibration_error(self.bins)}
         halves = self.losses.cpu().numpy()
@@ -113,6 +119,8 @@ class Scores:
             best = [_best(curve) for curve in curves]
             found["recalibrated"] = float(curves[1](best[0]) + curves[0](best[1])) / tokens
             found["temperature"] = math.exp(-sum(best) / 2)
+            if max(map(abs, best)) > math.log(NODES[-1]) - END:
+                found["temperature_at_end"] = True
         return found
 
 

@@ -161,9 +161,11 @@ def distillation_loss(
     alpha: float,
     divisor: float,
     vocab: int,
+    z_loss: float = 0.0,
     observe: Observer | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of one micro-batch: its sum over valid tokens of (1 - alpha) L_lm + alpha L_kd, over `divisor`.
+    """Loss of one micro-batch: its sum over valid tokens of (1 - alpha) L_lm + alpha L_kd + `z_loss` L_z, over
+    `divisor`.
 
     `divisor` is the number of valid tokens of the whole step, so that micro-batches and ranks add up to one mean.
     `vocab` is the tokenizer's size; rows of the head above it are padding. Returns the differentiable scalar and
@@ -173,7 +175,15 @@ def distillation_loss(
     if observe is not None:
         observe(batch, hidden.detach(), head_weight(model))
     return fused_loss(
-        hidden.flatten(0, 1), head_weight(model), batch.targets, batch.signal, objective, alpha, divisor, vocab
+        hidden.flatten(0, 1),
+        head_weight(model),
+        batch.targets,
+        batch.signal,
+        objective,
+        alpha,
+        divisor,
+        vocab,
+        z_loss=z_loss,
     )
 
 

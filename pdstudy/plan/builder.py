@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 
-from pdstudy.config.data import Corpus, Slice
 from pdstudy.config.downstream import Downstream
-from pdstudy.config.evaluation import probe_teacher, text_of
+from pdstudy.config.evaluation import probe_teacher
 from pdstudy.config.logits import Capture, Coverage, StoreNeed, StoreSpec, required_coverage, spec_of
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import KD, Online, Pretrained, Run
 from pdstudy.core.format import si
 from pdstudy.core.identity import fingerprint
-from pdstudy.core.origin import Spot, spot_of
 from pdstudy.core.run_state import TRAINED
 from pdstudy.core.validation import Problem
-from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, Role, RunArtifact, StoreArtifact
+from pdstudy.plan.artifact import AnswersArtifact, Artifact, Role, RunArtifact, StoreArtifact
 from pdstudy.plan.branches import branched
 from pdstudy.plan.cost import evaluation_flops, sizes, steps_flops, tokens_read, training_flops
+from pdstudy.plan.inputs import Inputs
 from pdstudy.plan.plan import Plan, ordered
-from pdstudy.plan.preflight import TextLimits, check_tokenizer, missing_packages, unused_bos
+from pdstudy.plan.preflight import missing_packages
 from pdstudy.plan.rate import measured_rate, plan_rate
 from pdstudy.plan.replay import replay_needed
 from pdstudy.plan.store_needs import StoreNeeds
@@ -50,7 +49,7 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
     artifacts = builder.artifacts()
     packages = missing_packages(study, (artifact for artifact in artifacts if not artifact.done))
     absent += [f"not here: {p.found}, needed to run ({p.field}): {p.allowed}" for p in packages]
-    warnings = (*builder.repeats(), *absent, *dict.fromkeys(builder.doubts), *builder.retrained)
+    warnings = (*builder.repeats(), *absent, *dict.fromkeys(builder.inputs.doubts), *builder.retrained)
     return Plan(study, artifacts, warnings, tuple(builder.problems), rate, source, packages, builder.keys)
 
 
@@ -62,12 +61,9 @@ class _Builder:
         self.workspace = workspace
         self._repeats: dict[int, list[tuple[float, str]]] = {}
         self.retrained: list[str] = []
-        self.problems: list[Problem] = []
+        self.inputs = Inputs(study, workspace)
+        self.problems = self.inputs.problems
         self.keys: dict[str, str] = {}
-        self._corpora: dict[str, CorpusArtifact] = {}
-        self._limits: dict[str, TextLimits] = {}
-        self._too_long: set[tuple[str, Slice]] = set()
-        self.doubts: list[str] = []
         self._runs: dict[str, RunArtifact] = {}
         self._cells: dict[str, list[str]] = {}
         self._stores = StoreNeeds(workspace)
@@ -91,9 +87,10 @@ class _Builder:
     def capture(self, name: str, capture: Capture) -> None:
         """Add a store that the study wants for itself."""
         cell = Cell({}, 0, self.study.base)
-        self._corpus(capture.corpus, [(f"captures[{name!r}].data", capture.data)], cell)
+        self.inputs.corpus(capture.corpus, [(f"captures[{name!r}].data", capture.data)], cell)
         if isinstance(capture.spec.teacher, Run):
             self._teacher(capture.spec.teacher, cell, f"captures[{name!r}].teacher.")
+            self.inputs.note_seen(capture.spec.teacher, capture.data, cell, f"captures[{name!r}].teacher")
         sequences = capture.view.sequences(capture.data)
         self._use(capture.spec, capture.coverage, sequences, cell, f"captures[{name!r}].")
 
@@ -133,18 +130,19 @@ class _Builder:
         if key in self._runs and ROLES.index(role) <= ROLES.index(self._runs[key].role):
             return key
         self._runs[key] = self._run_artifact(role, key, label, run)  # before its needs, which may lead back to it
-        needs = [self._corpus(run.corpus, [(f"{at}data", run.data)], cell)]
+        needs = [self.inputs.corpus(run.corpus, [(f"{at}data", run.data)], cell)]
         teacher = run.teacher
         if isinstance(teacher, Run):
             needs.append(self._teacher(teacher, cell, f"{at}objective.teacher."))
+            self.inputs.note_seen(teacher, run.data, cell, f"{at}objective.teacher")
         elif isinstance(teacher, Online):
             needs.append(self._teacher(teacher.run, cell, f"{at}objective.teacher.run."))
         elif isinstance(teacher, Pretrained):
-            self._check_folder(teacher, needs[0], f"{at}objective.teacher", cell)
+            self.inputs.check_folder(teacher, needs[0], f"{at}objective.teacher", cell)
         if teacher is not None and not run.is_live:
             self._use_store(run, cell, f"{at}objective.")
         if run.start is not None and isinstance(run.start.model, Pretrained):
-            self._check_folder(run.start.model, needs[0], f"{at}start.model", cell)
+            self.inputs.check_folder(run.start.model, needs[0], f"{at}start.model", cell)
         if run.start is not None and isinstance(run.start.model, Run):
             needs.append(self._started_from(run.start.model, run.start.step, cell, f"{at}start.model."))
         probed = [probe_teacher(e, run) for e in self.study.evaluations] if role != "teacher" else []
@@ -185,7 +183,7 @@ class _Builder:
         made |= branched([artifact for artifact in made.values() if artifact.role == "student"], self.workspace)
         runs = [self._with_reads(artifact, captured, written) for artifact in made.values()]
         teachers, finetuned, students = ([artifact for artifact in runs if artifact.role == role] for role in ROLES)
-        of_text = (*self._corpora.values(), *teachers, *captured.values(), *students)
+        of_text = (*self.inputs.corpora.values(), *teachers, *captured.values(), *students)
         return ordered((*of_text, *finetuned, *self._answers.values()))
 
     def _with_reads(
@@ -223,41 +221,6 @@ class _Builder:
         flops = (0.0 if artifact.done else artifact.flops) + more
         return dataclasses.replace(artifact, done=False, state=state, flops=flops)
 
-    def _corpus(self, corpus: Corpus, read: list[tuple[str, Slice]], cell: Cell) -> str:
-        key = fingerprint(corpus)
-        if key not in self._corpora:
-            self._limits[key] = TextLimits(corpus, self.workspace, here=not self.study.elsewhere)
-            label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
-            self._corpora[key] = CorpusArtifact(key=key, label=label, done=self._limits[key].built, corpus=corpus)
-            if (problem := unused_bos(corpus)) is not None:
-                self.doubts.append(str(problem.at(self._spot(cell, problem.field))))
-        wanted = [*read]
-        for i, evaluation in enumerate(self.study.evaluations):
-            if (text := text_of(evaluation)) is not None:
-                wanted.append((f"evaluations[{i}].data", text))
-        for name, part in wanted:
-            if (name, part) not in self._too_long:
-                if (problem := self._limits[key].check(name, part)) is not None:
-                    self.problems.append(problem.at(self._spot(cell, name)))
-                elif (problem := self._limits[key].doubt(name, part)) is not None:
-                    self.doubts.append(str(problem.at(self._spot(cell, name))))
-                if problem is not None:
-                    self._too_long.add((name, part))
-        return key
-
-    def _check_folder(self, teacher: Pretrained, corpus: str, at: str, cell: Cell) -> None:
-        problem, doubt = check_tokenizer(teacher, self._limits[corpus])
-        if problem is not None and (problem := problem.below(at).at(self._spot(cell, at))) not in self.problems:
-            self.problems.append(problem)
-        if doubt:
-            file, line = self._spot(cell, at)
-            self.doubts.append(f"{file}:{line}: {at}: {doubt}")
-
-    def _spot(self, cell: Cell, name: str) -> Spot:
-        """File and line of a field of the study, or else of a cell's run."""
-        owned = any(name.startswith(field) for field in ("evaluations", "captures", "downstream"))
-        return (spot_of(self.study, name) if owned else cell.spot_of(name)) or self.study.where
-
     def _run_artifact(self, role: Role, key: str, label: str, run: Run) -> RunArtifact:
         evaluations = self.study.evaluations
         training = training_flops(run)
@@ -290,5 +253,5 @@ class _Builder:
         if found is not None:
             allowed = f"{found.allowed}, and runs of one teacher and view share a store"
             name = f"{at}{found.field}"
-            problem = Problem(name, found.found, allowed).at(self._spot(cell, name))
+            problem = Problem(name, found.found, allowed).at(self.inputs.spot(cell, name))
             self.problems += [problem] if problem not in self.problems else []  # each seed has it

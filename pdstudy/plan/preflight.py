@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pdstudy.config.data import Corpus, HubDataset, LocalFiles, PretrainedTokenizer, Slice
 from pdstudy.config.model_folder import has_tokenizer, same_ids
-from pdstudy.config.run import Pretrained
+from pdstudy.config.run import Pretrained, Run
 from pdstudy.config.text_files import find_packages, find_text_files
 from pdstudy.config.tokenizer_file import TOKENIZER_FILES, named_token
 from pdstudy.core.files import read_json
@@ -95,6 +95,21 @@ def unused_bos(corpus: Corpus) -> Problem | None:
         return None
     hint = "a model that was trained with it may do far worse without"
     return Problem("corpus.tokenizer.bos", None, f"{bos!r}, with which the tokenizer begins a text", hint=hint)
+
+
+def seen_text(teacher: Run, data: Slice) -> str | None:
+    """The part of a student's text that a trained teacher has read, as a note; None where it has read none.
+
+    It is allowed, since published models may have read anything, and since it is the control of whether a gain from a
+    teacher is one from more data.
+    """
+    shared = teacher.data.shared(data)
+    if not shared:
+        return None
+    return (
+        f"the teacher's slice holds {shared:,} of the {data.tokens:,} tokens that it gives logits for: of these a gain "
+        f"is not one from more data, and its logits may be of text learned by heart"
+    )
 
 
 def missing_packages(study: Study, artifacts: Iterable[Artifact]) -> tuple[Problem, ...]:

@@ -73,7 +73,15 @@ def _train(trainer: Trainer, should_stop: Callable[[], bool], until: int) -> str
                 alpha = alpha_at(run.objective, step, run.num_steps)
                 rate = learning_rate(run, step)
                 valid, sums = gradients(
-                    model, loader, trainer.ranks, step, run.objective, alpha, vocab, trainer.online.observer(step)
+                    model,
+                    loader,
+                    trainer.ranks,
+                    step,
+                    run.objective,
+                    alpha,
+                    vocab,
+                    z_loss=run.z_loss,
+                    observe=trainer.online.observer(step),
                 )
                 norm = clip(model, run.optimiser.clip)
                 set_learning_rate(optimiser, rate)
@@ -98,6 +106,8 @@ def gradients(
     objective: Objective,
     alpha: float,
     vocab: int,
+    *,
+    z_loss: float = 0.0,
     observe: Observer | None = None,
 ) -> tuple[int, dict[str, Tensor]]:
     """Forward and backward of all of this rank's micro-batches of a step; gradients are summed over ranks by then.
@@ -110,7 +120,7 @@ def gradients(
     for last, batch in micro_batches:
         announce_backward(model, ranks, last=last)
         loss, parts = model.distillation_loss(
-            batch, objective=objective, alpha=alpha, divisor=valid, vocab=vocab, observe=observe
+            batch, objective=objective, alpha=alpha, divisor=valid, vocab=vocab, z_loss=z_loss, observe=observe
         )
         loss.backward()
         for name, value in {"loss": loss.detach(), **parts}.items():

@@ -17,7 +17,7 @@ from pdstudy.analysis.data.runs import arm_summary, load_evaluations, load_runs
 from pdstudy.analysis.report.arm_comparison import arm_gains, compare_arms
 from pdstudy.analysis.report.captions import tau_convention
 from pdstudy.analysis.report.study_outputs import Outputs
-from pdstudy.analysis.report.study_page import _describe_teachers, build
+from pdstudy.analysis.report.study_page import _describe_teachers, _warn_of_temperatures, build
 from pdstudy.analysis.tables.builders import fixed
 from pdstudy.analysis.tables.planned_and_spent import cost_table
 from pdstudy.analysis.tables.table import TableCell
@@ -98,6 +98,17 @@ def test_a_teacher_of_a_study_without_evaluations_is_trained_or_not(tmp_path: Pa
     record = two_arms(tmp_path)
     record |= {"evaluations": [], "teachers": [{"run": record["cells"][0]["run"], "name": "teacher, 1.8M parameters"}]}
     assert _describe_teachers(Outputs(tmp_path, record)) == ["Teacher, 1.8M parameters: trained."]
+
+
+def test_a_recalibration_that_stopped_at_an_end_is_named(tmp_path: Path) -> None:
+    record = two_arms(tmp_path)
+    assert _warn_of_temperatures(Outputs(tmp_path, record)) == ""
+    file = tmp_path / "runs" / record["cells"][3]["run"] / "result.json"
+    result = json.loads(file.read_text())
+    result["evals"][0]["temperature_at_end"] = True
+    file.write_text(json.dumps(result))
+    said = _warn_of_temperatures(Outputs(tmp_path, record))
+    assert said.endswith(f"1/4 to 4: {record['cells'][3]['name']}.")
 
 
 def test_captions_say_what_a_temperature_divides(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from pdstudy.config.losses import (  # fmt: skip
     RenormaliseBoth,
     ReverseKL,
     SkewKL,
+    SkewReverseKL,
     Smooth,
     Tail,
     Temperature,
@@ -139,6 +140,8 @@ def _loss(loss, rule, student, teacher, mask, gold, own, theirs):  # type: ignor
         return loss.beta * _kl(t, middle) + (1 - loss.beta) * _kl(q, middle)
     if isinstance(loss, SkewKL):
         return _kl(t, loss.lam * t + (1 - loss.lam) * q)
+    if isinstance(loss, SkewReverseKL):
+        return _kl(q, (1 - loss.lam) * t + loss.lam * q)
     if isinstance(loss, TotalVariation):
         return (t - q).abs().sum(1) / 2
     assert isinstance(loss, MSE)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pdstudy.config.loss_combinations import undefined
 from pdstudy.config.losses import (  # fmt: skip
     KLD,
     MSE,
@@ -27,13 +28,13 @@ from pdstudy.config.losses import (  # fmt: skip
     Rest,
     ReverseKL,
     SkewKL,
+    SkewReverseKL,
     Smooth,
     Tail,
     Temperature,
     TotalVariation,
     Weighted,
     ZLoss,
-    undefined,
 )
 from pdstudy.config.run import KD, Pretrained
 from pdstudy.config.truncation import Sampled
@@ -56,8 +57,8 @@ TEMPERATURES: tuple[AnyTemperature, ...] = (
     Adaptive(by="entropy", reference=1.5), Adaptive(by="std", reference=2.5, power=-0.5, tau=1.3),
 )  # fmt: skip
 LOSSES: tuple[Divergence, ...] = (
-    NLL(), KLD(), ReverseKL(), JensenShannon(), JensenShannon(beta=0.2), SkewKL(), TotalVariation(), MSE(on="logits"),
-    MSE(on="probabilities"), Weighted(terms=((0.7, NLL()), (0.4, KLD()))),
+    NLL(), KLD(), ReverseKL(), JensenShannon(), JensenShannon(beta=0.2), SkewKL(), SkewReverseKL(),
+    TotalVariation(), MSE(on="logits"), MSE(on="probabilities"), Weighted(terms=((0.7, NLL()), (0.4, KLD()))),
     Weighted(terms=((1.0, KLD()), (1e-2, ZLoss()))),
 )  # fmt: skip
 

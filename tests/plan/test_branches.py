@@ -221,8 +221,10 @@ def test_a_study_may_be_captures_alone(tiny: Study, tmp_path: Path) -> None:
     assert [artifact.kind for artifact in plan.artifacts] == ["corpus", "teacher", "logits"]
     assert [each["store"] for each in make_record(plan)["captures"]] == [plan.stores[0].key]
     seen = dataclasses.replace(wanted, data=dataclasses.replace(kd.teacher.data, tokens=64))
-    wrong = dataclasses.replace(study, captures={"own": seen}).problems()
-    assert [p.field for p in wrong] == ["captures['own'].data"]
+    noted = make_plan(dataclasses.replace(study, captures={"own": seen}), Workspace(tmp_path / "workspace"))
+    assert [w for w in noted.warnings if "captures['own'].teacher: the teacher's slice holds 64 of the 64 tokens" in w]
+    assert not noted.problems
+    assert not [w for w in plan.warnings if "the teacher's slice" in w]
 
 
 def test_the_stable_part_ends_at_the_first_step_whose_middle_is_in_the_decay() -> None:

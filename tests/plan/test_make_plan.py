@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy import BPE, KD, LM, AdamW, Corpus, LocalFiles, Shape, Slice, TopPK, axis
+from pdstudy import BPE, KD, LM, AdamW, Corpus, LocalFiles, Shape, Slice, Study, TopPK, axis
 from pdstudy.config.logits import Coverage, spec_of, union
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Pretrained, Run
@@ -68,6 +68,20 @@ def test_flops_are_the_shapes(tmp_path: Path) -> None:
     assert isinstance(run.student, Shape)
     forward = run.student.forward_flops(64)
     assert student.flops == 3 * forward * 6400 + forward * 640
+
+
+def test_a_teacher_that_has_read_its_students_text_is_noted_once(tmp_path: Path) -> None:
+    """The control of whether a gain is extra data; another slice is another note."""
+    teacher = make_run(tokens=640, data=Slice(start=6400 - 640, tokens=640))
+    kd = make_run(objective=KD(teacher=teacher))
+    grid = axis("alpha", {"a": 0.5, "b": 0.9}, field="objective.alpha") * axis(
+        "data", {"seen": Slice(tokens=6400), "other": Slice(start=6400, tokens=6400)}
+    )
+    plan = make_plan(Study(name="seen", base=kd, grid=grid), Workspace(tmp_path))
+    noted = [w for w in plan.warnings if "the teacher's slice" in w]
+    assert not plan.problems
+    assert len(noted) == 1
+    assert "holds 640 of the 6,400 tokens that it gives logits for" in noted[0]
 
 
 def test_runs_that_repeat_their_text_are_told_in_one_line(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_distillation_is_pure_and_of_text_that_the_teacher_has_not_seen(tmp_path
     assert objective == (1, "live", Steady())
     for cell in planned("isoflop_students", tmp_path).cells:
         assert cell.run.data.tokens == teacher_of(cell).data.tokens == pytest.approx(90e9)
-        assert not cell.run.data.overlaps(teacher_of(cell).data)
+        assert not cell.run.data.shared(teacher_of(cell).data)
 
 
 def test_gemma_draws_256_ids_of_two_teachers_over_budgets_up_to_2t_tokens(tmp_path: Path) -> None:

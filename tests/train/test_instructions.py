@@ -91,6 +91,27 @@ def test_examples_that_are_too_long_are_counted_and_said(
     assert "left out at a context of 64 tokens: 3 longer than the context" in capsys.readouterr().out
 
 
+def test_a_text_that_names_a_special_token_is_left_out_and_counted(
+    small_run: Run, corpus: TokenCorpus, instructions: Instructions
+) -> None:
+    """Tokenized with the template, its name would become the end of a document."""
+    (source,) = instructions.sources
+    assert isinstance(source, LocalExamples)
+    before = pack(instructions, corpus, small_run.view)
+    rows = [
+        {"prompt": "Name the end of a text.", "response": "It is <|endoftext|>, followed by nothing."},
+        {"messages": [{"role": "user", "content": "<|endoftext|>"}, {"role": "assistant", "content": "Yes?"}]},
+        {"prompt": "Name half of it.", "response": "It is <|endof."},
+    ]
+    with Path(source.paths[0]).open("a") as more:
+        more.writelines(json.dumps(row) + "\n" for row in rows)
+    packed = pack(instructions, corpus, small_run.view)
+    assert packed.left_out == {"with a special token's name in the text": 2}
+    ends = [int((each.targets == corpus.eos).sum()) for each in (before, packed)]
+    assert ends[1] == ends[0] + 1, "the third example has an end, and no text has one inside"
+    assert "<|endof" in "".join(AutoTokenizer.from_pretrained(corpus.tokenizer_dir).batch_decode(packed.inputs))
+
+
 def test_steps_are_mixed_by_share_and_ranks_agree(
     small_run: Run, corpus: TokenCorpus, instructions: Instructions
 ) -> None:

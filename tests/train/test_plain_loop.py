@@ -28,7 +28,7 @@ def rate(schedule: Schedule, middle: float, total: int) -> float:
     if middle < WARMUP:
         return middle / WARMUP
     if isinstance(schedule, WSD):
-        return min(1.0, (total - middle) / DECAY)
+        return min(1.0, schedule.final + (1 - schedule.final) * (total - middle) / DECAY)
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (middle - WARMUP) / (total - WARMUP)))
 
 
@@ -44,7 +44,8 @@ def plain_loop(run: Run, corpus: TokenCorpus) -> dict[str, Tensor]:
         targets = torch.stack([stream[at + 1 : at + context + 1] for at in starts])
         logits = model(inputs, use_cache=False).logits[..., : corpus.vocab]
         model.zero_grad()
-        cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
+        penalty = run.z_loss * logits.logsumexp(-1).square().mean()
+        (cross_entropy(logits.flatten(0, 1), targets.flatten()) + penalty).backward()
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients.values()))
         assert norm > settings.clip, "or clipping would not be seen"
@@ -63,14 +64,19 @@ def plain_loop(run: Run, corpus: TokenCorpus) -> dict[str, Tensor]:
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    "schedule", [Cosine(warmup_tokens=WARMUP), WSD(warmup_tokens=WARMUP, decay_tokens=DECAY, shape="linear")]
+    ("schedule", "z_loss"),
+    [
+        (Cosine(warmup_tokens=WARMUP), 0.0),
+        (WSD(warmup_tokens=WARMUP, decay_tokens=DECAY, shape="linear", final=0.2), 0.1),
+    ],
+    ids=("cosine", "wsd with a floor, z-loss"),
 )
 def test_a_run_is_what_a_plain_loop_computes(
-    schedule: Schedule, small_run: Run, corpus: TokenCorpus, tmp_path: Path
+    schedule: Schedule, z_loss: float, small_run: Run, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
     # A decay and an eps so large that neither can be missed; a clip below every norm.
     optimiser = AdamW(lr=5e-3, betas=(0.8, 0.9), eps=1e-4, weight_decay=2.0, clip=0.1)
-    run = dataclasses.replace(small_run, optimiser=optimiser, schedule=schedule, steps=STEPS, seed=3)
+    run = dataclasses.replace(small_run, optimiser=optimiser, schedule=schedule, steps=STEPS, seed=3, z_loss=z_loss)
     directory = RunDir(tmp_path / "run")
     assert train_run(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
     found = dict(AutoModelForCausalLM.from_pretrained(directory.model).named_parameters())

@@ -19,7 +19,7 @@ from pdstudy.corpus.batch import read_batch
 from pdstudy.distill.micro_batch import make_micro_batch
 from pdstudy.evaluate.heldout import evaluate
 from pdstudy.evaluate.heldout_data import held_out
-from pdstudy.evaluate.metrics import calibration_error, confidence_bins
+from pdstudy.evaluate.metrics import Scores, calibration_error, confidence_bins
 from pdstudy.models.build_model import build_model
 
 HELDOUT = Heldout(data=Slice(tokens=64 * 21, split="validation"))
@@ -104,6 +104,19 @@ def test_recalibration_fits_one_half_and_scores_the_other(scored) -> None:
     assert row["temperature"] == pytest.approx(np.exp(np.log(temperatures).mean()), rel=1e-3)
     assert row["temperature"] > 1.2
     assert row["recalibrated"] < row["loss"] - 0.02
+
+
+@pytest.mark.parametrize(("scale", "at_end"), [(1.0, False), (6.0, True), (1 / 6, True)])
+def test_recalibration_says_that_it_stopped_at_an_end_of_its_range(scale: float, at_end: bool) -> None:
+    """Targets drawn from the softmax of logits that are then too confident, or too little, by `scale`."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(4000, 11, generator=generator)
+    targets = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    scores = Scores.zero(torch.device("cpu"))
+    scores.add(scale * logits, torch.eye(11), targets, torch.arange(4000) % 2, 11)
+    found = scores.columns()
+    assert found.get("temperature_at_end", False) is at_end
+    assert found["temperature"] == pytest.approx(min(4, max(1 / 4, scale)), rel=0.05)
 
 
 def test_bins_of_confidence_are_of_equal_width_and_the_last_has_certainty() -> None:

@@ -28,6 +28,7 @@ from pdstudy.config.trajectory import learning_rate
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_jsonl
 from pdstudy.core.identity import fingerprint
+from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus
 from pdstudy.evaluate.heldout import evaluate_export
 from pdstudy.workspace.run_dir import RunDir
@@ -257,6 +258,19 @@ def test_the_learning_rate_decays_in_the_declared_shape(shape: Any) -> None:
     factors = [schedule.factor(tokens, 1000) for tokens in (0, 600, 800, 1000)]
     assert factors == pytest.approx([1, 1, *DECAYS[shape]], abs=1e-12)
     assert factors == pytest.approx([mix.factor(x) for x in (0, 0.6, 0.8, 1)], abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", DECAYS)
+def test_a_decay_ends_at_its_floor(shape: Any) -> None:
+    schedule, floored = (WSD(warmup_tokens=100, decay_tokens=400, shape=shape, final=f) for f in (0.0, 0.05))
+    factors = [floored.factor(tokens, 1000) for tokens in (50, 100, 600, 800, 1000)]
+    share = DECAYS[shape]
+    assert factors == pytest.approx([0.5, 1, 1, 0.05 + 0.95 * share[0], 0.05 + 0.95 * share[1]], abs=1e-12)
+    assert fingerprint(schedule) == fingerprint(WSD(warmup_tokens=100, decay_tokens=400, shape=shape))
+    assert fingerprint(floored) != fingerprint(schedule)
+    assert [str(p) for p in problems(dataclasses.replace(floored, final=1.5))] == [
+        "final: found 1.5; allowed: 0 to 1 (a share of the peak)"
+    ]
 
 
 @pytest.mark.integration

@@ -60,8 +60,9 @@ class BucketedLoss:
         signal: SparseTargets | None,
         lm_share: Tensor,
         kd_share: Tensor,
+        z_share: Tensor,
         gradients: bool,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         assert signal is not None
         objective = self.objective
         target = make_target(signal, gold, objective.rest, objective.temperature, torch.float64)
@@ -79,7 +80,8 @@ class BucketedLoss:
             lm = normaliser - gold_logits
             kd = target.scale * self._loss(signal, target, normaliser, *leaves[-2:])
             if gradients:
-                found = torch.autograd.grad((lm_share * lm + kd_share * kd).sum(), leaves, materialize_grads=True)
+                total = (lm_share * lm + kd_share * kd + z_share * normaliser.square()).sum()
+                found = torch.autograd.grad(total, leaves, materialize_grads=True)
         if gradients:
             warm.backward(*found[:2]).scatter_add_(1, gold[:, None], -lm_share[:, None])
             if cold is not None and tau is not None:
@@ -90,7 +92,8 @@ class BucketedLoss:
                     adapted -= adapted.mean(1, keepdim=True)
                     cold_gradient -= adapted.mul_((slope / adapted.square().sum(1))[:, None])
                 logits += cold_gradient
-        return lm.detach().to(logits.dtype), kd.detach().to(logits.dtype)
+        lm, kd, normaliser = (value.detach().to(logits.dtype) for value in (lm, kd, normaliser))
+        return lm, kd, normaliser
 
     def extra_bytes(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
         temperature = self.objective.temperature

@@ -13,7 +13,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdstudy.config.losses import KLD, MSE, NLL, JensenShannon, ReverseKL, Single, SkewKL, TotalVariation, ZLoss
+from pdstudy.config.losses import (
+    KLD,
+    MSE,
+    NLL,
+    JensenShannon,
+    ReverseKL,
+    Single,
+    SkewKL,
+    SkewReverseKL,
+    TotalVariation,
+    ZLoss,
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,11 @@ def row_loss(loss: Single, entries: Entries) -> Tensor:
         return kl(q, log_q, log_t.where(used, 0))
     if isinstance(loss, JensenShannon):
         middle = _mixture(log_t, log_q, loss.beta)
-        student_part = (q * (log_q - middle)).where(used, 0).sum(1)
-        return loss.beta * kl(t, log_t, middle) + (1 - loss.beta) * student_part
+        return loss.beta * kl(t, log_t, middle) + (1 - loss.beta) * _student_kl(entries, q, middle)
     if isinstance(loss, SkewKL):
         return kl(t, log_t, _mixture(log_t, log_q, loss.lam))
+    if isinstance(loss, SkewReverseKL):
+        return _student_kl(entries, q, _mixture(log_t, log_q, 1 - loss.lam))
     if isinstance(loss, TotalVariation):
         return 0.5 * (t - q).abs().sum(1)
     if isinstance(loss, ZLoss):
@@ -65,6 +77,11 @@ def row_loss(loss: Single, entries: Entries) -> Tensor:
 def kl(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
     """sum p (log p - log q) of each row, with 0 log 0 = 0. All [C, E]; returns [C]."""
     return (p * (log_p - log_q).where(p > 0, 0)).sum(1)
+
+
+def _student_kl(entries: Entries, q: Tensor, log_other: Tensor) -> Tensor:
+    """KL from the student to a mixture that has its mass wherever the student has."""
+    return (q * (entries.log_q - log_other)).where(entries.used, 0).sum(1)
 
 
 def _mixture(log_t: Tensor, log_q: Tensor, share: float) -> Tensor:

@@ -36,12 +36,13 @@ class ChunkLoss(Protocol):
         signal: SparseTargets | None,
         lm_share: Tensor,
         kd_share: Tensor,
+        z_share: Tensor,
         gradients: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """Compute (lm, kd) of each row, [C], from `logits` [C, vocab], which is overwritten.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute lm, kd and the log-sum-exp s of each row, [C], from `logits` [C, vocab], which is overwritten.
 
-        With `gradients` it becomes the gradient of sum(lm_share * lm + kd_share * kd). Shares are [C]; `gold`, int64
-        [C], holds valid ids.
+        With `gradients` it becomes the gradient of sum(lm_share * lm + kd_share * kd + z_share * s^2). Shares are [C];
+        `gold`, int64 [C], holds valid ids.
         """
 
     def extra_bytes(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
@@ -58,8 +59,11 @@ def fused_loss(
     divisor: float,
     vocab: int,
     chunk_rows: int | None = None,
+    z_loss: float = 0.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Compute the sum over valid tokens of (1 - alpha) lm + alpha kd, divided by `divisor`; and its parts.
+    """Compute the sum over valid tokens of (1 - alpha) lm + alpha kd + z_loss s^2, over `divisor`; and its parts.
+
+    s is the log-sum-exp of a token's logits.
 
     `hidden` is [N, H], `weight` [V, H] (the output head), `targets` int64 [N] with `IGNORED` where nothing counts.
     Rows of the weight from `vocab` on are padding: probability 0, gradient 0. The scalar is differentiable in hidden
@@ -71,7 +75,7 @@ def fused_loss(
     if alpha and signal is None:
         raise ValueError(f"alpha is {alpha:g}, but there is no teacher signal")
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    inputs = _LossInputs(targets, signal, objective, alpha, divisor, vocab, dtype)
+    inputs = _LossInputs(targets, signal, objective, alpha, divisor, vocab, dtype, z_loss)
     with torch.autocast(hidden.device.type, enabled=False):
         loss, lm, kd = _FusedLoss.apply(hidden, weight, inputs, chunk_rows, torch.is_grad_enabled())
     return loss, {"lm": lm} if signal is None else {"lm": lm, "kd": kd}
@@ -88,6 +92,7 @@ class _LossInputs:
     divisor: float
     vocab: int
     dtype: torch.dtype
+    z_loss: float
 
     def sum_chunk(self, logits: Tensor, part: slice, chunk_loss: ChunkLoss, gradients: bool) -> Tensor:
         """Sum (loss, lm, kd) over a chunk, float64 [3]; with `gradients`, `logits` becomes the gradient of the loss."""
@@ -98,8 +103,10 @@ class _LossInputs:
         if signal is not None and isinstance(self.objective, KD):
             alpha = alpha * token_share(self.objective.tokens, signal, self.dtype)
         scale = 1 / self.divisor
-        lm, kd = chunk_loss(logits, gold, signal, (valid - alpha) * scale, alpha * scale, gradients)
-        values = torch.stack([((valid - alpha) * lm + alpha * kd) * scale, valid * lm, valid * kd])
+        z_share = valid * (self.z_loss * scale)
+        lm, kd, log_sum = chunk_loss(logits, gold, signal, (valid - alpha) * scale, alpha * scale, z_share, gradients)
+        loss = ((valid - alpha) * lm + alpha * kd) * scale + z_share * log_sum.square()
+        values = torch.stack([loss, valid * lm, valid * kd])
         return values.sum(1, dtype=torch.float64)
 
 

@@ -90,8 +90,9 @@ class LinearLoss:
         signal: SparseTargets | None,
         lm_share: Tensor,
         kd_share: Tensor,
+        z_share: Tensor,
         gradients: bool,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         lm = -logits.gather(1, gold[:, None])[:, 0]
         kd = torch.zeros_like(lm)
         sparse = None
@@ -105,7 +106,9 @@ class LinearLoss:
         normaliser = softmax.log_sum
         lm += normaliser
         if gradients:
-            share = lm_share if sparse is None else lm_share + kd_share * (sparse.mass + 2 * sparse.square * normaliser)
+            share = lm_share + 2 * z_share * normaliser
+            if sparse is not None:
+                share = share + kd_share * (sparse.mass + 2 * sparse.square * normaliser)
             softmax.weigh(share)
             logits.scatter_add_(1, gold[:, None], -lm_share[:, None])
         if sparse is not None:
@@ -114,7 +117,7 @@ class LinearLoss:
                 logits.scatter_add_(1, sparse.ids, sparse.soft * -kd_share[:, None])
                 if sparse.flat is not None:
                     logits.sub_((sparse.flat * kd_share)[:, None])
-        return lm, kd
+        return lm, kd, normaliser
 
     def extra_bytes(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
         return 6 * dtype.itemsize * kept  # up to six arrays of [C, K] at a time
