@@ -38,6 +38,7 @@ class _Doing:
     artifact: Artifact
     what: str = "starting"
     share: float = 0.0
+    device: str = ""
 
 
 @contextmanager
@@ -81,17 +82,25 @@ class Meter:
     def weight(artifact: Artifact) -> float:
         return max(artifact.flops, LEAST_WEIGHT)
 
-    def end(self, worker: int, artifact: Artifact, state: str) -> None:
-        """Count an artifact by its end: what was stopped is made in part, what failed is no longer expected."""
+    def update(self, worker: int, what: str, share: float) -> None:
+        """Note how far a worker has come with its artifact."""
+        self.doing[worker].what, self.doing[worker].share = what, share
+
+    def end(self, worker: int, artifact: Artifact, state: str) -> str:
+        """Count an artifact by its end: what was stopped is made in part, what failed is no longer expected.
+
+        Returns the device that it was made on.
+        """
         doing = self.doing.pop(worker, _Doing(artifact))
         if state == "stopped":
             self._made += self.weight(artifact) * doing.share
-            return
+            return doing.device
         self.ended += 1
         if state == "failed":
             self._total -= self.weight(artifact)
         else:
             self._made += self.weight(artifact)
+        return doing.device
 
     @property
     def share(self) -> float:
@@ -126,18 +135,18 @@ class PlainView:
         self.meter = Meter(plan)
         self._last = time.monotonic()
 
-    def begin(self, worker: int, artifact: Artifact) -> None:
-        self.meter.doing[worker] = _Doing(artifact)
+    def begin(self, worker: int, artifact: Artifact, device: str = "") -> None:
+        self.meter.doing[worker] = _Doing(artifact, device=device)
 
     def progress(self, worker: int, artifact: Artifact, what: str, share: float) -> None:
-        self.meter.doing[worker] = _Doing(artifact, what, share)
+        self.meter.update(worker, what, share)
         if time.monotonic() - self._last > SUMMARY_SECONDS:
             self._last = time.monotonic()
             self.note(self.meter.summary())
 
     def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
-        self.meter.end(worker, artifact, state)
-        line = f"[{self.meter.ended}/{self.meter.count}] {self._reasons.line(artifact, state, message)}"
+        device = self.meter.end(worker, artifact, state)
+        line = f"[{self.meter.ended}/{self.meter.count}] {self._reasons.line(artifact, state, message, device)}"
         say(line, file=sys.stderr if state == "failed" else self._stream)
 
     def note(self, text: str) -> None:
@@ -153,11 +162,11 @@ class _Reasons:
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
 
-    def line(self, artifact: Artifact, state: str, message: str) -> str:
+    def line(self, artifact: Artifact, state: str, message: str, device: str = "") -> str:
         name = f"{artifact.kind} {printable(artifact.label)}"
         first = self._first.setdefault(message, name) if message else name
         reason = f": {message}" if message and first == name else f", as {first}" if message else ""
-        return f"{name}: {state}{reason}"
+        return f"{name}: {state}{device and f' on {device}'}{reason}"
 
 
 class LiveView:
@@ -182,19 +191,19 @@ class LiveView:
         for worker, doing in sorted(self.meter.doing.items()):
             bar = ProgressBar(total=1.0, completed=doing.share, width=24)
             name = Text(f"{doing.artifact.kind} {printable(doing.artifact.label)}", overflow="ellipsis", no_wrap=True)
-            table.add_row(f"worker {worker}", bar, name, Text(doing.what))
+            table.add_row(doing.device or f"worker {worker}", bar, name, Text(doing.what))
         table.add_row("all", ProgressBar(total=1.0, completed=self.meter.share, width=24), self.meter.summary())
         return table
 
-    def begin(self, worker: int, artifact: Artifact) -> None:
-        self.meter.doing[worker] = _Doing(artifact)
+    def begin(self, worker: int, artifact: Artifact, device: str = "") -> None:
+        self.meter.doing[worker] = _Doing(artifact, device=device)
 
     def progress(self, worker: int, artifact: Artifact, what: str, share: float) -> None:
-        self.meter.doing[worker] = _Doing(artifact, what, share)
+        self.meter.update(worker, what, share)
 
     def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
-        self.meter.end(worker, artifact, state)
-        self._console.print(printable(self._reasons.line(artifact, state, message), keep="\n"), markup=False)
+        device = self.meter.end(worker, artifact, state)
+        self._console.print(printable(self._reasons.line(artifact, state, message, device), keep="\n"), markup=False)
 
     def note(self, text: str) -> None:
         self._console.print(printable(text, keep="\n"), markup=False)
@@ -210,7 +219,7 @@ class _RunLines(PlainView):
         return
 
     def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
-        line = self._reasons.line(artifact, state, message)
+        line = self._reasons.line(artifact, state, message, self.meter.end(worker, artifact, state))
         say(line, file=sys.stderr if state == "failed" else self._stream)
 
 

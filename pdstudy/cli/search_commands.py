@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdstudy.cli.arguments import AddCommand, message_stream, positive_integer, study_call
+from pdstudy.cli.machine_options import WORKERS_HELP, add_gpus, devices_of, workers_of
 from pdstudy.cli.slurm_commands import add_request, make_request, send
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import workspace_of
 from pdstudy.cli.terminal import say, warn
 from pdstudy.core.errors import ConfigError
-from pdstudy.launch.local import processor_cores
 from pdstudy.workspace.layout import Workspace
 
 if TYPE_CHECKING:
@@ -31,11 +31,9 @@ BEST_SHOWN = 5
 def add(command: AddCommand) -> None:
     sub = command("search", _search, "look for the best runs of a space, here or on SLURM; goes on where it was")
     sub.add_argument(
-        "--workers",
-        type=positive_integer,
-        metavar="N",
-        help="worker processes (default: the processor's cores); with --slurm trials at a time (default: 8)",
+        "--workers", type=positive_integer, metavar="N", help=f"{WORKERS_HELP}; with --slurm trials (default: 8)"
     )
+    add_gpus(sub)
     sub.add_argument(
         "--final", action="store_true", help="train the best trials so far on fresh seeds, beside the search's controls"
     )
@@ -44,8 +42,8 @@ def add(command: AddCommand) -> None:
 
 
 def _search(args: argparse.Namespace) -> int:
-    if not args.slurm and (args.profile or args.set or args.retry):
-        raise ConfigError("--profile, --set and --retry are for jobs of a cluster: add --slurm")
+    if (args.slurm and args.gpus) or (args.retry and not args.slurm):
+        raise ConfigError("--gpus is for this machine, --retry for jobs of a cluster (--slurm)")
     return _train_final(args) if args.final else _look(args)
 
 
@@ -61,7 +59,8 @@ def _train_final(args: argparse.Namespace) -> int:
         return send(args, lambda: make_final_plan(search, workspace), make_request(args))  # a study like any other
     plan = make_final_plan(search, workspace)
     write_record(plan, workspace)
-    outcome = run_plan(plan, workspace, workers=args.workers or processor_cores(), view=PlainView(message_stream(args)))
+    devices, view = devices_of(args, search.executions), PlainView(message_stream(args))
+    outcome = run_plan(plan, workspace, workers=workers_of(args, devices), view=view, devices=devices)
     if args.json:
         print_json(dataclasses.asdict(outcome))
     if outcome.stopped:
@@ -85,7 +84,8 @@ def _look(args: argparse.Namespace) -> int:
         width = args.workers or TRIALS_AT_A_TIME
         outcome = search_on_cluster(search, workspace, make_request(args), width=width, view=view)
     else:
-        outcome = run_search(search, workspace, workers=args.workers or processor_cores(), view=view)
+        devices = devices_of(args, search.executions)
+        outcome = run_search(search, workspace, workers=workers_of(args, devices), view=view, devices=devices)
     found = summary(search, workspace)
     if args.json:
         print_json(found)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pdstudy.cli.arguments import AddCommand, study_call
+from pdstudy.cli.machine_options import add_rules
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import observed, planned, workspace_of
 from pdstudy.cli.terminal import say, warn
@@ -30,14 +31,7 @@ def add_submit_and_cancel(command: AddCommand) -> None:
 
 def add_request(sub: argparse.ArgumentParser) -> None:
     """Add the options that say how jobs run; `make_request` reads them."""
-    sub.add_argument("--profile", metavar="NAME", help="a profile of pdstudy.toml (default: its `profile`)")
-    sub.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="[STAGE.]FIELD=VALUE",
-        help="over the profile, e.g. student.gpus=8",
-    )
+    add_rules(sub)
     sub.add_argument(
         "--retry",
         action="append",

@@ -64,7 +64,7 @@ def print_studies(plan: Plan, states: Mapping[str, str]) -> None:
 
 
 def _detail(row: dict[str, Any]) -> str:
-    parts = []
+    parts = [f"on {row['device']}"] if row.get("device") else []
     if "steps" in row:
         parts.append(f"step {row.get('step', 0)}/{row['steps']}")
         if row.get("tokens_per_second"):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import shlex
 import sys
 
 from pdstudy.cli import search_commands
 from pdstudy.cli.arguments import AddCommand, message_stream, positive_integer, study_call
+from pdstudy.cli.machine_options import WORKERS_HELP, add_gpus, add_rules, devices_of, workers_of
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned, workspace_of
 from pdstudy.cli.terminal import say, warn
 from pdstudy.core.streams import printable
-from pdstudy.launch.local import RunOutcome, processor_cores
+from pdstudy.launch.local import RunOutcome
 from pdstudy.plan.account import totals
 from pdstudy.plan.plan import Plan
 from pdstudy.plan.study_plan import member_plans
@@ -30,13 +32,13 @@ def add_plan_and_run(command: AddCommand) -> None:
     sub.add_argument(
         "--explain", action="store_true", help="for each run: exists, or which fields differ from the nearest"
     )
+    add_gpus(sub)
+    add_rules(sub)
+    sub.set_defaults(workers=None)
     sub = command("run", _run, "make all that a study lacks on this machine; safe to repeat, goes on where it was")
-    sub.add_argument(
-        "--workers",
-        type=positive_integer,
-        metavar="N",
-        help="worker processes, one thread each (default: the processor's cores)",
-    )
+    sub.add_argument("--workers", type=positive_integer, metavar="N", help=WORKERS_HELP)
+    add_gpus(sub)
+    add_rules(sub)
     sub.add_argument("--only", metavar="PATTERN", help="only runs whose name matches, e.g. '*loss=KD*seed=0'")
     sub.add_argument(
         "--steps", type=int, help="try it: this many steps per run, in this process, in a workspace of its own"
@@ -50,16 +52,18 @@ def add_new(command: AddCommand) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from pdstudy.cli.plan_tables import plan_json, print_plan
+    from pdstudy.cli.plan_tables import Here, plan_json, print_plan
 
     search = find_search(args.study, args.scale)
     if search is not None:
         return search_commands.plan(args, search, workspace_of(args))
     plan, workspace = planned(args)
+    devices = devices_of(args, plan.study.executions)
+    here = Here(devices, workers_of(args, devices))
     if args.json:
-        print_json(plan_json(plan, workspace, why=args.explain))
+        print_json(plan_json(plan, workspace, here, why=args.explain))
     else:
-        print_plan(plan, workspace, why=args.explain, call=study_call(args))
+        print_plan(plan, workspace, here, why=args.explain, call=study_call(args))
     return 0
 
 
@@ -91,16 +95,19 @@ def _run(args: argparse.Namespace) -> int:
 
 def _make(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> RunOutcome:
     """Make what a plan lacks, and print how that goes and what did not end well."""
+    from pdstudy.cli.plan_tables import Here, hours_here
     from pdstudy.cli.progress import LiveView, PlainView
     from pdstudy.launch.local import run_plan
 
-    workers = processor_cores() if args.workers is None else args.workers
+    devices = devices_of(args, plan.study.executions)
+    here = Here(devices, workers_of(args, devices))
     price = f"{totals(plan)['device_hours_todo']:.2g} {plan.study.machine.unit} ({plan.rate_source})"
     stream = message_stream(args)
-    say(f"{plan.study.name}: {len(plan.todo)} of {len(plan.artifacts)} artifacts to make, {price}, {workers} workers",
-        file=stream)  # fmt: skip
-    plain = args.plain or args.json or not sys.stdout.isatty()
-    outcome = run_plan(plan, workspace, workers=workers, view=PlainView(stream) if plain else LiveView())
+    say(f"{plan.study.name}: {len(plan.todo)} of {len(plan.artifacts)} artifacts to make, {price}, {here}", file=stream)
+    for line in hours_here(plan, here):
+        say(line, file=stream)
+    view = PlainView(stream) if args.plain or args.json or not sys.stdout.isatty() else LiveView()
+    outcome = run_plan(plan, workspace, workers=here.workers, view=view, devices=devices)
     labels = {a.key: a.label for a in plan.artifacts}
     if outcome.failed:
         call = study_call(args)
@@ -122,6 +129,8 @@ def _try(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> int:
     """Cut the runs short, in this process, to see that they work before they cost."""
     from pdstudy.launch.smoke_test import try_folder, try_runs
 
+    if args.gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices_of(args, ()).ids[0]
     tried = []
     for row in try_runs(plan.study, workspace, args.steps):
         tried.append(dataclasses.asdict(row))

@@ -31,15 +31,17 @@ def lock_claims(folder: Path) -> Iterator[None]:
 class Claim:
     """An exclusive claim on making one artifact (`what`, in messages), held by a file.
 
-    A claim whose process is gone is taken over.
+    A claim whose process is gone is taken over. `device` is noted beside the holder, for those who look.
 
     Raises `Claimed`, naming the holder, when a live process holds it.
     """
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, what: str, device: str = "") -> None:
         self.path = path
         self.what = what
         self.mine: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "born": _birth(os.getpid())}
+        if device:
+            self.mine["device"] = device
 
     def __enter__(self) -> Claim:
         with lock_claims(self.path.parent):

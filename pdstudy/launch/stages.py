@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pdstudy.core.claim import Claim
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.progress import Progress
+from pdstudy.launch.devices import own_devices
 from pdstudy.launch.work_order import CaptureJob, CorpusJob, TasksJob, WorkOrder
 from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.run_dir import unguarded
@@ -24,7 +25,7 @@ class StopWork(Exception):
 
 def perform(order: WorkOrder, progress: Progress, should_stop: Callable[[], bool]) -> str:
     """Carry out an order; the state reached: done, diverged or stopped. Raises `Claimed` while another does."""
-    with Claim(order.claim, f"{order.kind} {order.key}"):
+    with Claim(order.claim, f"{order.kind} {order.key}", own_devices()):
         return perform_claimed(order, progress, should_stop)
 
 

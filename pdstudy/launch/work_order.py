@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,14 @@ def make_order(plan: Plan, artifact: Artifact, workspace: Workspace) -> WorkOrde
     """The order for one artifact of a plan."""
     log = artifact.log(workspace)
     return WorkOrder(artifact.kind, artifact.key, workspace.root, log, make_work(artifact, plan.study, workspace))
+
+
+def replicated(order: WorkOrder, replicas: int) -> WorkOrder:
+    """The order with so many copies of the model over its ranks; one that trains nothing is as it was."""
+    if not isinstance(order.work, TrainingJob):
+        return order
+    placement = dataclasses.replace(order.work.placement, replicas=replicas)
+    return dataclasses.replace(order, work=dataclasses.replace(order.work, placement=placement))
 
 
 @functools.singledispatch

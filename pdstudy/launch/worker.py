@@ -1,16 +1,19 @@
 """A worker process: imports torch once, then carries out one order after another.
 
 Orders arrive as JSON lines on standard input, events leave as JSON lines on the descriptor that the command line gives.
-All output of an order goes to its own log. A closed input (the driver is gone) or a `stop` line ends the current order
-at its next step boundary, with all saved.
+A worker may be one of several ranks (torchrun's variables are set), which are all sent the same orders: the main one
+holds the claim and writes. All output of an order goes to its own log. A closed input (the driver is gone) or a `stop`
+line ends the current order at its next step boundary, with all saved.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import queue
+import re
 import signal
 import sys
 import threading
@@ -24,16 +27,24 @@ from pdstudy.core.claim import Claimed
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.run_files import DamagedRun
 from pdstudy.core.streams import escape_unencodable
-from pdstudy.launch.stages import perform
+from pdstudy.launch.memory import explain_memory, is_out_of_memory
+from pdstudy.launch.stages import perform, perform_claimed
 from pdstudy.launch.work_order import WorkOrder
 from pdstudy.workspace.failure import clear_failure, write_failure
 from pdstudy.workspace.run_dir import RunDir
+
+LOST_PEER = re.compile(r"gloo|NCCL|[Cc]onnection (closed|reset)|TCPStore")
+"""Words of torch where another rank has gone in the midst of an exchange."""
+
+CAUSE_SECONDS = 5.0
+"""Seconds that a rank which lost another waits before it says so: the other's words, the cause, should come first."""
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
     escape_unencodable()
-    channel = int(sys.argv[1])
+    channel, sharing = int(sys.argv[1]), int(sys.argv[2])
+    main_rank = os.environ.get("RANK", "0") == "0"
     os.set_inheritable(channel, False)
     events = os.fdopen(channel, "w", buffering=1)
     incoming = os.fdopen(os.dup(0))
@@ -74,22 +85,42 @@ def main() -> None:
                 last = now
                 send("progress", what=what, share=share)
 
-        clear_failure(order.log)
+        if main_rank:
+            clear_failure(order.log)
         with output_to(order.log):
             try:
-                send("end", state=perform(order, progress, stop.is_set))
+                send("end", state=(perform if main_rank else perform_claimed)(order, progress, stop.is_set))
             except Claimed as claimed:
                 send("claimed", error=str(claimed))
             except Exception as error:
                 text = traceback.format_exc()
                 print(text, file=sys.stderr, flush=True)
+                memory = is_out_of_memory(error)
                 short = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-                if order.kind in TRAINING and not isinstance(error, DamagedRun):  # whose files are left as they are
-                    with contextlib.suppress(OSError):
-                        RunDir(order.log.parent).set_status("failed", error=short)
-                else:
-                    write_failure(order.log, short)
-                send("failed", error=short, log=str(order.log))
+                if memory:
+                    short = explain_memory(order, sharing)
+                elif "WORLD_SIZE" in os.environ and LOST_PEER.search(short):
+                    time.sleep(CAUSE_SECONDS)
+                if main_rank:
+                    _record_failure(order, error, short)
+                send("failed", error=short, log=str(order.log), memory=memory)
+        _free_memory()
+
+
+def _record_failure(order: WorkOrder, error: Exception, short: str) -> None:
+    if order.kind not in TRAINING:
+        write_failure(order.log, short)
+    elif not isinstance(error, DamagedRun):  # whose files are left as they are
+        with contextlib.suppress(OSError):
+            RunDir(order.log.parent).set_status("failed", error=short)
+
+
+def _free_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for itself: another worker may be on that GPU next."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 class output_to(contextlib.AbstractContextManager[None]):

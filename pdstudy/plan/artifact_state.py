@@ -48,6 +48,8 @@ def state_of(artifact: Artifact, workspace: Workspace, seen: dict[str, Any] | No
         row["state"] = "running" if holder else state
     elif state == "running" and holder is None:
         row["state"] = "lost"
+    if row["state"] == "running" and holder is not None and "device" in holder:
+        row["device"] = holder["device"]
     return row | _attempts(seen)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from pdstudy.launch.local import RunOutcome, drive, run_plan
+from pdstudy.launch.devices import Devices
+from pdstudy.launch.local import ON_CPU, RunOutcome, drive, run_plan
 from pdstudy.plan.plan import Plan
 from pdstudy.search.progress import NewlyEnded, SearchView
 from pdstudy.search.search import Search
@@ -15,28 +16,36 @@ from pdstudy.search.trials import Trials
 from pdstudy.workspace.layout import Workspace
 
 
-def run_search(search: Search, workspace: Workspace, *, workers: int, view: SearchView) -> RunOutcome:
-    """Carry out a search until its trials are used up. Raises `ConfigError` where its space is not sound, or texts or
-    models that it names are not here."""
+def run_search(
+    search: Search, workspace: Workspace, *, workers: int, view: SearchView, devices: Devices = ON_CPU
+) -> RunOutcome:
+    """Carry out a search until its trials are used up, by so many workers at a time on these devices.
+
+    Raises `ConfigError` where its space is not sound, or texts or models that it names are not here.
+    """
     # What all trials share is made before the first: one pass of the teacher serves the whole space.
     shared = plan_trials(search, workspace, [])
     dataclasses.replace(shared, study=search.envelope()).check_here()
     if shared.todo:
-        outcome = run_plan(shared, workspace, workers=workers, view=view.shared)
+        outcome = run_plan(shared, workspace, workers=workers, view=view.shared, devices=devices)
         if outcome.stopped or outcome.failed or outcome.blocked:
             return outcome
     with explain_lost_storage(search):
-        return _carry_out(search, workspace, shared, workers, view)
+        return _carry_out(search, workspace, shared, workers, view, devices)
 
 
-def _carry_out(search: Search, workspace: Workspace, shared: Plan, workers: int, view: SearchView) -> RunOutcome:
+def _carry_out(
+    search: Search, workspace: Workspace, shared: Plan, workers: int, view: SearchView, devices: Devices
+) -> RunOutcome:
     failed: set[str] = set()
+    # One worker of a machine with GPUs is there for work that needs none.
+    width = min(workers, devices.shares) if devices.ids else workers
     trials = Trials(search, workspace, lambda run: read_run_result(search, workspace, run, failed))
     newly_ended = NewlyEnded(trials)
 
     def more(outcome: RunOutcome) -> Plan:
         failed.update(outcome.failed)
-        active = trials.step(workers)
+        active = trials.step(width)
         for trial in newly_ended():
             view.trial_ended(trial)
         if not active:
@@ -44,9 +53,8 @@ def _carry_out(search: Search, workspace: Workspace, shared: Plan, workers: int,
         return plan_trials(search, workspace, [(a.number, a.changes, a.rung) for a in active])
 
     try:
-        outcome = drive(
-            dataclasses.replace(shared, artifacts=()), workspace, workers=workers, view=view.runs, more=more
-        )
+        nothing = dataclasses.replace(shared, artifacts=())
+        outcome = drive(nothing, workspace, workers=workers, view=view.runs, more=more, devices=devices)
     finally:
         trials.close()
     for words in trials.describe_held():

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pdstudy.config.placement import TRAINING, Execution, Machine, misfit, resolve, warning_exceeds_limit
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.validation import Problem
-from pdstudy.launch.work_order import CaptureJob, WorkOrder, make_order
+from pdstudy.launch.work_order import CaptureJob, WorkOrder, make_order, replicated
 from pdstudy.plan.artifact import Artifact, RunArtifact, StoreArtifact
 from pdstudy.plan.plan import Plan
-from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import holds
 
@@ -118,11 +117,7 @@ def make_report_job(study: str, rules: Sequence[Execution]) -> Job:
 
 def make_job_order(plan: Plan, job: Job, artifact: Artifact, workspace: Workspace) -> WorkOrder:
     """The artifact's order, cut to the job's slice, on the job's ranks."""
-    order = make_order(plan, artifact, workspace)
-    work = order.work
-    if isinstance(work, TrainingJob):
-        placement = dataclasses.replace(work.placement, replicas=job.execution.replicas or 1)
-        work = dataclasses.replace(work, placement=placement)
-    elif isinstance(work, CaptureJob) and job.sequences is not None:
-        work = dataclasses.replace(work, sequences=range(*job.sequences))
-    return dataclasses.replace(order, work=work)
+    order = replicated(make_order(plan, artifact, workspace), job.execution.replicas or 1)
+    if isinstance(order.work, CaptureJob) and job.sequences is not None:
+        return dataclasses.replace(order, work=dataclasses.replace(order.work, sequences=range(*job.sequences)))
+    return order

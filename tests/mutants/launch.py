@@ -7,8 +7,8 @@ from tests.mutants.slip import Slip
 SLIPS = (
     Slip(
         "pdstudy/launch/local.py",
-        "max(ready, key=lambda i: i.flops, default=None)",
-        "min(ready, key=lambda i: i.flops, default=None)",
+        "key=lambda i: -i.flops",
+        "key=lambda i: i.flops",
         "tests/launch/test_worker_channel.py -k largest_that",
     ),
     Slip(
@@ -20,9 +20,22 @@ SLIPS = (
     Slip("pdstudy/launch/worker.py", "stop.clear()", "pass", "tests/cli/test_run.py -k told_to_stop"),
     Slip(
         "pdstudy/launch/worker.py",
-        " and not isinstance(error, DamagedRun)",
-        "",
+        "elif not isinstance(error, DamagedRun):",
+        "else:",
         "tests/cli/test_damaged_files.py -k goes_on_when",
+    ),
+    Slip("pdstudy/launch/devices.py", "kept.update(chosen)", "pass", "tests/launch/test_devices.py"),
+    Slip(
+        "pdstudy/launch/devices.py",
+        "busy[each] += 1 if count == 1 else per_device",
+        "busy[each] += 1",
+        "tests/launch/test_devices.py",
+    ),
+    Slip(
+        "pdstudy/launch/schedule.py",
+        "plan.seconds(todo[entry[1]].flops) / max(1, len(given))",
+        "plan.seconds(todo[entry[1]].flops)",
+        "tests/launch/test_devices.py",
     ),
     Slip(
         "pdstudy/launch/smoke_test.py",
