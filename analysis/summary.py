@@ -65,7 +65,8 @@ def _(result: Comparison) -> str:
     lines = [result.caption()]
     for e in result.effects:
         where = " ".join(f"{c}={v}" for c, v in zip(result.within, e.stratum))
-        bounds = "no interval" if np.isnan(e.low) else f"[{e.low:+.4g}, {e.high:+.4g}], p {e.p:.2g}, dof {e.dof}"
+        bounds = f"[{e.low:+.4g}, {e.high:+.4g}], outer [{e.family_low:+.4g}, {e.family_high:+.4g}], p {e.p:.2g}"
+        bounds = "no interval" if np.isnan(e.low) else f"{bounds}, dof {e.dof}"
         lines.append(
             f"{where + ' ' if where else ''}{e.arm} - {e.baseline}: {e.difference:+.4g} {bounds}: {e.verdict.value}"
         )

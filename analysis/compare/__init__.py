@@ -3,8 +3,9 @@
 Fits no law and reads no run directory: a table of runs goes in."""
 
 from pdstudy.analysis.compare.comparison import Comparison, Effect, Verdict
+from pdstudy.analysis.compare.family import adjust, holm
 from pdstudy.analysis.compare.items import ItemEffect, accuracy_effect, bits_effect, mean_effect, sign_flip
-from pdstudy.analysis.compare.seeds import bootstrap_seeds, compare, holm
+from pdstudy.analysis.compare.seeds import bootstrap_seeds, compare
 
 __all__ = [
     "Comparison",
@@ -12,6 +13,7 @@ __all__ = [
     "ItemEffect",
     "Verdict",
     "accuracy_effect",
+    "adjust",
     "bits_effect",
     "bootstrap_seeds",
     "compare",

@@ -1,4 +1,4 @@
-"""The result of a comparison: each arm's difference to its baseline, with interval and verdict."""
+"""The result of a comparison: each arm's difference to its baseline, with intervals and verdict."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import pandas as pd
 
+from pdstudy.analysis.compare.uncertainty import Uncertainty
+
 
 class Verdict(StrEnum):
     """The verdict on one arm against its baseline."""
@@ -14,36 +16,59 @@ class Verdict(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     EQUIVALENT = "equivalent"
-    """Shown to lie within the stated margin: two one-sided tests at 5 %, adjusted for the number of arms (Holm)."""
+    """Shown to lie within the stated margin: two one-sided tests at 5 %, adjusted for the family (Holm)."""
     WITHIN_NOISE = "within noise"
     """Neither a difference nor equivalence is shown."""
     SAME = "same computation"
     """Every paired difference is exactly zero: the arms did the same computation."""
     NO_SPREAD = "no interval"
-    """One seed, and no other arm to take a spread from; or seeds that agree to the last digit."""
+    """One seed, or seeds whose differences agree to the last digit."""
 
 
 @dataclass(frozen=True)
 class Effect:
     """One arm against its baseline within one stratum.
 
-    `difference` is arm minus baseline in the metric's unit (in per cent of the baseline when `relative`); `low` and
-    `high` bound it at the comparison's level; `p` is adjusted for the number of arms compared (Holm). NaN bounds mean
-    that no interval can be given.
+    `difference` is arm minus baseline in the metric's unit (in per cent of the baseline when `relative`). `low` and
+    `high` bound it at the comparison's level, by itself. `p` and `verdict` count the whole family (Holm), and so do
+    `family_low` and `family_high`: the interval at the level of the effect's step, which excludes zero exactly where
+    the verdict is better or worse. NaN bounds mean that no interval can be given.
     """
 
     arm: str
     baseline: str
     stratum: tuple[object, ...]
-    seeds: int
-    value: float
-    baseline_value: float
+    values: tuple[float, ...]
+    """The arm's metric by seed, in the order of `baseline_values`."""
+    baseline_values: tuple[float, ...]
     difference: float
-    low: float
-    high: float
-    p: float
-    dof: int
-    verdict: Verdict
+    uncertainty: Uncertainty | None
+    """None where no interval can be given."""
+    low: float = float("nan")
+    high: float = float("nan")
+    p: float = float("nan")
+    family_low: float = float("nan")
+    family_high: float = float("nan")
+    verdict: Verdict = Verdict.NO_SPREAD
+
+    @property
+    def seeds(self) -> int:
+        return len(self.values)
+
+    @property
+    def value(self) -> float:
+        """Mean over seeds."""
+        return sum(self.values) / len(self.values)
+
+    @property
+    def baseline_value(self) -> float:
+        """Mean over seeds."""
+        return sum(self.baseline_values) / len(self.baseline_values)
+
+    @property
+    def dof(self) -> int:
+        """Degrees of freedom of the part over seeds; 0 without an interval."""
+        return self.uncertainty.seeds_dof if self.uncertainty else 0
 
 
 @dataclass(frozen=True)
@@ -60,15 +85,21 @@ class Comparison:
     unpaired: tuple[str, ...]
     """Runs without a partner of equal seed, left out and named."""
     warnings: tuple[str, ...]
+    family: int = 0
+    """Different computations that the verdicts are adjusted for, those of other comparisons beside this one counted."""
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per effect: stratum columns, arm, baseline, seeds, value, difference, low, high, p, dof, verdict."""
+        """One row per effect: stratum columns, arm, baseline, seeds, value, baseline_value, difference, low, high, p,
+        dof, verdict, family_low, family_high, error_seeds, error_text (standard errors)."""
         rows = []
         for e in self.effects:
             row: dict[str, object] = dict(zip(self.within, e.stratum))
             row |= {"arm": e.arm, "baseline": e.baseline, "seeds": e.seeds, "value": e.value}
             row |= {"baseline_value": e.baseline_value, "difference": e.difference, "low": e.low, "high": e.high}
-            rows.append(row | {"p": e.p, "dof": e.dof, "verdict": e.verdict.value})
+            row |= {"p": e.p, "dof": e.dof, "verdict": e.verdict.value}
+            row |= {"family_low": e.family_low, "family_high": e.family_high}
+            row["error_seeds"] = e.uncertainty.seeds if e.uncertainty else float("nan")
+            rows.append(row | {"error_text": e.uncertainty.text if e.uncertainty else float("nan")})
         return pd.DataFrame(rows)
 
     def caption(self) -> str:
@@ -78,8 +109,21 @@ class Comparison:
         unit = " in per cent of the baseline" if self.relative else ""
         text = (
             f"Difference of {self.metric} to the baseline{unit}, paired by seed (n = {n} "
-            f"seed{'s' if seeds[-1] > 1 else ''}); {self.level:.0%} t intervals from the pooled spread of the paired "
-            "differences; verdicts adjusted for the number of arms (Holm)"
+            f"seed{'s' if seeds[-1] > 1 else ''}); {self.level:.0%} t intervals, each from the spread of its own "
+            f"differences, {self.parts()}; verdicts and outer intervals adjusted for {self.family} different "
+            f"comparison{'s' if self.family != 1 else ''} (Holm): an outer interval excludes zero exactly where a "
+            "difference is claimed"
         )
         text += f"; equivalence margin {self.margin:g}" if self.margin is not None else ""
         return ". ".join([text, *(w[:1].upper() + w[1:] for w in self.warnings)]) + "."
+
+    def parts(self) -> str:
+        """Where the intervals' uncertainty comes from."""
+        known = [e for e in self.effects if e.uncertainty]
+        with_text = [e for e in known if e.uncertainty and e.uncertainty.text_dof]
+        if known and len(with_text) == len(known):
+            return "over seeds and over the text"
+        if not with_text:
+            return "over seeds alone (the text is taken as it is: no losses by sequence)"
+        lacking = [" ".join(map(str, (*e.stratum, e.arm))) for e in known if e not in with_text]
+        return f"over seeds and over the text, but over seeds alone for {', '.join(lacking)} (no losses by sequence)"

@@ -1,19 +1,22 @@
-"""Comparisons of arms: paired by seed, one pooled spread, a verdict that can't claim more than the seeds carry."""
+"""Comparisons of arms: paired by seed, each arm with the spread of its own differences.
+
+Why not pool spreads over arms: they share the baseline, whose noise is then counted as if it were independent in each.
+`python -m tests.analysis.coverage_by_design` has the coverage of this and of four other error models by design.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from pdstudy.analysis.compare.comparison import Comparison, Effect, Verdict
+from pdstudy.analysis.compare.comparison import Comparison, Effect
+from pdstudy.analysis.compare.family import adjust
+from pdstudy.analysis.compare.uncertainty import Uncertainty, text_error
 from pdstudy.analysis.data.points import column, name_rows
 from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
-
-Key = TypeVar("Key")
 
 
 def compare(
@@ -28,21 +31,23 @@ def compare(
     relative: bool = False,
     margin: float | None = None,
     level: float = 0.95,
+    text: str | None = None,
 ) -> Comparison:
     """Compare arms with their baseline, paired by seed.
 
-    Each arm's differences to its baseline at equal seeds have mean d and variance s^2. The variances of all arms of a
-    stratum are pooled (three seeds alone give an interval with 2 degrees of freedom); the interval is
-    d +- t(level, dof) s_pooled / sqrt(seeds). Arms that are the same computation have no spread and aren't pooled.
-    An arm with one seed borrows the pooled spread of the others; without any, it has no interval. Strata and arms come
-    in the order in which the table first has them.
+    An arm's differences to its baseline at equal seeds have mean d and standard deviation s; the interval is
+    d +- t(level, seeds - 1) s / sqrt(seeds), which is exact whatever the arms' spreads and the correlation by seed.
+    With `text` it also has the part of the text (`pdstudy.analysis.compare.uncertainty`). Verdicts are adjusted for all
+    effects of the call; those of several calls that are shown together by `adjust`. Strata and arms come in the order
+    in which the table first has them.
 
     Args:
         table: one row per run: the columns `arm`, `seed`, `metric` and those of `within` (student size, say).
         baseline: label of the arm that all others are compared with, or each arm's own matched control by name. For a
             second column against another baseline (the paper's own), call again.
         relative: differences in per cent of the baseline's mean. margin: half-width of the equivalence region, in the
-            unit of the difference.
+            unit of the difference. text: column of the metric by sequence of the evaluated text, an array per run, or
+            None where a run has none.
 
     Raises:
         DataError: a missing column, NaN metric, two runs of one arm and seed, or no baseline.
@@ -67,29 +72,23 @@ def compare(
         raise AnalysisError(f"the equivalence margin is {margin}; it must be positive, in the unit of the difference")
     effects: list[Effect] = []
     unpaired: list[str] = []
-    warnings: list[str] = []
     strata: Iterable[tuple[tuple[object, ...], pd.DataFrame]] = (
         ((k, g) for k, g in values.groupby(list(within), sort=False)) if within else [((), values)]
     )
     for stratum, rows in strata:
-        wide = rows.pivot(index=seed, columns=arm, values=metric)[list(dict.fromkeys(rows[arm]))]
-        pairs = _pairs(wide, reference, stratum)
-        effects += _effects(pairs, stratum, lower_is_better, relative, margin, level)
-        unpaired += [f"{a} seed {s}" for a, b in pairs for s in wide.index[wide[a].notna() & wide[b].isna()]]
-        warnings += _unequal(pairs, stratum, relative)
-    if unpaired:
-        warnings.append(f"left out for want of a baseline of equal seed: {', '.join(unpaired)}")
-    return Comparison(
-        tuple(effects),
-        metric,
-        tuple(within),
-        level,
-        lower_is_better,
-        relative,
-        margin,
-        tuple(unpaired),
-        tuple(warnings),
+        order = list(dict.fromkeys(rows[arm]))
+        wide = rows.pivot(index=seed, columns=arm, values=metric)[order]
+        texts = rows.pivot(index=seed, columns=arm, values=text)[order] if text is not None else None
+        for a, b in _pairs(wide, reference, stratum):
+            both = wide[[a, b]].dropna().index
+            sequences = None if texts is None else (list(texts.loc[both, a]), list(texts.loc[both, b]))
+            effects.append(_effect(a, b, stratum, wide.loc[both], sequences, relative))
+            unpaired += [f"{a} seed {s}" for s in wide.index[wide[a].notna() & wide[b].isna()]]
+    warnings = (f"left out for want of a baseline of equal seed: {', '.join(unpaired)}",) if unpaired else ()
+    made = Comparison(
+        tuple(effects), metric, tuple(within), level, lower_is_better, relative, margin, tuple(unpaired), warnings
     )
+    return adjust([made])[0]
 
 
 def bootstrap_seeds(
@@ -108,9 +107,6 @@ def bootstrap_seeds(
     means = np.random.default_rng(seed).choice(found, size=(n, len(found))).mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-_Pairs = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 
 
 def name_label(value: object) -> str:
@@ -150,92 +146,45 @@ def _read_number(label: str) -> float | None:
         return None
 
 
-def _pairs(wide: pd.DataFrame, baseline: str | dict[str, str], stratum: tuple[object, ...]) -> _Pairs:
-    """(arm, baseline) to the values of both at the seeds that both have."""
+def _pairs(
+    wide: pd.DataFrame, baseline: str | dict[str, str], stratum: tuple[object, ...]
+) -> Iterable[tuple[str, str]]:
+    """Arms and their baselines. Raises `DataError` where one has no runs or they share no seed."""
     wanted = baseline if isinstance(baseline, Mapping) else {a: baseline for a in wide.columns if a != baseline}
-    pairs: _Pairs = {}
+    where = f" at {', '.join(map(str, stratum))}" if stratum else ""
     for a, b in wanted.items():
-        where = f" at {', '.join(map(str, stratum))}" if stratum else ""
         for name in (a, b):
             if name not in wide.columns:
                 raise DataError(f"no runs of arm {name!r}{where}; there are {', '.join(map(str, wide.columns))}")
-        both = wide[[a, b]].dropna()
-        if not len(both):
+        if not wide[[a, b]].notna().all(axis=1).any():
             raise DataError(f"arms {a!r} and {b!r} share no seed{where}; a paired comparison needs runs of equal seeds")
-        pairs[str(a), str(b)] = both[a].to_numpy(), both[b].to_numpy()
-    if not pairs:
+    if not wanted:
         raise DataError(f"nothing to compare: the only arm is {', '.join(map(str, wide.columns))}")
-    return pairs
+    return ((str(a), str(b)) for a, b in wanted.items())
 
 
-def _scaled(ours: np.ndarray, theirs: np.ndarray, relative: bool) -> np.ndarray:
-    return (ours - theirs) * (100.0 / abs(theirs.mean()) if relative else 1.0)
-
-
-def _effects(
-    pairs: _Pairs, stratum: tuple[object, ...], lower: bool, relative: bool, margin: float | None, level: float
-) -> list[Effect]:
-    same = {key: bool((a == b).all()) for key, (a, b) in pairs.items()}
-    found = {key: _scaled(a, b, relative) for key, (a, b) in pairs.items()}
-    spread = [d for key, d in found.items() if not same[key] and len(d) > 1]
-    dof = sum(len(d) - 1 for d in spread)
+def _effect(
+    arm: str,
+    baseline: str,
+    stratum: tuple[object, ...],
+    wide: pd.DataFrame,
+    sequences: tuple[list[object], list[object]] | None,
+    relative: bool,
+) -> Effect:
+    """One arm against its baseline, by seeds that both have; `sequences` of arm and baseline, by seed."""
+    ours, theirs = wide[arm].to_numpy(), wide[baseline].to_numpy()
+    scale = 100.0 / abs(theirs.mean()) if relative else 1.0
+    d = (ours - theirs) * scale
+    uncertainty = None
     # Coarse numbers (shares of a few items) that agree, but for rounding, say nothing of their spread.
-    if all(np.ptp(d) <= 1e-9 * np.abs(d).max() for d in spread):
-        dof = 0
-    pooled = float(np.sqrt(sum(((d - d.mean()) ** 2).sum() for d in spread) / dof)) if dof else float("nan")
-    raw = {}
-    for key, d in found.items():
-        if dof and not same[key]:
-            error = pooled / np.sqrt(len(d))
-            raw[key] = float(2 * stats.t.sf(abs(d.mean()) / error, dof))
-    adjusted = holm(raw)
-    # Two one-sided tests: the larger p says whether the difference may lie beyond the nearer end of the margin.
-    beyond = {
-        key: float(stats.t.sf((margin - abs(found[key].mean())) / (pooled / np.sqrt(len(found[key]))), dof))
-        for key in (raw if margin is not None else ())
-    }
-    inside = {key for key, p in holm(beyond).items() if p < 1 - level}
-    effects = []
-    for key, d in found.items():
-        a, b = pairs[key]
-        mean, p = float(d.mean()), adjusted.get(key, float("nan"))
-        half = pooled / np.sqrt(len(d)) if dof and not same[key] else float("nan")
-        reach = half * float(stats.t.ppf((1 + level) / 2, dof)) if dof else float("nan")
-        if same[key]:
-            verdict = Verdict.SAME
-        elif not dof:
-            verdict = Verdict.NO_SPREAD
-        elif p < 1 - level:
-            verdict = Verdict.BETTER if (mean < 0) == lower else Verdict.WORSE
-        else:
-            verdict = Verdict.EQUIVALENT if key in inside else Verdict.WITHIN_NOISE
-        effects.append(
-            Effect(
-                *key, stratum, len(d), float(a.mean()), float(b.mean()), mean, mean - reach, mean + reach, p,
-                0 if same[key] else dof, verdict,
-            )
-        )  # fmt: skip
-    return effects
+    if len(d) > 1 and np.ptp(d) > 1e-9 * np.abs(d).max():
+        uncertainty = Uncertainty(float(d.std(ddof=1)) / math.sqrt(len(d)), len(d) - 1, *_text(sequences, scale))
+    return Effect(arm, baseline, stratum, tuple(ours.tolist()), tuple(theirs.tolist()), float(d.mean()), uncertainty)
 
 
-def holm(raw: Mapping[Key, float]) -> dict[Key, float]:
-    """Holm's adjustment: valid whatever the dependence, and the arms of one baseline do depend on each other."""
-    adjusted: dict[Key, float] = {}
-    highest = 0.0
-    for i, (key, p) in enumerate(sorted(raw.items(), key=lambda item: item[1])):
-        highest = max(highest, min(1.0, p * (len(raw) - i)))
-        adjusted[key] = highest
-    return adjusted
-
-
-def _unequal(pairs: _Pairs, stratum: tuple[object, ...], relative: bool) -> list[str]:
-    """Pooling assumes one spread; say where it isn't so (Bartlett, p < 0.01)."""
-    spread = [_scaled(a, b, relative) for a, b in pairs.values() if len(a) > 1 and not (a == b).all()]
-    spread = [d for d in spread if d.std() > 0]
-    if len(spread) < 2 or stats.bartlett(*spread).pvalue >= 0.01:
-        return []
-    where = f" at {', '.join(map(str, stratum))}" if stratum else ""
-    return [
-        f"The arms' spreads differ{where} (Bartlett, p < 0.01): the pooled interval is too wide for some arms and "
-        "too narrow for others"
-    ]
+def _text(sequences: tuple[list[object], list[object]] | None, scale: float) -> tuple[float, int]:
+    """Standard error over the text and its degrees of freedom; (0, 0) where a run lacks its sequences or has others."""
+    known = [each for part in sequences or () for each in part if isinstance(each, np.ndarray)]
+    if sequences is None or len(known) < 2 * len(sequences[0]) or len({len(each) for each in known}) > 1:
+        return 0.0, 0
+    return text_error([scale * (a - b) for a, b in zip(known[: len(known) // 2], known[len(known) // 2 :])])

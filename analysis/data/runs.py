@@ -24,12 +24,12 @@ from pdstudy.core.run_state import DAMAGED, TRAINED, run_state
 _FLOATS = (
     "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
     "flops_planned", "seconds_train", "seconds_evaluate", "validation_recalibrated", "test_recalibrated",
-    "validation_accuracy", "test_accuracy", "validation_ece", "test_ece", "kl", "agreement", "kept_entries",
-    "kept_mass", "responses_loss", "responses_accuracy",
+    "validation_accuracy", "test_accuracy", "validation_accuracy_top5", "test_accuracy_top5", "validation_ece",
+    "test_ece", "kl", "agreement", "kept_entries", "kept_mass", "responses_loss", "responses_accuracy",
 )  # fmt: skip
 
 
-SCORES = ("loss", "bits_per_byte", "recalibrated", "accuracy", "ece")
+SCORES = ("loss", "bits_per_byte", "recalibrated", "accuracy", "accuracy_top5", "ece")
 """Columns of a held-out evaluation, each there with the name of its split in front."""
 
 

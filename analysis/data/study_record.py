@@ -19,6 +19,8 @@ RESERVED = frozenset((
     "test_ece", "kl", "agreement", "kept_entries", "kept_mass", "kept",
     "suite", "key", "task", "metric", "items",
     "responses_loss", "responses_accuracy",
+    "validation_accuracy_top5", "test_accuracy_top5", "by_sequence", "family_low", "family_high", "error_seeds",
+    "error_text",
     "baseline", "value", "baseline_value", "difference", "p", "dof", "verdict",
 ))  # fmt: skip
 """Names of columns that the analysis uses itself: an axis of such a name has its column called `axis_NAME`."""

@@ -67,8 +67,8 @@ def learning_curves(
 
 
 def effects(comparison: Comparison, *, label: str = "", arms: str = "") -> Plot:
-    """Differences to the baseline with intervals; hollow marks are within noise, crosses the same computation. `arms`
-    says what their names are."""
+    """Differences to the baseline, each with its own interval (thick) and the outer one (thin); hollow marks are within
+    noise, crosses the same computation. `arms` says what their names are."""
     shown = comparison.effects
     with styled():
         figure, (axes,) = panels(COLUMN, 0.75 + 0.22 * len(shown))
@@ -78,7 +78,8 @@ def effects(comparison: Comparison, *, label: str = "", arms: str = "") -> Plot:
             solid = e.verdict in (Verdict.BETTER, Verdict.WORSE)
             marker = {Verdict.SAME: "x", Verdict.BETTER: "o", Verdict.WORSE: "s"}.get(e.verdict, "o")
             if not np.isnan(e.low):
-                axes.plot([e.low, e.high], [i, i], color=colour, linewidth=1.2, solid_capstyle="butt")
+                axes.plot([e.family_low, e.family_high], [i, i], color=colour, linewidth=0.6, solid_capstyle="butt")
+                axes.plot([e.low, e.high], [i, i], color=colour, linewidth=1.8, solid_capstyle="butt")
             axes.plot(
                 e.difference, i, marker, color=colour, markerfacecolor=colour if solid else "white", markersize=4.5
             )
@@ -93,7 +94,7 @@ def effects(comparison: Comparison, *, label: str = "", arms: str = "") -> Plot:
         axes.set_ylabel(plain(arms))
         unit = " (%)" if comparison.relative else ""
         axes.set_xlabel(label or plain(f"difference of {comparison.metric} to the baseline{unit}"))
-    text = comparison.caption() + " Hollow: within noise; cross: same computation."
+    text = comparison.caption() + " Thin: outer interval. Hollow: within noise; cross: same computation."
     text += " Grey region: equivalence margin." if comparison.margin is not None else ""
     return Plot(figure, comparison.to_frame(), text)
 

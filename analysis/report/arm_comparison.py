@@ -1,22 +1,141 @@
-"""A study's arms against its baseline, matched on every axis that the baseline does not name."""
+"""A study's arms against its baseline, matched on every axis that the baseline does not name, on every metric."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from pdstudy.analysis.compare.comparison import Comparison
+from pdstudy.analysis.compare.family import adjust
 from pdstudy.analysis.compare.seeds import compare
+from pdstudy.analysis.data.sequence_scores import FIELDS, SequenceScores
 from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.core.run_state import TRAINED
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A score that arms are compared on.
+
+    `column` is one of `load_runs`, after the split's name where `by_split`; `scale` makes its unit of the column's.
+    """
+
+    title: str
+    column: str
+    unit: str
+    lower_is_better: bool = True
+    by_split: bool = True
+    scale: float = 1.0
+
+    def column_of(self, split: str) -> str:
+        return f"{split}_{self.column}" if self.by_split else self.column
+
+    def named(self, split: str) -> str:
+        return f"{split} {self.title}" if self.by_split else self.title
+
+
+METRICS = {
+    "loss": Metric("loss", "loss", "nats/token"),
+    "recalibrated": Metric("loss, temperature-scaled", "recalibrated", "nats/token"),
+    "accuracy": Metric("top-1", "accuracy", "points", False, scale=100),
+    "accuracy_top5": Metric("top-5", "accuracy_top5", "points", False, scale=100),
+    "ece": Metric("calibration error", "ece", "points", scale=100),
+    "agreement": Metric("agreement with the teacher", "agreement", "points", False, by_split=False, scale=100),
+    "tasks": Metric("tasks, accuracy", "tasks.mean", "points", False, by_split=False, scale=100),
+    "gold_bits": Metric(
+        "tasks, bits per byte of gold answers", "tasks.mean.bits_per_byte", "bits/byte", by_split=False
+    ),
+}
+"""Scores of a finding, in the order of a table of verdicts."""
+
+
+COMPARING = ("Compare", "BesidePaper", "PaperTable", "GainAndKept", "GainBySize")
+"""Outputs that say something of an arm against another."""
+
+
+class ArmComparisons:
+    """The comparisons of one page. Verdicts on a metric are adjusted for all of the page's comparisons on that metric,
+    whatever output shows them; each metric is a family of its own."""
+
+    def __init__(
+        self,
+        runs: pd.DataFrame,
+        record: Record,
+        sequences: Callable[[str], Mapping[str, SequenceScores]] = lambda split: {},
+    ) -> None:
+        """`runs` is the table of `load_runs`; `sequences` gives what `load_sequences` does for a split."""
+        self._runs = runs
+        self._record = record
+        self._sequences = sequences
+        outputs = [o for o in record["outputs"] if o["is"] in COMPARING]
+        self.references: list[tuple[str, str | None]] = list(
+            dict.fromkeys((o.get("split", "test"), o.get("against")) for o in outputs)
+        )
+        """Split and arm compared with (None: the baseline) of the page's outputs."""
+        self._families: dict[tuple[str, str], dict[str | None, tuple[Comparison, str] | AnalysisError]] = {}
+
+    def find(self, split: str, score: str, against: str | None = None) -> tuple[Comparison, str]:
+        """All arms against the baseline or the arm `against` on one of `METRICS`, and the strata left out for want of a
+        shared seed, as text.
+
+        Raises:
+            AnalysisError: the study names no baseline, or no arm shares a finished seed with it yet.
+        """
+        if (split, score) not in self._families:
+            wanted = dict.fromkeys([a for s, a in self.references if s == split] + [against])
+            self._families[split, score] = self._compare_all(split, score, list(wanted))
+        found = self._families[split, score][against]
+        if isinstance(found, AnalysisError):
+            raise found
+        return found
+
+    def _compare_all(
+        self, split: str, score: str, references: Sequence[str | None]
+    ) -> dict[str | None, tuple[Comparison, str] | AnalysisError]:
+        found: dict[str | None, tuple[Comparison, str] | AnalysisError] = {}
+        for against in references:
+            try:
+                found[against] = compare_arms(self._runs, self._record, split, score, against, self._sequences(split))
+            except AnalysisError as error:
+                found[against] = error
+        made = {against: each for against, each in found.items() if not isinstance(each, AnalysisError)}
+        adjusted = adjust([comparison for comparison, _ in made.values()])
+        return found | {a: (c, left) for (a, (_, left)), c in zip(made.items(), adjusted, strict=True)}
+
+    def by_metric(self, split: str, against: str | None = None) -> dict[str, Comparison]:
+        """The comparisons on every metric that the study's runs have, by name of `METRICS`."""
+        found = {}
+        for score, metric in METRICS.items():
+            if metric.column_of(split) in self._runs and self._runs[metric.column_of(split)].notna().any():
+                try:
+                    found[score] = self.find(split, score, against)[0]
+                except AnalysisError:
+                    continue
+        return found
+
+    def gains(self, split: str) -> pd.DataFrame:
+        """One row per arm of each stratum: `difference`, `low`, `high` of the loss as gains (baseline minus arm)."""
+        frame = self.find(split, "loss")[0].to_frame()
+        names = ("difference", "low", "high", "family_low", "family_high")
+        turned = ("difference", "high", "low", "family_high", "family_low")
+        return frame.assign(**{name: -frame[other] for name, other in zip(names, turned, strict=True)})
+
+
 def compare_arms(
-    runs: pd.DataFrame, record: Record, split: str, score: str = "loss", against: str | None = None
+    runs: pd.DataFrame,
+    record: Record,
+    split: str,
+    score: str = "loss",
+    against: str | None = None,
+    sequences: Mapping[str, SequenceScores] | None = None,
 ) -> tuple[Comparison, str]:
     """All arms against the baseline or the arm `against`, and the strata left out for want of a shared seed, as text.
 
-    `runs` is the table of `load_runs`; `score` one of its columns after the split's name.
+    `runs` is the table of `load_runs`; `score` one of `METRICS`; `sequences` what `load_sequences` gives. The
+    comparison is in the metric's unit.
 
     Raises:
         AnalysisError: the study names no baseline, or no arm shares a finished seed with it yet.
@@ -26,9 +145,13 @@ def compare_arms(
         raise AnalysisError("the study names no baseline")
     within = [axis_column(a) for a in record["axes"] if a not in baseline]
     named = [axis_column(a) for a in baseline]
-    metric = f"recalibrated {split} loss" if score == "recalibrated" else f"{split} {score}"
-    rows = runs.rename(columns={f"{split}_{score}": metric})
+    measured = METRICS[score]
+    metric = measured.named(split)
+    rows = runs.assign(**{metric: measured.scale * runs[measured.column_of(split)].astype(float)})
     rows = rows.assign(arm=rows[named].agg("/".join, axis=1))
+    by_run = sequences or {}
+    arrays = [measured.scale * by_run[run][score] if score in FIELDS and run in by_run else None for run in rows["run"]]
+    rows["by_sequence"] = pd.Series(arrays, rows.index, dtype=object)
     reference = against or "/".join(baseline.values())
     kept, missing = [], []
     for stratum, every in rows.groupby(within, sort=False) if within else [((), rows)]:
@@ -41,14 +164,9 @@ def compare_arms(
             missing.append(" ".join(map(str, stratum)) or "all")
     if not kept:
         raise AnalysisError("no arm shares a finished seed with its baseline yet")
-    table = pd.concat(kept)
-    comparison = compare(table[[*within, "arm", "seed", metric]], metric=metric, baseline=reference, within=within,
-                         lower_is_better=score != "accuracy")  # fmt: skip
+    table = pd.concat(kept)[[*within, "arm", "seed", metric, "by_sequence"]]
+    text = "by_sequence" if table["by_sequence"].notna().any() else None
+    comparison = compare(
+        table, metric=metric, baseline=reference, within=within, lower_is_better=measured.lower_is_better, text=text
+    )
     return comparison, ", ".join(missing)
-
-
-def arm_gains(runs: pd.DataFrame, record: Record, split: str) -> pd.DataFrame:
-    """One row per arm of each stratum: `difference`, `low`, `high` as gains (baseline minus arm)."""
-    frame = compare_arms(runs, record, split)[0].to_frame()
-    turned = {"difference": -frame["difference"], "low": -frame["high"], "high": -frame["low"]}
-    return frame.assign(**turned)

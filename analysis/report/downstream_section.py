@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pdstudy.analysis.compare.comparison import Comparison
+from pdstudy.analysis.compare.family import holm
 from pdstudy.analysis.compare.items import ItemEffect, accuracy_effect, bits_effect, mean_effect
-from pdstudy.analysis.compare.seeds import compare, holm
+from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
 from pdstudy.analysis.data.task_answers import Items, load_answers, load_items
 from pdstudy.analysis.errors import AnalysisError

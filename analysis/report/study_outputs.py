@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pdstudy.analysis.data.runs import load_evaluations, load_runs
+from pdstudy.analysis.data.sequence_scores import load_sequences
 from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.data.task_answers import load_answers
 from pdstudy.analysis.errors import AnalysisError
@@ -20,7 +22,7 @@ from pdstudy.analysis.figures.run_comparisons import effects, gain_and_kept, gai
 from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.size_fit import size_fit
-from pdstudy.analysis.report.arm_comparison import arm_gains, compare_arms
+from pdstudy.analysis.report.arm_comparison import METRICS, ArmComparisons
 from pdstudy.analysis.report.captions import noted, tau_convention
 from pdstudy.analysis.report.page import Block, Listing, Text
 from pdstudy.analysis.summary import summary
@@ -28,6 +30,7 @@ from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.paper import loss_beside_paper, paper_table, tasks_beside_paper
 from pdstudy.analysis.tables.planned_and_spent import cost_table
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.analysis.tables.verdicts import verdict_table
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.run_state import TRAINED
 
@@ -44,6 +47,8 @@ class Outputs:
         self.runs = load_runs(workspace, record)
         self.evaluations = load_evaluations(workspace, record)
         self.axes: dict[str, list[str]] = dict(record["axes"])
+        sequences = functools.cache(lambda split: load_sequences(workspace, record, split))
+        self.comparisons = ArmComparisons(self.runs, record, sequences)
 
     @property
     def trained(self) -> pd.DataFrame:
@@ -174,11 +179,10 @@ class Outputs:
         return [plot, *notes, *(Listing(f"{name}\n{summary(found)}") for name, found in fits.items())]
 
     def compare(self, output: dict[str, Any]) -> list[Block]:
-        metric = output.get("metric", "loss")
-        comparison, left_out = compare_arms(self.runs, self.record, output["split"], metric, output.get("against"))
-        unit = "share" if metric == "accuracy" else "nats/token"
+        score = output.get("metric", "loss")
+        comparison, left_out = self.comparisons.find(output["split"], score, output.get("against"))
         reference = output.get("against") or "the baseline"
-        label = f"difference to {reference},\n{comparison.metric} ({unit})"
+        label = f"difference to {reference},\n{comparison.metric} ({METRICS[score].unit})"
         blocks: list[Block] = [
             effects(comparison, label=label, arms=self._name_arm_axes()),
             comparison_table(comparison),
@@ -186,6 +190,22 @@ class Outputs:
         notes = [f"Left out: {left_out}."] if left_out else []
         notes += [self.diverged] if self.diverged else []
         return [*blocks, *map(Text, notes)]
+
+    def verdicts(self) -> list[Block]:
+        """What the page's comparisons come to on every metric: a table per arm that others are compared with."""
+        blocks: list[Block] = []
+        for split, against in self.comparisons.references:
+            try:
+                blocks.append(self._verdict_table(split, against))
+            except AnalysisError:
+                continue  # its output says why
+        return blocks
+
+    def _verdict_table(self, split: str, against: str | None) -> Table:
+        self.comparisons.find(split, "loss", against)
+        by_metric = self.comparisons.by_metric(split, against)
+        named = {f"{c.metric} ({METRICS[score].unit})": c for score, c in by_metric.items()}
+        return verdict_table(named)
 
     def _name_arm_axes(self) -> str:
         """Axes that the names of a comparison's arms are made of: those they are matched on, then the baseline's."""
@@ -219,7 +239,7 @@ class Outputs:
     def gain_and_kept(self, output: dict[str, Any]) -> list[Block]:
         column = axis_column(output["x"])
         kept = self.trained.groupby(column, sort=False)[["kept_entries", "kept_mass"]].mean()
-        gains = arm_gains(self.runs, self.record, output["split"])
+        gains = self.comparisons.gains(output["split"])
         gains = gains.assign(kept=gains["arm"].map(kept["kept_entries"]), mass=gains["arm"].map(kept["kept_mass"]))
         gains = gains.assign(**{column: _parse_numbers(gains["arm"].rename(output["x"]))})
         label = f"gain in {output['split']} loss (nats/token)"
@@ -229,14 +249,13 @@ class Outputs:
             f"Mean mass kept: {masses}."
         )
         wide = gains[column].max() > 10 * gains[column].min()
-        return [
-            gain_and_kept(
-                gains, x=column, x_label=output["x"], gain_label=label, logarithmic=bool(wide), caption=caption
-            )
-        ]
+        figure = gain_and_kept(
+            gains, x=column, x_label=output["x"], gain_label=label, logarithmic=bool(wide), caption=caption
+        )
+        return [figure, self._verdict_table(output["split"], None)]
 
     def gain_by_size(self, output: dict[str, Any]) -> list[Block]:
-        gains = arm_gains(self.runs, self.record, output["split"])
+        gains = self.comparisons.gains(output["split"])
         others = [a for a in self.axes if a not in self.record["baseline"]]
         if len(others) != 1:
             named = ", ".join(others) or "none"

@@ -39,6 +39,8 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     opening = [Text(t) for t in texts if t]
     sections = [Section("Question", tuple(opening))]
     shown = [(output["title"], report.blocks(output)) for output in record["outputs"]]
+    verdicts = report.verdicts()
+    shown += [("Verdict by metric", verdicts)] if verdicts else []
     answered = task_blocks(workspace, record)
     finetuned = finetuning_table(workspace, record)
     shown += [] if finetuned is None else [("Finetuning", [finetuned])]

@@ -50,7 +50,8 @@ def fixed(value: float, places: int, *, signed: bool = False) -> str:
 
 
 def comparison_table(comparison: Comparison, caption: str = "", label: str = "") -> Table:
-    """One row per arm: value, difference with its interval, adjusted p, verdict. Best arm per stratum bold."""
+    """One row per arm: value, difference with its own and its outer interval, adjusted p, verdict. Best arm per stratum
+    bold."""
     columns = (
         *map(axis_title, comparison.within),
         "arm",
@@ -60,6 +61,8 @@ def comparison_table(comparison: Comparison, caption: str = "", label: str = "")
         "difference",
         "low",
         "high",
+        "outer low",
+        "outer high",
         "p",
         "verdict",
     )
@@ -82,6 +85,8 @@ def comparison_table(comparison: Comparison, caption: str = "", label: str = "")
                 TableCell(fixed(e.difference, places, signed=True) + unit, e.difference, noise=noise),
                 TableCell(fixed(e.low, places, signed=True), e.low),
                 TableCell(fixed(e.high, places, signed=True), e.high),
+                TableCell(fixed(e.family_low, places, signed=True), e.family_low),
+                TableCell(fixed(e.family_high, places, signed=True), e.family_high),
                 TableCell(probability(e.p), e.p),
                 e.verdict.value,
             )

@@ -43,15 +43,17 @@ class SizeLaw:
 
 @declared
 class Compare:
-    """Every arm against the baseline, paired by seed, with intervals: a table and a figure.
+    """Every arm against the baseline, paired by seed, with intervals: a table and a figure. The page's table of
+    verdicts has all metrics.
 
     `against` names another arm to compare with than the study's baseline, by its label where that has its own.
     `metric` "recalibrated" is the loss after one temperature on the student's logits, needed where an objective bends
-    its target; "accuracy" is the share of tokens whose most probable id is right.
+    its target; "accuracy" is the share of tokens whose most probable id is right, "accuracy_top5" that of tokens whose
+    right id is among the five most probable; "ece" is the expected calibration error.
     """
 
     split: Split = "test"
-    metric: Literal["loss", "recalibrated", "accuracy"] = "loss"
+    metric: Literal["loss", "recalibrated", "accuracy", "accuracy_top5", "ece"] = "loss"
     title: str = "Differences from the baseline"
     against: str | None = neutral(None)
 

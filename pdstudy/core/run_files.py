@@ -17,6 +17,10 @@ FIELDS: dict[str, dict[str, type]] = {
 """The files and the types of fields of theirs; the first of a file must be there."""
 
 
+SEQUENCES = "sequences"
+"""Folder of the tables by sequence of a run's final evaluations."""
+
+
 class DamagedRun(ConfigError):
     """A file of a run cannot be read, is not JSON, or is not pdstudy's."""
 

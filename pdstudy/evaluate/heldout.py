@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -42,47 +44,58 @@ def evaluate(
     packed: bool = False,
     teacher: TeacherScores | None = None,
     ranks: Ranks = Ranks(torch.device("cpu")),  # noqa: B008 (frozen)
+    keep: Callable[[str, bytes], None] | None = None,
 ) -> dict[str, Any]:
     """A row of evals.jsonl (without step and tokens) for `model`, one that `build_model` made, on held-out text.
 
     It has nats per token, bits per UTF-8 byte, and `Scores.columns`. The mean is over all predictions; ends of
     documents count as tokens and stand for no bytes. A last piece shorter than a sequence is left out, and `slice` says
     what was scored. The ranks share the work. `teacher` adds its own columns. `packed`: see `make_micro_batch`.
+    `keep` takes the evaluation's key and an npy file of its table by sequence (`metrics.SEQUENCE`), on the main rank;
+    the row then has its sha256.
     """
     began = time.perf_counter()
-    scores = Scores.zero(ranks.device)
+    scores = Scores.zero(text.count, ranks.device)
     if teacher is not None:
         teacher.reset()
-    num_bytes = torch.zeros(1, dtype=torch.float64)
+    num_bytes = torch.zeros(text.count, dtype=torch.float64)
     context, vocab = text.view.context, text.corpus.vocab
     rows = max(1, (batch_tokens or BATCH_TOKENS) // context)
     # Every rank makes the same number of forwards; where the sequences run out, some score nothing.
     mine = np.arange(-(-text.count // ranks.size)) * ranks.size + ranks.rank
     for first in range(0, len(mine), rows):
         part = mine[first : first + rows]
-        batch = text.read(np.minimum(part, text.count - 1))
+        places = np.minimum(part, text.count - 1)
+        batch = text.read(places)
         batch.targets[part >= text.count] = IGNORED
-        scored = batch.targets[batch.targets != IGNORED]
+        scored = batch.targets != IGNORED
         whole = make_micro_batch(batch, np.arange(len(part)), packed=packed).to(ranks.device)
-        half = torch.from_numpy(np.repeat(part >= text.count // 2, context).astype(np.int64))
-        model.with_head(whole, partial(_count, scores, teacher, whole, half.to(ranks.device), vocab))
-        num_bytes += float(text.corpus.token_bytes[scored].sum())
+        sequence = torch.from_numpy(np.repeat(places, context))
+        model.with_head(whole, partial(_count, scores, teacher, whole, sequence.to(ranks.device), vocab))
+        of_tokens = np.where(scored, text.corpus.token_bytes[np.where(scored, batch.targets, 0)], 0)
+        num_bytes.index_add_(0, torch.from_numpy(places), torch.from_numpy(of_tokens.sum(1).astype(np.float64)))
     total = ranks.sum(torch.cat([scores.pack(), num_bytes.to(ranks.device)]))
-    scores = scores.unpack(total[:-1])
+    scores, num_bytes = scores.unpack(total[: -text.count]), total[-text.count :].cpu()
     beside = {} if teacher is None else teacher.columns(ranks.sum(teacher.pack()))
     if teacher is not None:
         with torch.enable_grad():
             beside |= _gradients(model, text, packed, teacher, ranks)
-    nats, tokens = float(scores.lm), float(scores.tokens)
-    return {
+    nats, tokens = float(scores.lm), scores.tokens
+    row: dict[str, Any] = {
         **text.described,
         "loss": nats / tokens,
-        "bits_per_byte": nats / math.log(2) / float(total[-1]),
+        "bits_per_byte": nats / math.log(2) / float(num_bytes.sum()),
         **scores.columns(),
         **beside,
         "tokens_scored": int(tokens),
         "seconds": round(time.perf_counter() - began, 3),
     }
+    if keep is not None and ranks.main:
+        content = io.BytesIO()
+        np.save(content, scores.by_sequence(num_bytes.numpy().astype(np.int64)), allow_pickle=False)
+        keep(row["eval"], content.getvalue())
+        row["sequences_sha256"] = hashlib.sha256(content.getvalue()).hexdigest()
+    return row
 
 
 def _gradients(
@@ -111,12 +124,12 @@ def _count(
     scores: Scores,
     teacher: TeacherScores | None,
     batch: MicroBatch,
-    half: Tensor,
+    sequence: Tensor,
     vocab: int,
     hidden: Tensor,
     weight: Tensor,
 ) -> None:
-    scores.add(hidden, weight, batch.targets, half, vocab)
+    scores.add(hidden, weight, batch.targets, sequence, vocab)
     if teacher is not None:
         teacher.add(batch, hidden, weight)
 
@@ -141,7 +154,9 @@ def evaluate_export(
     for number, heldout in enumerate(evaluations):
         progress("evaluate", number / len(evaluations))
         text = held_out(heldout, run.view, corpus)
-        scored = evaluate(model, text, teacher=compared(heldout, run, teachers, corpus), ranks=ranks)
+        scored = evaluate(
+            model, text, teacher=compared(heldout, run, teachers, corpus), ranks=ranks, keep=directory.keep_sequences
+        )
         row = {"step": run.num_steps, "tokens": run.num_tokens, **scored, "final": True}
         directory.append_eval(row)
         result["evals"].append(row)

@@ -219,6 +219,7 @@ class Trainer:
                 packed=self.packed,
                 teacher=self.compared[heldout],
                 ranks=self.ranks,
+                keep=self.directory.keep_sequences if final else None,
             )
             row = {"step": step, "tokens": step * self.run.tokens_per_step, **scored, "final": final}
             if self.ranks.main:

@@ -5,6 +5,7 @@ provenance.json   commit, versions, machine, threads, attention backend
 status.json       state (queued, running, done, diverged, failed, stopped), step, speed, error
 metrics.jsonl     one row per logged step
 evals.jsonl       one row per held-out evaluation
+sequences/        EVALUATION.npy per final evaluation: its sums by sequence (`pdstudy.evaluate.metrics.SEQUENCE`)
 checkpoints/      step-NNNNNNNN folders, complete or absent, with the sha256 of their files
 model/            the export: `AutoModelForCausalLM.from_pretrained` reads it; weights.json has its sha256
 models/           step-NNNNNNNN folders of the same kind, for steps that other artifacts need
@@ -24,9 +25,9 @@ from pdstudy.config.evaluation import Evaluation
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import append_jsonl, write_json
+from pdstudy.core.files import append_jsonl, write_bytes, write_json
 from pdstudy.core.identity import SCHEMA, decode, encode, fingerprint, hashed_form
-from pdstudy.core.run_files import DamagedRun, find_damage, read_run_file
+from pdstudy.core.run_files import SEQUENCES, DamagedRun, find_damage, read_run_file
 from pdstudy.core.run_state import DAMAGED, missing_evaluations, run_state
 
 
@@ -142,6 +143,11 @@ class RunDir:
     def append_metrics(self, row: dict[str, Any]) -> None:
         self.guard()
         append_jsonl(self.metrics_file, row)
+
+    def keep_sequences(self, evaluation: str, table: bytes) -> None:
+        """Write the file by sequence of a final evaluation, named by its key."""
+        self.guard()
+        write_bytes(self.path / SEQUENCES / f"{evaluation}.npy", table)
 
     def append_eval(self, row: dict[str, Any]) -> None:
         self.guard()

@@ -6,10 +6,13 @@ import pytest
 from scipy import stats
 
 from pdstudy.analysis.compare.comparison import Verdict
-from pdstudy.analysis.compare.seeds import bootstrap_seeds, compare, holm
+from pdstudy.analysis.compare.family import adjust, holm
+from pdstudy.analysis.compare.seeds import bootstrap_seeds, compare
+from pdstudy.analysis.compare.uncertainty import Uncertainty
 from pdstudy.analysis.errors import DataError, TooFewRuns
 from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.table import TableCell
+from tests.analysis.coverage_by_design import DESIGNS, TEXT_DESIGNS, Design, p_values, simulate, simulate_text
 
 
 def runs(**arms: list[float]) -> pd.DataFrame:
@@ -28,18 +31,109 @@ def test_one_arm_is_the_paired_t_interval() -> None:
     assert effect.verdict is Verdict.BETTER
 
 
-def test_spread_is_pooled_over_arms_and_p_values_are_adjusted() -> None:
+def test_each_arm_has_its_own_spread_and_p_values_are_adjusted() -> None:
     table = runs(lm=[5.0, 5.1, 5.3], a=[4.9, 5.05, 5.15], b=[5.02, 5.08, 5.33])
     effects = {e.arm: e for e in compare(table, metric="loss", baseline="lm").effects}
-    d = {"a": np.array([-0.1, -0.05, -0.15]), "b": np.array([0.02, -0.02, 0.03])}
-    pooled = np.sqrt(sum(((v - v.mean()) ** 2).sum() for v in d.values()) / 4)
-    raw = {k: 2 * stats.t.sf(abs(v.mean()) / (pooled / np.sqrt(3)), 4) for k, v in d.items()}
-    assert effects["a"].dof == effects["b"].dof == 4
-    half = stats.t.ppf(0.975, 4) * pooled / np.sqrt(3)
-    assert effects["a"].high - effects["a"].low == pytest.approx(2 * half)
-    assert effects["a"].p == pytest.approx(2 * raw["a"])  # Holm: the smallest of two is doubled
-    assert effects["b"].p == pytest.approx(max(raw["b"], 2 * raw["a"]))
+    raw = {a: stats.ttest_rel(table[table.arm == a].loss, table[table.arm == "lm"].loss) for a in "ab"}
+    for arm, found in raw.items():
+        assert (effects[arm].low, effects[arm].high) == pytest.approx(tuple(found.confidence_interval(0.95)))
+        assert effects[arm].dof == 2
+    assert effects["a"].p == pytest.approx(2 * raw["a"].pvalue)  # Holm: the smallest of two is doubled
+    assert effects["b"].p == pytest.approx(max(raw["b"].pvalue, 2 * raw["a"].pvalue))
+    outer = raw["a"].confidence_interval(0.975)  # no claim at the first step: that is the level of both
+    assert (effects["a"].family_low, effects["a"].family_high) == pytest.approx(tuple(outer))
     assert effects["b"].verdict is Verdict.WITHIN_NOISE
+
+
+@pytest.mark.parametrize("with_text", [False, True])
+def test_a_difference_is_claimed_where_the_outer_interval_excludes_zero_and_nowhere_else(with_text: bool) -> None:
+    rng = np.random.default_rng(5)
+    claims = 0
+    for _ in range(60):
+        means = rng.normal(0, 0.1, 6)
+        table = runs(**{f"a{i}": list(m + rng.normal(0, 0.02, 3)) for i, m in enumerate(means)})
+        table["text"] = list(table.loss.to_numpy()[:, None] + rng.normal(0, 0.1, (len(table), 40)))
+        text = "text" if with_text else None
+        for e in compare(table, metric="loss", baseline="a0", text=text).effects:
+            claimed = e.verdict in (Verdict.BETTER, Verdict.WORSE)
+            assert claimed == (e.family_low > 0 or e.family_high < 0) == (e.p < 0.05)
+            assert e.family_low <= e.low < e.high <= e.family_high
+            claims += claimed
+    assert 20 < claims < 280
+
+
+def test_a_page_says_one_thing_of_one_pair_and_counts_it_once() -> None:
+    table = runs(lm=[5.0, 5.1, 5.3], a=[4.9, 5.05, 5.15], b=[5.02, 5.08, 5.33], c=[5.02, 5.08, 5.33])
+    by_lm, by_a = adjust([compare(table, metric="loss", baseline=b) for b in ("lm", "a")])
+    assert by_lm.family == by_a.family == 3  # a-lm, b-lm, a-b: c is the computation of b
+    (one,) = (e for e in by_lm.effects if e.arm == "a")
+    (other,) = (e for e in by_a.effects if e.arm == "lm")
+    assert (one.p, one.low, one.family_low) == (other.p, -other.high, -other.family_high)
+    assert {e.p for e in by_lm.effects if e.arm in "bc"} == {by_lm.effects[1].p}
+    alone = compare(table[table.arm != "c"], metric="loss", baseline="lm")
+    assert one.p > alone.effects[0].p
+
+
+def test_both_parts_of_the_uncertainty_are_those_of_a_two_way_table() -> None:
+    rng = np.random.default_rng(8)
+    seeds, blocks = 4, 32
+    texts = {a: rng.normal(5, 0.1, (seeds, 1)) + rng.normal(0, 0.2, (seeds, 8 * blocks)) for a in ("lm", "kd")}
+    texts["kd"] = texts["kd"] + np.repeat(rng.normal(0, 0.3, blocks), 8)
+    table = runs(**{a: list(t.mean(axis=1)) for a, t in texts.items()})
+    table["text"] = [row for t in texts.values() for row in t]
+    (effect,) = compare(table, metric="loss", baseline="lm", text="text").effects
+    d = (texts["kd"] - texts["lm"]).reshape(seeds, blocks, 8).mean(axis=2)
+    frame = pd.DataFrame({"d": d.ravel(), "s": np.repeat(range(seeds), blocks), "b": list(range(blocks)) * seeds})
+    left = frame.d - frame.groupby("s").d.transform("mean") - frame.groupby("b").d.transform("mean") + frame.d.mean()
+    rest = (left**2).sum() / ((seeds - 1) * (blocks - 1))
+    between_blocks = seeds * frame.groupby("b").d.mean().var()
+    between_seeds = blocks * frame.groupby("s").d.mean().var()
+    assert effect.uncertainty is not None
+    assert effect.uncertainty.seeds == pytest.approx(np.sqrt(between_seeds / (seeds * blocks)))
+    assert effect.uncertainty.text == pytest.approx(np.sqrt((between_blocks - rest) / (seeds * blocks)))
+    assert effect.uncertainty.text_dof == 31
+    half = np.hypot(stats.t.ppf(0.975, 3) * effect.uncertainty.seeds, stats.t.ppf(0.975, 31) * effect.uncertainty.text)
+    assert effect.high - effect.difference == pytest.approx(half)
+    without = compare(table.assign(text=None), metric="loss", baseline="lm", text="text")
+    assert "over seeds alone" in without.caption()
+    assert without.effects == compare(table, metric="loss", baseline="lm").effects
+
+
+def test_a_p_value_is_the_level_whose_interval_ends_at_zero() -> None:
+    both = Uncertainty(0.01, 2, 0.02, 31)
+    assert both.reach(both.p(0.05)) == pytest.approx(0.05)
+    assert both.p(0.0) == 1.0
+    assert Uncertainty(0.01, 2).p(0.05) == pytest.approx(2 * stats.t.sf(5, 2))
+    assert Uncertainty(0.01, 2).p_beyond(0.03, 0.02) == pytest.approx(1 - stats.t.sf(1, 2))
+
+
+@pytest.mark.slow
+def test_coverage_and_false_verdicts_by_design(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every design's coverage lies within .94 to .97 and its false verdicts at 5 % or less; printed. The bounds allow
+    three standard errors of a simulation."""
+    lines, simulations = [], 10_000
+    slack = 3 * np.sqrt(0.05 * 0.95 / simulations)
+    for design in DESIGNS:
+        covered, worst, wrong = simulate(design, "own", simulations)
+        lines.append(f"{design}: coverage {covered:.3f}, worst arm {worst:.3f}, false verdicts {wrong:.3f}")
+        assert 0.94 <= covered <= 0.97, lines[-1]
+        assert worst >= 0.95 - 1.3 * slack, lines[-1]
+        assert wrong <= 0.05 + slack, lines[-1]
+    for text in TEXT_DESIGNS:
+        covered, alone = simulate_text(text, 600)
+        lines.append(f"{text}: coverage {covered:.3f}, over seeds alone {alone:.3f}")
+        assert covered >= 0.92, lines[-1]
+    with capsys.disabled():
+        print("", *lines, sep="\n")
+
+
+def test_what_is_simulated_is_what_compare_does() -> None:
+    base, arms = Design(5, 3, "baseline 3x", 0.5).draw(20, np.random.default_rng(2))
+    p = p_values("own", base, arms)
+    for one, many, expected in zip(base, arms, p, strict=True):
+        found = compare(runs(lm=list(one), **{f"a{i}": list(a) for i, a in enumerate(many)}), metric="loss",
+                        baseline="lm")  # fmt: skip
+        assert [e.uncertainty.p(e.difference) for e in found.effects if e.uncertainty] == pytest.approx(list(expected))
 
 
 def test_equal_runs_are_the_same_computation_and_do_not_narrow_the_others() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from pdstudy import BesidePaper, Compare, Cost, Curves, GainBySize, LossByTokens, SizeLaw, Sweep
 from pdstudy.analysis.data.runs import arm_summary, load_evaluations, load_runs
-from pdstudy.analysis.report.arm_comparison import arm_gains, compare_arms
+from pdstudy.analysis.report.arm_comparison import ArmComparisons, compare_arms
 from pdstudy.analysis.report.captions import tau_convention
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.study_page import _describe_teachers, _warn_of_temperatures, build
@@ -330,7 +330,7 @@ def test_what_is_rounded_to_zero_has_no_sign() -> None:
 
 def test_gains_are_turned_with_their_intervals(tmp_path: Path) -> None:
     record = two_arms(tmp_path)
-    gains = arm_gains(load_runs(tmp_path, record), record, "test")
+    gains = ArmComparisons(load_runs(tmp_path, record), record).gains("test")
     assert len(gains) == 4
     assert (gains["low"] < gains["difference"]).all()
     assert (gains["difference"] < gains["high"]).all()

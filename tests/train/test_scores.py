@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,6 +32,7 @@ def scored(request: pytest.FixtureRequest, small_run: Run, corpus: TokenCorpus):
     """A model with confident, partly right predictions; what `evaluate` says; dense logits and targets."""
     run = dataclasses.replace(small_run, view=dataclasses.replace(small_run.view, documents=request.param))
     model = build_model(run.student, seed=1)
+    kept: dict[str, bytes] = {}
     train = read_batch(corpus.stream("train"), run.view, np.arange(64))
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(40):
@@ -43,7 +46,9 @@ def scored(request: pytest.FixtureRequest, small_run: Run, corpus: TokenCorpus):
         model.model.norm.weight *= 1.7  # overconfident
         batch = read_batch(corpus.stream("validation"), run.view, np.arange(21))
         whole = make_micro_batch(batch, np.arange(21))
-        row = evaluate(model, held_out(HELDOUT, run.view, corpus), batch_tokens=64 * 5)
+        text = held_out(HELDOUT, run.view, corpus)
+        row = evaluate(model, text, batch_tokens=64 * 5, keep=lambda key, table: kept.update({key: table}))
+        assert row["sequences_sha256"] == hashlib.sha256(kept[row["eval"]]).hexdigest()
         parts = [
             model.distillation_loss(
                 make_micro_batch(batch, np.arange(i, min(i + 5, 21))), objective=LM(), alpha=0.0, divisor=1.0,
@@ -54,6 +59,8 @@ def scored(request: pytest.FixtureRequest, small_run: Run, corpus: TokenCorpus):
         logits = model(
             input_ids=whole.inputs, attention_mask=whole.mask, position_ids=whole.positions, use_cache=False
         ).logits[..., : corpus.vocab]
+    table = np.load(io.BytesIO(kept[row["eval"]]), allow_pickle=False)
+    row |= {"table": table, "token_bytes": corpus.token_bytes}
     return row, logits.double().flatten(0, 1), whole.targets, sum(parts).item()
 
 
@@ -71,6 +78,9 @@ def test_accuracy_and_calibration(scored) -> None:
     confidence, best = logits[valid].softmax(1).max(1)
     hit = (best == targets[valid]).double()
     assert row["accuracy"] == pytest.approx(hit.mean().item(), abs=1e-9)
+    near = (logits[valid].topk(5).indices == targets[valid][:, None]).any(1).double()
+    assert row["accuracy_top5"] == pytest.approx(near.mean().item(), abs=1e-9)
+    assert row["accuracy"] < row["accuracy_top5"] < 1
     error = 0.0
     for low in range(15):
         inside = (confidence >= low / 15) & (confidence < (low + 1) / 15)
@@ -78,6 +88,22 @@ def test_accuracy_and_calibration(scored) -> None:
             error += abs(hit[inside].mean() - confidence[inside].mean()).item() * inside.sum().item() / len(hit)
     assert row["ece"] == pytest.approx(error, abs=1e-5)
     assert row["ece"] > 0.05
+
+
+@pytest.mark.integration
+def test_the_table_by_sequence_adds_up_to_the_row(scored) -> None:
+    row, logits, targets, _ = scored
+    table, valid = row["table"], (targets >= 0).view(21, 64)
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none", ignore_index=-100).view(21, 64)
+    assert table["nats"] == pytest.approx(losses.sum(1).numpy(), rel=1e-5)
+    assert list(table["tokens"]) == valid.sum(1).tolist()
+    assert table["nats"].sum() == pytest.approx(row["loss"] * row["tokens_scored"], rel=1e-6)
+    assert table["recalibrated"].sum() == pytest.approx(row["recalibrated"] * row["tokens_scored"], rel=1e-9)
+    assert table["hits"].sum() / row["tokens_scored"] == row["accuracy"]
+    assert table["hits_top5"].sum() / row["tokens_scored"] == row["accuracy_top5"]
+    sizes = torch.from_numpy(row["token_bytes"].astype(np.int64))[targets.clamp(min=0)] * (targets >= 0)
+    assert list(table["bytes"]) == sizes.view(21, 64).sum(1).tolist()
+    assert row["bits_per_byte"] == pytest.approx(table["nats"].sum() / np.log(2) / table["bytes"].sum(), rel=1e-6)
 
 
 def test_errors_of_calibration_do_not_make_up_for_each_other() -> None:
