@@ -58,7 +58,7 @@ def _report(args: argparse.Namespace) -> int:
     from pdstudy.analysis.report.study_page import build, build_index
     from pdstudy.distill.store.inspection import look_into
 
-    search = find_search(args.study, args.scale)
+    search = find_search(args.study, args.scale, workspace_of(args))
     if search is not None:
         return search_commands.report(args, search, workspace_of(args))
     plan, workspace = planned(args)

@@ -54,7 +54,8 @@ def _train_final(args: argparse.Namespace) -> int:
     from pdstudy.search.final import make_final_plan
     from pdstudy.search.search_file import load_search
 
-    search, workspace = load_search(args.study, args.scale), workspace_of(args)
+    workspace = workspace_of(args)
+    search = load_search(args.study, args.scale, workspace)
     if args.slurm:
         return send(args, lambda: make_final_plan(search, workspace), make_request(args))  # a study like any other
     plan = make_final_plan(search, workspace)
@@ -79,7 +80,8 @@ def _look(args: argparse.Namespace) -> int:
     from pdstudy.search.search_file import load_search
     from pdstudy.search.slurm_driver import search_on_cluster
 
-    search, workspace, view = load_search(args.study, args.scale), workspace_of(args), SearchLines(message_stream(args))
+    workspace, view = workspace_of(args), SearchLines(message_stream(args))
+    search = load_search(args.study, args.scale, workspace)
     if args.slurm:
         width = args.workers or TRIALS_AT_A_TIME
         outcome = search_on_cluster(search, workspace, make_request(args), width=width, view=view)

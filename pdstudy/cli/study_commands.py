@@ -54,7 +54,7 @@ def add_new(command: AddCommand) -> None:
 def _plan(args: argparse.Namespace) -> int:
     from pdstudy.cli.plan_tables import Here, plan_json, print_plan
 
-    search = find_search(args.study, args.scale)
+    search = find_search(args.study, args.scale, workspace_of(args))
     if search is not None:
         return search_commands.plan(args, search, workspace_of(args))
     plan, workspace = planned(args)

@@ -32,7 +32,7 @@ def observed(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, W
 
 def observed_plan(name: str, scale: str | None, workspace: Workspace, only: str | None = None) -> Plan:
     """The plan of a study, or of the trials that a search has so far."""
-    search = find_search(name, scale)
+    search = find_search(name, scale, workspace)
     if search is None:
         return checked_plan(name, scale, workspace, only)
     from pdstudy.search.trial_plans import plan_requested

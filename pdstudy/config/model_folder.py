@@ -1,8 +1,9 @@
-"""Problems of a model's transformers folder that its files show before anything is loaded."""
+"""A model's transformers folder: its identity, and the problems that its files show before anything is loaded."""
 
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -12,8 +13,31 @@ from typing import Any
 from pdstudy.config.data import BPE, EOS, LEAST_BPE, Corpus, PretrainedTokenizer, View
 from pdstudy.config.model import Shape, Student
 from pdstudy.config.tokenizer_file import TOKENIZER_FILES
-from pdstudy.core.files import read_json
+from pdstudy.core.files import content_hash, content_or_name, read_json
 from pdstudy.core.validation import Problem
+
+
+def model_identity(path: str) -> str:
+    """The hash of a folder's weights, config.json and tokenizer; its name where it holds none of them.
+
+    Not of a README, `.cache/` or `generation_config.json`, nor of weights in other forms beside those that are loaded.
+    """
+    folder = Path(path).expanduser()
+    weights = folder / "model.safetensors"
+    shards = sorted({*_indexed_weights(folder)}) or [file.name for file in folder.glob("*.safetensors")]
+    names = [weights.name] if weights.is_file() else shards
+    files = [str(folder / name) for name in ("config.json", *TOKENIZER_FILES, *names) if (folder / name).is_file()]
+    return content_hash(map(glob.escape, files)) if files else content_or_name((path,))
+
+
+def earlier_identity(path: str) -> str:
+    """The hash of everything in a folder, which was a model's identity until it was `model_identity`."""
+    return content_or_name((path,))
+
+
+def _indexed_weights(folder: Path) -> Iterator[str]:
+    index = read_json(folder / "model.safetensors.index.json", "save the model there again") or {}
+    yield from index.get("weight_map", {}).values()
 
 
 def check_weights(path: str) -> Iterator[Problem]:

@@ -12,10 +12,9 @@ from pdstudy.config.instructions import Instructions
 from pdstudy.config.loss_combinations import undefined
 from pdstudy.config.losses import NLL, AnyTemperature, Divergence, Plain, Renormalise, Rest, Temperature
 from pdstudy.config.model import Shape, Student
-from pdstudy.config.model_folder import check_folder, check_shape, check_start, check_weights
+from pdstudy.config.model_folder import check_folder, check_shape, check_start, check_weights, model_identity
 from pdstudy.config.optimizer import AdamW, Schedule
 from pdstudy.config.truncation import WHOLE, Sampled, TopPK, Truncation
-from pdstudy.core.files import content_or_name
 from pdstudy.core.identity import declared, fingerprint, neutral
 from pdstudy.core.validation import Problem
 
@@ -27,17 +26,19 @@ class LM:
 
 @declared
 class Pretrained:
-    """A causal LM in a local transformers folder. Its identity is the content of that folder, not the path.
+    """A causal LM in a local transformers folder. Its identity is weights, config and tokenizer there, not the path.
 
-    `shape` prices it, wherever the folder is (`Study.elsewhere`); it is no part of the identity.
+    `shape` prices it, wherever the folder is (`Study.elsewhere`). `known_as` is set by plans: the identity that it has
+    had in a workspace (`pdstudy.plan.known_models`).
     """
 
     path: str
     dtype: Literal["float32", "bfloat16"] = "float32"
     shape: Shape | None = neutral(None)
+    known_as: str | None = neutral(None)
 
     def content(self) -> dict[str, str | None]:
-        return {"path": content_or_name((self.path,)), "shape": None}
+        return {"path": self.known_as or model_identity(self.path), "shape": None, "known_as": None}
 
     def check(self) -> Iterator[Problem]:
         if not (Path(self.path).expanduser() / "config.json").is_file():
@@ -53,8 +54,7 @@ class Online:
     """Online logits: the distributions of `run` over its own training text, each before the step that learns it.
 
     Peng et al. 2024, section 3.5: a moving teacher that needs no inference of its own. The student's `data` is a window
-    of the teacher's, which must read its text in the stream's order (`order="stream"`), so that a window of its
-    training is a slice.
+    of the teacher's, which must read it in the stream's order, `order="stream"`: a window of training is then a slice.
     """
 
     run: Run

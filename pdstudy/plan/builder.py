@@ -21,6 +21,7 @@ from pdstudy.plan.artifact import AnswersArtifact, Artifact, Role, RunArtifact, 
 from pdstudy.plan.branches import branched
 from pdstudy.plan.cost import evaluation_flops, sizes, steps_flops, tokens_read, training_flops
 from pdstudy.plan.inputs import Inputs
+from pdstudy.plan.known_models import recognise
 from pdstudy.plan.plan import Plan, ordered
 from pdstudy.plan.preflight import missing_packages
 from pdstudy.plan.rate import measured_rate, plan_rate
@@ -36,6 +37,7 @@ ROLES: tuple[Role, ...] = ("teacher", "finetune", "student")
 
 def make_plan(study: Study, workspace: Workspace) -> Plan:
     """Expand, check and price a study against a workspace. Problems are returned, never raised."""
+    study = recognise(study, workspace)
     problems = study.problems()
     if problems:
         return Plan(study, (), problems=tuple(problems))
