@@ -6,8 +6,8 @@ formula, its units and its source. The map, by topic:
     a study         Study, Grid, axis, arm: a base run, a grid of changes to it, seeds, a baseline
     a run           Run: student, corpus, slice, view, objective, optimiser, schedule, budget, seed
     models          Shape, TransformersConfig (students); Run, Pretrained, Online (teachers); Start (initial weights)
-    text            Corpus of LocalFiles, Packaged, HubDataset, StandardLibrary, ENGLISH; BPE, PretrainedTokenizer;
-                    Slice, View; Instructions of LocalExamples, Definitions
+    text            Corpus of LocalFiles, Packaged, HubDataset, StandardLibrary, ENGLISH, Tokenised; BPE,
+                    PretrainedTokenizer; Slice, View; Instructions of LocalExamples, Definitions
     the objective   LM, KD: L = (1 - alpha) L_lm + alpha L_kd
       truncation    TopPK, Sampled; the mass left over: Renormalise, RenormaliseBoth, Tail, OntoGold, Plain, Smooth,
                     Decoupled
@@ -61,6 +61,7 @@ from pdstudy.config.data import (
     StandardLibrary as StandardLibrary,
     View as View,
 )
+from pdstudy.config.tokenised import Tokenised as Tokenised
 from pdstudy.config.instructions import (
     Definitions as Definitions,
     Instructions as Instructions,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pdstudy.config.text_files import check_text_files, text_identity
+from pdstudy.config.tokenised import Tokenised
 from pdstudy.config.tokenizer_file import TOKENIZER_FILES, count_ids, special_tokens
 from pdstudy.core.files import content_or_name
 from pdstudy.core.identity import declared, neutral
@@ -118,7 +119,7 @@ class StandardLibrary:
     python: str = running_python()
 
 
-Source = LocalFiles | HubDataset | Packaged | StandardLibrary
+Source = LocalFiles | HubDataset | Packaged | StandardLibrary | Tokenised
 
 
 @declared
@@ -181,7 +182,7 @@ class Corpus:
 
     Documents are deduplicated exactly; the split is decided by each document's content hash, so it is stable when
     documents are appended; the order within a split is a shuffle seeded by `shuffle_seed`. `validation` and `test`
-    are shares of the documents.
+    are shares of the documents. Of `Tokenised` sources that name the files of each split they change nothing.
     """
 
     sources: tuple[Source, ...]
@@ -196,6 +197,13 @@ class Corpus:
         for name in ("validation", "test"):
             if not 0 < getattr(self, name) < 0.5:
                 yield Problem(name, getattr(self, name), "a share above 0 and below 0.5")
+        tokenised = [source for source in self.sources if isinstance(source, Tokenised)]
+        if tokenised and len(tokenised) < len(self.sources):
+            yield Problem("sources", "Tokenised and texts", "Tokenised alone, or texts alone")
+        if tokenised and not isinstance(self.tokenizer, PretrainedTokenizer):
+            yield Problem("tokenizer", self.tokenizer, "the PretrainedTokenizer that made the tokens")
+        if len({source.validation is None for source in tokenised}) > 1:
+            yield Problem("sources", "some with a validation path", "splits that are given by all, or by none")
 
     @property
     def ids(self) -> Corpus | PretrainedTokenizer:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pdstudy.config.data import BPE, Corpus, Source, Split
+from pdstudy.config.data import BPE, Corpus, PretrainedTokenizer, Source, Split
+from pdstudy.config.tokenised import Tokenised
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import file_sha256, write_json
 from pdstudy.core.identity import encode, fingerprint
@@ -28,6 +29,7 @@ from pdstudy.corpus.sources import documents
 from pdstudy.corpus.spool import SPLITS, Index, Spool
 from pdstudy.corpus.stream import StreamWriter
 from pdstudy.corpus.token_corpus import FORMAT, MANIFEST, TOKEN_BYTES, TOKENIZER, open_corpus
+from pdstudy.corpus.tokenised_build import index_tokens
 from pdstudy.corpus.tokenizer import Encoder, copy_pretrained, train_bpe
 
 _BATCH_BYTES, _BATCH_DOCUMENTS = 1_000_000, 4096
@@ -71,6 +73,9 @@ def build(corpus: Corpus, directory: Path, progress: Progress = no_progress) -> 
 
 
 def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
+    if any(isinstance(source, Tokenised) for source in corpus.sources):
+        _build_index(work, corpus, progress)
+        return
     with Spool(work / "texts.tmp") as spool:
         sources = [_read(source, spool, i, len(corpus.sources), progress) for i, source in enumerate(corpus.sources)]
         index = spool.index()
@@ -108,6 +113,21 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
                 "token_bytes": byte_count,
                 "files": writer.close(),
             }
+    duplicates = len(index) - int(index.unique.sum())
+    dtype_name = np.dtype(dtype).name
+    _write_manifest(work, corpus, encoder, dtype=dtype_name, splits=splits, sources=sources, duplicates=duplicates)
+
+
+def _build_index(work: Path, corpus: Corpus, progress: Progress) -> None:
+    """Build a corpus of files of tokens: the tokenizer, and the index of documents."""
+    assert isinstance(corpus.tokenizer, PretrainedTokenizer)
+    copy_pretrained(corpus.tokenizer, work / TOKENIZER)
+    encoder = Encoder(work / TOKENIZER, corpus.tokenizer.bos)
+    np.save(work / TOKEN_BYTES, encoder.token_bytes())
+    _write_manifest(work, corpus, encoder, **index_tokens(work, corpus, encoder, progress))
+
+
+def _write_manifest(work: Path, corpus: Corpus, encoder: Encoder, **entries: Any) -> None:
     write_json(work / MANIFEST, {
         "format": FORMAT,
         "corpus": encode(corpus),
@@ -115,11 +135,8 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
         "vocab": encoder.vocab,
         "eos": encoder.eos,
         **({} if encoder.bos is None else {"bos": encoder.bos}),
-        "dtype": np.dtype(dtype).name,
         "tokenizer_sha256": file_sha256(work / TOKENIZER / "tokenizer.json"),
-        "splits": splits,
-        "sources": sources,
-        "duplicates": len(index) - int(index.unique.sum()),
+        **entries,
         "files": _hash_files(work),
         "versions": {name: version(name) for name in ("numpy", "tokenizers")},
     })  # fmt: skip

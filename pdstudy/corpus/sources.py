@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pdstudy.config.data import HubDataset, LocalFiles, Packaged, Source, StandardLibrary, running_python
 from pdstudy.config.text_files import KINDS, find_text_files, kind_of
+from pdstudy.config.tokenised import Tokenised
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import pinned_sources as packages
 from pdstudy.corpus.bad_rows import BadRow, BadRows
@@ -45,6 +46,8 @@ def _read(source: Source) -> Iterator[Document | BadRow]:
             return _standard_library(source)
         case HubDataset():
             return _hub(source)
+        case Tokenised():
+            raise TypeError("tokens are no text: see pdstudy.corpus.tokenised_build")
 
 
 def _local(source: LocalFiles) -> Iterator[Document | BadRow]:

@@ -34,7 +34,7 @@ class TokenStream:
         self._offsets = offsets
 
     def __len__(self) -> int:
-        return int(self._edges[-1])
+        return int(self._offsets[-1])
 
     @property
     def num_documents(self) -> int:
@@ -48,6 +48,12 @@ class TokenStream:
                 f"use a smaller slice (its last target is the token after it), or more text"
             )
         out = np.empty(stop - start, dtype=np.int64)
+        self._read(start, out)
+        return out
+
+    def _read(self, start: int, out: npt.NDArray[np.int64]) -> None:
+        """Fill `out` with the tokens of the shards, end to end, from position `start` on."""
+        stop = start + len(out)
         shard = int(np.searchsorted(self._edges, start, side="right")) - 1
         at = start
         while at < stop:
@@ -55,7 +61,6 @@ class TokenStream:
             end = min(stop, high)
             out[at - start : end - start] = self._shards[shard][at - low : end - low]
             at, shard = end, shard + 1
-        return out
 
     def document_starts(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Positions in [start, stop) at which a document begins, ascending."""
@@ -68,6 +73,42 @@ class TokenStream:
         for at in range(start, stop, _BLOCK):
             digest.update(self.tokens(at, min(at + _BLOCK, stop)).astype("<u4").tobytes())
         return digest.hexdigest()
+
+
+class GatheredStream(TokenStream):
+    """Pieces of shards in another order than that in which they lie: documents of files that are read in place, or of
+    several sources in turn.
+
+    `places` (int64 [pieces]) are the positions of pieces in the shards end to end, `offsets` those in the stream. Each
+    piece is followed by the token `end` where that is given, which the shards then lack.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        shards: Sequence[npt.NDArray[Any]],
+        offsets: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+        end: int | None = None,
+    ) -> None:
+        super().__init__(split, shards, offsets)
+        self._places = places
+        self._end = end
+
+    def _read(self, start: int, out: npt.NDArray[np.int64]) -> None:
+        stop = start + len(out)
+        piece = int(np.searchsorted(self._offsets, start, side="right")) - 1
+        at = start
+        while at < stop:
+            low, high = int(self._offsets[piece]), int(self._offsets[piece + 1])
+            stored = high if self._end is None else high - 1
+            upto = min(stop, stored)
+            if at < upto:
+                super()._read(int(self._places[piece]) + at - low, out[at - start : upto - start])
+            if stored < high <= stop:
+                assert self._end is not None
+                out[stored - start] = self._end
+            at, piece = high, piece + 1
 
 
 class StreamWriter:

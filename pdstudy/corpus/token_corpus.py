@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pdstudy.config.data import Split
+from pdstudy.config.tokenised import sample_hash
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import file_sha256
-from pdstudy.corpus.stream import TokenStream
+from pdstudy.corpus.stream import GatheredStream, TokenStream
 
 FORMAT = 1
 """Version of the files of a corpus: raised when they come to mean something else."""
@@ -70,7 +71,12 @@ class TokenCorpus:
 
     def stream(self, split: Split) -> TokenStream:
         """The shuffled tokens of one split."""
-        files = self.manifest["splits"][split]["files"]
+        described = self.manifest["splits"][split]
+        files = described["files"]
+        if "shards" in described:  # files of another's, read where they lie
+            shards = [np.memmap(each["path"], dtype=each["dtype"], mode="r") for each in described["shards"]]
+            offsets, places = (np.load(self.directory / name, mmap_mode="r", allow_pickle=False) for name in files)
+            return GatheredStream(split, shards, offsets, places, self.eos if described["end"] == "added" else None)
         dtype = np.dtype(self.manifest["dtype"]).newbyteorder("<")
         shards = [np.memmap(self.directory / name, dtype=dtype, mode="r") for name in files[:-1]]
         return TokenStream(split, shards, np.load(self.directory / files[-1], mmap_mode="r", allow_pickle=False))
@@ -108,7 +114,21 @@ def open_corpus(directory: Path) -> TokenCorpus:
             )
         if _sha256(file, stat.st_size, stat.st_mtime_ns) != expected["sha256"]:
             raise _damaged_error(directory, file, "its sha256 is not the one in the manifest")
+    _check_shards(directory, manifest)
     return TokenCorpus(directory, manifest)
+
+
+def _check_shards(directory: Path, manifest: dict[str, Any]) -> None:
+    """Files of tokens that are read in place are those of which the index was made, by their size and a sample."""
+    for split in manifest["splits"].values():
+        for shard in split.get("shards", ()):
+            path = Path(shard["path"])
+            if not path.is_file() or path.stat().st_size != shard["bytes"] or sample_hash(path) != shard["sample"]:
+                state = "has changed" if path.is_file() else "is gone"
+                raise ConfigError(
+                    f"{path} {state}, whose documents {directory} lists; put it back, or delete {directory}, which is "
+                    f"but a list, and run again"
+                )
 
 
 @functools.cache

@@ -79,6 +79,8 @@ class Encoder:
             )
         self.eos: int = self._id(eos, "end-of-document", folder)
         self.bos: int | None = None if bos is None else self._id(bos, "beginning-of-document", folder)
+        named = bos or named_token(folder, "bos_token")
+        self.named_bos: int | None = None if named in (None, eos) else self._tokenizer.token_to_id(named)
         self.vocab: int = max(self._tokenizer.get_vocab().values()) + 1
         self._begin = [] if self.bos is None else [self.bos]
 
@@ -92,6 +94,10 @@ class Encoder:
         """Token ids of each text, those that begin and end a document included."""
         encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array([*self._begin, *encoding.ids, self.eos], dtype=np.uint32) for encoding in encoded]
+
+    def body(self, text: str) -> npt.NDArray[np.int64]:
+        """Token ids of a text alone."""
+        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens; special tokens are left out."""
