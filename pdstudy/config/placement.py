@@ -27,7 +27,7 @@ NAMES = ("partition", "account", "qos", "constraint")
 
 
 TRAINING = ("teacher", "student", "finetune")
-"""The stages that may use several ranks; the others are one process each."""
+"""The stages that may use several nodes. The others are one process each, but for a capture on several GPUs."""
 
 
 @declared
@@ -38,7 +38,7 @@ class Execution:
 
     partition, account, qos, constraint   as in sbatch
     nodes, tasks_per_node                 ranks of one run (default: a rank per GPU); training stages only
-    gpus, memory_gb                       per node
+    gpus, memory_gb                       per node; the GPUs of `logits` share the teacher's weights, a rank on each
     cpus                                  per task
     minutes                               of one job; a run that needs longer goes on in the next (`time_limits`)
     setup                                 shell lines before the job's command (modules, variables)
@@ -96,7 +96,8 @@ class Execution:
         if self.stage is not None and self.stage not in TRAINING:
             for name in ("nodes", "tasks_per_node", "replicas"):
                 if (getattr(self, name) or 1) > 1:
-                    yield Problem(name, getattr(self, name), f"1: stage {self.stage!r} is one process")
+                    more = "; for a teacher too large for one GPU set gpus" if self.stage == "logits" else ""
+                    yield Problem(name, getattr(self, name), f"1: stage {self.stage!r} is one process{more}")
 
     @property
     def ranks(self) -> int:
@@ -127,7 +128,8 @@ def resolve(rules: Iterable[Execution], stage: str, parameters: float) -> Execut
     if stage in TRAINING:
         settings.setdefault("tasks_per_node", max(1, settings["gpus"]))
     else:
-        settings |= {"nodes": 1, "tasks_per_node": 1, "replicas": 1}
+        # A capture's GPUs share its teacher: one rank on each.
+        settings |= {"nodes": 1, "tasks_per_node": max(1, settings["gpus"]) if stage == "logits" else 1, "replicas": 1}
     if stage != "logits":
         settings["slices"] = 1
     if stage not in (*TRAINING, "evaluate"):

@@ -77,8 +77,23 @@ def _(work: TasksJob, progress: Progress) -> None:
 def _(work: CaptureJob, progress: Progress) -> None:
     from pdstudy.corpus import open_corpus
     from pdstudy.distill.teacher.capture import capture
+    from pdstudy.models.distributed import open_ranks
+    from pdstudy.models.parallelize import shard_frozen
 
-    if not holds(work.directory, work.sequences) or not (work.directory / "manifest.json").exists():
+    if holds(work.directory, work.sequences) and (work.directory / "manifest.json").exists():
+        return
+    with open_ranks(replicas=1, sharded=False) as ranks:
+
+        def agreed(what: str, share: float) -> None:
+            """`progress` of all ranks, which stop together."""
+            stopping = False
+            try:
+                progress(what, share)
+            except StopWork:
+                stopping = True
+            if ranks.any(stopping)[0]:
+                raise StopWork
+
         capture(
             work.spec,
             work.coverage,
@@ -86,6 +101,8 @@ def _(work: CaptureJob, progress: Progress) -> None:
             corpus=open_corpus(work.corpus),
             teacher=work.teacher,
             directory=work.directory,
-            progress=progress,
+            progress=agreed,
             threads=work.threads,
+            peers=ranks,
+            lay_out=lambda model: shard_frozen(model, ranks, head=True),
         )

@@ -78,6 +78,14 @@ class Ranks:
         dist.all_gather_object(values, value)
         return next((each for each in values if each is not None), None)
 
+    def gather(self, values: list[T]) -> list[T]:
+        """The values of all ranks, in the ranks' order, on the main rank; nothing elsewhere."""
+        if self.size == 1:
+            return values
+        parts: list[list[T]] | None = [[]] * self.size if self.main else None
+        dist.gather_object(values, parts)
+        return [value for part in parts or () for value in part]
+
     def on_main(self, action: Callable[[], T]) -> T:
         """Run `action` on the main rank and return its (JSON-like) result on all; where it fails, all ranks raise."""
         if self.size == 1:

@@ -58,12 +58,20 @@ def _shard(model: PreTrainedModel, ranks: Ranks, dtype: torch.dtype | None) -> N
             module.set_force_sum_reduction_for_comms(True)
 
 
-def shard_frozen(model: PreTrainedModel, ranks: Ranks) -> None:
-    """Shard the trunk of a model that only runs forward, where there are several ranks. Its head stays as it is."""
+def shard_frozen(model: PreTrainedModel, ranks: Ranks, *, head: bool) -> None:
+    """Put a model that only runs forward on its device: whole, or its share of it where there are several ranks.
+
+    It is moved block by block, so that a device never holds more than its share, one block, and the embedding. Without
+    `head` the output head is whole on every rank.
+    """
     if ranks.mesh is None or ranks.size == 1:
+        model.to(ranks.device)
         return
-    for part in (*blocks(model), model.base_model):
+    for part in (*blocks(model), model if head else model.base_model):
         fully_shard(part, mesh=ranks.mesh, reshard_after_forward=True)
+    for part in model.children():
+        if not head and part is not model.base_model:
+            part.to(ranks.device)
 
 
 def announce_backward(model: nn.Module, ranks: Ranks, *, last: bool) -> None:

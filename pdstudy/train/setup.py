@@ -56,7 +56,7 @@ def start_folder(run: Run, folder: Path | None) -> Path | None:
 
 
 def load_live_teacher(run: Run, folder: Path | None, corpus: TokenCorpus, ranks: Ranks) -> LiveTeacher | None:
-    """The teacher that reads each batch in the step, its trunk sharded over the ranks.
+    """The teacher that reads each batch in the step, its trunk sharded over the ranks as it is loaded.
 
     Raises `ConfigError`: see `LiveTeacher`.
     """
@@ -64,6 +64,4 @@ def load_live_teacher(run: Run, folder: Path | None, corpus: TokenCorpus, ranks:
         return None
     if folder is None:
         raise ConfigError("the run distils from a live teacher, but no model folder was given")
-    teacher = LiveTeacher(folder, run, corpus)
-    shard_frozen(teacher.model, ranks)
-    return teacher
+    return LiveTeacher(folder, run, corpus, lambda model: shard_frozen(model, ranks, head=False))

@@ -67,6 +67,7 @@ def test_devices_are_shared_evenly_and_blocks_are_free() -> None:
     assert list(assign([1, 1, 1, 1, 1], free, 1)) == [("0",), ("1",), ("2",), ("3",), None]
     assert list(assign([1] * 9, free, 2))[4:] == [("0",), ("1",), ("2",), ("3",), None]
     assert list(assign([2, 1, 0, 2, 1], free, 1)) == [("0", "1"), ("2",), (), None, None]
+    assert list(assign([2, 1, 1, 1, 1, 1], free, 2)) == [("0", "1"), ("2",), ("3",), ("2",), ("3",), None]
     assert list(assign([4, 1], free | {"3": 1}, 2)) == [None, None]
     assert list(assign([2, 1, 1], free | {"1": 1, "2": 1, "3": 2}, 2)) == [None, ("2",), None]
 

@@ -60,7 +60,8 @@ def test_all_problems_are_told_with_key_and_file(site: tuple[Path, Path]) -> Non
         "profiles.default.minuts: found 3; allowed: no such key",
         "did you mean 'minutes'",
         "pdstudy.toml: profiles.default.student.gpus: found 'two'",
-        "profiles.default.logits.nodes: found 4; allowed: 1: stage 'logits' is one process",
+        "profiles.default.logits.nodes: found 4; allowed: 1: stage 'logits' is one process"
+        "; for a teacher too large for one GPU set gpus",
         "--set: found 'studnt.gpus=1'",
         "did you mean 'student'",
         "--set.gpus: found -1; allowed: 0 or more",
@@ -84,7 +85,8 @@ def test_a_value_of_a_wrong_kind_hides_no_other_mistake(site: tuple[Path, Path])
         "'corpus', 'teacher', 'logits', 'student', 'finetune', 'evaluate', 'report'",
         "  pdstudy.toml: profiles.default.sizes[0].parameters: found '1e9'; allowed: a finite number",
         "  pdstudy.toml: profiles.default.sizes[0].nodes: found 0; allowed: above 0",
-        "  --set logits.nodes: found 2; allowed: 1: stage 'logits' is one process",
+        "  --set logits.nodes: found 2; allowed: 1: stage 'logits' is one process"
+        "; for a teacher too large for one GPU set gpus",
     ]
 
 

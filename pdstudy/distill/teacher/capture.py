@@ -21,12 +21,15 @@ from pdstudy.distill.loss.chunk_size import TEACHER_LOGITS_BYTES, size_for
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.codec import COLUMNS, Block
 from pdstudy.distill.store.store import StoreWriter
-from pdstudy.distill.teacher.load import load_teacher
+from pdstudy.distill.teacher.load import load_teacher, place_whole
+from pdstudy.distill.teacher.peers import Alone, LayOut, Peers
 from pdstudy.distill.teacher.statistics import summarise
 from pdstudy.distill.teacher.weights import check_finite, weights_sha256
 
 SHARD_TOKENS = 65_536
 """Positions of a full shard: some tens of megabytes, and the most that a kill can lose."""
+
+ALONE = Alone()
 
 
 def capture(
@@ -39,32 +42,46 @@ def capture(
     directory: Path,
     progress: Progress = no_progress,
     threads: int = 1,
+    peers: Peers = ALONE,
+    lay_out: LayOut = place_whole,
 ) -> None:
     """Store the distributions of the model in the folder `teacher` over `sequences` (absolute indices of the view).
 
     Sequences that the store holds are skipped, so that a capture continues where it was killed, and may be extended.
-    Shards end at multiples of a fixed number of sequences. Raises `ConfigError` where the teacher does not fit the
-    corpus or its logits are not all numbers, or the folder holds another store.
+    Shards end at multiples of a fixed number of sequences. Several `peers`, over which `lay_out` shards the teacher,
+    all call this: each reads sequences of its own, rank 0 writes, and `progress` is called equally often on all.
+
+    Raises `ConfigError` where the teacher does not fit the corpus or its logits are not all numbers, or the folder
+    holds another store.
     """
     if spec.view.documents != "cross":
         raise ConfigError("view.documents: found 'respect'; allowed for a teacher: 'cross'")
     torch.set_num_threads(threads)
-    writer = StoreWriter(directory, spec, coverage, corpus, weights_sha256(teacher))
-    parts = [part for missing in writer.missing(sequences) for part in split_into_shards(missing, spec.view.context)]
+    writer: StoreWriter | None = None
+
+    def open_store() -> list[list[int]]:
+        nonlocal writer
+        writer = StoreWriter(directory, spec, coverage, corpus, weights_sha256(teacher))
+        return [[missing.start, missing.stop] for missing in writer.missing(sequences)]
+
+    missing = peers.on_main(open_store)
+    parts = [part for bounds in missing for part in split_into_shards(range(*bounds), spec.view.context)]
     if not parts:
         return
     dtype = getattr(torch, spec.teacher.dtype) if isinstance(spec.teacher, Pretrained) else torch.float32
-    model = load_teacher(teacher, corpus, spec.view.context, dtype)
+    model = load_teacher(teacher, corpus, spec.view.context, dtype, lay_out)
     stream = corpus.stream(spec.split)
     began, done, total = time.perf_counter(), 0, sum(map(len, parts))
     for part in parts:
-        blocks = []
-        for block in _make_blocks(model, teacher, stream, spec.view, part, coverage, corpus.vocab):
-            blocks.append(block)
-            done += 1
-            rate = done * spec.view.context / (time.perf_counter() - began)
-            progress(f"logits of sequence {part.start + len(blocks):,}, {rate:,.0f} tokens/s", done / total)
-        writer.write(part.start, blocks)
+        blocks: list[Block] = []
+        for read, made in _make_blocks(model, teacher, stream, spec.view, part, coverage, corpus.vocab, peers):
+            blocks += made
+            for sequence in read:
+                done += 1
+                rate = done * spec.view.context / (time.perf_counter() - began)
+                progress(f"logits of sequence {sequence + 1:,}, {rate:,.0f} tokens/s", done / total)
+        if writer is not None:
+            writer.write(part.start, blocks)
 
 
 def split_into_shards(sequences: range, context: int) -> Iterator[range]:
@@ -85,22 +102,30 @@ def _make_blocks(
     part: range,
     coverage: Coverage,
     vocab: int,
-) -> Iterator[Block]:
+    peers: Peers,
+) -> Iterator[tuple[range, list[Block]]]:
+    """The blocks of a shard's sequences on rank 0 (nothing elsewhere), as many at a time as the peers read at once."""
     batch = max(
         1,
         size_for(TEACHER_LOGITS_BYTES, model.device) // (view.context * model.config.vocab_size * model.dtype.itemsize),
     )
-    for start in range(part.start, part.stop, batch):
-        wanted = np.arange(start, min(start + batch, part.stop))
-        text = read_batch(stream, view, wanted)
-        with torch.inference_mode():
+    batches = [range(start, min(start + batch, part.stop)) for start in range(part.start, part.stop, batch)]
+    for at in range(0, len(batches), peers.size):
+        together = batches[at : at + peers.size]
+        # Every rank takes part in a forward, which gathers weights from all: one without text of its own repeats some.
+        wanted = together[min(peers.rank, len(together) - 1)]
+        text = read_batch(stream, view, np.arange(wanted.start, wanted.stop))
+        with torch.no_grad():
             inputs = torch.from_numpy(text.inputs).to(model.device)
             targets = torch.from_numpy(text.targets).to(model.device)
             logits = model(input_ids=inputs, use_cache=False).logits
-            check_finite(logits[..., :vocab], folder, wanted.tolist())
-            for i, sequence in enumerate(wanted.tolist()):
-                # Draws depend on the sequence alone, so that they are the same however a store is captured.
-                yield to_block(summarise(logits[i], targets[i], coverage, vocab, seed=sequence))
+            check_finite(logits[..., :vocab], folder, list(wanted))
+            # Draws depend on the sequence alone, so that they are the same however a store is captured.
+            made = [
+                to_block(summarise(logits[i], targets[i], coverage, vocab, seed=sequence))
+                for i, sequence in enumerate(wanted if peers.rank < len(together) else ())
+            ]
+        yield range(together[0].start, together[-1].stop), peers.gather(made)
 
 
 def to_block(signal: SparseTargets) -> Block:

@@ -16,7 +16,8 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.signal import SparseTargets
-from pdstudy.distill.teacher.load import load_teacher
+from pdstudy.distill.teacher.load import load_teacher, place_whole
+from pdstudy.distill.teacher.peers import LayOut
 from pdstudy.distill.teacher.statistics import draw_uniforms, summarise_states, whole_signal
 from pdstudy.distill.teacher.weights import check_finite
 from pdstudy.distill.truncate import cut
@@ -60,17 +61,17 @@ class LiveTargets:
 class LiveTeacher:
     """The teacher of a run, without gradients. Raises `ConfigError` where it does not fit the corpus or the view.
 
-    The trunk of `model` may be sharded afterwards: the head is kept whole here, because every chunk needs it.
+    `lay_out` may shard the trunk. The head is kept whole here, because every chunk needs it.
     """
 
-    def __init__(self, folder: Path, run: Run, corpus: TokenCorpus) -> None:
+    def __init__(self, folder: Path, run: Run, corpus: TokenCorpus, lay_out: LayOut = place_whole) -> None:
         assert isinstance(run.objective, KD)
         if run.view.documents != "cross":
             raise ConfigError("view.documents: found 'respect'; allowed for a teacher: 'cross'")
         teacher = run.objective.teacher
         self._folder = folder
         dtype = getattr(torch, teacher.dtype) if isinstance(teacher, Pretrained) else torch.float32
-        self.model = load_teacher(folder, corpus, run.view.context, dtype)
+        self.model = load_teacher(folder, corpus, run.view.context, dtype, lay_out)
         self._head = self.model.get_output_embeddings().weight[: corpus.vocab].detach().clone()
         if not self._head.isfinite().all():
             raise ConfigError(f"the teacher {folder} has an output head that is not all numbers; take another one")

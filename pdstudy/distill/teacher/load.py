@@ -11,12 +11,21 @@ from transformers import PreTrainedModel
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import file_sha256
 from pdstudy.corpus import TokenCorpus
+from pdstudy.distill.teacher.peers import LayOut
 from pdstudy.distill.teacher.weights import load_causal_lm
 
 
-def load_teacher(folder: Path, corpus: TokenCorpus, context: int, dtype: torch.dtype) -> PreTrainedModel:
-    """Load the causal LM in `folder`, in evaluation mode, on the first GPU where there is one.
+def place_whole(model: PreTrainedModel) -> None:
+    """Put a model on the first GPU where there is one."""
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
 
+
+def load_teacher(
+    folder: Path, corpus: TokenCorpus, context: int, dtype: torch.dtype, lay_out: LayOut = place_whole
+) -> PreTrainedModel:
+    """Load the causal LM in `folder`, in evaluation mode, and put it where `lay_out` says.
+
+    The host reads weights that are stored as `dtype` by mapping their files, so that several processes share them.
     Raises `ConfigError` where its tokenizer or vocabulary cannot be the corpus's, or its context is too short.
     """
     _check_tokenizer(folder, corpus)
@@ -30,8 +39,8 @@ def load_teacher(folder: Path, corpus: TokenCorpus, context: int, dtype: torch.d
     longest = getattr(model.config, "max_position_embeddings", None) or context
     if longest < context:
         raise ConfigError(f"the teacher {folder} reads {longest} tokens at most, the view has {context}; shorten it")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device).eval().requires_grad_(False)
+    lay_out(model.eval().requires_grad_(False))
+    return model
 
 
 def _check_tokenizer(folder: Path, corpus: TokenCorpus) -> None:
