@@ -1,17 +1,14 @@
-"""Options of `pdstudy analyse`: its four commands and what each takes."""
+"""Options of `pdstudy analyse`: its five commands and what each takes."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from pdstudy.analysis.command_input import AUTO, LAWS
 from pdstudy.analysis.data.points import DUPLICATES
 from pdstudy.analysis.fit.fit import DELTA
-from pdstudy.analysis.laws import ALL
 from pdstudy.analysis.scaling.budget_minimum import Method
-
-LAWS = {law.name: law for law in ALL}
-"""Laws by their names on the command line."""
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +16,13 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     for name, text in (("fit", "fit a law to runs"), ("allocate", "fit a law and spend budgets by it")):
         command = commands.add_parser(name, help=text)
         _add_common_options(command)
-        command.add_argument("--law", required=True, choices=list(LAWS), help="law to fit")
+        command.add_argument(
+            "--law",
+            required=True,
+            metavar="LAW",
+            help=f"law to fit: {', '.join(LAWS)}; one's own sum of powers, 'E + A*N^-alpha + B*D^-beta'; or {AUTO}, "
+            "the law of these quantities that predicts held-out runs best",
+        )
         command.add_argument("--n", metavar="COL", help="column of parameters N")
         command.add_argument("--d", metavar="COL", help="column of tokens D")
         command.add_argument(
@@ -34,10 +37,30 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
             help="equal rows: refuse them, drop the copies, or keep them as runs of their own",
         )
         command.add_argument("--cluster", metavar="COL", help="rows of equal value belong together (run, seed)")
-        command.add_argument("--fix", metavar="NAME=VALUE", action="append", default=[], help="hold a parameter")
+        command.add_argument(
+            "--fix",
+            metavar="NAME=VALUE",
+            action="append",
+            default=[],
+            help="hold a parameter; all of them: judge a published law",
+        )
         command.add_argument("--tie", metavar="A,B", action="append", default=[], help="hold parameters equal")
         command.add_argument(
             "--delta", type=float, default=DELTA, help="Huber threshold on log residuals (default 1e-3)"
+        )
+        command.add_argument(
+            "--outliers",
+            metavar="K",
+            type=float,
+            help="fit again without runs whose |log residual| is above K robust standard deviations (5 is usual)",
+        )
+        command.add_argument(
+            "--supervised",
+            metavar="EXPR",
+            help="rows without a teacher: a gamma law fitted to them gives LM, and is resampled with the fit",
+        )
+        command.add_argument(
+            "--teacher-error", metavar="S", type=float, default=0.0, help="standard error of ln LT, for intervals"
         )
         command.add_argument(
             "--bootstrap", metavar="N", type=int, default=0, help="resamples for intervals (4000 is usual)"
@@ -57,8 +80,17 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     iso.add_argument("--loss", metavar="COL", required=True, help="column of the loss")
     iso.add_argument("--c", metavar="COL", required=True, help="column of the budget in FLOPs")
     iso.add_argument("--method", choices=[m.value for m in Method], default=Method.SHARED.value)
-    iso.add_argument("--noise", type=float, help="standard deviation of ln loss (default: estimated)")
+    iso.add_argument("--d", metavar="COL", help="column of tokens D (default: C / (6 N))")
+    iso.add_argument(
+        "--noise", metavar="S", help="standard deviation of ln loss, or by loss 3.5:0.002,5:0.01 (default: estimated)"
+    )
     iso.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    optima = commands.add_parser("exponents", help="the power law through a table of optima")
+    _add_common_options(optima)
+    optima.add_argument("--c", metavar="COL", required=True, help="column of the budget in FLOPs")
+    optima.add_argument("--optimum", metavar="COL", required=True, help="column of the best size, tokens or setting")
+    optima.add_argument("--spread", metavar="COL", help="column of the standard deviation of ln of the optimum")
+    optima.add_argument("--seed", type=int, default=0, help="seed of the interval")
     pair = commands.add_parser("compare", help="arms against a baseline, paired by seed")
     _add_common_options(pair)
     pair.add_argument("--metric", metavar="COL", required=True)
@@ -81,5 +113,10 @@ def _add_common_options(command: argparse.ArgumentParser) -> None:
         default=[],
         help="multiply a column: N=1e9 where it holds billions",
     )
+    command.add_argument(
+        "--derive", metavar="COL=EXPR", action="append", default=[], help="a column of others: 'D=C/(6*N)', 'X=1/(1-S)'"
+    )
+    command.add_argument("--lowest", metavar="COL", help="keep the row of lowest COL of each group of --per")
+    command.add_argument("--per", metavar="COL,COL", help="columns whose equal values make a group of --lowest")
     command.add_argument("--json", action="store_true", help="print JSON instead of text")
     command.add_argument("--figures", metavar="DIR", type=Path, help="write figures and tables here")

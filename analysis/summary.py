@@ -11,19 +11,22 @@ import numpy as np
 
 from pdstudy.analysis.compare.comparison import Comparison
 from pdstudy.analysis.fit.bootstrap import Bootstrap
+from pdstudy.analysis.fit.choice import LawChoice
 from pdstudy.analysis.fit.extrapolation import measure_distance
 from pdstudy.analysis.fit.findings import parameter_frame, warnings
 from pdstudy.analysis.fit.fit_result import Fit
+from pdstudy.analysis.fit.given_law import GivenLaw
 from pdstudy.analysis.fit.holdout import HoldOut
 from pdstudy.analysis.scaling.allocation import Allocation
+from pdstudy.analysis.scaling.frontier import Frontier
 from pdstudy.analysis.scaling.isoflop import IsoFlop
 from pdstudy.analysis.scaling.multiplier import Multiplier
 
 
 @singledispatch
 def summary(result: object) -> str:
-    """The account of a `Fit`, `Bootstrap` (its fit with intervals), `HoldOut`, `Comparison`, `IsoFlop`, `Allocation` or
-    `Multiplier` as text.
+    """The account of a `Fit`, `Bootstrap` (its fit with intervals), `HoldOut`, `GivenLaw`, `LawChoice`, `Comparison`,
+    `IsoFlop`, `Frontier`, `Allocation` or `Multiplier` as text.
 
     Raises:
         TypeError: for any other object.
@@ -61,6 +64,37 @@ def _(result: HoldOut) -> str:
 
 
 @summary.register
+def _(result: GivenLaw) -> str:
+    shown = ", ".join(f"{n} {v:.6g}" for n, v in result.parameters.items())
+    return (
+        f"{result.law.name} with given coefficients ({shown}): {len(result.points)} runs: rms {result.rms:.4f}, "
+        f"mean {result.mean:+.4f}, worst {result.worst:.4f} (log errors); objective {result.objective:.10e} (sum of "
+        f"Huber, delta {result.delta:g})"
+    )
+
+
+@summary.register
+def _(result: LawChoice) -> str:
+    lines = [f"laws compared: {result.said}"]
+    for _, r in result.frame.iterrows():
+        if r["failed"]:
+            lines.append(f"  {r['law']:<18}not compared: {r['failed']}")
+        else:
+            lines.append(
+                f"  {r['law']:<18}k {r['k']}  rms held out {r['rms']:.5f}, training {r['training_rms']:.5f}  "
+                f"AICc {r['aicc']:.1f} (weight {r['weight']:.2f})  best in {r['best']:.0%}"
+            )
+    return "\n".join(lines)
+
+
+@summary.register
+def _(result: Frontier) -> str:
+    low, high = result.interval()
+    bounds = "" if np.isnan(low) else f" ({low:.4f}, {high:.4f})"
+    return f"{np.exp(result.intercept):.5g} C^{result.exponent:.4f}{bounds}, R2 {result.r2:.4f}"
+
+
+@summary.register
 def _(result: Comparison) -> str:
     lines = [result.caption()]
     for e in result.effects:
@@ -79,7 +113,7 @@ def _(result: IsoFlop) -> str:
     bounds = "" if np.isnan(low) else f" ({low:.3f}, {high:.3f})"
     lines = [
         f"isoFLOP by {result.method.value}: N* ~ C^{result.size.exponent:.4f}{bounds}, "
-        f"D* ~ C^{result.tokens.exponent:.4f}, R2 {result.size.r2:.4f}; "
+        f"D* ~ C^{result.tokens.exponent:.4f} ({result.tokens_rule}), R2 {result.size.r2:.4f}; "
         f"noise of ln loss {result.noise:.2e} ({result.noise_source})"
     ]
     for m in result.minima:

@@ -8,6 +8,7 @@ from enum import StrEnum
 import pandas as pd
 
 from pdstudy.analysis.compare.uncertainty import Uncertainty
+from pdstudy.analysis.shown import Shown
 
 
 class Verdict(StrEnum):
@@ -72,7 +73,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """All effects of one table, with how they were computed."""
 
     effects: tuple[Effect, ...]

@@ -60,11 +60,7 @@ def column(table: pd.DataFrame, name: str, meaning: str) -> Array:
     Raises:
         DataError: no such column (with those there are and the nearest name), texts, NaN or infinities in it.
     """
-    if name not in table.columns:
-        known = [str(c) for c in table.columns]
-        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"no column {name!r} for {meaning}; the table has {', '.join(known)}.{hint}")
+    find_column(table, name, meaning)
     try:
         values = pd.to_numeric(table[name]).to_numpy(dtype=np.float64)
     except (ValueError, TypeError):
@@ -82,6 +78,15 @@ def column(table: pd.DataFrame, name: str, meaning: str) -> Array:
             "remove these rows and say why (a diverged run is a result, not a point of a fit)"
         )
     return values
+
+
+def find_column(table: pd.DataFrame, name: str, meaning: str) -> None:
+    """Check that there is a column. Raises `DataError` with those there are and the nearest name."""
+    if name not in table.columns:
+        known = [str(c) for c in table.columns]
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(f"no column {name!r} for {meaning}; the table has {', '.join(known)}.{hint}")
 
 
 def positive(table: pd.DataFrame, name: str, meaning: str) -> Array:
@@ -148,8 +153,7 @@ def points(
             x = {c: v[used] for c, v in x.items()}
         share = share * (len(share) / share.sum())
     if cluster is not None:
-        if cluster not in table.columns:
-            column(table, cluster, "clusters")
+        find_column(table, cluster, "clusters")
     else:
         warnings += suspect_checkpoints(table.drop(columns=[*chosen.values(), loss]), x, losses)
     clusters = tuple(table[cluster]) if cluster is not None else tuple(range(len(table)))

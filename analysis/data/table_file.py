@@ -6,19 +6,24 @@ file, so that an arm called 0.001 or None keeps its name.
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from pdstudy.analysis.data.points import column, find_column
 from pdstudy.analysis.errors import DataError
 
 MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "null", "None"))
 """Texts that stand for a missing number; in a column of labels they are labels."""
+
+FUNCTIONS = ("exp", "log", "log10", "sqrt", "abs")
+"""Functions that may stand in an expression of columns."""
 
 _SUFFIX = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 
@@ -67,27 +72,76 @@ def select_rows(table: pd.DataFrame, expression: str) -> pd.DataFrame:
 
 
 def evaluate(table: pd.DataFrame, expression: str) -> np.ndarray:
-    """Whether a condition holds, row by row. Only columns, numbers, comparisons: no calls and no attributes.
+    """Whether a condition holds, row by row. Only columns, numbers, comparisons and `FUNCTIONS`.
 
     Raises:
         DataError: another thing in it, an unknown column, or no truth value per row.
     """
-    # pandas' eval would resolve `@name` and attribute calls; a condition on columns needs neither.
-    if "@" in expression or "__" in expression:
+    found = _evaluate(table, expression)
+    mask = np.asarray(found)
+    if mask.dtype != bool or mask.shape != (len(table),):
+        raise DataError(f"{expression!r} gives no yes or no per row; write a comparison such as 'loss < 3.4'")
+    return mask
+
+
+def derive(table: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """The table with one more column, by a rule such as `D = C / (6 * N)`; exp, log, log10 and sqrt may stand in it.
+
+    Raises:
+        DataError: no NAME=EXPRESSION, a column that is there already, or no number per row.
+    """
+    name, equal, expression = (part.strip() for part in rule.partition("="))
+    if not equal or not name.isidentifier() or expression.startswith("="):
+        raise DataError(f"--derive {rule!r}: write NAME=EXPRESSION, for example 'D=C/(6*N)'")
+    if name in table.columns:
+        raise DataError(f"--derive {rule!r}: the table has a column {name!r}; choose another name")
+    found = np.asarray(_evaluate(table, expression))
+    if found.shape not in ((len(table),), ()) or found.dtype.kind not in "if":
+        raise DataError(f"--derive {rule!r} gives no number per row")
+    return table.assign(**{name: found.astype(np.float64)})
+
+
+def keep_lowest(table: pd.DataFrame, lowest: str, groups: Sequence[str]) -> pd.DataFrame:
+    """The row with the lowest value of a column in each group of equal values: the best run of a sweep.
+
+    Raises:
+        DataError: no such column.
+    """
+    values = column(table, lowest, "--lowest")
+    for name in groups:
+        find_column(table, name, "--per")
+    order = table.assign(**{"": values}).groupby(list(groups), sort=False)[""].idxmin()
+    return table.loc[sorted(order)]
+
+
+def _evaluate(table: pd.DataFrame, expression: str) -> object:
+    """An expression of columns. pandas would resolve `@name`, attributes and their calls; no column needs those."""
+    plain = re.sub(r"`[^`]*`", "name", expression)
+    try:
+        nodes = list(ast.walk(ast.parse(plain.strip(), mode="eval")))
+    except SyntaxError:  # pandas says below what is wrong
+        nodes = []
+    calls = [n for n in nodes if isinstance(n, ast.Call)]
+    if (
+        "@" in expression
+        or "__" in expression
+        or any(
+            isinstance(n, (ast.Attribute, ast.Subscript, ast.Lambda, ast.NamedExpr, ast.ListComp, ast.GeneratorExp))
+            for n in nodes
+        )
+        or any(not isinstance(c.func, ast.Name) or c.func.id not in FUNCTIONS for c in calls)
+    ):
         raise DataError(
-            f"{expression!r}: only columns, numbers, texts, comparisons, and/or/not may stand in a condition"
+            f"{expression!r}: only columns, numbers, texts, comparisons, and/or/not and {', '.join(FUNCTIONS)} may "
+            "stand in an expression"
         )
     try:
-        found = table.eval(expression, engine="python")
+        return table.eval(expression, engine="python")
     except Exception as error:  # pandas raises many kinds here, all of them about the user's text
         names = ", ".join(str(c) for c in table.columns)
         spaced = next((c for c in table.columns if not str(c).isidentifier()), None)
         hint = "" if spaced is None else f"; write a name such as {spaced!r} in backticks: `{spaced}` > 1"
         raise DataError(f"{expression!r} can't be evaluated ({error}); columns: {names}{hint}") from None
-    mask = np.asarray(found)
-    if mask.dtype != bool or mask.shape != (len(table),):
-        raise DataError(f"{expression!r} gives no yes or no per row; write a comparison such as 'loss < 3.4'")
-    return mask
 
 
 def parse_number(text: str, *, decimal_comma: bool = False) -> float:

@@ -78,7 +78,7 @@ def isoflop_curves(found: IsoFlop) -> Plot:
             " with two standard deviations and the 95 % band of the power law, from noise of "
             f"{found.noise:.2g} in ln loss ({found.noise_source})"
         )
-    caption += f"; D = C / ({found.flops_per:g} N)."
+    caption += f"; {found.tokens_rule}."
     return Plot(figure, found.to_frame(), caption)
 
 

@@ -15,6 +15,7 @@ from pdstudy.analysis.fit.minimise import minimise
 from pdstudy.analysis.fit.objective import Objective, Sample
 from pdstudy.analysis.fit.residual_scale import measure_scale
 from pdstudy.analysis.laws.base import Array, Index
+from pdstudy.analysis.shown import Shown
 
 _BLOCK = 100
 # Resamples drawn by one generator, so that the first 1,000 of 4,000 are those of a bootstrap of 1,000.
@@ -31,7 +32,7 @@ BASINS = 6
 
 
 @dataclass(frozen=True)
-class Bootstrap:
+class Bootstrap(Shown):
     """Resampled parameters of a fit.
 
     `theta` is (B, k) in fitted form. `failed` resamples didn't converge; they are counted, kept and shown, since

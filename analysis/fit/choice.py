@@ -15,13 +15,14 @@ from pdstudy.analysis.fit.bootstrap import bootstrap
 from pdstudy.analysis.fit.fit import DELTA, fit
 from pdstudy.analysis.fit.holdout import akaike, hold_out
 from pdstudy.analysis.laws.base import Array, Law
+from pdstudy.analysis.shown import Shown
 
 HELD_OUT = 0.2
 """Share of the runs that is held out where the caller names none: the largest ones."""
 
 
 @dataclass(frozen=True)
-class LawChoice:
+class LawChoice(Shown):
     """Laws compared on the same runs, best first, and the one that predicts the held-out runs best.
 
     `frame` has one row per law: `law`, `k` parameters, `rms` of log errors held out, `training_rms`, `aicc` of the fit

@@ -11,7 +11,7 @@ from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.fit.fit_result import Fit
-from pdstudy.analysis.laws import FARSEER, laws_of
+from pdstudy.analysis.laws import laws_of
 from pdstudy.analysis.laws.base import Array
 
 NEAR = 1.1
@@ -46,8 +46,7 @@ def fit_other_laws(fitted: Fit) -> tuple[Fit, ...]:
     if fitted not in _OTHERS:
         found = []
         for law in laws_of(fitted.law.columns):
-            # Farseer's nine parameters extrapolate wherever they like.
-            if law.name in (fitted.law.name, FARSEER.name):
+            if law.name == fitted.law.name:
                 continue
             try:
                 other = fit(fitted.points, law, delta=fitted.problem.delta)

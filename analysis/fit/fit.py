@@ -76,7 +76,7 @@ def search(problem: Objective) -> Fit:
     ok, reason = True, ""
     if not np.isfinite(solution.objective[best]):
         ok, reason = False, f"none of {len(starts)} starts has a finite objective; is this law meant for these columns?"
-    elif solution.decrement[best] > 1e-5 and solution.objective[best] > 1e-24:
+    elif not solution.decrement[best] <= 1e-5 and solution.objective[best] > 1e-24:
         ok = False
         reason = (
             f"the best of {len(chosen)} minimisations still had {solution.decrement[best]:.1e} of its objective to gain"

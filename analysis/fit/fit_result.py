@@ -14,6 +14,7 @@ from pdstudy.analysis.errors import AnalysisError, DataError
 from pdstudy.analysis.fit.minimise import Solution, inverse
 from pdstudy.analysis.fit.objective import Objective
 from pdstudy.analysis.laws.base import Array, Law
+from pdstudy.analysis.shown import Shown
 
 AGREE = 1e-6
 """Relative distance from the best objective within which starts agree (no unit)."""
@@ -29,7 +30,7 @@ class FitMinimum:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class Fit(Shown):
     """A law fitted to points.
 
     `ok` is False when no start converged; then `reason` says so and every number raises `AnalysisError` with it.

@@ -12,10 +12,11 @@ from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.extrapolation import rms
 from pdstudy.analysis.laws.base import Array, Law
+from pdstudy.analysis.shown import Shown
 
 
 @dataclass(frozen=True)
-class GivenLaw:
+class GivenLaw(Shown):
     """A law, its coefficients and the runs that it is judged on; `errors` are ln measured - ln predicted, (n,)."""
 
     law: Law

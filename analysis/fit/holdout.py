@@ -16,10 +16,11 @@ from pdstudy.analysis.fit.extrapolation import rms
 from pdstudy.analysis.fit.fit import DELTA, fit
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws.base import Array, Law
+from pdstudy.analysis.shown import Shown
 
 
 @dataclass(frozen=True)
-class HoldOut:
+class HoldOut(Shown):
     """A law fitted to some runs, and its predictions of the others.
 
     `errors` are ln measured - ln predicted of the held-out runs (relative errors). `coverage` is the share of them in

@@ -14,6 +14,9 @@ import numpy as np
 from pdstudy.analysis.fit.objective import Objective, Sample
 from pdstudy.analysis.laws.base import Array
 
+DEAD = 1e-40
+"""Curvature along a parameter, as a share of the largest, below which it has no effect on the objective (no unit)."""
+
 TOLERANCE = 1e-13
 """Convergence: predicted relative decrease of the objective below which a row stops (no unit)."""
 
@@ -62,8 +65,13 @@ def minimise(problem: Objective, start: Array, sample: Sample, *, alike: bool = 
 
 
 def inverse(curvature: Array) -> Array:
-    """Inverse of symmetric matrices (S, k, k) with tiny eigenvalues lifted, after scaling to a unit diagonal."""
-    diagonal = np.sqrt(np.maximum(np.einsum("skk->sk", curvature), 1e-300))
+    """Inverse of symmetric matrices (S, k, k) with tiny eigenvalues lifted, after scaling to a unit diagonal.
+
+    A parameter without effect (`DEAD`) has zeros: it stays where it is and the others move as if it were held.
+    """
+    diagonal = np.einsum("skk->sk", curvature)
+    dead = diagonal <= DEAD * diagonal.max(axis=1, keepdims=True)
+    diagonal = np.where(dead, np.inf, np.sqrt(np.maximum(diagonal, 1e-300)))
     values, vectors = np.linalg.eigh(curvature / diagonal[:, :, None] / diagonal[:, None, :])
     values = np.maximum(values, np.maximum(1e-12 * values[:, -1:], 1e-300))
     scaled = vectors / diagonal[:, :, None]

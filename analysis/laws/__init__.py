@@ -66,16 +66,18 @@ ALL: tuple[Law, ...] = (
 
 
 def laws_of(columns: Iterable[str]) -> tuple[Law, ...]:
-    """The laws of a loss in exactly these quantities, each surface once ('overtraining' is 'tied')."""
+    """The laws of a loss in exactly these quantities that are compared with one another.
+
+    Each surface once ('overtraining' is 'tied'), and not Farseer's, whose nine parameters extrapolate anywhere.
+    """
     wanted = set(columns)
     if len(wanted) == 1:
         (column,) = wanted
         return power_law(column), power_law(column, floor=False)
     return tuple(
-        law
-        for law in ALL
-        if set(law.columns) == wanted and law is not OVERTRAINING and not isinstance(law, PowerProduct)
-    )
+        law for law in ALL
+        if set(law.columns) == wanted and law not in (OVERTRAINING, FARSEER) and not isinstance(law, PowerProduct)
+    )  # fmt: skip
 
 
 __all__ = [

@@ -14,6 +14,7 @@ from pdstudy.analysis.fit.bootstrap import Bootstrap, interval
 from pdstudy.analysis.fit.extrapolation import fit_other_laws, measure_distance
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws.base import Array, Law
+from pdstudy.analysis.shown import Shown
 
 Flops = Callable[[Array], Array]
 """Training FLOPs per token of a model of N parameters."""
@@ -74,7 +75,7 @@ def hoffmann_optimum(values: Mapping[str, float], budget: float, flops_per: floa
 
 
 @dataclass(frozen=True)
-class Allocation:
+class Allocation(Shown):
     """N*, D*, L* per budget, with 95 % intervals (NaN without a bootstrap)."""
 
     law: Law

@@ -43,7 +43,7 @@ class BudgetMinimum:
     refused: str = ""
 
 
-def find_budget_minimum(curve: Curve, shape: SharedShape | None, method: Method, flops_per: float) -> BudgetMinimum:
+def find_budget_minimum(curve: Curve, shape: SharedShape | None, method: Method) -> BudgetMinimum:
     """The minimum of one budget, or why it is refused."""
     x, y = curve.x, curve.loss
     if len(x) < 3 or shape is None:
@@ -65,16 +65,16 @@ def find_budget_minimum(curve: Curve, shape: SharedShape | None, method: Method,
         return BudgetMinimum(
             curve.budget, len(x), refused=f"the {method.value} has no minimum inside the range of sizes"
         )
-    n = float(np.exp(at[0]))
-    return BudgetMinimum(curve.budget, len(x), n, curve.budget / (flops_per * n), float(level[0]))
+    tokens = np.exp(curve.log_tokens(at[:1])[0])
+    return BudgetMinimum(curve.budget, len(x), float(np.exp(at[0])), float(tokens), float(level[0]))
 
 
 def draw_budget_minimum(
-    curve: Curve, method: Method, sigma: Array, dof: float, draws: int, rng: np.random.Generator
+    curve: Curve, method: Method, sigma: float, dof: float, draws: int, rng: np.random.Generator
 ) -> Array:
     """ln N of the minimum of one curve under noise, by a method that takes each budget alone."""
     scale = np.sqrt(dof / rng.chisquare(dof, draws)) if np.isfinite(dof) else np.ones(draws)
-    noise = (sigma / np.sqrt(curve.repeats))[:, None] * scale * rng.standard_normal((len(curve.x), draws))
+    noise = (sigma * curve.scale / np.sqrt(curve.repeats))[:, None] * scale * rng.standard_normal((len(curve.x), draws))
     noisy = curve.loss[:, None] * np.exp(noise)
     at, _ = _solve_alone(curve.x, curve.loss, noisy, method)
     # A draw without a minimum inside is lowest at an end; leaving it out would narrow the interval.

@@ -10,10 +10,11 @@ import pandas as pd
 from pdstudy.analysis.data.points import column, positive
 from pdstudy.analysis.errors import DataError
 from pdstudy.analysis.laws.base import Array
+from pdstudy.analysis.shown import Shown
 
 
 @dataclass(frozen=True)
-class Frontier:
+class Frontier(Shown):
     """ln n = intercept + exponent ln C, by weighted least squares, with the draws of both under noise."""
 
     exponent: float
@@ -41,16 +42,36 @@ class Frontier:
         return low, high
 
 
-def exponents(table: pd.DataFrame, *, budget: str, optimal: str, spread: str) -> Frontier:
+def exponents(
+    table: pd.DataFrame, *, budget: str, optimal: str, spread: str | None = None, draws: int = 1000, seed: int = 0
+) -> Frontier:
     """The frontier of a table of optima (columns: budget, optimal value, standard deviation of its logarithm).
 
+    Without a spread all optima weigh the same, and their scatter round the line is their noise (t, n - 2 degrees of
+    freedom); two or three optima then have no interval.
+
     Raises:
-        DataError: a bad column, or a spread that isn't positive.
+        DataError: a bad column, a spread that isn't positive, or one budget only.
     """
-    values = column(table, spread, "the spread of ln of the optimum")
-    if not (values > 0).all():
-        raise DataError(f"column {spread!r} holds a standard deviation that isn't above zero; leave that row out")
-    return frontier(positive(table, budget, "the budget"), positive(table, optimal, "the optimum"), values)
+    budgets = positive(table, budget, "the budget")
+    optima = np.log(positive(table, optimal, "the optimum"))
+    if np.ptp(np.log(budgets)) == 0:
+        raise DataError(f"column {budget!r} holds one budget; an exponent needs two or more")
+    rng, count = np.random.default_rng(seed), len(optima)
+    if spread is not None:
+        values = column(table, spread, "the spread of ln of the optimum")
+        if not (values > 0).all():
+            raise DataError(f"column {spread!r} holds a standard deviation that isn't above zero; leave that row out")
+        noise = values[:, None] * rng.standard_normal((count, draws))
+        return line(budgets, optima, 1 / values**2, optima[:, None] + noise)
+    even = np.ones(count)
+    best = line(budgets, optima, even, np.empty((count, 0)))
+    if count < 4:
+        return best
+    fitted = np.log(best.at(budgets))
+    dof = count - 2
+    sigma = np.sqrt(((optima - fitted) ** 2).sum() / dof) * np.sqrt(dof / rng.chisquare(dof, draws))
+    return line(budgets, optima, even, optima[:, None] + sigma * rng.standard_normal((count, draws)))
 
 
 def frontier(budgets: Array, optimal: Array, spread: Array) -> Frontier:

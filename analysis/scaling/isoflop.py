@@ -22,13 +22,17 @@ from pdstudy.analysis.scaling.budget_minimum import (
 )
 from pdstudy.analysis.scaling.frontier import Frontier, line
 from pdstudy.analysis.scaling.isoflop_fit import Curve, SharedShape, draw_minima, fit_shape
+from pdstudy.analysis.shown import Shown
 
 WIDEST_UNTESTED = 16.0
 """Largest over smallest size up to which a parabola that no residual tests is trusted (no unit)."""
 
 
+_OF_SIZES = ("loss", "repeats", "ln_d", "scale")
+
+
 @dataclass(frozen=True)
-class IsoFlop:
+class IsoFlop(Shown):
     """Minima per budget and the frontiers N*(C), D*(C)."""
 
     method: Method
@@ -40,7 +44,8 @@ class IsoFlop:
     """Standard deviation of ln loss of one run; NaN where the table does not tell it."""
     noise_source: str
     """given, repeats, residuals or unknown."""
-    flops_per: float
+    tokens_rule: str
+    """Where D comes from, as text for captions."""
     warnings: tuple[str, ...]
 
     def to_frame(self) -> pd.DataFrame:
@@ -56,6 +61,7 @@ def isoflop(
     n: str = "N",
     loss: str = "loss",
     budget: str = "C",
+    tokens: str | None = None,
     method: Method = Method.SHARED,
     noise: float | Callable[[Array], Array] | None = None,
     draws: int = 1000,
@@ -70,24 +76,26 @@ def isoflop(
     residuals round the shared shape; else there are none.
 
     Args:
-        noise: standard deviation of ln loss of one run, or a function of loss giving it. flops_per: D = C /
-            (flops_per N).
+        noise: standard deviation of ln loss of one run, or a function of loss giving it; then noisier sizes weigh
+            less. tokens: column of D; without it D = C / (flops_per N).
 
     Raises:
         DataError: bad columns. NoMinimum: fewer than two budgets have a minimum, so there is no frontier.
     """
     size, value = positive(table, n, "N"), positive(table, loss, "the loss")
     groups = _group_budgets(positive(table, budget, "the budget"))
-    runs = pd.DataFrame({"budget": groups, "n": size, "loss": value, "log": np.log(value)})
+    amount = groups / (flops_per * size) if tokens is None else positive(table, tokens, "D")
+    runs = pd.DataFrame({"budget": groups, "n": size, "loss": value, "log": np.log(value), "ln_d": np.log(amount)})
     cells = runs.groupby(["budget", "n"])
-    frame = cells["loss"].agg(loss="mean", repeats="size").reset_index()
+    frame = cells.agg(loss=("loss", "mean"), repeats=("loss", "size"), ln_d=("ln_d", "mean")).reset_index()
     repeats_dof = len(runs) - len(frame)
     repeated = float(((runs["log"] - cells["log"].transform("mean")) ** 2).sum())
+    known = _read_noise(noise, frame, repeated, repeats_dof)
+    frame["scale"] = noise(frame["loss"].to_numpy()) / known.sigma if callable(noise) else 1.0
     curves = [
-        Curve(float(str(c)), np.log(p["n"].to_numpy()), p["loss"].to_numpy(), p["repeats"].to_numpy(dtype=float))
+        Curve(float(str(c)), np.log(p["n"].to_numpy()), *(p[k].to_numpy(dtype=float) for k in _OF_SIZES))
         for c, p in frame.groupby("budget", sort=True)
     ]
-    known = _read_noise(noise, frame, repeated, repeats_dof)
     wide = [c for c in curves if len(c.x) >= 3]
     shape = fit_shape(wide, known.pair) if wide else None
     known, warnings = _judge_noise(known, shape)
@@ -102,14 +110,13 @@ def isoflop(
     if shape and known.pair and method is Method.SHARED:
         drawn = draw_minima(shape, *known.pair, draws, rng)
     for curve in curves:
-        found = find_budget_minimum(curve, shape, method, flops_per)
+        found = find_budget_minimum(curve, shape, method)
         if not found.refused:
             sample = np.empty(0)
             if drawn is not None and shape is not None:
                 sample = drawn[shape.place(curve)]
             elif known.pair is not None:
-                sigma = noise(curve.loss) if callable(noise) else np.full(len(curve.x), known.sigma)
-                sample = draw_budget_minimum(curve, method, sigma, known.pair[1], draws, rng)
+                sample = draw_budget_minimum(curve, method, known.sigma, known.pair[1], draws, rng)
             samples.append(sample)
             if len(sample):
                 inside = (sample > curve.x[0]) & (sample < curve.x[-1])
@@ -127,13 +134,16 @@ def isoflop(
     weights = 1 / spread**2 if np.isfinite(spread).all() and (spread > 0).all() else np.ones(len(good))
     ln_n = np.stack(samples)  # budgets x draws
     sizes = line(budgets, np.log([m.n for m in good]), weights, ln_n)
-    tokens = line(budgets, np.log([m.d for m in good]), weights, np.log(budgets / flops_per)[:, None] - ln_n)
+    drawn_d = np.stack([next(c for c in curves if c.budget == m.budget).log_tokens(s) for m, s in zip(good, samples)])
+    data = line(budgets, np.log([m.d for m in good]), weights, drawn_d)
     warnings += [f"budget {m.budget:.3g} left out: {m.refused}" for m in minima if m.refused]
     warnings += [
         f"budget {m.budget:.3g}: only {m.valid:.0%} of noise draws have a minimum inside" for m in good if m.valid < 0.9
     ]
-    warnings += _compare_methods(curves, shape, method, flops_per, sizes)
-    return IsoFlop(method, tuple(minima), frame, sizes, tokens, known.sigma, known.source, flops_per, tuple(warnings))
+    warnings += _compare_methods(curves, shape, method, sizes)
+    rule = f"D = C / ({flops_per:g} N)" if tokens is None else f"D from column {tokens!r}"
+    frame = frame.drop(columns=["ln_d", "scale"])
+    return IsoFlop(method, tuple(minima), frame, sizes, data, known.sigma, known.source, rule, tuple(warnings))
 
 
 @dataclass(frozen=True)
@@ -175,9 +185,7 @@ def _judge_noise(known: _Noise, shape: SharedShape | None) -> tuple[_Noise, list
     return known, []
 
 
-def _compare_methods(
-    curves: list[Curve], shape: SharedShape | None, method: Method, flops_per: float, own: Frontier
-) -> list[str]:
+def _compare_methods(curves: list[Curve], shape: SharedShape | None, method: Method, own: Frontier) -> list[str]:
     """A warning with the exponents of the other methods where one is outside the interval, or 0.01 away without one."""
     low, high = own.interval()
     if np.isnan(low):
@@ -185,7 +193,7 @@ def _compare_methods(
     low, high = min(low, own.exponent - 0.01), max(high, own.exponent + 0.01)
     found = {}
     for other in Method:
-        minima = [find_budget_minimum(c, shape, other, flops_per) for c in curves] if other is not method else []
+        minima = [find_budget_minimum(c, shape, other) for c in curves] if other is not method else []
         good = [m for m in minima if not m.refused]
         if len(good) > 1:
             ln_n, budgets = np.log([m.n for m in good]), np.array([m.budget for m in good])

@@ -34,12 +34,17 @@ _SMALLEST, _LARGEST = 0.02, 1.5
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean losses of one budget: `x` is ln N, `repeats` the number of runs behind each."""
+    """Mean losses of one budget: `x` is ln N, `ln_d` ln of the tokens, `repeats` the number of runs behind each.
+
+    `scale` is the noise of a run of each size relative to the level that is given or estimated.
+    """
 
     budget: float
     x: Array
     loss: Array
     repeats: Array
+    ln_d: Array
+    scale: Array
 
     @property
     def u(self) -> Array:
@@ -49,12 +54,18 @@ class Curve:
     def within(self, factor: float) -> Curve:
         """The sizes within this factor of the one of lowest loss."""
         near = np.abs(self.x - self.x[np.argmin(self.loss)]) <= np.log(factor)
-        return Curve(self.budget, self.x[near], self.loss[near], self.repeats[near])
+        return Curve(self.budget, self.x[near], self.loss[near], self.repeats[near], self.ln_d[near], self.scale[near])
+
+    def log_tokens(self, x: Array) -> Array:
+        """ln D at ln N: between the sizes along straight lines, beyond them at the mean slope."""
+        inside = np.clip(x, self.x[0], self.x[-1])
+        slope = (self.ln_d[-1] - self.ln_d[0]) / (self.x[-1] - self.x[0])
+        return np.interp(inside, self.x, self.ln_d) + slope * (x - inside)
 
     @property
     def weights(self) -> Array:
         """Square roots of the weights of relative residuals."""
-        return np.sqrt(self.repeats) / self.loss
+        return np.sqrt(self.repeats) / (self.loss * self.scale)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.bootstrap import Bootstrap, interval
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws.base import Array, Law
+from pdstudy.analysis.shown import Shown
 
 
 @dataclass(frozen=True)
-class Multiplier:
+class Multiplier(Shown):
     """`factor` times the arm's own amount brings the baseline to the arm's loss; infinite where its floor is above."""
 
     factor: float

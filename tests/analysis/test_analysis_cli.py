@@ -159,7 +159,7 @@ def test_refusals_are_one_line_and_no_number(
 def test_a_condition_is_no_program(data: Path) -> None:
     table = read_table(data)
     for text in ("@pd.io.common.os.system('true')", "loss.__class__ == 1"):
-        with pytest.raises(DataError, match="may stand in a condition"):
+        with pytest.raises(DataError, match="may stand in an expression"):
             evaluate(table, text)
     with pytest.raises(DataError):
         evaluate(table, "__import__('os').getcwd() == ''")

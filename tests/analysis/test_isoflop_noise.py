@@ -171,8 +171,9 @@ def test_four_repeats_halve_the_spread_of_a_minimum() -> None:
     table = grid(4, 7)[:7]
 
     def spread(repeats: float) -> float:
-        curve = Curve(BUDGETS[0], np.log(table["N"].to_numpy()), table["loss"].to_numpy(), np.full(7, repeats))
-        drawn = draw_budget_minimum(curve, Method.PARABOLA, np.full(7, 1e-4), np.inf, 400, np.random.default_rng(0))
+        x, loss = np.log(table["N"].to_numpy()), table["loss"].to_numpy()
+        curve = Curve(BUDGETS[0], x, loss, np.full(7, repeats), np.ones(7), np.ones(7))
+        drawn = draw_budget_minimum(curve, Method.PARABOLA, 1e-4, np.inf, 400, np.random.default_rng(0))
         return float(drawn.std())
 
     assert spread(1) == pytest.approx(2 * spread(4), rel=0.01)
