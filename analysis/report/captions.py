@@ -1,11 +1,13 @@
-"""Conventions that captions of a study's own figures and tables state."""
+"""Sentences for captions of a study's own figures and tables, and labels of axes as numbers."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 
+from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.report.page import Block
 from pdstudy.analysis.tables.table import Table
@@ -26,8 +28,23 @@ def tau_convention(runs: pd.DataFrame) -> str:
     return f"Temperature (tau): {'; or '.join(said)}." if said else ""
 
 
+def name_diverged(runs: pd.DataFrame) -> str:
+    """Runs that diverged, as a sentence; empty where none did."""
+    cells = runs.loc[runs["state"] == "diverged", "cell"]
+    return f"Diverged, and so in no mean and no comparison: {', '.join(cells)}." if len(cells) else ""
+
+
 def noted(block: Block, note: str) -> Block:
     """Our figures and tables with one sentence more in their caption; the paper's own stay as they are."""
     if note and (isinstance(block, Plot) or (isinstance(block, Table) and not block.label.startswith("tab:paper"))):
         return dataclasses.replace(block, caption=f"{block.caption} {note}")
     return block
+
+
+def parse_numbers(labels: pd.Series) -> pd.Series:
+    """The labels of an axis as numbers. Raises `AnalysisError` where one is none."""
+    found = pd.to_numeric(labels, errors="coerce")
+    if not np.isfinite(found).all():
+        wrong = ", ".join(map(repr, labels[~np.isfinite(found)].unique()[:5]))
+        raise AnalysisError(f"a sweep is over an axis whose labels are numbers; {labels.name} has {wrong}")
+    return found.astype(float)

@@ -53,7 +53,7 @@ def build_search(workspace: Path, record: Record, final: Record | None, out: Pat
             )
         )
         sections += [Section(o["title"], tuple(report.blocks(o))) for o in final["outputs"]]
-        sections.append(Section("Verdict by metric", tuple(report.verdicts())))
+        sections.append(Section("Verdict by metric", tuple(report.compared.verdicts())))
         notes |= collect_provenance(report)
         (out / "data").mkdir(parents=True, exist_ok=True)
         report.runs.to_csv(out / "data" / "final.csv", index=False, lineterminator="\n")

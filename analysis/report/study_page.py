@@ -39,7 +39,7 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     opening = [Text(t) for t in texts if t]
     sections = [Section("Question", tuple(opening))]
     shown = [(output["title"], report.blocks(output)) for output in record["outputs"]]
-    verdicts = report.verdicts()
+    verdicts = report.compared.verdicts()
     shown += [("Verdict by metric", verdicts)] if verdicts else []
     answered = task_blocks(workspace, record)
     finetuned = finetuning_table(workspace, record)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pdstudy.analysis.compare.comparison import Comparison
 from pdstudy.analysis.data.study_record import axis_column
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.tables.builders import fixed
 from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.analysis.tables.verdicts import describe_effect
 
 TASKS = {
     "hellaswag": "HellaSwag",
@@ -70,13 +73,19 @@ def paper_gain(number: str, row: str, base: str) -> float:
 
 
 def loss_beside_paper(
-    runs: pd.DataFrame, axes: Sequence[str], baseline: Mapping[str, str], number: str, pairs: Mapping[str, str]
+    runs: pd.DataFrame,
+    axes: Sequence[str],
+    baseline: Mapping[str, str],
+    number: str,
+    pairs: Mapping[str, str],
+    comparisons: Mapping[str, Comparison] = MappingProxyType({}),
 ) -> Table:
     """A row per arm: ours on test text, the paper's average accuracy.
 
     `runs` is what `load_runs` gives, finished ones, `axes` those that tell its arms apart, `baseline` the labels of the
-    arm that gains are over; `pairs` as in `pdstudy.config.outputs.PaperTable`. Our gain is the fall of the loss in per
-    cent of the baseline's, the paper's the rise of the average: signs agree when findings do, sizes cannot be compared.
+    arm that gains are over; `pairs` as in `pdstudy.config.outputs.PaperTable`; `comparisons`, by heading, those with
+    the baseline whose verdicts stand beside. Our gain is the fall of the loss in per cent of the baseline's, the
+    paper's the rise of the average accuracy: a finding may hold by one and not by the other.
     Raises `AnalysisError` where no baseline has a finished run or a row, or no other arm a row."""
     over = "/".join(baseline.values())
     theirs = {row[0]: float(row[-1]) for row in _read_table(number)["rows"]}
@@ -84,6 +93,7 @@ def loss_beside_paper(
     means = runs.groupby([axis_column(axis) for axis in axes], sort=False)[scored].mean()
     labels = [index if isinstance(index, tuple) else (index,) for index in means.index]
     ours = {" ".join(map(str, each)): row for each, row in zip(labels, means.to_dict("records"), strict=True)}
+    labelled = {" ".join(map(str, each)): dict(zip(axes, map(str, each), strict=True)) for each in labels}
     based = {
         " ".join(map(str, each)): " ".join(baseline.get(axis, str(label)) for axis, label in zip(axes, each))
         for each in labels
@@ -109,15 +119,32 @@ def loss_beside_paper(
                 TableCell(fixed(100 * row["test_accuracy"], 2), 100 * row["test_accuracy"]),
                 TableCell(fixed(paper, 1), paper),
                 TableCell(fixed(gain, 1, signed=True), gain),
+                *(_say_verdict(comparison, labelled[name], baseline) for comparison in comparisons.values()),
             )
         )
     heads = (" ".join(axes), "our loss", "gain %", "gain recalibrated %", "our top-1 %", "paper's average",
-             "paper's gain %")  # fmt: skip
+             "paper's gain %", *comparisons)  # fmt: skip
     caption = (
         f"Ours (means over seeds, test text) beside the paper's table {number} (8 tasks, one run). Gains over {over}: "
-        "ours of loss, the paper's of accuracy, so that signs can be compared and sizes cannot."
+        "ours of loss, the paper's of accuracy, whose findings may differ where an objective bends the student's "
+        "confidence."
     )
+    if comparisons:
+        caption += (
+            " On the right ours by metric: verdict, difference and outer interval, as in the table of verdicts; top-1 "
+            "and top-5 are nearest to what the paper scores."
+        )
     return Table(heads, tuple(rows), caption, "tab:beside")
+
+
+def _say_verdict(comparison: Comparison, labels: Mapping[str, str], baseline: Mapping[str, str]) -> str:
+    """What a comparison says of the arm with these labels by axis; a dash for the baseline and for means over axes."""
+    if not set(comparison.within) | set(baseline) <= {*map(axis_column, labels), *labels}:
+        return describe_effect(None)
+    by_column = {axis_column(axis): label for axis, label in labels.items()}
+    stratum, arm = [by_column[c] for c in comparison.within], "/".join(labels[axis] for axis in baseline)
+    found = (e for e in comparison.effects if e.arm == arm and [*map(str, e.stratum)] == stratum)
+    return describe_effect(next(found, None))
 
 
 def _change(value: float, base: float) -> float:

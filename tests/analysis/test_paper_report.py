@@ -11,6 +11,7 @@ import pytest
 
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.study_page import build, build_index
+from pdstudy.analysis.tables.table import Table
 from pdstudy.config.evaluation import Heldout
 from pdstudy.core.identity import fingerprint
 from pdstudy.plan.builder import make_plan
@@ -73,6 +74,14 @@ def test_gain_and_kept_logits_by_k(tmp_path: Path) -> None:
     assert list(data.index) == [1, 10, 50, 100]
     assert data["difference"].to_dict() == pytest.approx({k: k / 1000 for k in data.index})
     assert data["kept"].to_dict() == {k: k for k in data.index}
+    beside = next(o for o in record["outputs"] if o["is"] == "BesidePaper")
+    table = Outputs(workspace.root, record).blocks(beside)[0]
+    assert isinstance(table, Table)
+    by_arm = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert by_arm["LM"]["test loss (nats/token)"] == "–"
+    assert str(by_arm["100"]["test loss (nats/token)"]).startswith("no interval −0.100")
+    assert by_arm["100"]["test top-1 (points)"] == "same computation"
+    assert "top-1 and top-5 are nearest to what the paper scores" in table.caption
 
 
 @pytest.mark.integration

@@ -97,7 +97,7 @@ def test_sums_by_sequence_are_those_of_the_run(tmp_path: Path) -> None:
 
 def test_a_page_has_the_verdict_by_every_metric_that_its_runs_have(tmp_path: Path) -> None:
     record = three_arms(tmp_path)
-    tables = [block for block in Outputs(tmp_path, record).verdicts() if isinstance(block, Table)]
+    tables = [block for block in Outputs(tmp_path, record).compared.verdicts() if isinstance(block, Table)]
     assert [row[1] for row in tables[0].rows] == ["LM", "LM"]
     assert [row[1] for row in tables[1].rows] == ["KD", "KD"]
     assert tables[0].columns == ("arm", "baseline", "test loss (nats/token)", "test top-1 (points)")

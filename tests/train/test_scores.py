@@ -138,7 +138,7 @@ def test_recalibration_says_that_it_stopped_at_an_end_of_its_range(scale: float,
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(4000, 11, generator=generator)
     targets = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-    scores = Scores.zero(torch.device("cpu"))
+    scores = Scores.zero(2, torch.device("cpu"))
     scores.add(scale * logits, torch.eye(11), targets, torch.arange(4000) % 2, 11)
     found = scores.columns()
     assert found.get("temperature_at_end", False) is at_end
