@@ -17,6 +17,7 @@ from pdstudy.analysis.fit.findings import parameter_frame, warnings
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.given_law import GivenLaw
 from pdstudy.analysis.fit.holdout import HoldOut
+from pdstudy.analysis.fit.lack_of_fit import lack_of_fit
 from pdstudy.analysis.scaling.allocation import Allocation
 from pdstudy.analysis.scaling.frontier import Frontier
 from pdstudy.analysis.scaling.isoflop import IsoFlop
@@ -156,6 +157,8 @@ def _summarise_fit(fit: Fit, bootstrap: Bootstrap | None) -> str:
     ranges = ", ".join(f"{c} {v.min():.3g} to {v.max():.3g}" for c, v in data.x.items())
     convention = f" (N: {data.convention})" if data.convention else ""
     lines.append(f"{len(data)} runs, {ranges}{convention}; loss {data.loss.min():.4f} to {data.loss.max():.4f}")
+    test = lack_of_fit(fit)
+    lines += [test.describe()] if test else []
     intervals = bootstrap.intervals() if bootstrap else {}
     errors = bootstrap.errors() if bootstrap else {}
     for _, row in parameter_frame(fit).iterrows():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,10 @@ def loss_and_law(
     x_label: str = "parameters (non-embedding)",
     y_label: str = "loss (nats per token)",
     extend: float = 2.0,
+    rejected: Collection[str] = (),
 ) -> Plot:
-    """Measured losses and the fitted law of one column per arm, dashed beyond the data, with 95 % bands where given."""
+    """Measured losses and the fitted law of one column per arm, dashed beyond the data, with 95 % bands where given.
+    The laws of arms that are `rejected` end with the data."""
     bootstraps = bootstraps or {}
     rows, notes = [], []
     with styled():
@@ -31,24 +33,28 @@ def loss_and_law(
         for i, (name, fit) in enumerate(fits.items()):
             style, data = look(i), fit.points.x[x]
             axes.plot(data, fit.points.loss, style.marker, color=style.colour, markersize=3.5)
-            at = np.geomspace(data.min() / extend, data.max() * extend, 120)
+            reach = 1.0 if name in rejected else extend
+            at = np.geomspace(data.min() / reach, data.max() * reach, 120)
             curve = fit.predict({x: at})
-            inside = (at >= data.min()) & (at <= data.max())
+            inside = (at >= data.min() * (1 - 1e-9)) & (at <= data.max() * (1 + 1e-9))
             axes.plot(at, np.where(inside, curve, np.nan), color=style.colour, linestyle="-", label=plain(name))
-            axes.plot(at, curve, color=style.colour, linestyle="--", linewidth=0.8)
+            if name not in rejected:
+                axes.plot(at, curve, color=style.colour, linestyle="--", linewidth=0.8)
             row = pd.DataFrame({"arm": name, x: at, "loss": curve})
             if name in bootstraps:
                 low, high = bootstraps[name].band({x: at})
                 axes.fill_between(at, low, high, color=style.colour, alpha=0.18, linewidth=0)
                 row = row.assign(low=low, high=high)
             rows.append(row)
-            notes.append(f"{name}: {fit.law.name}, {len(fit.points)} runs")
+            not_shown = ", rejected by its replicates" if name in rejected else ""
+            notes.append(f"{name}: {fit.law.name}, {len(fit.points)} runs{not_shown}")
         counts_axis(axes)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.legend()
     band = "; bands: 95 % confidence of the curve, from a bootstrap over runs" if bootstraps else ""
-    return Plot(figure, pd.concat(rows, ignore_index=True), f"{'; '.join(notes)}; dashed: beyond the data{band}.")
+    beyond = "; dashed: beyond the data" if set(fits) - set(rejected) else ""
+    return Plot(figure, pd.concat(rows, ignore_index=True), f"{'; '.join(notes)}{beyond}{band}.")
 
 
 def predicted_and_measured(result: Fit | HoldOut) -> Plot:

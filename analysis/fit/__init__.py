@@ -10,6 +10,7 @@ from pdstudy.analysis.fit.fit_result import Fit, FitMinimum
 from pdstudy.analysis.fit.given_law import GivenLaw, judge_law
 from pdstudy.analysis.fit.holdout import HoldOut, akaike, hold_out, leave_one, select
 from pdstudy.analysis.fit.identifiability import NotIdentified, influence, not_identified, profile
+from pdstudy.analysis.fit.lack_of_fit import LackOfFit, lack_of_fit
 from pdstudy.analysis.fit.outliers import leave_out_outliers
 from pdstudy.analysis.fit.residual_scale import ResidualScale, measure_scale
 from pdstudy.analysis.fit.size_fit import size_fit
@@ -21,6 +22,7 @@ __all__ = [
     "FitMinimum",
     "GivenLaw",
     "HoldOut",
+    "LackOfFit",
     "LawChoice",
     "NotIdentified",
     "ResidualScale",
@@ -33,6 +35,7 @@ __all__ = [
     "influence",
     "interval",
     "judge_law",
+    "lack_of_fit",
     "largest_runs",
     "leave_one",
     "leave_out_outliers",

@@ -18,6 +18,7 @@ from pdstudy.analysis.figures.grids import line_grid
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap
 from pdstudy.analysis.fit.fit_result import Fit
+from pdstudy.analysis.fit.lack_of_fit import lack_of_fit
 from pdstudy.analysis.fit.size_fit import size_fit
 from pdstudy.analysis.report.arm_comparison import ArmComparisons
 from pdstudy.analysis.report.captions import name_diverged, noted, parse_numbers, tau_convention
@@ -31,6 +32,10 @@ from pdstudy.core.run_state import TRAINED
 
 BOOTSTRAPS = 1000
 """Resamples behind the band of a size law."""
+
+
+NO_REPLICATES = "its fit to the sizes' means cannot be tested, which takes more sizes than parameters and several runs"
+"""Said of a law for which `lack_of_fit` has no test."""
 
 
 class Outputs:
@@ -159,18 +164,26 @@ class Outputs:
         fits: dict[str, Fit] = {}
         bands: dict[str, Bootstrap] = {}
         notes: list[Block] = []
+        rejected = []
         for name, part in rows.groupby(lines, sort=False):
             data = part[[output["size"], metric]].rename(columns={output["size"]: "N", metric: "loss"})
             try:
                 fits[str(name)], reason = size_fit(data)
-                notes.append(Text(f"{name}: {reason}"))
+                test = lack_of_fit(fits[str(name)])
+                said = test.describe() if test else NO_REPLICATES
+                if test and test.rejected:
+                    rejected.append(str(name))
+                    notes.append(Text(f"{name}: {reason}; {said}. No band is drawn, and nothing beyond the data."))
+                    continue
+                notes.append(Text(f"{name}: {reason}; {said}."))
                 bands[str(name)] = bootstrap(fits[str(name)], n=BOOTSTRAPS, seed=0, residual=True)
             except AnalysisError as error:
                 notes.append(Text(f"{name}: {error}."))
         if not fits:
             return [Text("No law was fitted."), *notes]
         label = f"student parameters ({output['size'].replace('_', '-')})"
-        plot = loss_and_law(fits, bands, x="N", x_label=label, y_label=f"{output['split']} loss (nats/token)")
+        y_label = f"{output['split']} loss (nats/token)"
+        plot = loss_and_law(fits, bands, x="N", x_label=label, y_label=y_label, rejected=rejected)
         return [plot, *notes, *(Listing(f"{name}\n{summary(found)}") for name, found in fits.items())]
 
 
