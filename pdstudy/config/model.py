@@ -6,11 +6,17 @@ for the causal mask), which is what `torch.utils.flop_counter` reports for the r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
-from pdstudy.core.identity import declared
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import read_json
+from pdstudy.core.identity import declared, neutral
+from pdstudy.core.origin import remember_origin
 from pdstudy.core.validation import Problem
 
 
@@ -88,20 +94,100 @@ class Shape:
 class TransformersConfig:
     """Any other transformers decoder, by `model_type` and settings, e.g. `("hidden_size", 64)` pairs.
 
-    Its parameters and FLOPs are counted once on torch's meta device, in a process of its own, and cached.
+    A setting that is a mapping is written as pairs, too: `("rope_parameters", (("rope_type", "default"), ...))`, and a
+    list as a tuple. `published` names settings that a published config.json brought along, of which transformers may
+    have no use for some; they are not part of the identity.
+
+    Its parameters and FLOPs are counted once on torch's meta device, in a process of its own, where a small model of
+    its kind is also tested: that its export is the model that was trained.
     """
 
     model_type: str
-    settings: tuple[tuple[str, int | float | bool | str], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
     vocab: int
+    published: tuple[str, ...] = neutral(())
+
+    @classmethod
+    def from_folder(cls, path: str, *, vocab: int | None = None, **changed: Any) -> TransformersConfig:
+        """The model of a published config.json (the file, or its folder), some settings `changed`: a small Qwen3 is
+
+            TransformersConfig.from_folder("Qwen3-8B/config.json", hidden_size=256, num_hidden_layers=6)
+
+        `vocab` is that of the file unless given. Of a model with images it is the text part. Raises `ConfigError`
+        where there is no such file, or it names no model.
+        """
+        file = Path(path).expanduser()
+        file = file / "config.json" if file.is_dir() else file
+        config = read_json(file, "download it again")
+        if config is None:
+            raise ConfigError(f"from_folder: found {path!r}; allowed: a config.json, or a folder that has one")
+        config = config.get("text_config") or config
+        missing = [name for name in ("model_type", "vocab_size") if name not in config]
+        if missing and not (missing == ["vocab_size"] and vocab is not None):
+            raise ConfigError(f"{file} has no {' and no '.join(missing)}; allowed: the config.json of a language model")
+        rows = config["vocab_size"] if vocab is None else vocab
+        read = {name: value for name, value in config.items() if name not in BOOKKEEPING}
+        if "layer_types" in read and "num_hidden_layers" in changed and "layer_types" not in changed:
+            read["layer_types"] = _first_of_each(read["layer_types"], changed["num_hidden_layers"])
+        settings = tuple((name, as_pairs(value)) for name, value in sorted({**read, **changed}.items()))
+        published = tuple(sorted(read.keys() - changed.keys()))
+        made = cls(model_type=config["model_type"], settings=settings, vocab=rows, published=published)
+        remember_origin(made)
+        return made
 
     def content(self) -> dict[str, Any]:
-        """Settings are a mapping: in whatever order they are written, it is one model."""
-        return {"settings": tuple(sorted(self.settings))}
+        """Settings are mappings: in whatever order they are written, it is one model."""
+        settings = [(name, as_pairs(as_mapping(value))) for name, value in self.settings]
+        return {"settings": tuple(sorted(settings, key=itemgetter(0))), "published": ()}
 
     def check(self) -> Iterator[Problem]:
         if self.vocab < 1:
             yield Problem("vocab", self.vocab, "a whole number, 1 or more")
+        seen: set[str] = set()
+        for i, (name, value) in enumerate(self.settings):
+            if name in seen:
+                yield Problem(f"settings[{i}]", name, "each setting once")
+            seen.add(name)
+            if not _is_setting(value):
+                yield Problem(f"settings[{i}]", value, "a number, text, True, False, None, a tuple of such, or a "
+                              "mapping as a tuple of pairs")  # fmt: skip
+
+
+BOOKKEEPING = frozenset(
+    ("architectures", "auto_map", "transformers_version", "torch_dtype", "dtype", "model_type", "vocab_size",
+     "_name_or_path", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id",
+     "quantization_config", "task_specific_params", "_attn_implementation", "attn_implementation")
+)  # fmt: skip
+"""Fields of a published config.json that are no part of a model's make, or that a study decides."""
+
+
+def as_pairs(value: Any) -> Any:
+    """A setting as it is declared: mappings as sorted tuples of pairs, lists as tuples."""
+    if isinstance(value, Mapping):
+        return tuple((name, as_pairs(each)) for name, each in sorted(value.items()))
+    return tuple(as_pairs(each) for each in value) if isinstance(value, list | tuple) else value
+
+
+def as_mapping(settings: Any) -> Any:
+    """A setting as transformers takes it: tuples of pairs as mappings, other tuples as lists."""
+    if not isinstance(settings, tuple):
+        return settings
+    if settings and all(isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], str) for p in settings):
+        return {name: as_mapping(value) for name, value in settings}
+    return [as_mapping(value) for value in settings]
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_setting(each) for each in value)
+    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _first_of_each(kinds: list[str], layers: int) -> list[str]:
+    """The kinds of the first layers of a model, the last ones replaced by kinds that would else be left out."""
+    first = list(kinds[:layers])
+    left_out = [kind for kind in dict.fromkeys(kinds) if kind not in first]
+    return [*first[: layers - len(left_out)], *left_out] if len(left_out) < layers else first
 
 
 Student = Shape | TransformersConfig

@@ -202,9 +202,9 @@ class Placement:
     `threads` are torch's intra-op threads on a CPU; `save_minutes` is the time between checkpoints for resuming;
     `activation_checkpointing` recomputes each block in the backward (less memory, a third more computation);
     `compile` compiles each block; `attention` "auto" is flash attention where it is installed and fits, else torch's
-    own; `read_ahead` is how many steps a thread reads ahead (None: 2 for a CUDA device, unless a step is large as a
-    whole, else 0; a step that was read is kept in memory until it is used); `replicas` copies of the model are each
-    sharded over the ranks of one copy (1: sharded over all ranks).
+    own ("sdpa"), for families without it transformers' ("eager"); `read_ahead` is how many steps a thread reads ahead
+    (None: 2 for a CUDA device, unless a step is large as a whole, else 0; a step that was read is kept in memory until
+    it is used); `replicas` copies of the model are each sharded over the ranks of one copy (1: sharded over all ranks).
     """
 
     micro_batch_tokens: int | None = None
@@ -212,7 +212,7 @@ class Placement:
     save_minutes: float = 5.0
     activation_checkpointing: bool = False
     compile: bool = False
-    attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     read_ahead: int | None = None
     replicas: int = 1
 

@@ -43,7 +43,7 @@ def trunk_gradient(model: PreTrainedModel, batch: MicroBatch, objective: LM | KD
         if isinstance(module, FSDPModule):
             module.reshard()  # a forward without gradients leaves gathered weights, which get none
     everything = list(model.parameters())
-    ends = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings())}
+    ends = {id(p) for part in (model.get_input_embeddings(), model.get_output_embeddings()) for p in part.parameters()}
     kept = [parameter.grad for parameter in everything]
     # A backward, not autograd.grad: sharded parameters get their gradients from hooks.
     for parameter in everything:

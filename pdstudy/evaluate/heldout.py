@@ -128,10 +128,11 @@ def _count(
     vocab: int,
     hidden: Tensor,
     weight: Tensor,
+    cap: float | None,
 ) -> None:
-    scores.add(hidden, weight, batch.targets, sequence, vocab)
+    scores.add(hidden, weight, batch.targets, sequence, vocab, cap)
     if teacher is not None:
-        teacher.add(batch, hidden, weight)
+        teacher.add(batch, hidden, weight, cap)
 
 
 def evaluate_export(

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pdstudy.config.run import LM
 from pdstudy.corpus.batch import IGNORED
+from pdstudy.distill.loss.capped import soft_capped
 from pdstudy.distill.loss.chunk_size import METRIC_ROWS, choose_chunk_rows, size_for
 from pdstudy.distill.loss.linear import LinearLoss
 
@@ -77,10 +78,12 @@ class Scores:
         parts = packed.split([value.numel() for value in vars(self).values()])
         return Scores(*(part.view(value.shape) for part, value in zip(parts, vars(self).values(), strict=True)))
 
-    def add(self, hidden: Tensor, weight: Tensor, targets: Tensor, sequence: Tensor, vocab: int) -> None:
+    def add(
+        self, hidden: Tensor, weight: Tensor, targets: Tensor, sequence: Tensor, vocab: int, cap: float | None = None
+    ) -> None:
         """Take in N positions: `hidden` [N, H], `weight` [V, H], `targets` and numbers of the `sequence` int64 [N].
 
-        `lm` comes to what `fused_loss` gives, on a CPU to the bit.
+        `cap` is the soft cap of the logits. `lm` comes to what `fused_loss` gives, on a CPU to the bit.
         """
         table = weight[:vocab].float()
         size = choose_chunk_rows(vocab, torch.float32, hidden.device)
@@ -91,7 +94,7 @@ class Scores:
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
             states = hidden[part].float()
-            logits = torch.mm(states, table.t(), out=buffer[: len(states)])
+            logits = soft_capped(torch.mm(states, table.t(), out=buffer[: len(states)]), cap)
             valid = targets[part] != IGNORED
             gold = targets[part].clamp(min=0)
             for at in range(0, len(states), few):

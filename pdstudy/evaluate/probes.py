@@ -20,6 +20,7 @@ from pdstudy.config.truncation import Sampled, TopPK
 from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
 from pdstudy.corpus.batch import IGNORED
+from pdstudy.distill.loss.capped import soft_capped
 from pdstudy.distill.loss.chunk_size import choose_chunk_rows
 from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.signal import SparseTargets
@@ -67,8 +68,8 @@ class TeacherScores:
         self.bins = torch.zeros(BINS, 3, dtype=torch.float64, device=device)
 
     @torch.no_grad()
-    def add(self, batch: MicroBatch, hidden: Tensor, weight: Tensor) -> None:
-        """Take in a micro-batch: the student's last hidden states [N, H] and its head [V, H]."""
+    def add(self, batch: MicroBatch, hidden: Tensor, weight: Tensor, cap: float | None = None) -> None:
+        """Take in a micro-batch: the student's last hidden states [N, H], its head [V, H], and its logits' soft cap."""
         assert batch.sequences is not None
         logits = _logits(self._model, batch)
         check_finite(logits[..., : self._vocab], self._folder, batch.sequences.tolist())
@@ -83,7 +84,7 @@ class TeacherScores:
                 valid = batch.targets[part] != IGNORED
                 if not valid.any():
                     continue  # a rank beyond the last sequence
-                student = (hidden[part].float() @ table.t())[valid]
+                student = soft_capped(hidden[part].float() @ table.t(), cap)[valid]
                 piece = teacher[start : start + size, : self._vocab].float()[valid]
                 self._count(student, piece, batch.targets[part][valid], seed=sequence)
 

@@ -11,60 +11,26 @@ import copy
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from pdstudy.config.model import Shape, Student, TransformersConfig
+from pdstudy.config.model import Shape, Student
 from pdstudy.config.run import KD, LM
 from pdstudy.core.errors import ConfigError
+from pdstudy.corpus.batch import IGNORED
 from pdstudy.distill.loss.fused import fused_loss
 from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.teacher.weights import load_causal_lm
-from pdstudy.models.attention import CAUSAL_SDPA, Attention
+from pdstudy.models.attention import CAUSAL_SDPA, Attention, respecting
+from pdstudy.models.experts import balance_loss, balance_weight, experts_per_token
+from pdstudy.models.head import head_states, head_weight, soft_cap, vocabulary_tensors
+from pdstudy.models.student_config import transformers_config
 
-Observer = Callable[[MicroBatch, Tensor, Tensor], None]
-"""Called with a micro-batch, its last hidden states [B, T, H], detached, and the head's weight [V, H]."""
-
-
-def transformers_config(student: Student) -> PretrainedConfig:
-    """The transformers configuration of a declared student. Raises `ConfigError` on settings it does not know."""
-    if isinstance(student, Shape):
-        config = LlamaConfig(
-            vocab_size=student.vocab,
-            hidden_size=student.width,
-            intermediate_size=student.ffn,
-            num_hidden_layers=student.layers,
-            num_attention_heads=student.heads,
-            num_key_value_heads=student.query_groups,
-            head_dim=student.dim_per_head,
-            rms_norm_eps=student.norm_eps,
-            initializer_range=student.init_std,
-            tie_word_embeddings=student.tied,
-            rope_parameters={"rope_type": "default", "rope_theta": student.rope_theta},
-        )
-        # transformers 5 reads rope_parameters; readers of the older format take 10,000 unless this is there too.
-        config.rope_theta = student.rope_theta
-        return config
-    settings = dict(student.settings)
-    try:
-        config = AutoConfig.for_model(student.model_type, vocab_size=student.vocab, **settings)
-    except ValueError as error:
-        raise ConfigError(f"student.model_type: found {student.model_type!r}; allowed: a transformers type") from error
-    unknown = sorted(set(settings) - set(type(config)().to_dict()))
-    if unknown:
-        raise ConfigError(f"student.settings: {type(config).__name__} has no {', '.join(unknown)}")
-    _refuse_dropout(config)
-    return config
-
-
-def _refuse_dropout(config: PretrainedConfig) -> None:
-    """Raise on dropout: with nothing random in a step, resuming is exact without generator state."""
-    for name, value in config.to_dict().items():
-        if ("dropout" in name or name.endswith("_pdrop")) and isinstance(value, float) and value > 0:
-            raise ConfigError(f"student.settings: found {name}={value}; allowed: 0 (add ({name!r}, 0.0) to settings)")
+Observer = Callable[[MicroBatch, Tensor, Tensor, float | None], None]
+"""Called with a micro-batch, its last hidden states [B, T, H], detached, the head's weight [V, H], and the soft cap of
+the logits."""
 
 
 def build_model(
@@ -72,18 +38,15 @@ def build_model(
 ) -> PreTrainedModel:
     """The student with its initial weights, on the CPU: a function of `student`, `seed` and `dtype` alone.
 
-    The global random state is neither read nor changed. Raises `ConfigError` where the model's logits are not its
-    last hidden states times its head (soft-capping, logit scales, a head bias): its loss here would be another one.
+    The global random state is neither read nor changed.
     """
     config = transformers_config(student)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         # A Shape's layers all see everything before them; other models may have windows, which need built masks.
         plain = attention == "sdpa" and isinstance(student, Shape)
-        model: PreTrainedModel = _from_config(config, CAUSAL_SDPA if plain else attention).to(dtype)
-    if isinstance(student, TransformersConfig):
-        _refuse_other_logits(model, student.model_type)
-    return _with_loss(model)
+        model = from_config(config, CAUSAL_SDPA if plain else attention).to(dtype)
+    return with_loss(model)
 
 
 @torch.no_grad()
@@ -105,10 +68,10 @@ def start_from(model: PreTrainedModel, folder: Path, vocab: int) -> None:
     if ours.keys() != theirs.keys():
         names = ", ".join(sorted(ours.keys() ^ theirs.keys())[:3])
         raise ConfigError(f"start.model: {folder} and the student do not both have {names}; allowed: the same weights")
-    tables = (model.get_input_embeddings().weight, head_weight(model))
+    tables = vocabulary_tensors(model)
     for name, value in ours.items():
         given = theirs[name]
-        rows = len(given) if any(value is table for table in tables) else len(value)
+        rows = len(given) if name in tables else len(value)
         if given.shape != value[:rows].shape or (rows != len(value) and rows < vocab):
             raise ConfigError(
                 f"start.model: {folder} has {name} of shape {tuple(given.shape)}; allowed: the student's "
@@ -121,36 +84,23 @@ def start_from(model: PreTrainedModel, folder: Path, vocab: int) -> None:
 
 def load_exported(folder: Path) -> PreTrainedModel:
     """A model that the trainer exported, with its loss, on the CPU in float32."""
-    return _with_loss(load_causal_lm(folder, dtype=torch.float32, attn_implementation="sdpa"))
+    return with_loss(load_causal_lm(folder, dtype=torch.float32, attn_implementation="sdpa"))
 
 
-def _with_loss(model: PreTrainedModel) -> PreTrainedModel:
+def with_loss(model: PreTrainedModel) -> PreTrainedModel:
+    """The model in training mode, with `distillation_loss` and `with_head` as methods."""
     model.distillation_loss = types.MethodType(distillation_loss, model)
     model.with_head = types.MethodType(with_head, model)
     return model.train()
 
 
-def _from_config(config: PretrainedConfig, attention: str) -> PreTrainedModel:
-    # from_config writes the attention choice into the object that it is given.
-    return AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation=attention)
-
-
-@torch.no_grad()
-def _refuse_other_logits(model: PreTrainedModel, model_type: str) -> None:
-    probe = torch.arange(8).remainder(model.config.vocab_size)[None]
-    hidden = model.base_model(input_ids=probe, use_cache=False).last_hidden_state
-    plain = hidden @ head_weight(model).T
-    if not torch.allclose(plain, model(input_ids=probe, use_cache=False).logits, rtol=1e-4, atol=1e-5):
-        raise ConfigError(
-            f"student.model_type: found {model_type!r}, whose logits are not hidden states times head weight; "
-            f"allowed: decoders without logit scales, soft-capping or a head bias (neutral settings do)"
-        )
-
-
-def head_weight(model: nn.Module) -> Tensor:
-    """The output head [V, H]; the embedding itself where tied."""
-    weight: Tensor = model.get_output_embeddings().weight  # type: ignore[operator]
-    return weight
+def from_config(config: PretrainedConfig, attention: str, **options: str) -> PreTrainedModel:
+    """The causal language model of a configuration, which stays as it is."""
+    # transformers writes the attention choice into the object that it is given.
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(
+        copy.deepcopy(config), attn_implementation=attention, **options
+    )
+    return model
 
 
 def distillation_loss(
@@ -171,10 +121,12 @@ def distillation_loss(
     `vocab` is the tokenizer's size; rows of the head above it are padding. Returns the differentiable scalar and
     detached sums by part ("lm", and "kd" with a signal), in nats. `observe` sees what the loss is made of.
     """
-    hidden = _states(model, batch)
+    weight = balance_weight(model.config)
+    hidden, router_logits = _states(model, batch, routed=weight > 0)
+    cap = soft_cap(model.config)
     if observe is not None:
-        observe(batch, hidden.detach(), head_weight(model))
-    return fused_loss(
+        observe(batch, hidden.detach(), head_weight(model), cap)
+    loss, parts = fused_loss(
         hidden.flatten(0, 1),
         head_weight(model),
         batch.targets,
@@ -184,50 +136,38 @@ def distillation_loss(
         divisor,
         vocab,
         z_loss=z_loss,
+        cap=cap,
     )
+    if router_logits:
+        sequences = len(batch.inputs) if batch.sequences is None else len(batch.sequences)
+        balance = balance_loss(router_logits, sequences, experts_per_token(model.config))
+        valid = (batch.targets.view(sequences, -1) != IGNORED).sum(1)
+        loss = loss + weight * (balance * valid).sum() / divisor
+    return loss, parts
 
 
-def _states(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
-    """Last hidden states [B, T, H]."""
-    states: Tensor = model.base_model(
-        input_ids=batch.inputs, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
-    ).last_hidden_state
-    return states
+def _states(model: PreTrainedModel, batch: MicroBatch, *, routed: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Last hidden states [B, T, H], as the head's weight multiplies them, and the logits of the routers if `routed`."""
+    # A ready mask serves where all layers see everything before them; else transformers makes one for each type.
+    ready = batch.mask if model.config._attn_implementation == CAUSAL_SDPA else None
+    options = {"output_router_logits": True} if routed else {}
+    with respecting(batch.positions if ready is None and batch.mask is not None else None):
+        out = model.base_model(
+            input_ids=batch.inputs, attention_mask=ready, position_ids=batch.positions, use_cache=False, **options
+        )
+    return head_states(model, out.last_hidden_state), out.router_logits if routed else ()
 
 
-def with_head(model: PreTrainedModel, batch: MicroBatch, use: Callable[[Tensor, Tensor], None]) -> None:
-    """Call `use` with a micro-batch's last hidden states [N, H] and the head's weight [V, H], whole where sharded."""
-    hidden = _states(model, batch)
-    use(hidden.flatten(0, 1), head_weight(model))
+def with_head(model: PreTrainedModel, batch: MicroBatch, use: Callable[[Tensor, Tensor, float | None], None]) -> None:
+    """Call `use` with a micro-batch's last hidden states [N, H], the head's weight [V, H], whole where sharded, and the
+    soft cap of the logits."""
+    hidden, _ = _states(model, batch)
+    use(hidden.flatten(0, 1), head_weight(model), soft_cap(model.config))
 
 
 def parameter_counts(model: PreTrainedModel) -> dict[str, int]:
-    """Numbers of parameters by group; the head counts 0 where it shares the embedding."""
+    """Numbers of parameters by group; the head, with its bias, counts 0 where it shares the embedding."""
     total = sum(p.numel() for p in model.parameters())
-    embedding = model.get_input_embeddings().weight
-    head = 0 if head_weight(model) is embedding else head_weight(model).numel()
+    embedding, output = model.get_input_embeddings().weight, model.get_output_embeddings()
+    head = sum(p.numel() for p in output.parameters() if p is not embedding)
     return {"embedding": embedding.numel(), "non_embedding": total - embedding.numel() - head, "head": head}
-
-
-def forward_flops(student: Student, context: int) -> float:
-    """Forward FLOPs per token, the head included."""
-    if isinstance(student, Shape):
-        return student.forward_flops(context)
-    return float(count(student, context)["forward_flops"])
-
-
-def count(student: Student, context: int) -> dict[str, Any]:
-    """Parameters by group and `forward_flops` per token at `context` tokens, from the model on the meta device.
-
-    Attention is counted in full (no discount for causality), as `Shape.forward_flops` does.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.device("meta"):
-        model = _from_config(transformers_config(student), "eager")
-        inputs = torch.zeros(1, context, dtype=torch.long)
-        # A ready 4-D mask keeps transformers from reading values that meta tensors do not have.
-        mask = torch.zeros(1, 1, context, context)
-        with FlopCounterMode(display=False) as counter:
-            model(input_ids=inputs, attention_mask=mask, use_cache=False)
-    return {**parameter_counts(model), "forward_flops": counter.get_total_flops() / context}

@@ -18,6 +18,7 @@ from pdstudy.config.run import KD, Run
 from pdstudy.core.files import sync, write_bytes
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.teacher.weights import write_digests
+from pdstudy.models.head import vocabulary_tensors
 
 
 def export(
@@ -38,38 +39,63 @@ def export(
     """
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    config = copy.deepcopy(config)
-    config.vocab_size = corpus.vocab
-    config.max_position_embeddings = run.view.context
-    config.eos_token_id = corpus.eos
-    config.bos_token_id = corpus.eos if corpus.bos is None else corpus.bos
-    config.use_cache = True
-    with torch.device("meta"):
-        exported = AutoModelForCausalLM.from_config(config)
-    tables = {name for name, _ in _vocabulary_tables(exported)}
-    exported.load_state_dict(
-        {name: value[: corpus.vocab] if name in tables else value for name, value in weights.items()}, assign=True
+    parameters = write_model(
+        config, weights, partial, vocab=corpus.vocab, bos=corpus.bos, eos=corpus.eos, context=run.view.context
     )
-    exported.tie_weights()
-    logging.disable_progress_bar()
-    try:
-        exported.save_pretrained(partial)
-    except SafetensorError as error:  # a full disk, in another's words
-        raise OSError(str(error)) from error
     write_digests(partial)
     for file in partial.iterdir():
         file.chmod(0o644)  # safetensors are written readable by their owner alone
         sync(file)
     shutil.copytree(corpus.tokenizer_dir, partial, dirs_exist_ok=True)
-    write_bytes(partial / "README.md", _card(run, key, steps, exported.num_parameters(), evals).encode())
+    write_bytes(partial / "README.md", _card(run, key, steps, parameters, evals).encode())
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 
 
-def _vocabulary_tables(model: PreTrainedModel) -> list[tuple[str, Tensor]]:
-    tables = (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
-    named = model.named_parameters(remove_duplicate=False)
-    return [(name, value) for name, value in named if any(value is table for table in tables)]
+def write_model(
+    config: PretrainedConfig,
+    weights: dict[str, Tensor],
+    folder: Path,
+    *,
+    vocab: int,
+    bos: int | None,
+    eos: int,
+    context: int,
+) -> int:
+    """Write configuration and weights to `folder`, its vocabulary cut to `vocab` rows; returns the parameters written.
+
+    The configuration says how many positions were trained, `context`, where nothing else depends on that number: it is
+    the size of a table of learned positions, and scaled rotary positions are computed from it.
+    """
+    config = copy.deepcopy(config)
+    config.vocab_size = vocab
+    config.eos_token_id = eos
+    config.bos_token_id = eos if bos is None else bos
+    config.use_cache = True
+    if _plain_positions(config):
+        config.max_position_embeddings = context
+    with torch.device("meta"):
+        exported: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    cut = vocabulary_tensors(exported)
+    exported.load_state_dict(
+        {name: value[:vocab] if name in cut else value for name, value in weights.items()}, assign=True
+    )
+    exported.tie_weights()
+    logging.disable_progress_bar()
+    try:
+        exported.save_pretrained(folder)
+    except SafetensorError as error:  # a full disk, in another's words
+        raise OSError(str(error)) from error
+    return int(exported.num_parameters())
+
+
+def _plain_positions(config: PretrainedConfig) -> bool:
+    """Whether all positions are rotary ones of the default type, which do not depend on the greatest position."""
+    rope = getattr(config, "rope_parameters", None)
+    if not rope:
+        return False
+    layers = [rope] if "rope_type" in rope else list(rope.values())  # one for all layers, or one for each type
+    return all(isinstance(each, dict) and each.get("rope_type") == "default" for each in layers)
 
 
 def _card(run: Run, key: str, steps: int, parameters: int, evals: list[dict[str, Any]]) -> str:

@@ -1,36 +1,60 @@
-"""Parameters and FLOPs of a named transformers configuration, counted once and remembered.
+"""Parameters, FLOPs and the self-test of a named transformers configuration, made once and remembered.
 
-The count needs torch, so it runs in a process of its own (`pdstudy.models.count`): planning stays quick and free of it.
+Both need torch, so they run in a process of their own (`pdstudy.models.count`): planning stays quick and free of it.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 from pdstudy.config.model import TransformersConfig
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import cache_root, read_json, write_json
 from pdstudy.core.identity import encode, fingerprint
+from pdstudy.core.origin import spot_of
+
+VERSION = 1
+"""Version of what is counted and tested: of another one nothing is remembered."""
+
+OF_DOCUMENTS = ("mask", "packed")
+"""Parts of the self-test that matter only where a view respects documents."""
 
 
-def counted(student: TransformersConfig, context: int) -> dict[str, float]:
-    """`embedding`, `non_embedding`, `head` parameters and `forward_flops` per token at `context`."""
-    memory = cache_root() / "counts" / f"{fingerprint(student)}-{context}.json"
-    known = read_json(memory)
+def counted(student: TransformersConfig, context: int, *, respects: bool = False) -> dict[str, Any]:
+    """`embedding`, `non_embedding`, `head` parameters and `forward_flops` per token at `context`.
+
+    Of a mixture of experts also `active` parameters. Raises `ConfigError` where transformers cannot build the student,
+    or its self-test fails in what matters to a view that `respects` documents or not.
+    """
+    key = f"{fingerprint(student)}-{context}-{VERSION}-{importlib.metadata.version('transformers')}"
+    memory = cache_root() / "students" / f"{key}.json"
+    known: dict[str, Any] | None = read_json(memory)
     if known is None:
-        done, answer = _count(json.dumps(encode(student)), str(context))
+        done, answer = _examine(json.dumps(encode(student)), str(context))
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ConfigError(f"transformers cannot build {student.model_type!r} with {dict(student.settings)}: {last}")
+            raise ConfigError(f"{_where(student)}student: {student.model_type!r} could not be counted: {last}")
         known = json.loads(answer)
         write_json(memory, known)
+    if "refused" in known:
+        raise ConfigError(_where(student) + known["refused"])
+    for part, fault in known["faults"].items():
+        if respects or part not in OF_DOCUMENTS:
+            raise ConfigError(f"{_where(student)}student: found {student.model_type!r}, {fault}")
     return known
 
 
-def _count(student: str, context: str) -> tuple[subprocess.CompletedProcess[str], str]:
+def _where(student: TransformersConfig) -> str:
+    spot = spot_of(student)
+    return f"{spot[0]}:{spot[1]}: " if spot else ""
+
+
+def _examine(student: str, context: str) -> tuple[subprocess.CompletedProcess[str], str]:
     """The ended process, and its answer: on a descriptor of its own, since any library may print."""
     reading, writing = os.pipe()
     with os.fdopen(reading) as answer:

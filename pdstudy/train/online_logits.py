@@ -58,9 +58,9 @@ class OnlineLogits:
         first = self._first + step * self._count
         concerned = [each for each in self._open if each.wants(range(first, first + self._count))]
 
-        def observe(batch: MicroBatch, hidden: Tensor, weight: Tensor) -> None:
+        def observe(batch: MicroBatch, hidden: Tensor, weight: Tensor, cap: float | None) -> None:
             for each in concerned:
-                each.add(step, batch, hidden, weight)
+                each.add(step, batch, hidden, weight, cap)
 
         return observe if concerned else None
 
@@ -105,7 +105,7 @@ class _OpenStore:
         return any(part.start < sequences.stop and sequences.start < part.stop for part in self.missing)
 
     @torch.no_grad()
-    def add(self, step: int, batch: MicroBatch, hidden: Tensor, weight: Tensor) -> None:
+    def add(self, step: int, batch: MicroBatch, hidden: Tensor, weight: Tensor, cap: float | None) -> None:
         """Summarise the rows of a micro-batch that the store lacks, a sequence at a time."""
         assert batch.sequences is not None
         table = weight[: self._vocab].float()
@@ -116,7 +116,7 @@ class _OpenStore:
             targets = batch.targets.view(len(batch.sequences), -1)[row]
             coverage = self.store.coverage
             uniform = draw_uniforms(sequence, len(targets), coverage)  # of the sequence alone, as in a capture
-            block = to_block(summarise_states(hidden[row].float(), table, targets, coverage, uniform))
+            block = to_block(summarise_states(hidden[row].float(), table, targets, coverage, uniform, cap))
             if sequence != self._stop:
                 self.flush()
             if not self._blocks:

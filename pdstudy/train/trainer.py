@@ -24,6 +24,7 @@ from pdstudy.models import attention
 from pdstudy.models import build_model as models
 from pdstudy.models.distributed import Ranks
 from pdstudy.models.export import export
+from pdstudy.models.flops import forward_flops
 from pdstudy.models.parallelize import lay_out
 from pdstudy.train import setup as inputs
 from pdstudy.train.checkpoint import Checkpoints
@@ -66,7 +67,9 @@ class Trainer:
         inputs.check_corpus(run, corpus)
         self.texts = {e: held_out(e, run.view, corpus) for e in evaluations}
         torch.set_num_threads(placement.threads)
-        self.attention = attention.choose(placement.attention, precision=run.precision, device=ranks.device)
+        self.attention = attention.choose(
+            placement.attention, student=run.student, precision=run.precision, device=ranks.device
+        )
         self.packed = self.attention == "flash_attention_2"
         self.compared = {e: compared(e, run, job.probed, corpus) for e in evaluations}
         self.online = OnlineLogits(run, job.online, corpus)
@@ -79,7 +82,7 @@ class Trainer:
         self.parameters = models.parameter_counts(self.model)
         lay_out(self.model, placement, ranks, run.precision)
         self.optimiser = adamw(self.model, run.optimiser)
-        self.forward_flops = models.forward_flops(run.student, run.view.context)
+        self.forward_flops = forward_flops(run.student, run.view.context)
         self.clock = Clock()
         self.recorder = Recorder(
             directory,

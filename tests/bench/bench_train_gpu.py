@@ -33,9 +33,11 @@ from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.distill.store.store import open_store
 from pdstudy.distill.teacher.capture import capture
 from pdstudy.distill.teacher.live import LiveTeacher
-from pdstudy.models.build_model import build_model, forward_flops, transformers_config
+from pdstudy.models.build_model import build_model
 from pdstudy.models.distributed import Ranks, open_ranks
+from pdstudy.models.flops import forward_flops
 from pdstudy.models.parallelize import lay_out
+from pdstudy.models.student_config import transformers_config
 from pdstudy.train.loader import BatchLoader
 from pdstudy.train.loop import gradients
 from pdstudy.train.recorder import peak_flops

@@ -25,6 +25,7 @@ from pdstudy.train.loader import BatchLoader
 from pdstudy.train.loop import gradients
 from pdstudy.train.weight_update import adamw, clip
 from pdstudy.workspace.run_dir import RunDir
+from tests.core.test_normal import make_run
 from tests.train.one_run import train_run
 
 ALONE = Ranks(torch.device("cpu"))
@@ -128,12 +129,12 @@ def test_a_step_reads_nothing_from_the_device(documents: str, small_run: Run, co
 
 
 def test_flash_attention_is_refused_where_it_cannot_run() -> None:
-    cpu = torch.device("cpu")
-    assert attention.choose("auto", precision="bfloat16", device=cpu) == "sdpa"
+    cpu, shape = torch.device("cpu"), make_run().student
+    assert attention.choose("auto", student=shape, precision="bfloat16", device=cpu) == "sdpa"
     with pytest.raises(
         ConfigError, match=r"found 'flash_attention_2'.*a CUDA device, precision='bfloat16', the package"
     ):
-        attention.choose("flash_attention_2", precision="float32", device=cpu)
+        attention.choose("flash_attention_2", student=shape, precision="float32", device=cpu)
 
 
 @pytest.mark.parametrize("bound", [64, 65, 127, 128, 191, 192, 255, 256, 511, 512, 10_000])

@@ -49,7 +49,7 @@ class _BucketedLogits:
 
 @dataclass(frozen=True)
 class BucketedLoss:
-    """Any loss, as `pdstudy.distill.loss.fused.ChunkLoss` describes it."""
+    """Any loss, as `pdstudy.distill.loss.capped.ChunkLoss` describes it."""
 
     objective: KD
 

@@ -9,7 +9,7 @@ the logits a few times more (`bucketed`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,34 +19,12 @@ from pdstudy.config.run import KD, LM
 from pdstudy.config.truncation import Sampled
 from pdstudy.corpus.batch import IGNORED
 from pdstudy.distill.loss.bucketed import BucketedLoss
+from pdstudy.distill.loss.capped import CappedLoss, ChunkLoss
 from pdstudy.distill.loss.chunk_size import choose_chunk_rows
 from pdstudy.distill.loss.linear import LinearLoss, is_linear
 from pdstudy.distill.loss.matmul import choose_matmul
 from pdstudy.distill.loss.token_weights import token_share
-from pdstudy.distill.signal import Signal, SparseTargets
-
-
-class ChunkLoss(Protocol):
-    """The losses of a chunk of C rows (positions), and their gradient."""
-
-    def __call__(
-        self,
-        logits: Tensor,
-        gold: Tensor,
-        signal: SparseTargets | None,
-        lm_share: Tensor,
-        kd_share: Tensor,
-        z_share: Tensor,
-        gradients: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute lm, kd and the log-sum-exp s of each row, [C], from `logits` [C, vocab], which is overwritten.
-
-        With `gradients` it becomes the gradient of sum(lm_share * lm + kd_share * kd + z_share * s^2). Shares are [C];
-        `gold`, int64 [C], holds valid ids.
-        """
-
-    def extra_bytes(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
-        """Bytes at most that a row takes beside its logits, where the teacher keeps `kept` entries of it."""
+from pdstudy.distill.signal import Signal
 
 
 def fused_loss(
@@ -60,6 +38,7 @@ def fused_loss(
     vocab: int,
     chunk_rows: int | None = None,
     z_loss: float = 0.0,
+    cap: float | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Compute the sum over valid tokens of (1 - alpha) lm + alpha kd + z_loss s^2, over `divisor`; and its parts.
 
@@ -70,14 +49,14 @@ def fused_loss(
     and weight; `backward` may be called once. Parts are detached sums, not divided: "lm", the cross-entropy on the
     data in nats, and with a signal "kd". Float64 inputs stay float64; everything else is float32 inside
     (`pdstudy.distill.loss.matmul` says how bfloat16 is multiplied on a CUDA device). `chunk_rows` (rows of logits held
-    at a time) changes time and memory only.
+    at a time) changes time and memory only. `cap` is the soft cap of the logits.
     """
     if alpha and signal is None:
         raise ValueError(f"alpha is {alpha:g}, but there is no teacher signal")
     dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     inputs = _LossInputs(targets, signal, objective, alpha, divisor, vocab, dtype, z_loss)
     with torch.autocast(hidden.device.type, enabled=False):
-        loss, lm, kd = _FusedLoss.apply(hidden, weight, inputs, chunk_rows, torch.is_grad_enabled())
+        loss, lm, kd = _FusedLoss.apply(hidden, weight, inputs, chunk_rows, cap, torch.is_grad_enabled())
     return loss, {"lm": lm} if signal is None else {"lm": lm, "kd": kd}
 
 
@@ -128,6 +107,7 @@ class _FusedLoss(torch.autograd.Function):
         weight: Tensor,
         inputs: _LossInputs,
         chunk_rows: int | None,
+        cap: float | None,
         grad_enabled: bool,  # under no_grad, needs_input_grad is still true
     ) -> tuple[Tensor, Tensor, Tensor]:
         dtype, vocab, objective = inputs.dtype, inputs.vocab, inputs.objective
@@ -137,6 +117,8 @@ class _FusedLoss(torch.autograd.Function):
             chunk_loss = LinearLoss(objective)
         else:
             chunk_loss = BucketedLoss(objective)
+        if cap is not None:
+            chunk_loss = CappedLoss(chunk_loss, cap)
         kept = 0 if inputs.signal is None else inputs.signal.width
         matmul_type = choose_matmul(hidden, weight)
         extra = chunk_loss.extra_bytes(vocab, kept, dtype) + matmul_type.EXTRA_BYTES * vocab
@@ -166,4 +148,4 @@ class _FusedLoss(torch.autograd.Function):
             raise RuntimeError("the fused loss's gradients were used already; call backward once per loss")
         factor = grad_outputs[0] / ctx.scale
         scaled = tuple(None if g is None else g.mul_(factor) for g in grads)
-        return (*scaled, None, None, None)
+        return (*scaled, None, None, None, None)

@@ -79,7 +79,7 @@ def _make_sparse_target(
 
 @dataclass(frozen=True)
 class LinearLoss:
-    """A linear loss, as `pdstudy.distill.loss.fused.ChunkLoss` describes it."""
+    """A linear loss, as `pdstudy.distill.loss.capped.ChunkLoss` describes it."""
 
     objective: LM | KD
 

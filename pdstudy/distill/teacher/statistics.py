@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pdstudy.config.logits import Coverage
 from pdstudy.config.truncation import TopPK
+from pdstudy.distill.loss.capped import soft_capped
 from pdstudy.distill.loss.chunk_size import STATISTICS_BYTES, size_for
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.truncate import mark_kept, rank
@@ -24,13 +25,16 @@ def summarise(logits: Tensor, targets: Tensor, coverage: Coverage, vocab: int, s
 
 
 def summarise_states(
-    states: Tensor, head: Tensor, targets: Tensor, coverage: Coverage, uniform: Tensor
+    states: Tensor, head: Tensor, targets: Tensor, coverage: Coverage, uniform: Tensor, cap: float | None = None
 ) -> SparseTargets:
     """Summarise the logits of last hidden states [N, H] under a head [vocab, H], a chunk of them at a time.
 
-    Products are in the type of the states. `uniform` are the numbers of `draw_uniforms` for these N positions.
+    Products are in the type of the states; `cap` is the soft cap of the logits. `uniform` are the numbers of
+    `draw_uniforms` for these N positions.
     """
-    return _in_chunks(lambda part: (states[part] @ head.t()).float(), targets, coverage, len(head), uniform)
+    return _in_chunks(
+        lambda part: soft_capped((states[part] @ head.t()).float(), cap), targets, coverage, len(head), uniform
+    )
 
 
 def whole_signal(logits: Tensor, targets: Tensor, vocab: int, taus: tuple[float, ...] = ()) -> SparseTargets:
