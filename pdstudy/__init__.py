@@ -6,8 +6,8 @@ formula, its units and its source. The map, by topic:
     a study         Study, Grid, axis, arm: a base run, a grid of changes to it, seeds, a baseline
     a run           Run: student, corpus, slice, view, objective, optimiser, schedule, budget, seed
     models          Shape, TransformersConfig (students); Run, Pretrained, Online (teachers); Start (initial weights)
-    text            Corpus of LocalFiles, Packaged, HubDataset, StandardLibrary, ENGLISH, Tokenised; BPE,
-                    PretrainedTokenizer; Slice, View; Instructions of LocalExamples, Definitions
+    text            Corpus of LocalFiles, Packaged, HubDataset, StandardLibrary, ENGLISH, Tokenised, or a Mixture
+                    of them; BPE, PretrainedTokenizer; Slice, View; Instructions of LocalExamples, Definitions
     the objective   LM, KD: L = (1 - alpha) L_lm + alpha L_kd
       truncation    TopPK, Sampled; the mass left over: Renormalise, RenormaliseBoth, Tail, OntoGold, Plain, Smooth,
                     Decoupled
@@ -50,16 +50,19 @@ from pdstudy.config.model import Shape as Shape, TransformersConfig as Transform
 # Text
 from pdstudy.config.data import (
     BPE as BPE,
-    ENGLISH as ENGLISH,
     Corpus as Corpus,
-    HubDataset as HubDataset,
-    LocalFiles as LocalFiles,
-    Packaged as Packaged,
+    Mixture as Mixture,
     PretrainedTokenizer as PretrainedTokenizer,
     Slice as Slice,
     Source as Source,
-    StandardLibrary as StandardLibrary,
     View as View,
+)
+from pdstudy.config.text_sources import (
+    ENGLISH as ENGLISH,
+    HubDataset as HubDataset,
+    LocalFiles as LocalFiles,
+    Packaged as Packaged,
+    StandardLibrary as StandardLibrary,
 )
 from pdstudy.config.tokenised import Tokenised as Tokenised
 from pdstudy.config.instructions import (

@@ -46,8 +46,9 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
 
     Columns: `study`, `cell`, one per axis (its label; see `axis_column`), `seed`, `run` (key), `state`,
     `steps`, `tokens`, `non_embedding`, `total` (parameters), `validation_loss`, `test_loss` (nats per token, the last
-    of the study's evaluations of each split, at the end), `*_bits_per_byte`, `responses_loss`, `responses_accuracy` (of
-    held-out examples, where the study evaluates them), `train_loss`, `flops_student`,
+    of the study's evaluations of each split, at the end), `NAME_test_loss` (of other corpora), `*_bits_per_byte`,
+    `responses_loss`, `responses_accuracy` (of held-out examples, where the study evaluates them), `train_loss`,
+    `flops_student`,
     `flops_evaluation`, `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`,
     `attempts`, `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, every field of the configuration
     as `config.FIELD`, and downstream scores as `tasks.NAME` (see
@@ -70,19 +71,21 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
         rows.append(row)
     if not rows:  # a study of stores alone
         return pd.DataFrame(columns=["study", "cell", "seed", "run", "state", *_FLOATS])
-    frame = pd.DataFrame(rows).astype(dict.fromkeys(_FLOATS, float))
+    others = (f"{split}_{name}" for split in other_splits(record) for name in SCORES)
+    frame = pd.DataFrame(rows).astype(dict.fromkeys((*_FLOATS, *others), float))
     return frame.join(answer_columns(load_answers(workspace, record)), on="cell")
 
 
 def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per held-out evaluation of every run of the study, in time: `cell`, axis labels, `seed`, `run`, `step`,
     `tokens`, `split`, `nats_per_token`, `bits_per_byte`, `final`."""
-    wanted = heldout(record)
+    wanted = {e["eval"]: e["split"] for e in record["evaluations"] if e["eval"] in heldout(record)}
     rows = []
     for cell in record["cells"]:
         for row in read_jsonl(workspace / "runs" / cell["run"] / "evals.jsonl"):
             if row["eval"] in wanted:
-                kept = {k: row[k] for k in ("step", "tokens", "split", "bits_per_byte", "final")}
+                kept = {k: row[k] for k in ("step", "tokens", "bits_per_byte", "final")}
+                kept["split"] = wanted[row["eval"]]
                 labels = {axis_column(axis): label for axis, label in cell["labels"].items()}
                 made = {"cell": cell["name"], **labels, "seed": cell["seed"], "run": cell["run"], **kept}
                 rows.append(made | {"nats_per_token": row["loss"]})
@@ -110,10 +113,11 @@ def arm_summary(frame: pd.DataFrame) -> pd.DataFrame:
         done, trained = part[part["state"] == "done"], part[part["state"].isin(TRAINED)]
         row: dict[str, Any] = dict(zip(map(axis_title, axes), labels, strict=True))
         row |= {"N (non-embedding)": f"{int(part['non_embedding'].iloc[0]):,}", "runs": f"{len(done)}/{len(part)}"}
-        for split in ("validation", "test"):
+        others = [c.removesuffix("_loss") for c in seen if c.endswith(("_validation_loss", "_test_loss"))]
+        for split in ("validation", "test", *(other for other in others if other != "teacher_test")):
             losses = trained[f"{split}_loss"].dropna()
             spread = f" ± {losses.std():.3f}" if len(losses) > 1 else ""
-            row[f"{split} loss"] = f"{losses.mean():.3f}{spread}" if len(losses) else "-"
+            row[f"{split.replace('_', ' ')} loss"] = f"{losses.mean():.3f}{spread}" if len(losses) else "-"
         speed = trained["tokens_per_second"].astype(float).mean()
         row["tokens/s"] = f"{speed:,.0f}" if np.isfinite(speed) else "-"
         means = shown_answers(trained, [c for c in task_columns(frame) if ".mean" in c])
@@ -151,6 +155,12 @@ def heldout(record: Record) -> set[str]:
     return _evaluation_keys(record, "Heldout")
 
 
+def other_splits(record: Record) -> list[str]:
+    """Splits of corpora other than that of the runs on which they are evaluated, such as "code_test"."""
+    found = (e["split"] for e in record["evaluations"] if e["heldout"].get("corpus") is not None)
+    return list(dict.fromkeys(found))
+
+
 def _evaluation_keys(record: Record, kind: str) -> set[str]:
     return {e["eval"] for e in record["evaluations"] if e["heldout"]["is"] == kind}
 
@@ -185,8 +195,9 @@ def outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
         "error": status.get("error") or found.get("reason"),
     }
     made = final_evaluations(found, heldout(record))
-    for split in ("validation", "test"):
-        last: dict[str, Any] = next((e for e in reversed(made) if e["split"] == split), {})
+    named = {e["eval"]: e["split"] for e in record["evaluations"]}
+    for split in ("validation", "test", *other_splits(record)):
+        last: dict[str, Any] = next((e for e in reversed(made) if named[e["eval"]] == split), {})
         for name in SCORES:
             row[f"{split}_{name}"] = last.get(name)
     for prefix, names, kind in (("", PROBED, "Probe"), ("responses_", RESPONSE_SCORES, "HeldoutResponses")):

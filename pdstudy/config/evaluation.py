@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from pdstudy.config.data import Slice
+from pdstudy.config.data import Corpus, Slice
 from pdstudy.config.instructions import Instructions
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Online, Pretrained, Run
-from pdstudy.core.identity import declared
+from pdstudy.core.identity import declared, neutral
 from pdstudy.core.validation import Problem
 
 
 @declared
 class Heldout:
-    """Loss on a held-out slice: nats per token and bits per byte, at the end and every `every_tokens` of training."""
+    """Loss on a held-out slice: nats per token and bits per byte, at the end and every `every_tokens` of training.
+
+    With `corpus` the slice is of that corpus, of the same tokenizer (such as one of `Corpus.parts`): a loss out of
+    domain beside that in it. It is the column `NAME_SPLIT_loss` of results; by default it is named after its sources.
+    """
 
     data: Slice
     every_tokens: int | None = None
+    corpus: Corpus | None = neutral(None)
+    name: str | None = neutral(None)
+
+    def content(self) -> dict[str, None]:
+        return {"name": None}
 
     def check(self) -> Iterator[Problem]:
         if self.data.split == "train":
             yield Problem("data.split", "train", "'validation' or 'test'")
         if self.every_tokens is not None and self.every_tokens < 1:
             yield Problem("every_tokens", self.every_tokens, "1 or more, or None for the end only")
+        if self.name is not None and self.corpus is None:
+            yield Problem("name", self.name, "None without a corpus: the column is that of the split")
+        elif self.name is not None and not re.fullmatch(r"[A-Za-z0-9.-]+", self.name):
+            yield Problem("name", self.name, "letters, digits, '.' and '-'")
 
 
 @declared
@@ -75,8 +89,20 @@ def text_of(evaluation: Evaluation) -> Slice | None:
 
 
 def split_of(evaluation: Evaluation) -> str:
-    """The `split` of its rows in evals.jsonl: "validation", "test" or "responses"."""
-    return "responses" if isinstance(evaluation, HeldoutResponses) else evaluation.data.split
+    """The `split` of its rows in evals.jsonl: "validation", "test" or "responses", or those of another corpus
+    after its name."""
+    if isinstance(evaluation, HeldoutResponses):
+        return "responses"
+    other = corpus_of(evaluation)
+    if other is None:
+        return evaluation.data.split
+    name = evaluation.name if isinstance(evaluation, Heldout) else None
+    return f"{name or re.sub('[^A-Za-z0-9.+-]+', '-', other.label)}_{evaluation.data.split}"
+
+
+def corpus_of(evaluation: Evaluation) -> Corpus | None:
+    """The corpus that is scored, where it is not that of the run."""
+    return evaluation.corpus if isinstance(evaluation, Heldout) else None
 
 
 def tokens_of(evaluation: Evaluation) -> int:

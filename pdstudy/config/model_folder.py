@@ -91,8 +91,8 @@ def check_start(path: str, student: Student, corpus: Corpus) -> Iterator[Problem
 
 def _least_ids(path: str, corpus: Corpus) -> int:
     """Ids that the corpus has at least. A BPE of few texts is smaller than declared: it has the model's, if any."""
-    if isinstance(corpus.tokenizer, PretrainedTokenizer):
-        return corpus.tokenizer.vocab or 0
+    if isinstance(corpus.own_tokenizer, PretrainedTokenizer):
+        return corpus.own_tokenizer.vocab or 0
     theirs = _tokens(Path(path).expanduser() / TOKENIZER_FILES[0]) if has_tokenizer(path) else None
     return max(LEAST_BPE, 0 if theirs is None else theirs[0])
 
@@ -115,7 +115,7 @@ def _settings(student: Student) -> dict[str, Any]:
 
 def _check_tokenizer(path: str, corpus: Corpus) -> Iterator[Problem]:
     theirs = Path(path).expanduser() / TOKENIZER_FILES[0]
-    if theirs.is_file() and not _may_share(corpus.tokenizer, theirs):
+    if theirs.is_file() and not _may_share(corpus.own_tokenizer, theirs):
         yield Problem("path", path, "a model with the corpus's tokenizer",
                       hint=f"tokenize the corpus with the model's: PretrainedTokenizer(path={path!r})")  # fmt: skip
 

@@ -229,7 +229,7 @@ class Run:
         yield from self._check_size_of_store()
         if self.instructions is not None and self.teacher is not None:
             yield Problem("instructions", "with a teacher", "None, or an objective LM(): examples have no logits")
-        tokenizer_vocab = self.corpus.tokenizer.vocab
+        tokenizer_vocab = self.corpus.own_tokenizer.vocab
         if tokenizer_vocab is not None and self.student.vocab < tokenizer_vocab:
             yield Problem("student.vocab", self.student.vocab, f"at least the tokenizer's {tokenizer_vocab}")
 

@@ -25,10 +25,11 @@ from pdstudy.core.identity import encode, fingerprint
 from pdstudy.core.progress import Progress, no_progress
 from pdstudy.core.validation import problems
 from pdstudy.corpus.bad_rows import BadRow, BadRows
+from pdstudy.corpus.mixture_build import mix_parts
 from pdstudy.corpus.sources import documents
 from pdstudy.corpus.spool import SPLITS, Index, Spool
 from pdstudy.corpus.stream import StreamWriter
-from pdstudy.corpus.token_corpus import FORMAT, MANIFEST, TOKEN_BYTES, TOKENIZER, open_corpus
+from pdstudy.corpus.token_corpus import FORMAT, MANIFEST, TOKEN_BYTES, TOKENIZER, TokenCorpus, open_corpus
 from pdstudy.corpus.tokenised_build import index_tokens
 from pdstudy.corpus.tokenizer import Encoder, copy_pretrained, train_bpe
 
@@ -60,6 +61,8 @@ def build(corpus: Corpus, directory: Path, progress: Progress = no_progress) -> 
         if problem.missing:  # a plan may be made where the texts are not
             raise ConfigError(str(problem))
     directory.parent.mkdir(parents=True, exist_ok=True)
+    for other in corpus.needs:  # a plan has built them before
+        build(other, directory.parent / fingerprint(other), progress)
     for left in directory.parent.glob(f"{directory.name}.tmp-*"):
         shutil.rmtree(left)
     work = directory.with_name(f"{directory.name}.tmp-{os.getpid()}")
@@ -73,8 +76,13 @@ def build(corpus: Corpus, directory: Path, progress: Progress = no_progress) -> 
 
 
 def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
+    needs = [open_corpus(work.parent / fingerprint(other)) for other in corpus.needs]
+    if corpus.mixture is not None:
+        entries = mix_parts(work, corpus.mixture, needs)
+        _write_manifest(work, corpus, Encoder(work / TOKENIZER, corpus.bos), **entries)
+        return
     if any(isinstance(source, Tokenised) for source in corpus.sources):
-        _build_index(work, corpus, progress)
+        _build_index(work, corpus, needs, progress)
         return
     with Spool(work / "texts.tmp") as spool:
         sources = [_read(source, spool, i, len(corpus.sources), progress) for i, source in enumerate(corpus.sources)]
@@ -87,8 +95,8 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
             sample = _sample(spool.texts(index, order["train"]), corpus.tokenizer.sample_bytes)
             train_bpe(sample, corpus.tokenizer.vocab, work / TOKENIZER)
         else:
-            copy_pretrained(corpus.tokenizer, work / TOKENIZER)
-        encoder = Encoder(work / TOKENIZER, getattr(corpus.tokenizer, "bos", None))
+            _copy_tokenizer(work, corpus, needs)
+        encoder = Encoder(work / TOKENIZER, corpus.bos)
         token_bytes = encoder.token_bytes()
         np.save(work / TOKEN_BYTES, token_bytes)
         dtype = np.uint16 if encoder.vocab <= 2**16 else np.uint32
@@ -118,11 +126,18 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
     _write_manifest(work, corpus, encoder, dtype=dtype_name, splits=splits, sources=sources, duplicates=duplicates)
 
 
-def _build_index(work: Path, corpus: Corpus, progress: Progress) -> None:
+def _copy_tokenizer(work: Path, corpus: Corpus, needs: list[TokenCorpus]) -> None:
+    """Copy the tokenizer of the corpus that it is taken from, or of a folder."""
+    if isinstance(corpus.tokenizer, PretrainedTokenizer):
+        copy_pretrained(corpus.tokenizer, work / TOKENIZER)
+    else:
+        shutil.copytree(needs[0].tokenizer_dir, work / TOKENIZER)
+
+
+def _build_index(work: Path, corpus: Corpus, needs: list[TokenCorpus], progress: Progress) -> None:
     """Build a corpus of files of tokens: the tokenizer, and the index of documents."""
-    assert isinstance(corpus.tokenizer, PretrainedTokenizer)
-    copy_pretrained(corpus.tokenizer, work / TOKENIZER)
-    encoder = Encoder(work / TOKENIZER, corpus.tokenizer.bos)
+    _copy_tokenizer(work, corpus, needs)
+    encoder = Encoder(work / TOKENIZER, corpus.bos)
     np.save(work / TOKEN_BYTES, encoder.token_bytes())
     _write_manifest(work, corpus, encoder, **index_tokens(work, corpus, encoder, progress))
 

@@ -7,8 +7,9 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-from pdstudy.config.data import HubDataset, LocalFiles, Packaged, Source, StandardLibrary, running_python
+from pdstudy.config.data import Mixture, Source
 from pdstudy.config.text_files import KINDS, find_text_files, kind_of
+from pdstudy.config.text_sources import HubDataset, LocalFiles, Packaged, StandardLibrary, running_python
 from pdstudy.config.tokenised import Tokenised
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import pinned_sources as packages
@@ -46,8 +47,8 @@ def _read(source: Source) -> Iterator[Document | BadRow]:
             return _standard_library(source)
         case HubDataset():
             return _hub(source)
-        case Tokenised():
-            raise TypeError("tokens are no text: see pdstudy.corpus.tokenised_build")
+        case Tokenised() | Mixture():
+            raise TypeError(f"a {type(source).__name__} is no text: `build` reads it otherwise")
 
 
 def _local(source: LocalFiles) -> Iterator[Document | BadRow]:

@@ -27,9 +27,10 @@ class TokenStream:
     documents begin, and the end of the last.
     """
 
-    def __init__(self, split: Split, shards: Sequence[npt.NDArray[Any]], offsets: npt.NDArray[np.int64]) -> None:
+    def __init__(self, split: Split, shards: Sequence[Shard], offsets: npt.NDArray[np.int64]) -> None:
         self.split = split
-        self._shards = [np.asarray(shard) for shard in shards]  # plain arrays over the map: memmap slices cost more
+        # Plain arrays over the map: slices of a memmap cost more.
+        self._shards = [shard if isinstance(shard, TokenStream) else np.asarray(shard) for shard in shards]
         self._edges = np.cumsum([0] + [len(shard) for shard in shards])
         self._offsets = offsets
 
@@ -62,6 +63,10 @@ class TokenStream:
             out[at - start : end - start] = self._shards[shard][at - low : end - low]
             at, shard = end, shard + 1
 
+    def __getitem__(self, positions: slice) -> npt.NDArray[np.int64]:
+        """The token ids of a range of positions, as those of an array."""
+        return self.tokens(positions.start, positions.stop)
+
     def document_starts(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Positions in [start, stop) at which a document begins, ascending."""
         low, high = np.searchsorted(self._offsets[:-1], [start, stop])
@@ -86,7 +91,7 @@ class GatheredStream(TokenStream):
     def __init__(
         self,
         split: Split,
-        shards: Sequence[npt.NDArray[Any]],
+        shards: Sequence[Shard],
         offsets: npt.NDArray[np.int64],
         places: npt.NDArray[np.int64],
         end: int | None = None,
@@ -109,6 +114,10 @@ class GatheredStream(TokenStream):
                 assert self._end is not None
                 out[stored - start] = self._end
             at, piece = high, piece + 1
+
+
+Shard = npt.NDArray[Any] | TokenStream
+"""Tokens that can be sliced: an array, or another stream."""
 
 
 class StreamWriter:

@@ -73,13 +73,20 @@ class TokenCorpus:
         """The shuffled tokens of one split."""
         described = self.manifest["splits"][split]
         files = described["files"]
+        if "parts" in self.manifest:
+            streams = [open_corpus(self.directory.parent / key).stream(split) for key in self.manifest["parts"]]
+            return GatheredStream(split, streams, *self._load(*files))
         if "shards" in described:  # files of another's, read where they lie
             shards = [np.memmap(each["path"], dtype=each["dtype"], mode="r") for each in described["shards"]]
-            offsets, places = (np.load(self.directory / name, mmap_mode="r", allow_pickle=False) for name in files)
-            return GatheredStream(split, shards, offsets, places, self.eos if described["end"] == "added" else None)
+            return GatheredStream(split, shards, *self._load(*files), self.eos if described["end"] == "added" else None)
         dtype = np.dtype(self.manifest["dtype"]).newbyteorder("<")
         shards = [np.memmap(self.directory / name, dtype=dtype, mode="r") for name in files[:-1]]
         return TokenStream(split, shards, np.load(self.directory / files[-1], mmap_mode="r", allow_pickle=False))
+
+    def _load(self, offsets: str, places: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The positions of pieces in a stream, and in what it gathers them from."""
+        first, second = (np.load(self.directory / n, mmap_mode="r", allow_pickle=False) for n in (offsets, places))
+        return first, second
 
 
 def open_corpus(directory: Path) -> TokenCorpus:

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pdstudy.config.data import View
-from pdstudy.config.evaluation import Evaluation, HeldoutResponses, split_of
+from pdstudy.config.evaluation import Evaluation, HeldoutResponses, corpus_of, split_of
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import fingerprint
-from pdstudy.corpus import TokenCorpus
+from pdstudy.corpus import TokenCorpus, open_corpus
 from pdstudy.corpus.batch import Batch, read_batch
 from pdstudy.corpus.example_cache import load_packed
 
@@ -44,12 +44,24 @@ def held_out(evaluation: Evaluation, view: View, corpus: TokenCorpus) -> HeldOut
         examples = load_packed(evaluation.instructions, corpus, view, held_out=True)
         count = min(len(examples), max(1, evaluation.tokens // view.context))
         return HeldOut(view, corpus, count, lambda rows: examples.batch(view, rows), described)
+    other = corpus_of(evaluation)
+    if other is not None:
+        corpus = _open_other(fingerprint(other), corpus)
     sequences = _sequences(evaluation, view, corpus)
     stream = corpus.stream(evaluation.data.split)
     described["slice"] = [sequences.start * view.context, sequences.stop * view.context]
     return HeldOut(
         view, corpus, len(sequences), lambda rows: read_batch(stream, view, sequences.start + rows), described
     )
+
+
+def _open_other(key: str, corpus: TokenCorpus) -> TokenCorpus:
+    """Open another corpus, which lies beside that of the run in a workspace. Raises `ConfigError` on other tokens."""
+    other = open_corpus(corpus.directory.parent / key)
+    if other.tokenizer_hash != corpus.tokenizer_hash:
+        raise ConfigError(f"{other.directory} has another tokenizer than {corpus.directory}: its losses are of other "
+                          f"tokens; evaluate a corpus of the same tokenizer")  # fmt: skip
+    return other
 
 
 def _sequences(heldout: Evaluation, view: View, corpus: TokenCorpus) -> range:

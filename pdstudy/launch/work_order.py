@@ -122,8 +122,8 @@ def _(artifact: CorpusArtifact, study: Study, workspace: Workspace) -> CorpusJob
 
 @make_work.register
 def _(artifact: AnswersArtifact, study: Study, workspace: Workspace) -> TasksJob:
-    bos = getattr(artifact.run.corpus.tokenizer, "bos", None)
-    return TasksJob(artifact.downstream, artifact.model(workspace), artifact.path(workspace), bos)
+    model, folder = artifact.model(workspace), artifact.path(workspace)
+    return TasksJob(artifact.downstream, model, folder, artifact.run.corpus.bos)
 
 
 @make_work.register

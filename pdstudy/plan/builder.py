@@ -132,7 +132,7 @@ class _Builder:
         if key in self._runs and ROLES.index(role) <= ROLES.index(self._runs[key].role):
             return key
         self._runs[key] = self._run_artifact(role, key, label, run)  # before its needs, which may lead back to it
-        needs = [self.inputs.corpus(run.corpus, [(f"{at}data", run.data)], cell)]
+        needs = [self.inputs.corpus(run.corpus, [(f"{at}data", run.data)], cell), *self.inputs.other_corpora(cell)]
         teacher = run.teacher
         if isinstance(teacher, Run):
             needs.append(self._teacher(teacher, cell, f"{at}objective.teacher."))

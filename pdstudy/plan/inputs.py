@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pdstudy.config.data import Corpus, Slice
-from pdstudy.config.evaluation import text_of
+from pdstudy.config.evaluation import Heldout, corpus_of, text_of
 from pdstudy.config.run import Pretrained, Run
 from pdstudy.core.identity import fingerprint
 from pdstudy.core.origin import Spot, spot_of
@@ -29,17 +29,36 @@ class Inputs:
 
     def corpus(self, corpus: Corpus, read: list[tuple[str, Slice]], cell: Cell) -> str:
         """Add a corpus, with the slices that a run reads of it, by field; those of evaluations too. Its key."""
+        evaluated = [
+            (f"evaluations[{i}].data", text)
+            for i, evaluation in enumerate(self._study.evaluations)
+            if (text := text_of(evaluation)) is not None and corpus_of(evaluation) is None
+        ]
+        return self._reads(corpus, [*read, *evaluated], cell)
+
+    def other_corpora(self, cell: Cell) -> list[str]:
+        """Add the corpora that evaluations read besides that of the run; their keys."""
+        return [
+            self._reads(evaluation.corpus, [(f"evaluations[{i}].data", evaluation.data)], cell)
+            for i, evaluation in enumerate(self._study.evaluations)
+            if isinstance(evaluation, Heldout) and evaluation.corpus is not None
+        ]
+
+    def _add(self, corpus: Corpus, cell: Cell) -> str:
+        """Add a corpus behind those that are built before it."""
         key = fingerprint(corpus)
         if key not in self.corpora:
+            needs = tuple(self._add(each, cell) for each in corpus.needs)
             self._limits[key] = TextLimits(corpus, self._workspace, here=not self._study.elsewhere)
-            label = "+".join(getattr(s, "name", type(s).__name__) for s in corpus.sources)
-            self.corpora[key] = CorpusArtifact(key=key, label=label, done=self._limits[key].built, corpus=corpus)
-            if (problem := unused_bos(corpus)) is not None:
+            self.corpora[key] = CorpusArtifact(
+                key=key, label=corpus.label, done=self._limits[key].built, corpus=corpus, needs=needs
+            )
+            if not needs and (problem := unused_bos(corpus)) is not None:
                 self.doubts.append(str(problem.at(self.spot(cell, problem.field))))
-        wanted = [*read]
-        for i, evaluation in enumerate(self._study.evaluations):
-            if (text := text_of(evaluation)) is not None:
-                wanted.append((f"evaluations[{i}].data", text))
+        return key
+
+    def _reads(self, corpus: Corpus, wanted: list[tuple[str, Slice]], cell: Cell) -> str:
+        key = self._add(corpus, cell)
         for name, part in wanted:
             if (name, part) not in self._too_long:
                 if (problem := self._limits[key].check(name, part)) is not None:

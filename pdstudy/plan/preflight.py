@@ -10,10 +10,11 @@ import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pdstudy.config.data import Corpus, HubDataset, LocalFiles, PretrainedTokenizer, Slice
+from pdstudy.config.data import Corpus, PretrainedTokenizer, Slice
 from pdstudy.config.model_folder import has_tokenizer, same_ids
 from pdstudy.config.run import Pretrained, Run
 from pdstudy.config.text_files import find_packages, find_text_files
+from pdstudy.config.text_sources import HubDataset, LocalFiles
 from pdstudy.config.tokenizer_file import TOKENIZER_FILES, named_token
 from pdstudy.core.files import read_json
 from pdstudy.core.origin import spot_of
@@ -87,7 +88,7 @@ def check_tokenizer(model: Pretrained, limits: TextLimits) -> tuple[Problem | No
 
 def unused_bos(corpus: Corpus) -> Problem | None:
     """The problem of a corpus whose documents do not begin with the token by which its tokenizer begins texts."""
-    tokenizer = corpus.tokenizer
+    tokenizer = corpus.own_tokenizer
     if not isinstance(tokenizer, PretrainedTokenizer) or tokenizer.bos is not None:
         return None
     bos = named_token(tokenizer.folder, "bos_token")

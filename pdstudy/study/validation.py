@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from pdstudy.config.data import View
 from pdstudy.config.downstream import Downstream
-from pdstudy.config.evaluation import Evaluation, HeldoutResponses, Probe, text_of
+from pdstudy.config.evaluation import Evaluation, Heldout, HeldoutResponses, Probe, corpus_of, split_of, text_of
 from pdstudy.config.finetuning import Finetuning
 from pdstudy.config.model_folder import check_folder
 from pdstudy.config.outputs import Compare, GainAndKept, GainBySize, Output
 from pdstudy.config.run import Pretrained, Run
+from pdstudy.core.identity import fingerprint
 from pdstudy.core.validation import Problem, nearest, problems
 from pdstudy.study.grid import Grid
 
@@ -54,6 +55,8 @@ def check_evaluations(
         yield from wrong
         if wrong:
             continue
+        if isinstance(evaluation, Heldout) and evaluation.corpus is not None:
+            yield from _check_other(evaluation, at, evaluations[:i], runs)
         if isinstance(evaluation, HeldoutResponses):
             share = evaluation.instructions.validation
             for least in (share_of_runs for share_of_runs in held_out if share_of_runs < share):
@@ -68,6 +71,18 @@ def check_evaluations(
             for context in sorted(c for c in contexts if value % c):
                 hint = f"nearest: {max(part == 'tokens', round(value / context)) * context}"
                 yield Problem(f"{at}.data.{part}", value, f"a multiple of the context, {context}", hint=hint)
+
+
+def _check_other(heldout: Heldout, at: str, before: Sequence[Evaluation], runs: Sequence[Run]) -> Iterator[Problem]:
+    """Problems of an evaluation on another corpus: other tokens, or the column of an evaluation before it."""
+    assert heldout.corpus is not None
+    ids = fingerprint(heldout.corpus.ids)
+    if any(fingerprint(run.corpus.ids) != ids for run in runs):
+        yield Problem(f"{at}.corpus.tokenizer", heldout.corpus.tokenizer, "the tokenizer of the runs",
+                      hint="tokenizer=CORPUS of the runs takes its BPE")  # fmt: skip
+    alike = [e for e in before if split_of(e) == split_of(heldout) and corpus_of(e) != heldout.corpus]
+    if alike:
+        yield Problem(f"{at}.name", heldout.name, f"another than {split_of(heldout)!r}, which one before it has")
 
 
 def check_downstream(downstream: Sequence[Downstream], runs: Iterable[Run]) -> Iterator[Problem]:

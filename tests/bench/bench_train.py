@@ -20,12 +20,13 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from pdstudy.config.data import BPE, Corpus, LocalFiles, Slice, View
+from pdstudy.config.data import BPE, Corpus, Slice, View
 from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import AdamW, Cosine
 from pdstudy.config.placement import Placement
 from pdstudy.config.run import KD, LM, Pretrained, Run
+from pdstudy.config.text_sources import LocalFiles
 from pdstudy.config.truncation import TopPK
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.batch import read_batch, step_sequences

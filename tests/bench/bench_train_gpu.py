@@ -21,13 +21,14 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from pdstudy.config.data import BPE, Corpus, LocalFiles, Slice, View
+from pdstudy.config.data import BPE, Corpus, Slice, View
 from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.losses import KLD, Tail
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import AdamW, Cosine
 from pdstudy.config.placement import Placement
 from pdstudy.config.run import KD, LM, Pretrained, Run
+from pdstudy.config.text_sources import LocalFiles
 from pdstudy.config.truncation import TopPK
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.distill.store.store import open_store

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from pdstudy.config.data import BPE, Corpus, LocalFiles, StandardLibrary
+from pdstudy.config.data import BPE, Corpus
+from pdstudy.config.text_sources import LocalFiles, StandardLibrary
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.sources import documents
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdstudy.config.data import Corpus, Slice, StandardLibrary, View
+from pdstudy.config.data import Corpus, Slice, View
 from pdstudy.config.logits import Capture
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import WSD, AdamW
 from pdstudy.config.run import Pretrained, Run
+from pdstudy.config.text_sources import StandardLibrary
 from pdstudy.config.truncation import TopPK
 from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from pdstudy.config.data import BPE, Corpus, LocalFiles, PretrainedTokenizer, StandardLibrary
+from pdstudy.config.data import BPE, Corpus, PretrainedTokenizer
+from pdstudy.config.text_sources import LocalFiles, StandardLibrary
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.sources import documents

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from pdstudy.config.data import BPE, Corpus, LocalFiles, PretrainedTokenizer, View
+from pdstudy.config.data import BPE, Corpus, PretrainedTokenizer, View
 from pdstudy.config.downstream import OFFLINE_SUITE, Downstream
 from pdstudy.config.instructions import Instructions, LocalExamples
+from pdstudy.config.text_sources import LocalFiles
 from pdstudy.core.identity import canonical, fingerprint
 from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus, build, open_corpus

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from pdstudy.config.data import ENGLISH, Corpus, HubDataset, LocalFiles, Packaged, StandardLibrary
+from pdstudy.config.data import Corpus
 from pdstudy.config.instructions import Instructions, LocalExamples
+from pdstudy.config.text_sources import ENGLISH, HubDataset, LocalFiles, Packaged, StandardLibrary
 from pdstudy.core import pinned_packages as pins
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import decode, encode, fingerprint

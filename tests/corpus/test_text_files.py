@@ -16,9 +16,10 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from pdstudy.config.data import BPE, Corpus, HubDataset, LocalFiles
+from pdstudy.config.data import BPE, Corpus
 from pdstudy.config.instructions import Instructions, LocalExamples
 from pdstudy.config.text_files import find_packages
+from pdstudy.config.text_sources import HubDataset, LocalFiles
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import broken_links, expand
 from pdstudy.core.identity import fingerprint

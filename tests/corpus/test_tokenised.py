@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pdstudy.config.data import BPE, Corpus, PretrainedTokenizer, StandardLibrary
+from pdstudy.config.data import BPE, Corpus, PretrainedTokenizer
+from pdstudy.config.text_sources import StandardLibrary
 from pdstudy.config.tokenised import Format, Tokenised
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import fingerprint

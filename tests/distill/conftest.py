@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdstudy.config.data import BPE, Corpus, LocalFiles, View
+from pdstudy.config.data import BPE, Corpus, View
 from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.run import Pretrained
+from pdstudy.config.text_sources import LocalFiles
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.distill.teacher.capture import capture
 from tests.distill.teachers import make_teacher

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdstudy.config.alpha import LinearMix, Steady, WSDMix
-from pdstudy.config.data import BPE, Corpus, Packaged, Slice, View
+from pdstudy.config.data import BPE, Corpus, Slice, View
 from pdstudy.config.downstream import OFFLINE_SUITE, Downstream
 from pdstudy.config.logits import Capture
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import WSD, AdamW, Cosine
 from pdstudy.config.run import KD, LM, Online, Pretrained, Run, Start
+from pdstudy.config.text_sources import Packaged
 from pdstudy.config.trajectory import alpha_at, lasting_steps, learning_rate, shared_steps
 from pdstudy.config.truncation import TopPK
 from pdstudy.launch.stages import perform

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pdstudy.config.data import LocalFiles, PretrainedTokenizer, Slice
+from pdstudy.config.data import PretrainedTokenizer, Slice
 from pdstudy.config.evaluation import HeldoutResponses
 from pdstudy.config.finetuning import Finetuning
 from pdstudy.config.instructions import DEFAULT_TEMPLATE, Instructions, LocalExamples
 from pdstudy.config.logits import Capture
 from pdstudy.config.optimizer import WSD
 from pdstudy.config.run import KD, Online, Run, Start
+from pdstudy.config.text_sources import LocalFiles
 from pdstudy.config.truncation import Sampled, TopPK
 from pdstudy.core.validation import problems
 from pdstudy.launch.smoke_test import shortened

@@ -18,12 +18,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdstudy.config.data import BPE, Corpus, LocalFiles, Slice, View
+from pdstudy.config.data import BPE, Corpus, Slice, View
 from pdstudy.config.evaluation import Heldout
 from pdstudy.config.instructions import Instructions, LocalExamples
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import AdamW, Cosine
 from pdstudy.config.run import Run
+from pdstudy.config.text_sources import LocalFiles
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 
 SHAPE = Shape(width=32, layers=2, heads=4, query_groups=2, ffn=64, vocab=512)

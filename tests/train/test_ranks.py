@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
-from pdstudy.config.data import Corpus, LocalFiles, Slice, View
+from pdstudy.config.data import Corpus, Slice, View
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import AdamW, Cosine
 from pdstudy.config.placement import Placement
 from pdstudy.config.run import KD, LM, Objective, Pretrained, Run
+from pdstudy.config.text_sources import LocalFiles
 from pdstudy.config.truncation import TopPK, Truncation
 from pdstudy.corpus import TokenStream
 from pdstudy.distill.signal import SparseTargets

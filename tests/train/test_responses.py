@@ -14,13 +14,14 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer
 
-from pdstudy.config.data import BPE, Corpus, Packaged, Slice, View
+from pdstudy.config.data import BPE, Corpus, Slice, View
 from pdstudy.config.evaluation import HeldoutResponses
 from pdstudy.config.instructions import Definitions, Instructions, LocalExamples
 from pdstudy.config.model import Shape
 from pdstudy.config.optimizer import AdamW, Cosine
 from pdstudy.config.placement import Placement
 from pdstudy.config.run import Run, Start
+from pdstudy.config.text_sources import Packaged
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.examples import pack, read_examples
 from pdstudy.evaluate.heldout import evaluate, evaluate_export
