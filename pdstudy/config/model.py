@@ -121,11 +121,13 @@ class TransformersConfig:
         config = read_json(file, "download it again")
         if config is None:
             raise ConfigError(f"from_folder: found {path!r}; allowed: a config.json, or a folder that has one")
-        config = config.get("text_config") or config
-        missing = [name for name in ("model_type", "vocab_size") if name not in config]
-        if missing and not (missing == ["vocab_size"] and vocab is not None):
-            raise ConfigError(f"{file} has no {' and no '.join(missing)}; allowed: the config.json of a language model")
-        rows = config["vocab_size"] if vocab is None else vocab
+        tied = {name: config[name] for name in ("tie_word_embeddings",) if name in config}
+        config = {**tied, **(config.get("text_config") or config)}
+        rows = config.get("vocab_size") if vocab is None else vocab
+        if "model_type" not in config:
+            raise ConfigError(f"{file} has no model_type; allowed: the config.json of a language model")
+        if not isinstance(rows, int):
+            raise ConfigError(f"{file} has no vocab_size; allowed: from_folder(..., vocab=...), the rows of embedding")
         read = {name: value for name, value in config.items() if name not in BOOKKEEPING}
         if "layer_types" in read and "num_hidden_layers" in changed and "layer_types" not in changed:
             read["layer_types"] = _first_of_each(read["layer_types"], changed["num_hidden_layers"])
