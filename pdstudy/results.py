@@ -51,5 +51,5 @@ def _find(study: str, scale: str | None, workspace: Path | str | None) -> tuple[
     from pdstudy.plan.study_plan import checked_plan
     from pdstudy.workspace.layout import Workspace
 
-    where = Workspace.default() if workspace is None else Workspace(Path(workspace).resolve())
+    where = Workspace.default() if workspace is None else Workspace.at(workspace)
     return where.root, make_record(checked_plan(study, scale, where))

@@ -10,11 +10,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import read_json
+from pdstudy.core.files import read_json, user_path
 from pdstudy.core.identity import declared, neutral
 from pdstudy.core.origin import remember_origin
 from pdstudy.core.validation import Problem
@@ -116,7 +115,7 @@ class TransformersConfig:
         `vocab` is that of the file unless given. Of a model with images it is the text part. Raises `ConfigError`
         where there is no such file, or it names no model.
         """
-        file = Path(path).expanduser()
+        file = user_path(path)
         file = file / "config.json" if file.is_dir() else file
         config = read_json(file, "download it again")
         if config is None:

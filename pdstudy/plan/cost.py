@@ -18,6 +18,7 @@ from pdstudy.config.logits import Coverage
 from pdstudy.config.model import Shape
 from pdstudy.config.model_folder import read_text_config
 from pdstudy.config.run import Online, Pretrained, Run
+from pdstudy.core.files import user_path
 
 MOST_HEADER_BYTES = 100_000_000
 """Bytes of a safetensors header at most, as the format has it."""
@@ -145,7 +146,7 @@ def folder_flops(teacher: Pretrained, context: int) -> float:
 
 def _weights(teacher: Pretrained) -> float:
     """Stored parameters of a folder, by the headers of its weight files."""
-    files = sorted(Path(teacher.path).expanduser().glob("*.safetensors"))
+    files = sorted(user_path(teacher.path).glob("*.safetensors"))
     return float(sum(_elements(file, file.stat().st_mtime_ns) for file in files))
 
 

@@ -20,6 +20,9 @@ from pdstudy.study.grid import Grid
 def check_labels(grid: Grid, baseline: Mapping[str, str]) -> Iterator[Problem]:
     """A baseline that names no arm, and arms that are called alike."""
     axes = levels(grid)
+    for name in axes:
+        if not isinstance(name, str) or not name.strip():
+            yield Problem("grid", name, "axes whose names are text, and not empty")
     for name, label in baseline.items():
         if name not in axes:
             yield Problem(f"baseline[{name!r}]", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes))
