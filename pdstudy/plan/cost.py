@@ -126,7 +126,9 @@ def teacher_parameters(teacher: Run | Pretrained | Online) -> float:
         return teacher.shape.parameters().non_embedding
     config = read_text_config(teacher.path) or {}
     tables = 1 if config.get("tie_word_embeddings", True) else 2
-    return max(0.0, _weights(teacher) - tables * (config.get("vocab_size") or 0) * (config.get("hidden_size") or 0))
+    return max(
+        0.0, stored_parameters(teacher) - tables * (config.get("vocab_size") or 0) * (config.get("hidden_size") or 0)
+    )
 
 
 def folder_flops(teacher: Pretrained, context: int) -> float:
@@ -140,11 +142,12 @@ def folder_flops(teacher: Pretrained, context: int) -> float:
     looked_up = 0 if config.get("tie_word_embeddings", True) else (config.get("vocab_size") or 0) * hidden
     across = heads * config["head_dim"] if config.get("head_dim") else hidden
     return (
-        2.0 * max(0.0, _weights(teacher) - looked_up) + 4.0 * (config.get("num_hidden_layers") or 0) * across * context
+        2.0 * max(0.0, stored_parameters(teacher) - looked_up)
+        + 4.0 * (config.get("num_hidden_layers") or 0) * across * context
     )
 
 
-def _weights(teacher: Pretrained) -> float:
+def stored_parameters(teacher: Pretrained) -> float:
     """Stored parameters of a folder, by the headers of its weight files."""
     files = sorted(user_path(teacher.path).glob("*.safetensors"))
     return float(sum(_elements(file, file.stat().st_mtime_ns) for file in files))
