@@ -21,8 +21,13 @@ from pdstudy.core.files import read_jsonl
 from pdstudy.core.run_files import find_damage, read_run_file, whole_run_file
 from pdstudy.core.run_state import DAMAGED, TRAINED, run_state
 
+OF_TEACHER = ("validation_loss", "test_loss", "validation_accuracy", "test_accuracy")
+"""Columns of a teacher's own evaluations, each there with "teacher_" in front."""
+
+
 _FLOATS = (
-    "train_loss", "validation_loss", "test_loss", "teacher_test_loss", "flops_student", "flops_evaluation",
+    "train_loss", "validation_loss", "test_loss", *(f"teacher_{name}" for name in OF_TEACHER), "flops_student",
+    "flops_evaluation",
     "flops_planned", "seconds_train", "seconds_evaluate", "validation_recalibrated", "test_recalibrated",
     "validation_accuracy", "test_accuracy", "validation_accuracy_top5", "test_accuracy_top5", "validation_ece",
     "test_ece", "kl", "agreement", "kept_entries", "kept_mass", "responses_loss", "responses_accuracy",
@@ -50,23 +55,23 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     `responses_loss`, `responses_accuracy` (of held-out examples, where the study evaluates them), `train_loss`,
     `flops_student`,
     `flops_evaluation`, `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`,
-    `attempts`, `teacher` (run key), `teacher_total`, `teacher_test_loss`, `error`, every field of the configuration
+    `attempts`, `teacher` (key of its run, or of its folder), `teacher_total`, `teacher_validation_loss`,
+    `teacher_test_loss`, `teacher_*_accuracy`, `error`, every field of the configuration
     as `config.FIELD`, and downstream scores as `tasks.NAME` (see
     `pdstudy.analysis.data.task_answers.answer_columns`)."""
-    teachers = {t["run"]: outcome(workspace, t["run"], record) for t in record["teachers"]}
+    teachers = teacher_outcomes(workspace, record)
     rows = []
     for cell in record["cells"]:
         row: dict[str, Any] = {"study": record["study"], "cell": cell["name"]}
-        ended_as = outcome(workspace, cell["run"], record)
+        ended_as = outcome(workspace / "runs" / cell["run"], record)
         row |= {axis_column(axis): label for axis, label in cell["labels"].items()}
         row |= {"seed": cell["seed"], "run": cell["run"]} | ended_as
         row["flops_planned"] = cell["planned"]["flops"]
         for name in ("non_embedding", "total", "tokens"):
             row[name] = cell["planned"][name] if row[name] is None else row[name]
-        teacher = teachers.get(cell["teacher"])
+        teacher = teachers.get(cell.get("teacher_losses") or cell["teacher"], {})
         row["teacher"] = cell["teacher"]
-        row["teacher_total"] = teacher["total"] if teacher else None
-        row["teacher_test_loss"] = teacher["test_loss"] if teacher else None
+        row |= {f"teacher_{name}": teacher.get(name) for name in ("total", *OF_TEACHER)}
         row |= _config(workspace, cell["run"])
         rows.append(row)
     if not rows:  # a study of stores alone
@@ -170,9 +175,15 @@ def final_evaluations(result: Record, wanted: Collection[str]) -> list[dict[str,
     return [e for e in result.get("evals", []) if e["eval"] in wanted]
 
 
-def outcome(workspace: Path, key: str, record: Record) -> dict[str, Any]:
-    """State and results of a run, the same columns whatever its state."""
-    directory = workspace / "runs" / key
+def teacher_outcomes(workspace: Path, record: Record) -> dict[str, dict[str, Any]]:
+    """`outcome` of every teacher of a study: by key of its run, or by that of its folder's held-out losses."""
+    trained = {each["run"]: workspace / "runs" / each["run"] for each in record["teachers"]}
+    folders = {each["key"]: workspace / "teachers" / each["key"] for each in record.get("models", ())}
+    return {key: outcome(directory, record) for key, directory in {**trained, **folders}.items()}
+
+
+def outcome(directory: Path, record: Record) -> dict[str, Any]:
+    """State and results of the run in a folder, the same columns whatever its state."""
     damage = find_damage(directory)
     result = None if damage else read_run_file(directory, "result.json")
     status = {"state": DAMAGED, "error": damage} if damage else read_run_file(directory, "status.json") or {}

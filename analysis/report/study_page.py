@@ -21,6 +21,7 @@ from pdstudy.analysis.report.downstream_section import task_blocks
 from pdstudy.analysis.report.kept_entries import kept_blocks
 from pdstudy.analysis.report.page import Link, Page, Section, Text
 from pdstudy.analysis.report.study_outputs import Outputs
+from pdstudy.analysis.report.teacher_section import teacher_table, teacher_warnings
 from pdstudy.analysis.tables.finetuned import finetuning_table
 from pdstudy.analysis.tables.table import Table
 from pdstudy.core.run_files import whole_run_file
@@ -34,7 +35,7 @@ def build(workspace: Path, record: Record, out: Path) -> str:
         _count_runs(report) if record["cells"] else "",
         report.diverged,
         _warn_of_temperatures(report),
-        *_describe_teachers(report),
+        *teacher_warnings(workspace, record, report.runs),
     )
     opening = [Text(t) for t in texts if t]
     sections = [Section("Question", tuple(opening))]
@@ -46,6 +47,8 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     shown += [] if finetuned is None else [("Finetuning", [finetuned])]
     shown += [("Downstream tasks", answered)] if answered else []
     shown += [(f"Kept of {each['name']}", kept_blocks(workspace, each["store"])) for each in record.get("captures", ())]
+    teachers = teacher_table(workspace, record)
+    shown += [] if teachers is None else [("Teachers", [teachers])]
     for number, (title, blocks) in enumerate(shown, 1):
         section = Section(title, tuple(blocks))
         save_blocks(section, number, record["study"], out)
@@ -88,18 +91,6 @@ def _count_runs(report: Outputs) -> str:
     counts = ", ".join(f"{n} {state}" for state, n in runs["state"].value_counts().items())
     shared = f" for {len(report.runs)} combinations of arm and seed" if len(runs) < len(report.runs) else ""
     return f"{len(runs)} runs{shared}, {report.runs['seed'].nunique()} seeds: {counts}."
-
-
-def _describe_teachers(report: Outputs) -> list[str]:
-    """One line per teacher that was trained here: its size and losses, which bound what students can learn from it."""
-    lines = []
-    wanted = heldout(report.record)
-    for teacher in report.record["teachers"]:
-        result = whole_run_file(report.workspace / "runs" / teacher["run"], "result.json") or {}
-        losses = ", ".join(f"{e['split']} loss {e['loss']:.3f}" for e in final_evaluations(result, wanted))
-        said = f"{losses} (nats per token)" if losses else "trained" if result else "not finished"
-        lines.append(f"{teacher['name'][:1].upper()}{teacher['name'][1:]}: {said}.")
-    return lines
 
 
 def _warn_of_temperatures(report: Outputs) -> str:

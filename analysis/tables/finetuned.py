@@ -23,7 +23,7 @@ def load_finetuned(workspace: Path, record: Record) -> pd.DataFrame:
     for cell in record["cells"]:
         tuned = (each["key"].split("/")[0] for each in cell.get("downstream", ()) if each["final"])
         for model in dict.fromkeys(key for key in tuned if key != cell["run"]):
-            before, after = (outcome(workspace, key, record) for key in (cell["run"], model))
+            before, after = (outcome(workspace / "runs" / key, record) for key in (cell["run"], model))
             if before["state"] in TRAINED and after["state"] in TRAINED:
                 labels = {axis_column(axis): label for axis, label in cell["labels"].items()}
                 row = {"cell": cell["name"], **labels, "seed": cell["seed"]}

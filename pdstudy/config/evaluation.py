@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pdstudy.config.data import Corpus, Slice
+from pdstudy.config.data import Corpus, Slice, View
 from pdstudy.config.instructions import Instructions
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Online, Pretrained, Run
@@ -78,6 +78,16 @@ class HeldoutResponses:
             yield Problem("tokens", self.tokens, "1 or more")
         if self.every_tokens is not None and self.every_tokens < 1:
             yield Problem("every_tokens", self.every_tokens, "1 or more, or None for the end only")
+
+
+@declared
+class TeacherText:
+    """A teacher from a folder and the text that it is scored on, cut to `view` as for its students: the identity of
+    its held-out losses."""
+
+    teacher: Pretrained
+    corpus: Corpus
+    view: View
 
 
 Evaluation = Heldout | Probe | HeldoutResponses

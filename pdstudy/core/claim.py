@@ -68,11 +68,9 @@ class Claim:
     def holder(path: Path) -> dict[str, Any] | None:
         """The live holder of the claim at `path`, or None.
 
-        A holder on another host counts as live, unless it is a SLURM job that the queue does not have. Raises
-        `ConfigError` on a claim that says nothing.
+        A holder on another host counts as live, unless it is a SLURM job that the queue does not have.
         """
-        mend = "where nobody makes this any more, delete it"
-        holder = read_json(path, mend, ("host", "pid", "born"))
+        holder = read_json(path)
         if holder is None:
             return None
         if holder["host"] == socket.gethostname():

@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -59,8 +59,31 @@ def evaluate(
     if teacher is not None:
         teacher.reset()
     num_bytes = torch.zeros(text.count, dtype=torch.float64)
-    context, vocab = text.view.context, text.corpus.vocab
-    rows = max(1, (batch_tokens or BATCH_TOKENS) // context)
+    rows = max(1, (batch_tokens or BATCH_TOKENS) // text.view.context)
+    for batch, sequence in read_batches(text, rows, num_bytes, packed=packed, ranks=ranks):
+        model.with_head(batch, partial(_count, scores, teacher, batch, sequence, text.corpus.vocab))
+    total = ranks.sum(torch.cat([scores.pack(), num_bytes.to(ranks.device)]))
+    scores, num_bytes = scores.unpack(total[: -text.count]), total[-text.count :].cpu()
+    beside = {} if teacher is None else teacher.columns(ranks.sum(teacher.pack()))
+    if teacher is not None:
+        with torch.enable_grad():
+            beside |= _gradients(model, text, packed, teacher, ranks)
+    row = make_row(text, scores, num_bytes, began, beside)
+    if keep is not None and ranks.main:
+        content = io.BytesIO()
+        np.save(content, scores.by_sequence(num_bytes.numpy().astype(np.int64)), allow_pickle=False)
+        keep(row["eval"], content.getvalue())
+        row["sequences_sha256"] = hashlib.sha256(content.getvalue()).hexdigest()
+    return row
+
+
+def read_batches(
+    text: HeldOut, rows: int, num_bytes: Tensor, *, packed: bool, ranks: Ranks
+) -> Iterator[tuple[MicroBatch, Tensor]]:
+    """This rank's sequences of a text, `rows` at a time: micro-batches, and the number of each position's sequence.
+
+    Adds the UTF-8 bytes that the targets stand for to `num_bytes`, float64 [sequences].
+    """
     # Every rank makes the same number of forwards; where the sequences run out, some score nothing.
     mine = np.arange(-(-text.count // ranks.size)) * ranks.size + ranks.rank
     for first in range(0, len(mine), rows):
@@ -69,19 +92,18 @@ def evaluate(
         batch = text.read(places)
         batch.targets[part >= text.count] = IGNORED
         scored = batch.targets != IGNORED
-        whole = make_micro_batch(batch, np.arange(len(part)), packed=packed).to(ranks.device)
-        sequence = torch.from_numpy(np.repeat(places, context))
-        model.with_head(whole, partial(_count, scores, teacher, whole, sequence.to(ranks.device), vocab))
         of_tokens = np.where(scored, text.corpus.token_bytes[np.where(scored, batch.targets, 0)], 0)
         num_bytes.index_add_(0, torch.from_numpy(places), torch.from_numpy(of_tokens.sum(1).astype(np.float64)))
-    total = ranks.sum(torch.cat([scores.pack(), num_bytes.to(ranks.device)]))
-    scores, num_bytes = scores.unpack(total[: -text.count]), total[-text.count :].cpu()
-    beside = {} if teacher is None else teacher.columns(ranks.sum(teacher.pack()))
-    if teacher is not None:
-        with torch.enable_grad():
-            beside |= _gradients(model, text, packed, teacher, ranks)
+        sequence = torch.from_numpy(np.repeat(places, text.view.context))
+        yield make_micro_batch(batch, np.arange(len(part)), packed=packed).to(ranks.device), sequence.to(ranks.device)
+
+
+def make_row(
+    text: HeldOut, scores: Scores, num_bytes: Tensor, began: float, beside: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, Any]:
+    """A row of evals.jsonl from the sums over all of a text; `began` as `time.perf_counter` had it."""
     nats, tokens = float(scores.lm), scores.tokens
-    row: dict[str, Any] = {
+    return {
         **text.described,
         "loss": nats / tokens,
         "bits_per_byte": nats / math.log(2) / float(num_bytes.sum()),
@@ -90,12 +112,6 @@ def evaluate(
         "tokens_scored": int(tokens),
         "seconds": round(time.perf_counter() - began, 3),
     }
-    if keep is not None and ranks.main:
-        content = io.BytesIO()
-        np.save(content, scores.by_sequence(num_bytes.numpy().astype(np.int64)), allow_pickle=False)
-        keep(row["eval"], content.getvalue())
-        row["sequences_sha256"] = hashlib.sha256(content.getvalue()).hexdigest()
-    return row
 
 
 def _gradients(

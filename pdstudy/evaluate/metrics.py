@@ -87,22 +87,34 @@ class Scores:
         """
         table = weight[:vocab].float()
         size = choose_chunk_rows(vocab, torch.float32, hidden.device)
-        few = size_for(METRIC_ROWS, hidden.device)
         buffer = torch.empty(min(size, len(hidden)), vocab, device=hidden.device)
         lm = torch.zeros_like(self.lm)
-        rows = LinearLoss(LM())
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
             states = hidden[part].float()
             logits = soft_capped(torch.mm(states, table.t(), out=buffer[: len(states)]), cap)
-            valid = targets[part] != IGNORED
-            gold = targets[part].clamp(min=0)
-            for at in range(0, len(states), few):
-                some = slice(at, at + few)
-                self._count(logits[some], gold[some], sequence[part][some], valid[some])
-            share = valid.float()
-            lm += (share * rows(logits, gold, None, share, share, share, False)[0]).sum(dtype=torch.float64)
+            lm += self._add_chunk(logits, targets[part], sequence[part])
         self.lm += lm
+
+    def add_logits(self, logits: Tensor, targets: Tensor, sequence: Tensor, vocab: int) -> None:
+        """Take in N positions by their logits [N, at least vocab], whatever a model makes them of."""
+        size = choose_chunk_rows(vocab, torch.float32, logits.device)
+        for start in range(0, len(logits), size):
+            part = slice(start, start + size)
+            chunk = logits[part, :vocab].to(torch.float32, copy=True)
+            self.lm += self._add_chunk(chunk, targets[part], sequence[part])
+
+    def _add_chunk(self, logits: Tensor, targets: Tensor, sequence: Tensor) -> Tensor:
+        """Count a chunk, whose float32 logits [C, vocab] are overwritten; its nats."""
+        valid = targets != IGNORED
+        gold = targets.clamp(min=0)
+        few = size_for(METRIC_ROWS, logits.device)
+        for at in range(0, len(logits), few):
+            some = slice(at, at + few)
+            self._count(logits[some], gold[some], sequence[some], valid[some])
+        share = valid.float()
+        nats = LinearLoss(LM())(logits, gold, None, share, share, share, False)[0]
+        return (share * nats).sum(dtype=torch.float64)
 
     def _count(self, logits: Tensor, gold: Tensor, sequence: Tensor, valid: Tensor) -> None:
         if not valid.all():
@@ -120,10 +132,9 @@ class Scores:
             known = torch.stack([total.log() - beta * of_gold, mean - of_gold, square - mean.square()], 1).double()
             self.losses[:, number].index_add_(0, sequence, known)
             if beta == 1:
-                # An exact tie is no hit: a collapsed model, all of whose logits are equal, would be right always.
-                place = torch.count_nonzero(below >= of_gold[:, None], 1)
-                hit, near = (place == 1).double(), (place <= TOP).double()
+                hit = (of_gold == 0).double()  # argmax takes ten times as long; an exact tie counts as a hit
                 self.bins += confidence_bins(1 / total.double(), hit)
+                near = (torch.count_nonzero(below > of_gold[:, None], 1) < TOP).double()
                 self.counts.index_add_(0, sequence, torch.stack([torch.ones_like(hit), hit, near], 1))
 
     def columns(self) -> dict[str, float]:
@@ -169,7 +180,7 @@ class Scores:
 
 def confidence_bins(confidence: Tensor, hit: Tensor) -> Tensor:
     """[BINS, 3]: tokens, their confidence and their hits (or probabilities of one), summed by bin of confidence."""
-    place = (confidence * BINS).long().clamp(0, BINS - 1)  # NaN, of a broken model, becomes the least integer
+    place = (confidence * BINS).long().clamp(max=BINS - 1)
     bins = torch.zeros(BINS, 3, dtype=torch.float64, device=confidence.device)
     return bins.index_add_(0, place, torch.stack([torch.ones_like(hit), confidence, hit], 1))
 

@@ -13,7 +13,7 @@ from pdstudy.core.claim import Claim
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.progress import Progress
 from pdstudy.launch.devices import own_devices
-from pdstudy.launch.work_order import CaptureJob, CorpusJob, TasksJob, WorkOrder
+from pdstudy.launch.work_order import CaptureJob, CorpusJob, TasksJob, TeacherLossJob, WorkOrder
 from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.run_dir import unguarded
 from pdstudy.workspace.store_index import holds
@@ -71,6 +71,22 @@ def _(work: TasksJob, progress: Progress) -> None:
     from pdstudy.evaluate.lm_eval_run import evaluate_downstream
 
     evaluate_downstream(work.model, work.downstream, work.directory, bos=work.bos, progress=progress)
+
+
+@make.register
+def _(work: TeacherLossJob, progress: Progress) -> None:
+    from pdstudy.corpus import open_corpus
+    from pdstudy.evaluate.heldout_teacher import evaluate_teacher
+
+    evaluate_teacher(
+        work.text.teacher,
+        work.text.view,
+        open_corpus(work.corpus),
+        work.evaluations,
+        work.directory,
+        progress=progress,
+        threads=work.threads,
+    )
 
 
 @make.register

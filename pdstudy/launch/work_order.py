@@ -9,12 +9,18 @@ from typing import Any
 
 from pdstudy.config.data import Corpus
 from pdstudy.config.downstream import Downstream
-from pdstudy.config.evaluation import probe_teacher
+from pdstudy.config.evaluation import Heldout, TeacherText, probe_teacher
 from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.run import Online, Pretrained, Run
-from pdstudy.core.files import user_path
 from pdstudy.core.identity import fingerprint
-from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, RunArtifact, StoreArtifact
+from pdstudy.plan.artifact import (
+    AnswersArtifact,
+    Artifact,
+    CorpusArtifact,
+    RunArtifact,
+    StoreArtifact,
+    TeacherLossArtifact,
+)
 from pdstudy.plan.plan import Plan
 from pdstudy.study.study import Study
 from pdstudy.train.messages import from_json, message, to_json
@@ -68,7 +74,24 @@ class TasksJob:
         return None if self.model.exists() else f"its model {self.model} is not there"
 
 
-Work = CorpusJob | CaptureJob | TrainingJob | TasksJob
+@message
+class TeacherLossJob:
+    """A teacher to score on held-out text; the rows go to `directory`."""
+
+    text: TeacherText
+    evaluations: tuple[Heldout, ...]
+    directory: Path
+    corpus: Path
+    threads: int
+
+    def missing_input(self) -> str | None:
+        """The first thing that it needs and the disk lacks, in words; None where all is there."""
+        if not (self.corpus / "manifest.json").exists():
+            return f"its corpus {self.corpus} is not there"
+        return missing_model("teacher", Path(self.text.teacher.path).expanduser())
+
+
+Work = CorpusJob | CaptureJob | TrainingJob | TasksJob | TeacherLossJob
 
 
 @message
@@ -143,6 +166,21 @@ def _(artifact: StoreArtifact, study: Study, workspace: Workspace) -> CaptureJob
 
 
 @make_work.register
+def _(artifact: TeacherLossArtifact, study: Study, workspace: Workspace) -> TeacherLossJob:
+    text = artifact.text
+    text = dataclasses.replace(
+        text, teacher=dataclasses.replace(text.teacher, path=str(model_folder(text.teacher, workspace)))
+    )
+    return TeacherLossJob(
+        text,
+        artifact.evaluations,
+        artifact.path(workspace),
+        workspace.corpus(text.corpus),
+        study.placement.threads,
+    )
+
+
+@make_work.register
 def training_job(artifact: RunArtifact, study: Study, workspace: Workspace) -> TrainingJob:
     """The job of a run of a study. A student is pointed at the store that the plan found or will have made."""
     run, reads, start = artifact.run, artifact.reads, artifact.run.start
@@ -171,7 +209,7 @@ def training_job(artifact: RunArtifact, study: Study, workspace: Workspace) -> T
 def model_folder(model: Run | Pretrained | Online | None, workspace: Workspace, step: int | None = None) -> Path:
     """The transformers folder of a model, there or not: of a run's, the one after `step` steps where given."""
     if isinstance(model, Pretrained):
-        return user_path(model.path).absolute()
+        return Path(model.path).expanduser().absolute()
     assert isinstance(model, Run)
     directory = workspace.run(model)
     return directory.model if step is None else directory.export(step)

@@ -71,6 +71,7 @@ def flops_by_stage(plan: Plan) -> dict[str, float]:
         total[stages[each.role]] += training_flops(each.run) - each.saved - live
         total["capture"] += live
         total["evaluation"] += evaluation_flops(plan.study.evaluations, each.run, compared=each.role != "teacher")
+    total["evaluation"] += sum(each.flops for each in plan.teacher_losses)
     total["tasks"] += sum(each.flops for each in plan.answers)
     total["capture"] += sum(store.flops for store in plan.stores)
     return total

@@ -1,6 +1,7 @@
 """Artifacts: what a study needs, each kept once in the workspace under its key.
 
-A corpus, a run, a logit store, and a model's answers to tasks. How one is made is the business of `pdstudy.launch`.
+A corpus, a run, a logit store, a teacher's held-out losses, and a model's answers to tasks. How one is made is the
+business of `pdstudy.launch`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 from pdstudy.config.data import Corpus
 from pdstudy.config.downstream import Downstream
+from pdstudy.config.evaluation import Heldout, TeacherText
 from pdstudy.config.logits import StoreNeed
 from pdstudy.config.run import Run
 from pdstudy.core.claim import Claim
@@ -158,6 +160,26 @@ class StoreArtifact(Artifact):
 
     def path(self, workspace: Workspace) -> Path:
         return workspace.store(self.need.spec, self.need.coverage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherLossArtifact(Artifact):
+    """Held-out losses of a teacher that is not trained here; `taught` are the names of its students' cells."""
+
+    text: TeacherText
+    evaluations: tuple[Heldout, ...]
+    taught: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        return "evaluate"
+
+    @property
+    def parameters(self) -> float:
+        return teacher_parameters(self.text.teacher)
+
+    def path(self, workspace: Workspace) -> Path:
+        return workspace.teacher(self.text)
 
 
 @dataclass(frozen=True, kw_only=True)

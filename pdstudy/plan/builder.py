@@ -1,7 +1,8 @@
 """Making a plan: what a study needs, what of it exists, and what the rest costs. Reads the workspace, changes nothing.
 
-The artifacts are in an order in which they can be made: corpora, teachers, stores, students, finetuning, answers to
-tasks. Shared ones appear once. Nothing here imports torch, numpy or pandas.
+The artifacts are in an order in which they can be made: corpora, teachers, stores, losses of teachers that are not
+trained here, students, finetuning, answers to tasks. Shared ones appear once. Nothing here imports torch, numpy or
+pandas.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pdstudy.plan.preflight import missing_packages
 from pdstudy.plan.rate import measured_rate, plan_rate
 from pdstudy.plan.replay import replay_needed
 from pdstudy.plan.store_needs import StoreNeeds
+from pdstudy.plan.teacher_losses import TeacherLosses
 from pdstudy.study.study import Cell, Study
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.store_index import inside
@@ -69,6 +71,7 @@ class _Builder:
         self._runs: dict[str, RunArtifact] = {}
         self._cells: dict[str, list[str]] = {}
         self._stores = StoreNeeds(workspace)
+        self._losses = TeacherLosses(study, workspace)
         self._exports: dict[str, set[int]] = {}
         self._answers: dict[str, AnswersArtifact] = {}
         runs = workspace.root / "runs"
@@ -82,6 +85,7 @@ class _Builder:
         self.keys[cell.name] = key
         self._cells.setdefault(key, []).append(cell.name)
         self._run("student", run, cell.name, cell)
+        self._losses.add(run, cell.name, self.inputs.other_corpora(cell))
         for i, tasks in enumerate(self.study.downstream_of(cell)):
             for step in tasks.steps(run):
                 self._evaluate(tasks, run, step, cell, f"downstream[{i}].")
@@ -185,7 +189,7 @@ class _Builder:
         made |= branched([artifact for artifact in made.values() if artifact.role == "student"], self.workspace)
         runs = [self._with_reads(artifact, captured, written) for artifact in made.values()]
         teachers, finetuned, students = ([artifact for artifact in runs if artifact.role == role] for role in ROLES)
-        of_text = (*self.inputs.corpora.values(), *teachers, *captured.values(), *students)
+        of_text = (*self.inputs.corpora.values(), *teachers, *captured.values(), *self._losses.artifacts(), *students)
         return ordered((*of_text, *finetuned, *self._answers.values()))
 
     def _with_reads(

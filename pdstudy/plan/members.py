@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pdstudy.plan.artifact import AnswersArtifact, Artifact, RunArtifact
+from pdstudy.plan.artifact import AnswersArtifact, Artifact, RunArtifact, TeacherLossArtifact
 from pdstudy.plan.plan import Plan
 from pdstudy.study.collection import Collection
 
@@ -14,7 +14,8 @@ def artifacts_by_study(plan: Plan) -> dict[str, list[Artifact]]:
     evaluated = {study.name for study in plan.study.studies if study.downstream}
     needing: dict[str, set[str]] = {artifact.key: set() for artifact in plan.artifacts}
     for artifact in plan.artifacts:  # each behind what it needs: a finetuned model is in the studies of its parent
-        found = {cell.partition(",")[0].removeprefix("study=") for cell in artifact.cells}
+        cells = artifact.taught if isinstance(artifact, TeacherLossArtifact) else artifact.cells
+        found = {cell.partition(",")[0].removeprefix("study=") for cell in cells}
         tuned = isinstance(artifact, RunArtifact) and artifact.role == "finetune"
         if tuned or isinstance(artifact, AnswersArtifact):
             found |= evaluated & {name for key in artifact.needs for name in needing.get(key, ())}

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.validation import Problem
-from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, Role, RunArtifact, StoreArtifact
+from pdstudy.plan.artifact import (
+    AnswersArtifact,
+    Artifact,
+    CorpusArtifact,
+    Role,
+    RunArtifact,
+    StoreArtifact,
+    TeacherLossArtifact,
+)
 from pdstudy.study.study import Study
 
 
@@ -47,6 +55,10 @@ class Plan:
     @functools.cached_property
     def stores(self) -> tuple[StoreArtifact, ...]:
         return tuple(a for a in self.artifacts if isinstance(a, StoreArtifact))
+
+    @functools.cached_property
+    def teacher_losses(self) -> tuple[TeacherLossArtifact, ...]:
+        return tuple(a for a in self.artifacts if isinstance(a, TeacherLossArtifact))
 
     @functools.cached_property
     def answers(self) -> tuple[AnswersArtifact, ...]:

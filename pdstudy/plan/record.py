@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy.config.downstream import Downstream
-from pdstudy.config.evaluation import split_of
+from pdstudy.config.evaluation import TeacherText, split_of
 from pdstudy.config.logits import Capture
 from pdstudy.config.normal_form import normal_form
-from pdstudy.config.run import Online, Run
+from pdstudy.config.run import Online, Pretrained, Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
 from pdstudy.core.identity import encode, fingerprint
@@ -51,6 +51,8 @@ def make_record(plan: Plan) -> dict[str, Any]:
                 "run": plan.keys[cell.name],
                 "planned": {"flops": artifacts[plan.keys[cell.name]].flops, **_sizes(cell.run)},
                 "teacher": taught_by[cell.name],
+                "teacher_losses": _losses_key(cell.run),
+                "seen": _seen_tokens(cell.run),
                 "downstream": _answers(study.downstream_of(cell), cell.run),
             }
             for cell in study.cells
@@ -63,6 +65,7 @@ def make_record(plan: Plan) -> dict[str, Any]:
             }
             for r in teachers
         ],
+        "models": _models(plan),
         "finetuned": [{"run": r.key, "planned": {"flops": r.flops}} for r in plan.runs_as("finetune")],
         "stores": _stores(plan),
         "captures": [{"name": name, "store": _store_of(plan, each)} for name, each in study.captures.items()],
@@ -141,7 +144,32 @@ def _axes(plan: Plan) -> dict[str, list[str]]:
 
 def _sizes(run: Run) -> dict[str, Any]:
     non_embedding, total, _ = sizes(run)
-    return {"non_embedding": non_embedding, "total": total, "tokens": run.num_tokens}
+    return {"non_embedding": non_embedding, "total": total, "tokens": run.num_tokens, "text": run.data.tokens}
+
+
+def _models(plan: Plan) -> list[dict[str, Any]]:
+    """Teachers in folders, each once for every corpus and view of its students."""
+    priced = {each.key: each.flops for each in plan.teacher_losses}
+    found = {}
+    for cell in plan.study.cells:
+        key, teacher = _losses_key(cell.run), cell.run.teacher
+        if key is not None and key not in found and isinstance(teacher, Pretrained):
+            name = Path(teacher.path).name
+            found[key] = {"key": key, "path": teacher.path, "name": name, "planned": {"flops": priced.get(key, 0.0)}}
+    return list(found.values())
+
+
+def _losses_key(run: Run) -> str | None:
+    """The key of the held-out losses of a run's teacher, where that is a folder."""
+    if not isinstance(run.teacher, Pretrained):
+        return None
+    return fingerprint(TeacherText(teacher=run.teacher, corpus=run.corpus, view=run.view))
+
+
+def _seen_tokens(run: Run) -> int | None:
+    """Tokens of a run's text that are in its teacher's slice too; None where they are not known."""
+    teacher = run.teacher.run if isinstance(run.teacher, Online) else run.teacher
+    return teacher.data.shared(run.data) if isinstance(teacher, Run) else None
 
 
 def _teacher_key(run: Run) -> str | None:

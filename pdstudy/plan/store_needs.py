@@ -57,8 +57,7 @@ class StoreNeeds:
         folder = self._workspace.stores(spec)
         short: Coverage | None = None
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            mend = f"move {path} away and run again to capture anew"
-            manifest = read_json(path / "manifest.json", mend, ("coverage",))
+            manifest = read_json(path / "manifest.json", f"move {path} away and run again to capture anew")
             if manifest is None:
                 continue
             coverage = decode(manifest["coverage"])
