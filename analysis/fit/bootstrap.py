@@ -13,7 +13,7 @@ from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.identifiability import find_narrow, not_identified
 from pdstudy.analysis.fit.minimise import minimise
 from pdstudy.analysis.fit.objective import Objective, Sample
-from pdstudy.analysis.fit.residual_scale import measure_scale
+from pdstudy.analysis.fit.residual_scale import free_residuals, measure_scale
 from pdstudy.analysis.laws.base import Array, Index
 from pdstudy.analysis.shown import Shown
 
@@ -95,12 +95,9 @@ class Bootstrap(Shown):
         columns = {c: np.atleast_1d(np.asarray(x[c], dtype=np.float64)) for c in law.columns}
         values = law.log_loss(self.theta, columns)[0]
         if prediction:
-            # Residuals of a fit are smaller than errors of new runs, by the parameters that it spent; and those of
-            # small models are larger than those of large ones, where a test shows it.
-            n, k = len(self.fit.points), self.fit.problem.size
+            # Residuals of small models are larger than those of large ones, where a test shows it.
             scale = measure_scale(self.fit)
-            inside = scale.at(self.fit.points.log_loss - self.fit.residuals)
-            residuals = self.fit.residuals * np.sqrt(n / (n - k)) / inside
+            residuals = free_residuals(self.fit) / scale.at(self.fit.points.log_loss - self.fit.residuals)
             rng = np.random.default_rng([self.seed, len(residuals), 1])
             here = scale.at(law.log_loss(self.fit.theta[None, :], columns)[0])
             values = values + rng.choice(residuals, size=values.shape) * here

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from pdstudy.analysis.fit.fit_result import Fit
+from pdstudy.analysis.fit.minimise import inverse
 from pdstudy.analysis.laws.base import Array
 
 LEVEL = 0.05
@@ -48,3 +49,12 @@ def measure_scale(fit: Fit) -> ResidualScale:
         lambda slope: np.log(np.mean(size * np.exp(-slope * spread))), bounds=(-reach, reach), method="bounded"
     )
     return ResidualScale(float(found.x), centre, low, high)
+
+
+def free_residuals(fit: Fit) -> Array:
+    """Log residuals as large as errors of new runs: each over the root of what the fit left free, 1 - leverage."""
+    _, derivatives = fit.law.log_loss(fit.theta[None, :], fit.points.x)
+    jacobian = fit.problem.constraint.mix @ np.stack([np.broadcast_to(d, (1, len(fit.points)))[0] for d in derivatives])
+    weighted = jacobian * fit.points.weights
+    leverage = np.einsum("jn,jk,kn->n", jacobian, inverse((weighted @ jacobian.T)[None])[0], weighted)
+    return fit.residuals / np.sqrt(np.clip(1 - leverage, 0.1, 1.0))

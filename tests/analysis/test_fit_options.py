@@ -14,7 +14,7 @@ from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.fit.given_law import judge_law
 from pdstudy.analysis.fit.minimise import minimise
 from pdstudy.analysis.fit.outliers import leave_out_outliers
-from pdstudy.analysis.fit.residual_scale import measure_scale
+from pdstudy.analysis.fit.residual_scale import free_residuals, measure_scale
 from pdstudy.analysis.laws import DISTILLATION, GAMMA, GAMMA_PUBLISHED, HOFFMANN, KAPLAN, TIED, laws_of, power_law
 from pdstudy.analysis.scaling.multiplier import multiplier
 
@@ -101,9 +101,19 @@ def test_the_scale_of_noise_follows_the_loss_where_it_does() -> None:
     assert measure_scale(fit(even, power_law("N", floor=False), delta=0.1)).slope == 0
 
 
+def test_residuals_are_freed_of_what_the_fit_spent() -> None:
+    """Leverages of least squares on a line, by hand; they add up to the number of parameters."""
+    table = line(0, 12)
+    found = fit(table, power_law("N", floor=False), delta=10)
+    x = np.log(table["N"].to_numpy())
+    leverage = 1 / 12 + (x - x.mean()) ** 2 / ((x - x.mean()) ** 2).sum()
+    assert leverage.sum() == pytest.approx(2)
+    assert free_residuals(found) == pytest.approx(found.residuals / np.sqrt(1 - leverage), rel=1e-6)
+
+
 @pytest.mark.slow
 def test_prediction_bands_hold_at_every_size() -> None:
-    """Coverage of one more run at the smallest and at the largest size, where one pool of residuals has 0.8 and 1."""
+    """Coverage of one more run at the smallest and at the largest size, where one pool has 0.62 and 1.00."""
     law, hits = power_law("N", floor=False), {1e7: 0, 1e11: 0}
     for seed in range(200):
         drawn = bootstrap(fit(line(seed), law, delta=0.1), 200, seed)
@@ -112,7 +122,7 @@ def test_prediction_bands_hold_at_every_size() -> None:
             low, high = drawn.band({"N": n}, prediction=True)
             hits[n] += low[0] <= 60 * n**-0.15 * np.exp(noise) <= high[0]
     print({n: hit / 200 for n, hit in hits.items()})
-    assert all(0.88 <= hit / 200 <= 0.99 for hit in hits.values())
+    assert all(0.87 <= hit / 200 <= 0.995 for hit in hits.values())
 
 
 def test_the_arms_own_noise_widens_a_multiplier() -> None:
