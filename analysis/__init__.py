@@ -2,25 +2,30 @@
 
 Imports neither torch nor the trainer, and trains nothing. From the ground up, each package importing those above it:
 
-    laws      scaling laws: HOFFMANN, TIED, OVERTRAINING, GAMMA, KAPLAN, REPEATS, DISTILLATION, DISTILLATION_FULL,
-              WIDTH_DEPTH, WIDTH_DEPTH_SIZE, power_law(column, floor), SumOfPowers(name, terms, source) for one's own
+    laws      scaling laws: HOFFMANN, TIED, OVERTRAINING, GAMMA, KAPLAN, FARSEER, REPEATS, DISTILLATION,
+              DISTILLATION_FULL, WIDTH_DEPTH, WIDTH_DEPTH_SIZE, MOE, ROUTED, SPARSITY, VOCABULARY, PARALLEL; STEP_RATE
+              and STEP_BATCH for optimal settings; power_law(column, floor); one's own: SumOfPowers(name, terms, source)
+              or parse_law("E + A*N^-alpha + B*D^-beta"); laws_of(columns) are those to compare
     data      load_runs, load_evaluations, load_metrics (workspace, record); load_answers, load_items; Searched(record);
               points(table, law, ...) and column(table, name, meaning) check a user's own table
     fit       fit(table, law, loss=, columns=, weights=, cluster=, delta=, fixed=, tied=) -> Fit
               bootstrap(fit, n, seed, residual=) -> Bootstrap: intervals(), errors(), band(x), derived(function)
               hold_out, leave_one, select: prediction of unseen runs; profile, not_identified, influence: its limits
+              choose_law(points, laws) -> LawChoice; judge_law(points, law, values) -> GivenLaw: published coefficients
+              leave_out_outliers(fit, factor); bootstrap(..., estimates=draw_columns(...)) where LM or LT are estimates
     compare   compare(table, metric=, baseline=, within=, margin=) -> Comparison: arms paired by seed;
               accuracy_effect, bits_effect, mean_effect: two models on the same items
-    scaling   isoflop(table, n=, loss=, budget=) -> IsoFlop; allocate(fit, budgets, bootstrap=) -> Allocation;
+    scaling   isoflop(table, n=, loss=, budget=, tokens=) -> IsoFlop; exponents(table, budget=, optimal=) -> Frontier;
+              allocate(fit, budgets, bootstrap=) -> Allocation;
               multiplier(fit, "D", tokens, loss, at=) -> Multiplier; ComputeModel, compare_scenarios: distil or train?
     summary   summary(result) -> str for each of these results
     figures   functions of results that return a Plot: .save(stem) writes .pdf .svg .png .csv
     tables    functions of results that return a Table: .save(stem) writes .csv .md .tex
     report    Page(title, sections): one HTML file; build(workspace, record, out): the report of a study
-    cli       `pdstudy analyse fit | isoflop | allocate | compare` on a CSV file
+    cli       `pdstudy analyse fit | allocate | isoflop | exponents | compare` on a table in a file
     errors    AnalysisError > DataError, TooFewRuns, NoMinimum: raised in place of a number that would mean nothing
 
-In a notebook a Plot and a Table show themselves:
+In a notebook every result, Plot and Table shows itself:
 
     from pdstudy.analysis.figures import predicted_and_measured
     from pdstudy.analysis.fit import bootstrap, fit

@@ -22,10 +22,11 @@ formula, its units and its source. The map, by topic:
     stores          Capture, Coverage, Kept
     a machine       Placement, Execution, Machine (CPU_CORE, H100)
     a report        Compare, Curves, Sweep, SizeLaw, LossByTokens, Cost, BesidePaper, PaperTable, GainAndKept,
-    GainBySize
+    GainBySize, GainDifferences
 
-`results(study)` is a table of runs. `pdstudy.search` declares searches; `pdstudy.analysis` fits laws and draws figures
-from any table. Importing pdstudy imports neither torch nor pandas. pdstudy/README.md is the map of the packages.
+`results(study)` is a table of runs; `curves(study)` and `figures(study)` show themselves in a notebook.
+`pdstudy.search` declares searches; `pdstudy.analysis` fits laws and draws figures from any table. Importing pdstudy
+imports neither torch nor pandas. pdstudy/README.md is the map of the packages.
 """
 
 # ruff: noqa: I001 (by topic, not by module)
@@ -143,12 +144,13 @@ from pdstudy.config.outputs import (
     Curves as Curves,
     GainAndKept as GainAndKept,
     GainBySize as GainBySize,
+    GainDifferences as GainDifferences,
     LossByTokens as LossByTokens,
     PaperTable as PaperTable,
     SizeLaw as SizeLaw,
     Sweep as Sweep,
 )
-from pdstudy.results import results as results
+from pdstudy.results import curves as curves, figures as figures, results as results
 
 # What is raised
 from pdstudy.core.errors import ConfigError as ConfigError

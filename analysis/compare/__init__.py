@@ -4,6 +4,7 @@ Fits no law and reads no run directory: a table of runs goes in."""
 
 from pdstudy.analysis.compare.comparison import Comparison, Effect, Verdict
 from pdstudy.analysis.compare.family import adjust, holm
+from pdstudy.analysis.compare.gains import compare_gains
 from pdstudy.analysis.compare.items import ItemEffect, accuracy_effect, bits_effect, mean_effect, sign_flip
 from pdstudy.analysis.compare.seeds import bootstrap_seeds, compare
 
@@ -17,6 +18,7 @@ __all__ = [
     "bits_effect",
     "bootstrap_seeds",
     "compare",
+    "compare_gains",
     "holm",
     "mean_effect",
     "sign_flip",

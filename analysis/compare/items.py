@@ -46,8 +46,10 @@ def accuracy_effect(arm: Sequence[Items], baseline: Sequence[Items]) -> ItemEffe
 def bits_effect(arm: Sequence[Items], baseline: Sequence[Items]) -> ItemEffect:
     """Difference of the gold answers' bits per byte (all bits over all bytes); t interval and test over items."""
     differences = np.mean([a.bits - b.bits for a, b in zip(arm, baseline, strict=True)], axis=0)
-    scaled = differences / arm[0].bytes.mean()  # its mean over items is the difference of the ratios
-    return _effect(scaled, None)
+    size = arm[0].bytes
+    ratio = differences.sum() / size.sum()
+    # The bytes of the items are a sample too: what an item adds to a ratio is its difference beyond its own share.
+    return _effect(ratio + (differences - ratio * size) / size.mean(), None)
 
 
 def mean_effect(effects: Sequence[ItemEffect]) -> ItemEffect:

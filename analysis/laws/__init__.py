@@ -13,7 +13,6 @@ from pdstudy.analysis.laws.distillation import (
     DistillationLimit,
     stable,
 )
-from pdstudy.analysis.laws.experts import JointExperts, Routed, saturating_experts
 from pdstudy.analysis.laws.farseer import Farseer
 from pdstudy.analysis.laws.joint import Gamma, Kaplan
 from pdstudy.analysis.laws.law_text import parse_law
@@ -28,6 +27,7 @@ from pdstudy.analysis.laws.powers import (
     power_law,
 )
 from pdstudy.analysis.laws.repeats import Repeats, token_worth
+from pdstudy.analysis.laws.routed_experts import JointExperts, RoutedExperts, saturating_experts
 
 GAMMA = Gamma()
 KAPLAN = Kaplan()
@@ -36,7 +36,7 @@ DISTILLATION = DistillationLimit()
 DISTILLATION_FULL = DistillationFull()
 FARSEER = Farseer()
 MOE = JointExperts()
-ROUTED = Routed()
+ROUTED = RoutedExperts()
 VOCABULARY = Vocabulary()
 PARALLEL = Parallel()
 
@@ -113,7 +113,7 @@ __all__ = [
     "Parameter",
     "PowerProduct",
     "Repeats",
-    "Routed",
+    "RoutedExperts",
     "SumOfPowers",
     "Term",
     "Vocabulary",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from pdstudy.analysis.compare.comparison import Comparison
 from pdstudy.analysis.compare.family import adjust
+from pdstudy.analysis.compare.gains import compare_gains
 from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.sequence_scores import FIELDS, SequenceScores
 from pdstudy.analysis.data.study_record import Record, axis_column
@@ -108,13 +110,39 @@ class ArmComparisons:
     def by_metric(self, split: str, against: str | None = None) -> dict[str, Comparison]:
         """The comparisons on every metric that the study's runs have, by name of `METRICS`."""
         found = {}
-        for score, metric in METRICS.items():
-            if metric.column_of(split) in self._runs and self._runs[metric.column_of(split)].notna().any():
-                try:
-                    found[score] = self.find(split, score, against)[0]
-                except AnalysisError:
-                    continue
+        for score in self.measured(split):
+            with contextlib.suppress(AnalysisError):
+                found[score] = self.find(split, score, against)[0]
         return found
+
+    def measured(self, split: str) -> list[str]:
+        """Names of `METRICS` that runs of the study have."""
+        columns = {score: metric.column_of(split) for score, metric in METRICS.items()}
+        return [s for s, column in columns.items() if column in self._runs and self._runs[column].notna().any()]
+
+    def gain_differences(self, split: str, score: str, axis: str, against: str | None = None) -> Comparison:
+        """Whether gains over the baseline (or the arm `against`) differ between levels of an axis, of finished runs. A
+        family of its own.
+
+        Raises:
+            AnalysisError: the study names no baseline, or no arm has gains at two levels.
+        """
+        metric = METRICS[score]
+        rows, within, name = _tabulate(self._runs, self._record, split, score, self._sequences(split))
+        rows = rows[rows["state"].isin(TRAINED) & rows[name].notna()]
+        over = axis_column(axis)
+        sizes = rows.groupby(over, sort=False)["non_embedding"].agg(["min", "max"]).astype(float)
+        apart = (sizes["min"] == sizes["max"]).all() and sizes["min"].nunique() == len(sizes)
+        return compare_gains(
+            rows,
+            metric=name,
+            baseline=against or "/".join(self._record["baseline"].values()),
+            over=over,
+            within=[w for w in within if w != over],
+            sizes=dict(sizes["min"]) if apart else None,
+            lower_is_better=metric.lower_is_better,
+            text="by_sequence" if rows["by_sequence"].notna().any() else None,
+        )
 
     def gains(self, split: str) -> pd.DataFrame:
         """One row per arm of each stratum: `difference`, `low`, `high` of the loss as gains (baseline minus arm)."""
@@ -140,19 +168,8 @@ def compare_arms(
     Raises:
         AnalysisError: the study names no baseline, or no arm shares a finished seed with it yet.
     """
-    baseline = record["baseline"]
-    if not baseline:
-        raise AnalysisError("the study names no baseline")
-    within = [axis_column(a) for a in record["axes"] if a not in baseline]
-    named = [axis_column(a) for a in baseline]
-    measured = METRICS[score]
-    metric = measured.named(split)
-    rows = runs.assign(**{metric: measured.scale * runs[measured.column_of(split)].astype(float)})
-    rows = rows.assign(arm=rows[named].agg("/".join, axis=1))
-    by_run = sequences or {}
-    arrays = [measured.scale * by_run[run][score] if score in FIELDS and run in by_run else None for run in rows["run"]]
-    rows["by_sequence"] = pd.Series(arrays, rows.index, dtype=object)
-    reference = against or "/".join(baseline.values())
+    rows, within, metric = _tabulate(runs, record, split, score, sequences or {})
+    reference = against or "/".join(record["baseline"].values())
     kept, missing = [], []
     for stratum, every in rows.groupby(within, sort=False) if within else [((), rows)]:
         part = every[every["state"].isin(TRAINED) & every[metric].notna()]
@@ -167,6 +184,31 @@ def compare_arms(
     table = pd.concat(kept)[[*within, "arm", "seed", metric, "by_sequence"]]
     text = "by_sequence" if table["by_sequence"].notna().any() else None
     comparison = compare(
-        table, metric=metric, baseline=reference, within=within, lower_is_better=measured.lower_is_better, text=text
+        table,
+        metric=metric,
+        baseline=reference,
+        within=within,
+        lower_is_better=METRICS[score].lower_is_better,
+        text=text,
     )
     return comparison, ", ".join(missing)
+
+
+def _tabulate(
+    runs: pd.DataFrame, record: Record, split: str, score: str, sequences: Mapping[str, SequenceScores]
+) -> tuple[pd.DataFrame, list[str], str]:
+    """The runs with their `arm`, the metric in its unit and `by_sequence`; the columns of strata; the metric's column.
+    Raises `AnalysisError` for a study without a baseline."""
+    baseline = record["baseline"]
+    if not baseline:
+        raise AnalysisError("the study names no baseline")
+    within = [axis_column(a) for a in record["axes"] if a not in baseline]
+    named = [axis_column(a) for a in baseline]
+    measured = METRICS[score]
+    metric = measured.named(split)
+    rows = runs.assign(**{metric: measured.scale * runs[measured.column_of(split)].astype(float)})
+    rows = rows.assign(arm=rows[named].agg("/".join, axis=1))
+    known = sequences if score in FIELDS else {}
+    arrays = [measured.scale * known[run][score] if run in known else None for run in rows["run"]]
+    rows["by_sequence"] = pd.Series(arrays, rows.index, dtype=object)
+    return rows, within, metric

@@ -129,3 +129,18 @@ class ComparisonOutputs:
         caption = f"Gain over {reference} of the same student against its size, 95 % intervals, paired by seed."
         named = "/".join(self.record["baseline"])
         return [gain_by_size(table, gain_label=label, arms=named, caption=caption)]
+
+    def gain_differences(self, output: dict[str, Any]) -> list[Block]:
+        split, axis = output["split"], output["axis"]
+        by_metric = {}
+        for score in self.comparisons.measured(split):
+            try:
+                found = self.comparisons.gain_differences(split, score, axis, output["against"])
+            except AnalysisError:
+                if score == "loss":
+                    raise
+                continue
+            by_metric[f"{found.metric} ({METRICS[score].unit})"] = found
+        first = next(iter(by_metric.values()))
+        label = f"difference of gains to the first {axis},\n{split} loss (nats/token)"
+        return [effects(first, label=label, arms=axis), comparison_table(first), verdict_table(by_metric)]

@@ -73,6 +73,7 @@ class Outputs:
             "PaperTable": self.compared.beside_paper,
             "GainAndKept": self.compared.gain_and_kept,
             "GainBySize": self.compared.gain_by_size,
+            "GainDifferences": self.compared.gain_differences,
             "Cost": lambda _: [cost_table(self.workspace, self.record, self.runs)],
         }
         try:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pdstudy.cli.arguments import AddCommand
+from pdstudy.cli.machine_options import add_gpus, add_rules, gpus_here, machine_of
+from pdstudy.cli.machine_tables import machine_lines
 from pdstudy.cli.tables import print_json, print_table
-from pdstudy.cli.target import workspace_of
+from pdstudy.cli.target import planned, workspace_of
 from pdstudy.core.files import cache_root
 from pdstudy.core.format import size
+from pdstudy.launch.gpus import Gpu
 from pdstudy.workspace.layout import Workspace
 
 PACKAGES = (
@@ -37,12 +44,31 @@ PACKAGES = (
 """Name of the distribution, its use, and whether pdstudy needs it."""
 
 
+PROBE = """
+import json, torch
+seen = torch.cuda.is_available()
+nccl = ".".join(map(str, torch.cuda.nccl.version())) if seen and torch.distributed.is_nccl_available() else ""
+print(json.dumps({"cuda": torch.version.cuda, "seen": torch.cuda.device_count() if seen else 0, "nccl": nccl}))
+"""
+"""What torch itself says of its GPUs, in a process of its own: importing it takes seconds, and CUDA memory."""
+
+PROBE_SECONDS = 120.0
+"""Seconds that torch may take for that."""
+
+
 def add(command: AddCommand) -> None:
-    command("doctor", _doctor, "what this machine has and lacks, and for what", study=False)
+    sub = command("doctor", _doctor, "what this machine has and lacks, and for what", study=False)
+    sub.add_argument("study", nargs="?", help="a study, of which to say what it would take of this machine")
+    sub.add_argument("--scale", help="the scale to pass to study(scale); default: the study's own")
+    add_gpus(sub)
+    add_rules(sub)
+    sub.set_defaults(workers=None)
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    findings = examine_machine(workspace_of(args))
+    findings = examine_machine(workspace_of(args), gpus_here())
+    if args.study is not None:
+        findings += _examine_study(args)
     if args.json:
         print_json(findings)
     else:
@@ -51,19 +77,23 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0 if all(f["state"] != "missing" for f in findings) else 1
 
 
-def examine_machine(workspace: Workspace) -> list[dict[str, Any]]:
-    """Findings: name, state (ok, missing; absent where it is optional), what was found, what it is for."""
-    import importlib.metadata
+def _examine_study(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What a study takes of this machine, a finding for each line; what does not fit it is "absent"."""
+    plan, _ = planned(args)
+    here = machine_of(args, plan.study.executions)
+    taken = list(machine_lines(plan, here)) or ["nothing is left to make"]
+    findings = [_finding(plan.study.name, True, line, "`pdstudy run`", needed=False) for line in taken]
+    lacking = here.warnings(plan)
+    return [*findings, *(_finding(plan.study.name, False, line, "`pdstudy run`", needed=False) for line in lacking)]
 
+
+def examine_machine(workspace: Workspace, gpus: Sequence[Gpu]) -> list[dict[str, Any]]:
+    """Findings: name, state (ok, missing; absent where it is optional), what was found, what it is for."""
     found = [_finding("python", True, platform.python_version(), "everything", needed=sys.version_info >= (3, 11))]
     for package, use, needed in PACKAGES:
-        try:
-            version = importlib.metadata.version(package.replace("_", "-"))
-        except importlib.metadata.PackageNotFoundError:
-            version = ""
+        version = _version(package.replace("_", "-"))
         found.append(_finding(package, bool(version), version or "not installed", use, needed=needed))
-    gpus = _gpus()
-    found.append(_finding("CUDA", gpus > 0, f"{gpus} devices", "training at paper scale", needed=False))
+    found += _examine_gpus(gpus)
     for tool, use in (("git", "provenance of results"), ("sbatch", "pdstudy submit"), ("nvidia-smi", "GPU names")):
         found.append(
             _finding(tool, shutil.which(tool) is not None, shutil.which(tool) or "not found", use, needed=False)
@@ -84,6 +114,52 @@ def _finding(name: str, there: bool, what: str, use: str, *, needed: bool) -> di
     return {"name": name, "state": "ok" if there else "missing" if needed else "absent", "found": what, "for": use}
 
 
-def _gpus() -> int:
-    """NVIDIA devices by their device files: importing torch only to count would take seconds."""
-    return len(list(Path("/dev").glob("nvidia[0-9]*"))) if Path("/dev").exists() else 0
+def _examine_gpus(gpus: Sequence[Gpu]) -> list[dict[str, Any]]:
+    """A finding for each GPU, and what torch says of them all."""
+    use = "a run at a time on each (small ones: `pdstudy run --per-gpu N`); runs of several by Execution(gpus=N)"
+    if not gpus:
+        files = len(list(Path("/dev").glob("nvidia[0-9]*")))
+        unused = (
+            f"none that can be used; {files} in /dev, but torch {_version('torch')} or CUDA_VISIBLE_DEVICES bars them"
+        )
+        return [_finding("CUDA", False, unused if files else "no GPU", "training at paper scale", needed=False)]
+    found = [_finding(f"GPU {gpu.id}", True, _describe(gpu), use, needed=False) for gpu in gpus]
+    torch = probe_torch()
+    words = f"torch {_version('torch')}, CUDA {torch.get('cuda')}: {torch.get('seen', 0)} of {len(gpus)} devices seen"
+    if "error" in torch:
+        words = f"torch cannot be asked: {torch['error']}"
+    found.append(_finding("CUDA", torch.get("seen") == len(gpus), words, "computing on GPUs", needed=True))
+    nccl = str(torch.get("nccl") or "")
+    found.append(
+        _finding("NCCL", bool(nccl), nccl or "not in this torch", "runs on several GPUs", needed=len(gpus) > 1)
+    )
+    return found
+
+
+def _describe(gpu: Gpu) -> str:
+    """A GPU in words: memory, and whether it computes in bfloat16, for which flash attention is made."""
+    memory = f"{size(gpu.free)} free of {size(gpu.memory)}" if gpu.memory else "memory not known"
+    bf16 = "bf16" if gpu.bf16 else "no bf16: precision='float32'" if gpu.capability else "bf16 not known"
+    flash = "" if not gpu.bf16 else ", flash attention" if _version("flash-attn") else ", flash-attn not installed"
+    triton = ", Triton" if _version("triton") else ", Triton not installed"
+    return f"{gpu.name}, {memory}, {bf16}{flash}{triton}"
+
+
+def probe_torch() -> dict[str, Any]:
+    """What torch says of its GPUs: `cuda`, `seen`, `nccl`; `error` where it cannot be asked."""
+    try:
+        text = subprocess.check_output(
+            [sys.executable, "-c", PROBE], text=True, timeout=PROBE_SECONDS, stderr=subprocess.PIPE
+        )
+        return dict(json.loads(text.splitlines()[-1]))
+    except subprocess.CalledProcessError as error:
+        return {"error": (str(error.stderr).strip().splitlines() or ["it ended"])[-1]}
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        return {"error": str(error)}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

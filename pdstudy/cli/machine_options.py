@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 
 from pdstudy.cli.arguments import positive_integer
+from pdstudy.cli.machine_tables import Here
 from pdstudy.config.placement import Execution
 from pdstudy.launch.devices import Devices
 from pdstudy.launch.gpus import Gpu, choose_gpus, find_gpus
@@ -16,7 +17,7 @@ WORKERS_HELP = "artifacts made at a time (default: the processor's cores, one th
 
 
 def add_gpus(sub: argparse.ArgumentParser) -> None:
-    """Add the options that choose GPUs; `devices_of` reads them."""
+    """Add the options that choose GPUs; `machine_of` reads them."""
     sub.add_argument("--gpus", metavar="0,1,..", help="GPUs to use, as nvidia-smi numbers them (default: all)")
     sub.add_argument(
         "--per-gpu", type=positive_integer, default=1, metavar="N", help="small runs that share one GPU (default: 1)"
@@ -24,7 +25,7 @@ def add_gpus(sub: argparse.ArgumentParser) -> None:
 
 
 def add_rules(sub: argparse.ArgumentParser) -> None:
-    """Add the options that lay rules over those of a study; `devices_of` reads them."""
+    """Add the options that lay rules over those of a study; `machine_of` reads them."""
     sub.add_argument("--profile", metavar="NAME", help="a profile of pdstudy.toml (default: its `profile`)")
     sub.add_argument(
         "--set",
@@ -35,8 +36,8 @@ def add_rules(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def devices_of(args: argparse.Namespace, executions: Sequence[Execution]) -> Devices:
-    """The GPUs that the command line allows, with the rules of profile, study and command line for their ranks.
+def machine_of(args: argparse.Namespace, executions: Sequence[Execution]) -> Here:
+    """What of this machine the command line allows, with the rules of profile, study and command line for ranks.
 
     Raises `ConfigError` on GPUs that are not here and on faults of profiles.
     """
@@ -44,15 +45,11 @@ def devices_of(args: argparse.Namespace, executions: Sequence[Execution]) -> Dev
 
     chosen = choose_gpus(gpus_here(), args.gpus)
     rules = load_profile(args.profile, args.set).rules(executions)
-    return Devices(tuple(gpu.id for gpu in chosen), args.per_gpu, rules)
+    workers = Devices(tuple(gpu.id for gpu in chosen), args.per_gpu).workers(args.workers, processor_cores())
+    return Here(workers, chosen, args.per_gpu, rules)
 
 
 @functools.cache
 def gpus_here() -> tuple[Gpu, ...]:
     """`find_gpus`, once in a process."""
     return find_gpus()
-
-
-def workers_of(args: argparse.Namespace, devices: Devices) -> int:
-    """Artifacts at a time: what `--workers` says, or what devices and cores allow."""
-    return devices.workers(args.workers, processor_cores())

@@ -26,7 +26,7 @@ from pdstudy.cli import (
 from pdstudy.cli.arguments import AddCommand, Runner
 from pdstudy.cli.terminal import warn
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.streams import escape_unencodable
+from pdstudy.core.streams import prepare_streams
 
 EPILOG = """\
 a first study, in five commands:
@@ -40,7 +40,7 @@ a first study, in five commands:
 
 def main(argv: list[str] | None = None) -> None:
     """Carry out a command line and exit with its code."""
-    escape_unencodable()
+    prepare_streams()
     _use_one_thread()
     words = sys.argv[1:] if argv is None else argv
     args = command_parser(analyse=words[:1] == ["analyse"]).parse_args(words)

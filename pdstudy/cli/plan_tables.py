@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from pdstudy.cli.machine_tables import Here, machine_lines
 from pdstudy.cli.tables import print_table
 from pdstudy.cli.terminal import say
-from pdstudy.config.placement import Machine
 from pdstudy.core.format import duration, hours, si, size
 from pdstudy.core.streams import printable
-from pdstudy.launch.devices import Devices, lay_out_artifact
 from pdstudy.launch.schedule import wall_hours
 from pdstudy.plan.account import (
     Tally,
@@ -38,41 +35,6 @@ WORDS = {"evaluate": "to evaluate", "again": "to train again"}
 """States in words, where `--json` has others."""
 
 
-@dataclass(frozen=True)
-class Here:
-    """The devices of this machine that a plan may use, and how many workers."""
-
-    devices: Devices
-    workers: int
-
-    def __str__(self) -> str:
-        count = len(self.devices.ids)
-        if not count:
-            return f"{self.workers} workers"
-        sharing = f", {self.devices.per_device} runs on each" if self.devices.per_device > 1 else ""
-        return f"{count} GPU{'s' if count > 1 else ''}{sharing}"
-
-    def prices(self, plan: Plan) -> bool:
-        """Whether the plan's prices are those of devices that are here: GPUs, or cores of a machine without."""
-        return (plan.study.machine.unit == Machine.unit) == bool(self.devices.ids)
-
-
-def hours_here(plan: Plan, here: Here) -> Iterator[str]:
-    """Lines about what the plan takes of this machine: hours, and runs that have several devices, or fewer than their
-    rules ask for."""
-    if plan.todo and here.prices(plan):
-        yield f"here, on {here}: about {hours(wall_hours(plan, here.devices, here.workers))} hours"
-    if not here.devices.ids:
-        return
-    layouts = [(a, lay_out_artifact(a, here.devices, plan.study.placement)) for a in plan.todo]
-    several = {layout for _, layout in layouts if layout.count > 1 or layout.asked > layout.count}
-    for layout in sorted(several, key=lambda layout: -layout.count):
-        labels = [f"{a.kind} {printable(a.label)}" for a, each in layouts if each == layout]
-        others = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
-        short = f" of the {layout.asked} that its rules ask for" if layout.asked > layout.count else ""
-        yield f"{layout.count} GPU{'s' if layout.count > 1 else ''} at a time{short}: {labels[0]}{others}"
-
-
 def print_plan(plan: Plan, workspace: Workspace, here: Here, *, why: bool, call: str) -> None:
     """Print a plan; `call` is the study as it was named on the command line, for the hint at what to do next."""
     study = plan.study
@@ -93,10 +55,10 @@ def print_plan(plan: Plan, workspace: Workspace, here: Here, *, why: bool, call:
         f"{device} a run"
     )
     say(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
-    for line in hours_here(plan, here):
+    for line in machine_lines(plan, here):
         say(line)
     print_account(plan)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *here.warnings(plan)):
         say(f"warning: {warning}")
     say(f"next: pdstudy {'run' if new else 'report'} {call}")
 
@@ -223,8 +185,10 @@ def plan_json(plan: Plan, workspace: Workspace, here: Here, *, why: bool) -> dic
             "kind": artifact.kind, "key": artifact.key, "label": artifact.label, "done": artifact.done,
             "state": artifact.state, "flops": artifact.flops, "seconds": plan.seconds(artifact.flops),
             "bytes": artifact.bytes, "needs": list(artifact.needs), "cells": list(artifact.cells),
-            "devices": lay_out_artifact(artifact, here.devices, plan.study.placement).count,
+            "devices": here.layout(plan, artifact).count,
         }  # fmt: skip
+        memory = here.memory(plan, artifact)
+        row["device_bytes"] = None if memory is None else vars(memory)
         if why and isinstance(artifact, RunArtifact) and not artifact.done:
             row["differs"] = [{"field": f, "here": a, "there": b} for f, a, b in explain(workspace, artifact)]
         rows.append(row)
@@ -232,10 +196,10 @@ def plan_json(plan: Plan, workspace: Workspace, here: Here, *, why: bool) -> dic
         "study": plan.study.name,
         "items": rows,
         "totals": totals(plan),
-        "devices": list(here.devices.ids),
+        "devices": [gpu.id for gpu in here.gpus],
         "wall_hours": wall_hours(plan, here.devices, here.workers) if here.prices(plan) else None,
         "account": account(plan),
         "rate": plan.rate,
         "rate_source": plan.rate_source,
-        "warnings": list(plan.warnings),
+        "warnings": [*plan.warnings, *here.warnings(plan)],
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdstudy.cli.arguments import AddCommand, message_stream, positive_integer, study_call
-from pdstudy.cli.machine_options import WORKERS_HELP, add_gpus, devices_of, workers_of
+from pdstudy.cli.machine_options import WORKERS_HELP, add_gpus, machine_of
 from pdstudy.cli.slurm_commands import add_request, make_request, send
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import workspace_of
@@ -60,8 +60,8 @@ def _train_final(args: argparse.Namespace) -> int:
         return send(args, lambda: make_final_plan(search, workspace), make_request(args))  # a study like any other
     plan = make_final_plan(search, workspace)
     write_record(plan, workspace)
-    devices, view = devices_of(args, search.executions), PlainView(message_stream(args))
-    outcome = run_plan(plan, workspace, workers=workers_of(args, devices), view=view, devices=devices)
+    here, view = machine_of(args, search.executions), PlainView(message_stream(args))
+    outcome = run_plan(plan, workspace, workers=here.workers, view=view, devices=here.devices)
     if args.json:
         print_json(dataclasses.asdict(outcome))
     if outcome.stopped:
@@ -86,8 +86,8 @@ def _look(args: argparse.Namespace) -> int:
         width = args.workers or TRIALS_AT_A_TIME
         outcome = search_on_cluster(search, workspace, make_request(args), width=width, view=view)
     else:
-        devices = devices_of(args, search.executions)
-        outcome = run_search(search, workspace, workers=workers_of(args, devices), view=view, devices=devices)
+        here = machine_of(args, search.executions)
+        outcome = run_search(search, workspace, workers=here.workers, view=view, devices=here.devices)
     found = summary(search, workspace)
     if args.json:
         print_json(found)

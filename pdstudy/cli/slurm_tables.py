@@ -11,6 +11,7 @@ from pdstudy.cli.terminal import say
 from pdstudy.core.format import hours, size
 from pdstudy.core.streams import printable
 from pdstudy.plan.account import totals
+from pdstudy.plan.memory import declared_memory, memory_warnings
 from pdstudy.plan.plan import Plan
 from pdstudy.slurm.arrays import Array
 from pdstudy.slurm.cluster_status import ClusterStatus
@@ -40,7 +41,9 @@ def print_preview(plan: Plan, jobs: Sequence[Job], arrays: Sequence[tuple[Array,
         f"longest chain {hours(longest_chain_hours(jobs, plan.rate))} hours without waiting"
     )
     say(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
-    for warning in plan.warnings:
+    executions = {job.artifact: job.execution for job in jobs}
+    too_large = memory_warnings(plan, lambda artifact: executions[artifact.key], declared_memory)
+    for warning in (*plan.warnings, *too_large):
         say(f"warning: {warning}")
     for p in prices:
         if p.over_budget:

@@ -11,7 +11,8 @@ import sys
 
 from pdstudy.cli import search_commands
 from pdstudy.cli.arguments import AddCommand, message_stream, positive_integer, study_call
-from pdstudy.cli.machine_options import WORKERS_HELP, add_gpus, add_rules, devices_of, workers_of
+from pdstudy.cli.machine_options import WORKERS_HELP, add_gpus, add_rules, machine_of
+from pdstudy.cli.machine_tables import machine_lines
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned, workspace_of
 from pdstudy.cli.terminal import say, warn
@@ -52,14 +53,13 @@ def add_new(command: AddCommand) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from pdstudy.cli.plan_tables import Here, plan_json, print_plan
+    from pdstudy.cli.plan_tables import plan_json, print_plan
 
     search = find_search(args.study, args.scale, workspace_of(args))
     if search is not None:
         return search_commands.plan(args, search, workspace_of(args))
     plan, workspace = planned(args)
-    devices = devices_of(args, plan.study.executions)
-    here = Here(devices, workers_of(args, devices))
+    here = machine_of(args, plan.study.executions)
     if args.json:
         print_json(plan_json(plan, workspace, here, why=args.explain))
     else:
@@ -95,19 +95,17 @@ def _run(args: argparse.Namespace) -> int:
 
 def _make(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> RunOutcome:
     """Make what a plan lacks, and print how that goes and what did not end well."""
-    from pdstudy.cli.plan_tables import Here, hours_here
     from pdstudy.cli.progress import LiveView, PlainView
     from pdstudy.launch.local import run_plan
 
-    devices = devices_of(args, plan.study.executions)
-    here = Here(devices, workers_of(args, devices))
+    here = machine_of(args, plan.study.executions)
     price = f"{totals(plan)['device_hours_todo']:.2g} {plan.study.machine.unit} ({plan.rate_source})"
     stream = message_stream(args)
     say(f"{plan.study.name}: {len(plan.todo)} of {len(plan.artifacts)} artifacts to make, {price}, {here}", file=stream)
-    for line in hours_here(plan, here):
+    for line in (*machine_lines(plan, here), *(f"warning: {words}" for words in here.warnings(plan))):
         say(line, file=stream)
     view = PlainView(stream) if args.plain or args.json or not sys.stdout.isatty() else LiveView()
-    outcome = run_plan(plan, workspace, workers=here.workers, view=view, devices=devices)
+    outcome = run_plan(plan, workspace, workers=here.workers, view=view, devices=here.devices)
     labels = {a.key: a.label for a in plan.artifacts}
     if outcome.failed:
         call = study_call(args)
@@ -130,7 +128,7 @@ def _try(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> int:
     from pdstudy.launch.smoke_test import try_folder, try_runs
 
     if args.gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices_of(args, ()).ids[0]
+        os.environ["CUDA_VISIBLE_DEVICES"] = machine_of(args, ()).gpus[0].id
     tried = []
     for row in try_runs(plan.study, workspace, args.steps):
         tried.append(dataclasses.asdict(row))

@@ -12,8 +12,8 @@ from pdstudy.workspace.layout import Workspace
 
 
 def workspace_of(args: argparse.Namespace) -> Workspace:
-    """The workspace of `--workspace`, else the default."""
-    return Workspace(args.workspace.resolve()) if args.workspace else Workspace.default()
+    """The workspace of `--workspace`, else the default. Raises `ConfigError` where a file is in its place."""
+    return Workspace.at(args.workspace) if args.workspace else Workspace.default()
 
 
 def planned(args: argparse.Namespace, only: str | None = None) -> tuple[Plan, Workspace]:

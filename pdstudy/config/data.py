@@ -10,12 +10,15 @@ from typing import Literal
 from pdstudy.config.text_sources import HubDataset, LocalFiles, Packaged, StandardLibrary
 from pdstudy.config.tokenised import Tokenised
 from pdstudy.config.tokenizer_file import TOKENIZER_FILES, count_ids, special_tokens
-from pdstudy.core.files import content_or_name
+from pdstudy.core.files import content_or_name, user_path
 from pdstudy.core.identity import declared, neutral
 from pdstudy.core.validation import Problem, nearest
 
 MOST_TOKENS = 2**62
 """Largest end of a slice, in tokens: positions are 64-bit numbers."""
+
+SEEDS = 2**32
+"""Seeds are below this: of a larger one torch's generator on a CPU takes these bits alone."""
 
 
 Split = Literal["train", "validation", "test"]
@@ -91,7 +94,7 @@ class PretrainedTokenizer:
 
     @property
     def folder(self) -> Path:
-        return Path(self.path).expanduser()
+        return user_path(self.path)
 
     @property
     def vocab(self) -> int | None:
@@ -138,6 +141,8 @@ class Corpus:
         for name in ("validation", "test"):
             if not 0 < getattr(self, name) < 0.5:
                 yield Problem(name, getattr(self, name), "a share above 0 and below 0.5")
+        if not 0 <= self.shuffle_seed < SEEDS:
+            yield Problem("shuffle_seed", self.shuffle_seed, f"0 or more, and below {SEEDS:,}")
         if len(self.sources) > 1 and any(isinstance(source, Mixture) for source in self.sources):
             yield Problem("sources", "a Mixture and others", "a Mixture alone: sources=(Mixture(...),)")
         tokenised = [source for source in self.sources if isinstance(source, Tokenised)]

@@ -13,7 +13,7 @@ from typing import Literal
 from pdstudy.config.finetuning import Finetuning
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import Run
-from pdstudy.core.files import content_or_name
+from pdstudy.core.files import content_or_name, user_path
 from pdstudy.core.identity import declared, fingerprint, neutral
 from pdstudy.core.pinned_packages import Pin
 from pdstudy.core.validation import Problem
@@ -60,7 +60,7 @@ class ItemFile:
     def check(self) -> Iterator[Problem]:
         for name in ("path", "examples"):
             value = getattr(self, name)
-            if value is not None and not Path(value).expanduser().is_file():
+            if value is not None and not user_path(value).is_file():
                 yield Problem(name, value, 'a file of JSON lines: {"query": ..., "choices": [...], "gold": 0} for '
                               'multiple choice, {"query": ..., "answer": ...} for open answers',
                               hint=f"from {Path.cwd()}", missing=True)  # fmt: skip

@@ -10,11 +10,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import read_json
+from pdstudy.core.files import read_json, user_path
 from pdstudy.core.identity import declared, neutral
 from pdstudy.core.origin import remember_origin
 from pdstudy.core.validation import Problem
@@ -116,16 +115,18 @@ class TransformersConfig:
         `vocab` is that of the file unless given. Of a model with images it is the text part. Raises `ConfigError`
         where there is no such file, or it names no model.
         """
-        file = Path(path).expanduser()
+        file = user_path(path)
         file = file / "config.json" if file.is_dir() else file
         config = read_json(file, "download it again")
         if config is None:
             raise ConfigError(f"from_folder: found {path!r}; allowed: a config.json, or a folder that has one")
-        config = config.get("text_config") or config
-        missing = [name for name in ("model_type", "vocab_size") if name not in config]
-        if missing and not (missing == ["vocab_size"] and vocab is not None):
-            raise ConfigError(f"{file} has no {' and no '.join(missing)}; allowed: the config.json of a language model")
-        rows = config["vocab_size"] if vocab is None else vocab
+        tied = {name: config[name] for name in ("tie_word_embeddings",) if name in config}
+        config = {**tied, **(config.get("text_config") or config)}
+        rows = config.get("vocab_size") if vocab is None else vocab
+        if "model_type" not in config:
+            raise ConfigError(f"{file} has no model_type; allowed: the config.json of a language model")
+        if not isinstance(rows, int):
+            raise ConfigError(f"{file} has no vocab_size; allowed: from_folder(..., vocab=...), the rows of embedding")
         read = {name: value for name, value in config.items() if name not in BOOKKEEPING}
         if "layer_types" in read and "num_hidden_layers" in changed and "layer_types" not in changed:
             read["layer_types"] = _first_of_each(read["layer_types"], changed["num_hidden_layers"])

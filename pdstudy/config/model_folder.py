@@ -13,7 +13,7 @@ from typing import Any
 from pdstudy.config.data import BPE, EOS, LEAST_BPE, Corpus, PretrainedTokenizer, View
 from pdstudy.config.model import Shape, Student
 from pdstudy.config.tokenizer_file import TOKENIZER_FILES
-from pdstudy.core.files import content_hash, content_or_name, read_json
+from pdstudy.core.files import content_hash, content_or_name, read_json, user_path
 from pdstudy.core.validation import Problem
 
 
@@ -22,7 +22,7 @@ def model_identity(path: str) -> str:
 
     Not of a README, `.cache/` or `generation_config.json`, nor of weights in other forms beside those that are loaded.
     """
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     weights = folder / "model.safetensors"
     shards = sorted({*_indexed_weights(folder)}) or [file.name for file in folder.glob("*.safetensors")]
     names = [weights.name] if weights.is_file() else shards
@@ -41,9 +41,12 @@ def _indexed_weights(folder: Path) -> Iterator[str]:
 
 
 def check_weights(path: str) -> Iterator[Problem]:
-    """A folder that is there and holds no weights that pdstudy reads."""
-    folder = Path(path).expanduser()
-    if (folder / "config.json").is_file() and not any(folder.glob("*.safetensors")):
+    """A folder that is not there, or holds no weights that pdstudy reads."""
+    folder = user_path(path)
+    if not (folder / "config.json").is_file():
+        yield Problem("path", path, "a transformers folder, with config.json and weights",
+                      hint=f"from {Path.cwd()}", missing=True)  # fmt: skip
+    elif not any(folder.glob("*.safetensors")):
         pickled = sorted(file.name for file in folder.glob("*.bin"))
         yield Problem("path", path, "a folder with weights in *.safetensors",
                       hint=f"it has {pickled[0]}: load it once and save_pretrained it" if pickled
@@ -93,7 +96,7 @@ def _least_ids(path: str, corpus: Corpus) -> int:
     """Ids that the corpus has at least. A BPE of few texts is smaller than declared: it has the model's, if any."""
     if isinstance(corpus.own_tokenizer, PretrainedTokenizer):
         return corpus.own_tokenizer.vocab or 0
-    theirs = _tokens(Path(path).expanduser() / TOKENIZER_FILES[0]) if has_tokenizer(path) else None
+    theirs = _tokens(user_path(path) / TOKENIZER_FILES[0]) if has_tokenizer(path) else None
     return max(LEAST_BPE, 0 if theirs is None else theirs[0])
 
 
@@ -114,7 +117,7 @@ def _settings(student: Student) -> dict[str, Any]:
 
 
 def _check_tokenizer(path: str, corpus: Corpus) -> Iterator[Problem]:
-    theirs = Path(path).expanduser() / TOKENIZER_FILES[0]
+    theirs = user_path(path) / TOKENIZER_FILES[0]
     if theirs.is_file() and not _may_share(corpus.own_tokenizer, theirs):
         yield Problem("path", path, "a model with the corpus's tokenizer",
                       hint=f"tokenize the corpus with the model's: PretrainedTokenizer(path={path!r})")  # fmt: skip
@@ -122,12 +125,12 @@ def _check_tokenizer(path: str, corpus: Corpus) -> Iterator[Problem]:
 
 def read_text_config(path: str) -> Mapping[str, Any] | None:
     """The part of a folder's config that is about its language model; None where it is not here."""
-    config = read_json(Path(path).expanduser() / "config.json", "save the model there again")
+    config = read_json(user_path(path) / "config.json", "save the model there again")
     return None if config is None else config.get("text_config") or config
 
 
 def has_tokenizer(path: str) -> bool:
-    return (Path(path).expanduser() / TOKENIZER_FILES[0]).is_file()
+    return (user_path(path) / TOKENIZER_FILES[0]).is_file()
 
 
 def same_ids(one: Path, other: Path) -> bool:
@@ -139,7 +142,7 @@ def same_ids(one: Path, other: Path) -> bool:
 def _may_share(tokenizer: BPE | PretrainedTokenizer, theirs: Path) -> bool:
     """Whether the tokenizer of a corpus can be that of a file. A BPE is trained later; its first id is known."""
     if isinstance(tokenizer, PretrainedTokenizer):
-        mine = Path(tokenizer.path).expanduser() / TOKENIZER_FILES[0]
+        mine = user_path(tokenizer.path) / TOKENIZER_FILES[0]
         return not mine.is_file() or same_ids(mine, theirs)
     tokens = _tokens(theirs)
     return tokens is None or (tokens[0] <= tokenizer.vocab and tokens[2] == EOS)

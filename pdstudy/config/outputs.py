@@ -162,7 +162,37 @@ class GainBySize:
         return {}
 
 
-Output = Curves | SizeLaw | Compare | Sweep | LossByTokens | Cost | BesidePaper | PaperTable | GainAndKept | GainBySize
+@declared
+class GainDifferences:
+    """Whether the gain over the baseline differs between levels of `axis`: each level's gain against the first one's,
+    on every metric, with intervals; over student sizes also the trend per doubling.
+
+    Such a claim takes an interval of its own: a gain that is significant at one size and not at another shows nothing.
+    `against` names another arm than the study's baseline, as in `Compare`.
+    """
+
+    axis: str
+    split: Split = "test"
+    title: str = "Differences of gains"
+    against: str | None = None
+
+    def axes(self) -> dict[str, str]:
+        return {"axis": self.axis}
+
+
+Output = (
+    Curves
+    | SizeLaw
+    | Compare
+    | Sweep
+    | LossByTokens
+    | Cost
+    | BesidePaper
+    | PaperTable
+    | GainAndKept
+    | GainBySize
+    | GainDifferences
+)
 
 
 def _named(**axes: str | None) -> dict[str, str]:

@@ -38,7 +38,8 @@ class Execution:
 
     partition, account, qos, constraint   as in sbatch
     nodes, tasks_per_node                 ranks of one run (default: a rank per GPU); training stages only
-    gpus, memory_gb                       per node; the GPUs of `logits` share the teacher's weights, a rank on each
+    gpus, memory_gb                       per node; GPUs of `logits` share the teacher's weights, with a rank on each
+    gpu_memory_gb                         of one GPU: plans warn of what needs more
     cpus                                  per task
     minutes                               of one job; a run that needs longer goes on in the next (`time_limits`)
     setup                                 shell lines before the job's command (modules, variables)
@@ -65,6 +66,7 @@ class Execution:
     gpus: int | None = None
     cpus: int | None = None
     memory_gb: float | None = None
+    gpu_memory_gb: float | None = None
     minutes: int | None = None
     setup: tuple[str, ...] | None = None
     container: str | None = None
@@ -76,8 +78,8 @@ class Execution:
     warning_seconds: int | None = None
 
     def check(self) -> Iterator[Problem]:
-        for name in ("nodes", "tasks_per_node", "cpus", "memory_gb", "minutes", "parallelism", "pack", "slices",
-                     "replicas", "warning_seconds"):  # fmt: skip
+        for name in ("nodes", "tasks_per_node", "cpus", "memory_gb", "gpu_memory_gb", "minutes", "parallelism", "pack",
+                     "slices", "replicas", "warning_seconds"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value <= 0:
                 yield Problem(name, value, "above 0")

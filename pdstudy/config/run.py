@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 from pdstudy.config.alpha import ByConfidence, Everywhere, Mix, Routed, Steady, TokenRule, absent
-from pdstudy.config.data import Corpus, Slice, View
+from pdstudy.config.data import SEEDS, Corpus, Slice, View
 from pdstudy.config.instructions import Instructions
 from pdstudy.config.loss_combinations import undefined
 from pdstudy.config.losses import NLL, AnyTemperature, Divergence, Plain, Renormalise, Rest, Temperature
@@ -41,9 +40,6 @@ class Pretrained:
         return {"path": self.known_as or model_identity(self.path), "shape": None, "known_as": None}
 
     def check(self) -> Iterator[Problem]:
-        if not (Path(self.path).expanduser() / "config.json").is_file():
-            yield Problem("path", self.path, "a transformers folder, with config.json and weights",
-                          hint=f"from {Path.cwd()}", missing=True)  # fmt: skip
         yield from check_weights(self.path)
         if self.shape is not None:
             yield from check_shape(self.path, self.shape)
@@ -229,9 +225,10 @@ class Run:
         yield from self._check_size_of_store()
         if self.instructions is not None and self.teacher is not None:
             yield Problem("instructions", "with a teacher", "None, or an objective LM(): examples have no logits")
-        tokenizer_vocab = self.corpus.own_tokenizer.vocab
-        if tokenizer_vocab is not None and self.student.vocab < tokenizer_vocab:
-            yield Problem("student.vocab", self.student.vocab, f"at least the tokenizer's {tokenizer_vocab}")
+        if self.student.vocab < (ids := self.corpus.own_tokenizer.vocab or 0):
+            yield Problem("student.vocab", self.student.vocab, f"at least the tokenizer's {ids}")
+        if not 0 <= self.seed < SEEDS:
+            yield Problem("seed", self.seed, f"0 or more, and below {SEEDS:,}")
 
     def _check_length(self) -> Iterator[Problem]:
         step, context = self.tokens_per_step, self.view.context

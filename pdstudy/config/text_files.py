@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pdstudy.core.files import broken_links, content_hash, content_or_name, expand
+from pdstudy.core.files import broken_links, content_hash, content_or_name, expand, user_path
 from pdstudy.core.validation import Problem
 
 KINDS = (
@@ -49,7 +49,7 @@ def kind_of(path: Path) -> str | None:
 
 def find_text_files(pattern: str) -> list[Path]:
     """The files that a path, a folder or a glob stands for; of a folder, not what a hub's download leaves besides."""
-    root = Path(pattern).expanduser().absolute()
+    root = user_path(pattern).absolute()
     files = expand(pattern)
     return [file for file in files if not _is_beside(file, root)] if root.is_dir() else files
 

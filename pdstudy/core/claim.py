@@ -68,9 +68,11 @@ class Claim:
     def holder(path: Path) -> dict[str, Any] | None:
         """The live holder of the claim at `path`, or None.
 
-        A holder on another host counts as live, unless it is a SLURM job that the queue does not have.
+        A holder on another host counts as live, unless it is a SLURM job that the queue does not have. Raises
+        `ConfigError` on a claim that says nothing.
         """
-        holder = read_json(path)
+        mend = "where nobody makes this any more, delete it"
+        holder = read_json(path, mend, ("host", "pid", "born"))
         if holder is None:
             return None
         if holder["host"] == socket.gethostname():

@@ -8,6 +8,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -46,15 +47,25 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def read_json(path: Path, mend: str = "delete it and run again, which makes it anew") -> Any:
-    """The content of a JSON file, or None where it is absent. Raises `ConfigError` on a damaged one; `mend` is what to
-    do about that."""
+def read_json(
+    path: Path, mend: str = "delete it and run again, which makes it anew", fields: Iterable[str] = ()
+) -> Any:
+    """The JSON object in a file, or None where the file is absent.
+
+    Raises `ConfigError` on a damaged one: no JSON, no object, or one that lacks some of `fields`; `mend` is what to do
+    about that.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):  # the latter below a stray file, such as a .DS_Store
         return None
     except ValueError as error:
         raise ConfigError(f"{path} is damaged: it is not JSON ({error}); {mend}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is damaged: it is JSON, but no object; {mend}")
+    if lacking := [field for field in fields if field not in found]:
+        raise ConfigError(f"{path} is damaged: it lacks {', '.join(lacking)}; {mend}")
+    return found
 
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
@@ -101,7 +112,12 @@ def file_sha256(path: Path) -> str:
 
 def cache_root() -> Path:
     """Folder of downloads and hashes that workspaces share: `PDSTUDY_CACHE`, default `~/.cache/pdstudy`."""
-    return Path(os.environ.get("PDSTUDY_CACHE", Path.home() / ".cache" / "pdstudy"))
+    return user_path(os.environ.get("PDSTUDY_CACHE") or "~/.cache/pdstudy")
+
+
+def user_path(text: str) -> Path:
+    """A path as a user writes it: `~` is a home folder where that is known, else the character."""
+    return Path(os.path.expanduser(text))  # Path.expanduser raises where a container's user has no entry
 
 
 def content_hash(paths: Iterable[str]) -> str:
@@ -144,7 +160,7 @@ def broken_links(pattern: str) -> list[Path]:
 
 
 def _names(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
+    path = user_path(pattern)
     if path.is_dir():
         return sorted(_below(path.absolute(), ()))
     if path.is_file() or path.is_symlink():
@@ -173,8 +189,9 @@ def _below(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
 @functools.cache
 def _remembered_sha256(path: str, size: int, mtime_ns: int) -> str:
     memory = cache_root() / "content" / hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
-    if memory.exists():
-        return memory.read_text()
+    with contextlib.suppress(OSError, ValueError):
+        if re.fullmatch("[0-9a-f]{64}", known := memory.read_text()):  # what is torn would make all runs new ones
+            return known
     digest = file_sha256(Path(path))
     with contextlib.suppress(OSError):  # a read-only home only costs hashing again
         write_bytes(memory, digest.encode())

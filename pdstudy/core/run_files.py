@@ -8,13 +8,19 @@ from typing import Any
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json
 
-FIELDS: dict[str, dict[str, type]] = {
+_NUMBER = (int, float)
+
+FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "config.json": {"run": dict},
     "provenance.json": {},
     "status.json": {"state": str},
-    "result.json": {"state": str, "flops": dict, "seconds": dict, "evals": list},
+    "result.json": {"state": str, "flops.student": _NUMBER, "seconds.train": _NUMBER, "evals": list},
 }
-"""The files and the types of fields of theirs; the first of a file must be there."""
+"""The files and the types of fields of theirs, parts of objects dotted. The first of a file must be there, the others
+where their object is."""
+
+ROW_FIELDS = frozenset({"eval", "split", "loss"})
+"""Fields that each of the evaluations in result.json has."""
 
 
 SEQUENCES = "sequences"
@@ -36,18 +42,24 @@ def read_run_file(folder: Path, name: str) -> dict[str, Any] | None:
         raise DamagedRun(f"{path} is damaged: {error.strerror or error}; restore it, or move {folder} away") from error
     if content is None:
         return None
-    ours = isinstance(content, dict)
-    needed = list(FIELDS[name])[:1]
-    wrong = [
-        field
-        for field, kind in FIELDS[name].items()
-        if ours and (field in content or field in needed) and not isinstance(content.get(field), kind)
-    ]
-    if wrong or not ours:
-        said = f"without a right {', '.join(wrong)}" if wrong else "no object"
-        raise DamagedRun(f"{path} is damaged: it is JSON, but {said}; delete it and run again, which makes it anew")
     found: dict[str, Any] = content
+    wrong = [field for field in FIELDS[name] if not _is_right(found, name, field)]
+    if wrong:
+        said = f"without a right {', '.join(wrong)}"
+        raise DamagedRun(f"{path} is damaged: it is JSON, but {said}; delete it and run again, which makes it anew")
     return found
+
+
+def _is_right(found: dict[str, Any], name: str, field: str) -> bool:
+    first, _, part = field.partition(".")
+    if first not in found:
+        return field != next(iter(FIELDS[name]))
+    value = found[first]
+    if part:
+        value = value.get(part) if isinstance(value, dict) else None
+    if field == "evals" and isinstance(value, list):
+        return all(isinstance(row, dict) and row.keys() >= ROW_FIELDS for row in value)
+    return isinstance(value, FIELDS[name][field])
 
 
 def whole_run_file(folder: Path, name: str) -> dict[str, Any] | None:

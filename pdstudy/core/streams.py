@@ -1,8 +1,9 @@
-"""Standard streams: characters that their encoding lacks, and characters that would drive a terminal."""
+"""Standard streams: closed ones, characters that their encoding lacks, and characters that would drive a terminal."""
 
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 
@@ -10,8 +11,18 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Unicode's control characters (Cc) and lone surrogates (Cs)."""
 
 
-def escape_unencodable() -> None:
-    """Write characters that the encoding of standard output or error lacks as escapes, where Python would raise."""
+def prepare_streams() -> None:
+    """Make standard streams usable whatever started this process.
+
+    Closed ones, as under some schedulers and `>&-`, become the null device: their descriptors would else be given to
+    the next file. Characters that the encoding of output or error lacks are written as escapes, where Python would
+    raise.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -16,7 +16,7 @@ from typing import Any
 
 from pdstudy.config.downstream import EVALUATIONS, ItemFile, PackagedItems, Task
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import cache_root, write_bytes
+from pdstudy.core.files import cache_root, user_path, write_bytes
 from pdstudy.core.pinned_packages import fetch
 
 
@@ -78,12 +78,12 @@ def _package_lines(items: PackagedItems) -> list[str]:
 
 
 def _file_lines(task: Task, items: ItemFile) -> list[str]:
-    path = Path(items.path).expanduser().resolve()
+    path = user_path(items.path).resolve()
     open_answer = "answer" in _read_items(path)[0]
     files = {"test": path}
     lines = ["dataset_path: json", "test_split: test"]
     if items.examples is not None:
-        files["train"] = Path(items.examples).expanduser().resolve()
+        files["train"] = user_path(items.examples).resolve()
         examples = _read_items(files["train"])
         if len(examples) < task.shots:
             raise ConfigError(

@@ -132,9 +132,10 @@ class Scores:
             known = torch.stack([total.log() - beta * of_gold, mean - of_gold, square - mean.square()], 1).double()
             self.losses[:, number].index_add_(0, sequence, known)
             if beta == 1:
-                hit = (of_gold == 0).double()  # argmax takes ten times as long; an exact tie counts as a hit
+                # An exact tie is no hit: a collapsed model, all of whose logits are equal, would be right always.
+                place = torch.count_nonzero(below >= of_gold[:, None], 1)
+                hit, near = (place == 1).double(), (place <= TOP).double()
                 self.bins += confidence_bins(1 / total.double(), hit)
-                near = (torch.count_nonzero(below > of_gold[:, None], 1) < TOP).double()
                 self.counts.index_add_(0, sequence, torch.stack([torch.ones_like(hit), hit, near], 1))
 
     def columns(self) -> dict[str, float]:
@@ -180,7 +181,7 @@ class Scores:
 
 def confidence_bins(confidence: Tensor, hit: Tensor) -> Tensor:
     """[BINS, 3]: tokens, their confidence and their hits (or probabilities of one), summed by bin of confidence."""
-    place = (confidence * BINS).long().clamp(max=BINS - 1)
+    place = (confidence * BINS).long().clamp(0, BINS - 1)  # NaN, of a broken model, becomes the least integer
     bins = torch.zeros(BINS, 3, dtype=torch.float64, device=confidence.device)
     return bins.index_add_(0, place, torch.stack([torch.ones_like(hit), confidence, hit], 1))
 

@@ -12,6 +12,7 @@ from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import Heldout, TeacherText, probe_teacher
 from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.run import Online, Pretrained, Run
+from pdstudy.core.files import user_path
 from pdstudy.core.identity import fingerprint
 from pdstudy.plan.artifact import (
     AnswersArtifact,
@@ -209,7 +210,7 @@ def training_job(artifact: RunArtifact, study: Study, workspace: Workspace) -> T
 def model_folder(model: Run | Pretrained | Online | None, workspace: Workspace, step: int | None = None) -> Path:
     """The transformers folder of a model, there or not: of a run's, the one after `step` steps where given."""
     if isinstance(model, Pretrained):
-        return Path(model.path).expanduser().absolute()
+        return user_path(model.path).absolute()
     assert isinstance(model, Run)
     directory = workspace.run(model)
     return directory.model if step is None else directory.export(step)

@@ -26,7 +26,7 @@ from pdstudy.config.placement import TRAINING
 from pdstudy.core.claim import Claimed
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.run_files import DamagedRun
-from pdstudy.core.streams import escape_unencodable
+from pdstudy.core.streams import prepare_streams
 from pdstudy.launch.memory import explain_memory, is_out_of_memory
 from pdstudy.launch.stages import perform, perform_claimed
 from pdstudy.launch.work_order import WorkOrder
@@ -42,7 +42,7 @@ CAUSE_SECONDS = 5.0
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
-    escape_unencodable()
+    prepare_streams()
     channel, sharing = int(sys.argv[1]), int(sys.argv[2])
     main_rank = os.environ.get("RANK", "0") == "0"
     os.set_inheritable(channel, False)

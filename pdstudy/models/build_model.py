@@ -46,7 +46,7 @@ def build_model(
         # A Shape's layers all see everything before them; other models may have windows, which need built masks.
         plain = attention == "sdpa" and isinstance(student, Shape)
         model = from_config(config, CAUSAL_SDPA if plain else attention).to(dtype)
-    return with_loss(model)
+    return with_loss(model, ready_masks=plain)
 
 
 @torch.no_grad()
@@ -84,11 +84,15 @@ def start_from(model: PreTrainedModel, folder: Path, vocab: int) -> None:
 
 def load_exported(folder: Path) -> PreTrainedModel:
     """A model that the trainer exported, with its loss, on the CPU in float32."""
-    return with_loss(load_causal_lm(folder, dtype=torch.float32, attn_implementation="sdpa"))
+    return with_loss(load_causal_lm(folder, dtype=torch.float32))
 
 
-def with_loss(model: PreTrainedModel) -> PreTrainedModel:
-    """The model in training mode, with `distillation_loss` and `with_head` as methods."""
+def with_loss(model: PreTrainedModel, *, ready_masks: bool = False) -> PreTrainedModel:
+    """The model in training mode, with `distillation_loss` and `with_head` as methods.
+
+    With `ready_masks` a batch's mask serves all layers; else transformers makes one for each type of layer.
+    """
+    model.ready_masks = ready_masks
     model.distillation_loss = types.MethodType(distillation_loss, model)
     model.with_head = types.MethodType(with_head, model)
     return model.train()
@@ -148,8 +152,7 @@ def distillation_loss(
 
 def _states(model: PreTrainedModel, batch: MicroBatch, *, routed: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Last hidden states [B, T, H], as the head's weight multiplies them, and the logits of the routers if `routed`."""
-    # A ready mask serves where all layers see everything before them; else transformers makes one for each type.
-    ready = batch.mask if model.config._attn_implementation == CAUSAL_SDPA else None
+    ready = batch.mask if model.ready_masks else None
     options = {"output_router_logits": True} if routed else {}
     with respecting(batch.positions if ready is None and batch.mask is not None else None):
         out = model.base_model(

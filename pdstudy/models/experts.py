@@ -17,8 +17,7 @@ from pdstudy.models.student_config import causal_lm_class
 
 def has_routers(config: PretrainedConfig) -> bool:
     """Whether a configuration's model has routers."""
-    base = causal_lm_class(config)
-    return "router_logits" in (getattr(base, "_can_record_outputs", None) or {})
+    return "router_logits" in (causal_lm_class(config)._can_record_outputs or {})
 
 
 def balance_weight(config: PretrainedConfig) -> float:

@@ -42,11 +42,11 @@ def export(
     parameters = write_model(
         config, weights, partial, vocab=corpus.vocab, bos=corpus.bos, eos=corpus.eos, context=run.view.context
     )
+    shutil.copytree(corpus.tokenizer_dir, partial, dirs_exist_ok=True)
     write_digests(partial)
     for file in partial.iterdir():
         file.chmod(0o644)  # safetensors are written readable by their owner alone
         sync(file)
-    shutil.copytree(corpus.tokenizer_dir, partial, dirs_exist_ok=True)
     write_bytes(partial / "README.md", _card(run, key, steps, parameters, evals).encode())
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)

@@ -12,7 +12,14 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from pdstudy.config.model import Shape, Student, TransformersConfig, as_mapping
 from pdstudy.core.errors import ConfigError
@@ -58,7 +65,7 @@ def _from_settings(student: TransformersConfig) -> PretrainedConfig:
             words = " ".join(str(error).split())
             raise ConfigError(f"student.settings: {student.model_type!r} does not take them: {words}") from error
         raise ConfigError(f"student.model_type: found {student.model_type!r}; allowed: a transformers type") from error
-    if type(config) not in AutoModelForCausalLM._model_mapping:
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ConfigError(
             f"student.model_type: found {student.model_type!r}, of which transformers has no causal language model; "
             f"allowed: the type of a decoder (of a model with images, that of its text part)"
@@ -89,7 +96,7 @@ def _is_read(config: PretrainedConfig, name: str) -> bool:
 
 def causal_lm_class(config: PretrainedConfig) -> type[PreTrainedModel]:
     """The class of a configuration's causal language model."""
-    found = AutoModelForCausalLM._model_mapping[type(config)]
+    found = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     return found[0] if isinstance(found, tuple) else found
 
 

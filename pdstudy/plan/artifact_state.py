@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pdstudy.core.errors import ConfigError
 from pdstudy.core.run_files import find_damage
 from pdstudy.core.run_state import DAMAGED
 from pdstudy.plan.artifact import Artifact, RunArtifact
@@ -36,7 +37,10 @@ def state_of(artifact: Artifact, workspace: Workspace, seen: dict[str, Any] | No
     else:
         status = read_failure(artifact.log(workspace)) or {"state": "new"}
     state = status.pop("state")
-    holder = artifact.holder(workspace)
+    try:
+        holder = artifact.holder(workspace)
+    except ConfigError as damage:
+        return row | {"state": DAMAGED, "error": str(damage)}
     if state in ("done", "diverged"):  # it has ended, and the plan wants more of it: an evaluation, or steps again
         state = "running" if holder else artifact.state
     row |= {"state": state} | {k: v for k, v in status.items() if k != "time"}

@@ -18,6 +18,7 @@ from pdstudy.config.logits import Coverage
 from pdstudy.config.model import Shape
 from pdstudy.config.model_folder import read_text_config
 from pdstudy.config.run import Online, Pretrained, Run
+from pdstudy.core.files import user_path
 
 MOST_HEADER_BYTES = 100_000_000
 """Bytes of a safetensors header at most, as the format has it."""
@@ -125,7 +126,9 @@ def teacher_parameters(teacher: Run | Pretrained | Online) -> float:
         return teacher.shape.parameters().non_embedding
     config = read_text_config(teacher.path) or {}
     tables = 1 if config.get("tie_word_embeddings", True) else 2
-    return max(0.0, _weights(teacher) - tables * (config.get("vocab_size") or 0) * (config.get("hidden_size") or 0))
+    return max(
+        0.0, stored_parameters(teacher) - tables * (config.get("vocab_size") or 0) * (config.get("hidden_size") or 0)
+    )
 
 
 def folder_flops(teacher: Pretrained, context: int) -> float:
@@ -139,13 +142,14 @@ def folder_flops(teacher: Pretrained, context: int) -> float:
     looked_up = 0 if config.get("tie_word_embeddings", True) else (config.get("vocab_size") or 0) * hidden
     across = heads * config["head_dim"] if config.get("head_dim") else hidden
     return (
-        2.0 * max(0.0, _weights(teacher) - looked_up) + 4.0 * (config.get("num_hidden_layers") or 0) * across * context
+        2.0 * max(0.0, stored_parameters(teacher) - looked_up)
+        + 4.0 * (config.get("num_hidden_layers") or 0) * across * context
     )
 
 
-def _weights(teacher: Pretrained) -> float:
+def stored_parameters(teacher: Pretrained) -> float:
     """Stored parameters of a folder, by the headers of its weight files."""
-    files = sorted(Path(teacher.path).expanduser().glob("*.safetensors"))
+    files = sorted(user_path(teacher.path).glob("*.safetensors"))
     return float(sum(_elements(file, file.stat().st_mtime_ns) for file in files))
 
 

@@ -5,6 +5,7 @@ Both need torch, so they run in a process of their own (`pdstudy.models.count`):
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -40,7 +41,8 @@ def counted(student: TransformersConfig, context: int, *, respects: bool = False
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ConfigError(f"{_where(student)}student: {student.model_type!r} could not be counted: {last}")
         known = json.loads(answer)
-        write_json(memory, known)
+        with contextlib.suppress(OSError):  # a read-only home only costs counting again
+            write_json(memory, known)
     if "refused" in known:
         raise ConfigError(_where(student) + known["refused"])
     for part, fault in known["faults"].items():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from pdstudy.config.data import Corpus, PretrainedTokenizer, Slice
 from pdstudy.config.model_folder import has_tokenizer, same_ids
@@ -16,7 +15,7 @@ from pdstudy.config.run import Pretrained, Run
 from pdstudy.config.text_files import find_packages, find_text_files
 from pdstudy.config.text_sources import HubDataset, LocalFiles
 from pdstudy.config.tokenizer_file import TOKENIZER_FILES, named_token
-from pdstudy.core.files import read_json
+from pdstudy.core.files import read_json, user_path
 from pdstudy.core.origin import spot_of
 from pdstudy.core.validation import Problem
 from pdstudy.plan.artifact import AnswersArtifact, Artifact, CorpusArtifact, RunArtifact
@@ -74,7 +73,7 @@ def text_bytes(corpus: Corpus) -> int | None:
 
 def check_tokenizer(model: Pretrained, limits: TextLimits) -> tuple[Problem | None, str]:
     """The problem of a model whose tokenizer is not that of a corpus which is built; a warning where it has none."""
-    folder = Path(model.path).expanduser()
+    folder = user_path(model.path)
     if not folder.is_dir():
         return None, ""
     if not has_tokenizer(model.path):

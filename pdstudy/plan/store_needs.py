@@ -57,7 +57,8 @@ class StoreNeeds:
         folder = self._workspace.stores(spec)
         short: Coverage | None = None
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            manifest = read_json(path / "manifest.json", f"move {path} away and run again to capture anew")
+            mend = f"move {path} away and run again to capture anew"
+            manifest = read_json(path / "manifest.json", mend, ("coverage",))
             if manifest is None:
                 continue
             coverage = decode(manifest["coverage"])

@@ -19,7 +19,7 @@ from typing import Any
 
 from pdstudy.core.claim import Claimed
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.streams import escape_unencodable
+from pdstudy.core.streams import prepare_streams
 from pdstudy.launch.stages import perform_claimed
 from pdstudy.launch.work_order import WorkOrder
 from pdstudy.launch.worker import output_to
@@ -70,7 +70,7 @@ class ArrayElement:
 
 def work(path: str, index: int) -> str:
     """Make element `index` of the array described in `path`. submitit's pickles refer to this function by its name."""
-    escape_unencodable()
+    prepare_streams()
     with StopSignals() as signals:
         element = ArrayElement.read(Path(path), index)
         os.chdir(element.header["cwd"])

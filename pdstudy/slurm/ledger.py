@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy.core.claim import Claim, Claimed
+from pdstudy.core.errors import ConfigError
 from pdstudy.workspace.layout import Workspace
 
 Row = dict[str, Any]
@@ -83,7 +84,10 @@ class Sent:
 
 
 class Ledger:
-    """The rows, in memory and (with a path) on disk, and what they come to by array, job key and study."""
+    """The rows, in memory and (with a path) on disk, and what they come to by array, job key and study.
+
+    Raises `ConfigError` on rows that do not belong to a ledger, or to an array whose intent is lost.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -94,7 +98,13 @@ class Ledger:
         self.retried: dict[str, float] = {}
         self.cancelled: dict[str, float] = {}
         for row in self.rows:
-            self._apply(row)
+            try:
+                self._apply(row)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ConfigError(
+                    f"{path} is damaged: of the row {json.dumps(row)[:200]} another one is lost, or it is none of a "
+                    f"ledger; restore the file, or see that no job that the row names is queued and delete the row"
+                ) from error
 
     @staticmethod
     def of(workspace: Workspace) -> Ledger:

@@ -23,12 +23,13 @@ from typing import Any
 
 from pdstudy.config.placement import NAMES, SELECTORS, SETTINGS, STAGES, Execution
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import user_path
 from pdstudy.core.validation import Problem, nearest, problems
 
 
 def profile_files() -> tuple[Path, Path]:
     """The user's file and the project's, whether or not they exist."""
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    config = user_path(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
     return config / "pdstudy" / "pdstudy.toml", Path("pdstudy.toml")
 
 

@@ -1,4 +1,8 @@
-"""Modules that a study file imports from its folder: read anew by each load, and kept from all other code."""
+"""What a study file does to the process that loads it: kept from all other code.
+
+The modules that it imports from its folder are read anew by each load. The working directory stays, and what is printed
+meanwhile goes to standard error: standard output is the command's, which may owe JSON.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ def helper_modules(folder: Path) -> Iterator[None]:
     as before: two studies may each have a `settings.py`, and an edited one is read by the next load.
     """
     before, path, compiles = dict(sys.modules), list(sys.path), not sys.dont_write_bytecode
+    here = Path.cwd()
     names = {file.stem for file in folder.glob("*.py")} | {init.parent.name for init in folder.glob("*/__init__.py")}
     names |= {
         name.partition(".")[0] for name, module in before.items() if os.path.dirname(_file(module)) == str(folder)
@@ -33,8 +38,10 @@ def helper_modules(folder: Path) -> Iterator[None]:
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
+        os.chdir(here)
         added = [entry for entry in sys.path if entry not in (*path, str(folder.parent))]
         for name, module in list(sys.modules.items()):
             if before.get(name) is not module and _found_in(module, [str(folder), *added], path):

@@ -18,6 +18,7 @@ from fnmatch import fnmatch
 from functools import cached_property
 from typing import Any
 
+from pdstudy.config.data import SEEDS
 from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import Evaluation
 from pdstudy.config.logits import Capture, Kept
@@ -28,6 +29,9 @@ from pdstudy.core.origin import Spot, remember_origin, spot_of
 from pdstudy.core.validation import Problem, keep_tuples, own_problems, problems
 from pdstudy.study.grid import Arm, Grid, changed
 from pdstudy.study.validation import check_downstream, check_evaluations, check_labels, check_outputs
+
+LONGEST_NAME = 200
+"""Bytes of a study's name at most: file systems allow 255, of which suffixes and temporary files take some."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,10 @@ class Study:
         """Problems of its own fields, then those of its runs."""
         if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
             yield Problem("name", self.name, "letters, digits, '-' and '_' (it names a folder)")
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            yield Problem("seeds", self.seeds, "one or more different whole numbers, 0 or more")
+        if len(self.name.encode()) > LONGEST_NAME:
+            yield Problem("name", self.name, f"{LONGEST_NAME} bytes at most (it names folders and files)")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or not all(0 <= s < SEEDS for s in self.seeds):
+            yield Problem("seeds", self.seeds, f"one or more different whole numbers, 0 or more and below {SEEDS:,}")
         if self.machine.flops_per_second <= 0:
             yield Problem("machine.flops_per_second", self.machine.flops_per_second, "above 0")
         if not self.grid.arms and not self.captures:

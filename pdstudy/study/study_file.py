@@ -86,9 +86,9 @@ def _load(path: Path, scale: str | None, wanted: type[T]) -> tuple[T | None, boo
             made = _called(getattr(module, name), path, scale, wanted)
             return made, scale is not None and _ignores(getattr(module, name), scale, made)
         return None, False
-    except (ConfigError, KeyboardInterrupt, SystemExit):
+    except (ConfigError, KeyboardInterrupt):
         raise
-    except BaseException as error:
+    except BaseException as error:  # SystemExit, too: the command would end as if all were well
         raise ConfigError(_explained(error, path)) from error
 
 
@@ -145,7 +145,7 @@ def _explained(error: BaseException, path: Path) -> str:
         at = at.tb_next
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
         line = error.lineno or 0
-    text = f"{path}:{line}: {type(error).__name__}: {error}"
+    text = f"{path}:{line}: {type(error).__name__}: {' '.join(str(error).split())}"
     missed = re.search(r"name '(\w+)' is not defined|cannot import name '(\w+)' from 'pdstudy' ", str(error))
     if missed:
         near = nearest(missed[1] or missed[2], sys.modules["pdstudy"].__all__)  # not imported: it stands above this

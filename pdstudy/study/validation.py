@@ -10,7 +10,7 @@ from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import Evaluation, Heldout, HeldoutResponses, Probe, corpus_of, split_of, text_of
 from pdstudy.config.finetuning import Finetuning
 from pdstudy.config.model_folder import check_folder
-from pdstudy.config.outputs import Compare, GainAndKept, GainBySize, Output
+from pdstudy.config.outputs import Compare, GainAndKept, GainBySize, GainDifferences, Output
 from pdstudy.config.run import Pretrained, Run
 from pdstudy.core.identity import fingerprint
 from pdstudy.core.validation import Problem, nearest, problems
@@ -20,6 +20,9 @@ from pdstudy.study.grid import Grid
 def check_labels(grid: Grid, baseline: Mapping[str, str]) -> Iterator[Problem]:
     """A baseline that names no arm, and arms that are called alike."""
     axes = levels(grid)
+    for name in axes:
+        if not isinstance(name, str) or not name.strip():
+            yield Problem("grid", name, "axes whose names are text, and not empty")
     for name, label in baseline.items():
         if name not in axes:
             yield Problem(f"baseline[{name!r}]", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes))
@@ -114,10 +117,13 @@ def check_outputs(outputs: Sequence[Output], grid: Grid, baseline: Mapping[str, 
         for field, name in output.axes().items() if not wrong else ():
             if name not in axes:
                 yield Problem(f"{at}.{field}", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes))
-        if not baseline and isinstance(output, Compare | GainAndKept | GainBySize):
+        if not baseline and isinstance(output, Compare | GainAndKept | GainBySize | GainDifferences):
             yield Problem("baseline", dict(baseline), f"the arm that {type(output).__name__} compares with",
                           hint="such as baseline={'loss': 'LM'}")  # fmt: skip
-        if isinstance(output, Compare) and isinstance(output.against, str):
+        if isinstance(output, GainDifferences) and output.axis in baseline:
+            others = sorted(axes.keys() - baseline.keys())
+            yield Problem(f"{at}.axis", output.axis, f"an axis that the baseline does not name: {others}")
+        if isinstance(output, Compare | GainDifferences) and isinstance(output.against, str):
             arms = {"/".join(a.labels.get(name, "") for name in baseline) for a in grid.arms}
             if output.against not in arms and baseline.keys() <= axes.keys():
                 yield Problem(f"{at}.against", output.against, f"an arm: {sorted(arms)}",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pdstudy.core.claim import Claim
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.streams import escape_unencodable
+from pdstudy.core.streams import prepare_streams
 from pdstudy.train.run_job import run_job
 from pdstudy.train.stop_signals import StopSignals
 from pdstudy.train.training_job import TrainingJob
@@ -24,7 +24,7 @@ STOPPED = 75
 
 def main(path: Path) -> int:
     """Carry out the job in `path`, on as many ranks as were started; the exit code. Signals stop it with all saved."""
-    escape_unencodable()
+    prepare_streams()
     main_rank = os.environ.get("RANK", "0") == "0"
     with StopSignals() as signals, contextlib.ExitStack() as held:
         try:

@@ -93,9 +93,9 @@ def _train(trainer: Trainer, should_stop: Callable[[], bool], until: int) -> str
                     recorder.write(step + 1, lr=rate, alpha=alpha)
                 if trainer.after(step + 1, should_stop() or step + 1 >= until):
                     return trainer.stopped(step + 1)
+        return trainer.done()
     except Diverged as divergence:
         return trainer.diverged(divergence)
-    return trainer.done()
 
 
 def gradients(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -224,6 +225,8 @@ class Trainer:
                 ranks=self.ranks,
                 keep=self.directory.keep_sequences if final else None,
             )
+            if not math.isfinite(scored["loss"]):  # the last update made it so: no step is left to notice
+                raise Diverged(step, f"{scored['split']} loss is {scored['loss']}")
             row = {"step": step, "tokens": step * self.run.tokens_per_step, **scored, "final": final}
             if self.ranks.main:
                 self.directory.append_eval(row)

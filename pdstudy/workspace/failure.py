@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
 
 
@@ -25,7 +26,10 @@ def write_failure(log: Path, error: str) -> None:
 
 def read_failure(log: Path) -> dict[str, Any] | None:
     """The note, or None where the last attempt did not fail."""
-    note: dict[str, Any] | None = read_json(_note(log))
+    try:
+        note: dict[str, Any] | None = read_json(_note(log), fields=("state", "error"))
+    except ConfigError as damaged:
+        return {"state": "failed", "error": f"for a reason that is lost: {damaged}"}
     return note
 
 

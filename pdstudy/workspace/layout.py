@@ -12,6 +12,8 @@ from pdstudy.config.logits import Coverage, StoreSpec
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.placement import TRAINING
 from pdstudy.config.run import Run
+from pdstudy.core.errors import ConfigError
+from pdstudy.core.files import user_path
 from pdstudy.core.identity import fingerprint
 from pdstudy.workspace.run_dir import RunDir
 
@@ -24,7 +26,16 @@ class Workspace:
 
     @staticmethod
     def default() -> Workspace:
-        return Workspace(Path(os.environ.get("PDSTUDY_WORKSPACE", "workspace")).resolve())
+        """`PDSTUDY_WORKSPACE`, else `workspace` in the working directory. Raises as `at` does."""
+        return Workspace.at(os.environ.get("PDSTUDY_WORKSPACE") or "workspace")
+
+    @staticmethod
+    def at(path: Path | str) -> Workspace:
+        """The workspace in a folder, there or not. Raises `ConfigError` where a file is in its place."""
+        root = user_path(str(path)).resolve()
+        if root.exists() and not root.is_dir():
+            raise ConfigError(f"workspace: found the file {root}; allowed: a folder, there or not yet")
+        return Workspace(root)
 
     def corpus(self, corpus: Corpus) -> Path:
         return self.root / "corpora" / fingerprint(corpus)

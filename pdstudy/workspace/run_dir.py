@@ -7,7 +7,7 @@ metrics.jsonl     one row per logged step
 evals.jsonl       one row per held-out evaluation
 sequences/        EVALUATION.npy per final evaluation: its sums by sequence (`pdstudy.evaluate.metrics.SEQUENCE`)
 checkpoints/      step-NNNNNNNN folders, complete or absent, with the sha256 of their files
-model/            the export: `AutoModelForCausalLM.from_pretrained` reads it; weights.json has its sha256
+model/            the export: `AutoModelForCausalLM.from_pretrained` reads it; weights.json has sha256s
 models/           step-NNNNNNNN folders of the same kind, for steps that other artifacts need
 again/            steps that are trained once more, for what was not wanted of them then (`pdstudy.plan.replay`)
 result.json       written last, atomically: its presence is what "done" (or "diverged") means

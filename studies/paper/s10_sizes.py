@@ -2,7 +2,7 @@
 
 from paper.scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, GainBySize, PaperTable, SizeLaw, Study, axis
+from pdstudy import LM, Compare, Cost, Curves, GainBySize, GainDifferences, PaperTable, SizeLaw, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -21,6 +21,7 @@ def study(scale: str = "mini") -> Study:
         outputs=(
             GainBySize(),
             Compare(),
+            GainDifferences(axis="student"),
             PaperTable(table="11", pairs=pairs),
             Curves(lines="teacher", panels="student"),
             SizeLaw(lines="teacher"),

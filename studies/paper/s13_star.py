@@ -2,7 +2,7 @@
 
 from paper.scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, GainBySize, PaperTable, Study, axis
+from pdstudy import LM, Compare, Cost, Curves, GainBySize, GainDifferences, PaperTable, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -26,6 +26,7 @@ def study(scale: str = "mini") -> Study:
             Compare(metric="recalibrated", title="After recalibration"),
             Compare(against="vanilla PD", title="Differences from vanilla PD"),
             Compare(metric="recalibrated", against="vanilla PD", title="From vanilla PD, after recalibration"),
+            GainDifferences(axis="student", against="vanilla PD", title="Does what PD* gains over vanilla PD grow?"),
             PaperTable(table="13"),
             Curves(lines="arm", panels="student"),
             Cost(),

@@ -92,6 +92,18 @@ def test_bits_per_byte_are_all_bits_over_all_bytes() -> None:
     assert accuracy_effect([arm], [base]).difference == pytest.approx(1 / 3)
 
 
+def test_the_error_of_bits_per_byte_is_that_of_a_ratio() -> None:
+    """Answers ten times as long with ten times the difference: their lengths are no noise of the ratio."""
+    size = np.array([10.0, 100.0, 20.0, 200.0, 50.0, 15.0, 150.0, 30.0])
+    bits, noise = 2.0 * size, np.array([0.1, -0.1, 0.2, -0.3, 0.1, -0.2, 0.3, -0.1])
+    arm, base = (items([1] * 8, list(b), list(size)) for b in (bits - 0.3 * size + noise, bits))
+    effect = bits_effect([arm], [base])
+    residual = noise - noise.sum() / size.sum() * size
+    assert effect.difference == pytest.approx(-0.3 + noise.sum() / size.sum())
+    assert effect.error == pytest.approx(residual.std(ddof=1) / np.sqrt(8) / size.mean())
+    assert effect.error < 0.0011 < 0.1 * (0.3 * size).std(ddof=1) / np.sqrt(8) / size.mean()
+
+
 def test_a_run_of_no_weight_is_no_run() -> None:
     runs = eight_runs().assign(w=[1.0] * 7 + [0.0])
     weighted, without = fit(runs, LINE, delta=10, weights="w"), fit(runs.head(7), LINE, delta=10)

@@ -87,8 +87,7 @@ def test_a_rejected_law_ends_with_its_data_and_has_no_band(tmp_path: Path) -> No
     data = plot.data.groupby("arm")  # type: ignore[union-attr]
     assert data["N"].max().to_dict() == pytest.approx({"KD": 21_000, "LM": 42_000})
     assert data["low"].count().to_dict() == {"KD": 0, "LM": 120}
-    assert "KD: power law" in plot.caption  # type: ignore[union-attr]
-    assert "rejected by its replicates" in plot.caption  # type: ignore[union-attr]
+    assert "KD: power, 12 runs, rejected" in plot.caption  # type: ignore[union-attr]
 
 
 def test_a_figure_of_rejected_laws_alone_says_nothing_of_what_lies_beyond() -> None:

@@ -33,7 +33,7 @@ def made_up(name: str, workspace: Workspace, loss: Any) -> dict[str, Any]:
     for cell in study.cells:
         evals = []
         for e in study.evaluations:
-            row = {"eval": fingerprint(e), "split": e.data.split, "final": True, "step": 1, "tokens": 1}
+            row = {"eval": fingerprint(e), "split": e.data.split, "final": True, "step": 1, "tokens": 1, "loss": 3.0}
             if isinstance(e, Heldout):
                 value = loss(cell) + 0.01 * cell.seed
                 row |= {"loss": value, "bits_per_byte": 2.0, "recalibrated": value, "accuracy": 0.2, "ece": 0.01}
@@ -47,7 +47,7 @@ def made_up(name: str, workspace: Workspace, loss: Any) -> dict[str, Any]:
             "tokens": cell.run.num_tokens,
             "evals": evals,
             "parameters": {},
-            "flops": {},
+            "flops": {"student": 1e9},
             "seconds": {"train": 1.0, "evaluate": 1.0},
             "finished": 0.0,
         }

@@ -87,6 +87,15 @@ def said_by(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     return int(left.value.code or 0), out + err
 
 
+FOREIGN = {
+    "config.json": b'[{"state": 3}]',
+    "provenance.json": b"null",
+    "status.json": b'{"status": "done"}',
+    "result.json": b'{"state": "done", "flops": {"student": 1.0}, "seconds": {"train": 1.0}, "evals": [{"nll": 3.0}]}',
+}
+"""JSON of another program, whose fields may have the names of ours."""
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "how"),
@@ -108,7 +117,7 @@ def test_a_damaged_file_is_the_trouble_of_its_run_alone(
     before = load_results("tiny.py")
     key = before["run"].iloc[-1]
     path = copied / "workspace" / "runs" / key / name
-    path.write_bytes({"torn": path.read_bytes()[:30], "empty": b"", "foreign": b'[{"state": 3}]'}[how])
+    path.write_bytes({"torn": path.read_bytes()[:30], "empty": b"", "foreign": FOREIGN[name]}[how])
     after = load_results("tiny.py")
     others = before["run"] != key
     assert list(before) == list(after)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pdstudy import KD, Start, axis
-from pdstudy.cli.plan_tables import MAX_ROWS, Here, print_plan
+from pdstudy.cli.machine_tables import Here
+from pdstudy.cli.plan_tables import MAX_ROWS, print_plan
 from pdstudy.cli.status_tables import print_status
-from pdstudy.launch.devices import Devices
 from pdstudy.plan.artifact_state import GROUPS, by_urgency, group_of, states
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.members import artifacts_by_study
@@ -59,7 +59,7 @@ def test_of_many_artifacts_those_that_failed_come_first(
     assert all("waits for" in row for row in rows[5:])
     assert lines[2 + MAX_ROWS] == f"... and {2003 - 10 - MAX_ROWS} new (--json shows all)"
 
-    print_plan(plan, workspace, Here(Devices(), 2), why=False, call="demo.py")
+    print_plan(plan, workspace, Here(2), why=False, call="demo.py")
     lines = capsys.readouterr().out.splitlines()
     rows = lines[4 : 4 + MAX_ROWS]
     assert [row.split()[-1] for row in rows[:5]] == ["failed"] * 3 + ["running", "new"]
@@ -116,7 +116,7 @@ def test_a_study_of_studies_has_a_row_for_each(workspace: Workspace, capsys: pyt
     assert [line.split() for line in lines[1:4]] == [
         ["study", "artifacts", *GROUPS], ["plain", "51", "47", "4"], ["other", "54", "52", "2"]
     ]  # fmt: skip
-    print_plan(plan, workspace, Here(Devices(), 2), why=False, call="all")
+    print_plan(plan, workspace, Here(2), why=False, call="all")
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:4] for line in lines[4:6]] == [["plain", "51", "4", "47"], ["other", "54", "2", "52"]]
     alone = make_plan(dataclasses.replace(plan.study.studies[0]), workspace)  # type: ignore[attr-defined]

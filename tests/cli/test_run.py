@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pdstudy.analysis.errors import AnalysisError
 from tests.core.cli import PDSTUDY, call, metrics, results
 from tests.core.tiny import write_tiny
 
@@ -60,6 +61,14 @@ def test_the_frame_in_python(finished: Path, monkeypatch: pytest.MonkeyPatch) ->
     frame = pdstudy.results("tiny.py", workspace=finished / "workspace")
     assert list(frame["state"]) == ["done"] * 4
     assert frame["teacher_total"].notna().sum() == 2
+    drawn = pdstudy.curves("tiny.py", workspace=finished / "workspace", split="test")
+    assert set(drawn.data["arm"]) == {"KD", "LM"}
+    assert drawn._repr_html_().startswith("<figure>")
+    with pytest.raises(AnalysisError, match="evaluated are: "):
+        pdstudy.curves("tiny.py", workspace=finished / "workspace", split="nowhere")
+    shown = pdstudy.figures("tiny.py", workspace=finished / "workspace")
+    assert len(shown) > 0
+    assert shown._repr_html_().count("<h3>") == len(shown)
 
 
 @pytest.mark.integration

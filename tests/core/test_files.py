@@ -253,6 +253,38 @@ def test_a_hash_that_was_remembered_is_not_computed_again(tmp_path: Path, monkey
     assert content_hash((str(text),)) == first
 
 
+@pytest.mark.parametrize("torn", [b"", b"ab12", b"\xff\xfe" * 32])
+def test_a_remembered_hash_that_is_none_is_computed_again(
+    torn: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be another identity: everything of a study would be new, and made again."""
+    monkeypatch.setenv("PDSTUDY_CACHE", str(tmp_path / "cache"))
+    text = tmp_path / "a.txt"
+    text.write_text("one")
+    first = content_hash((str(text),))
+    (memory,) = (tmp_path / "cache" / "content").iterdir()
+    memory.write_bytes(torn)
+    files._remembered_sha256.cache_clear()
+    assert content_hash((str(text),)) == first
+    assert len(memory.read_text()) == 64
+
+
+def test_a_home_folder_that_nobody_knows_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In containers a user may have neither HOME nor an entry among the users."""
+    monkeypatch.setenv("PDSTUDY_CACHE", str(tmp_path))
+    monkeypatch.setattr(os.path, "expanduser", lambda text: text)
+    assert files.cache_root() == tmp_path
+    assert files.expand("~nobody-of-this-name/*.txt") == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"3", b'{"host": "here"}'])
+def test_a_claim_that_says_nothing_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "claim"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"claim is damaged: .*where nobody makes this any more, delete it"):
+        Claim.holder(path)
+
+
 def test_the_hash_of_several_files_knows_neither_their_names_nor_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

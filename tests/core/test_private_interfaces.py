@@ -27,10 +27,13 @@ USED = {
     "_make_sbatch_string": "submitit",
     "_loglikelihood_tokens": "lm-eval",
     "_no_split_modules": "transformers",
+    "_can_record_outputs": "transformers",
+    "_supports_sdpa": "transformers",
+    "_supports_flash_attn": "transformers",
 }
 """Private names of other packages that pdstudy uses, and whose they are."""
 
-OURS = {"_exit", "_getframe", "_apply", "_typeshed", "_replace", "_SubParsersAction"}
+OURS = {"_exit", "_getframe", "_apply", "_typeshed", "_replace", "_SubParsersAction", "_read"}
 """Private by their first letter only: Python's own, or a class's own on another of its instances."""
 
 

@@ -105,11 +105,13 @@ def test_a_truncated_file_is_one_line_that_names_it(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_flipped_byte_is_noticed_where_digests_were_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "generation_config.json"])
+def test_a_flipped_byte_is_noticed_where_digests_were_written(name: str, tmp_path: Path) -> None:
+    """A digit of config.json, such as that of `rms_norm_eps`, changes logits as one of a weight does."""
     folder = llama(tmp_path / "llama")
     write_digests(folder)
     load_causal_lm(folder, dtype=torch.float32)
-    file = folder / "model.safetensors"
+    file = folder / name
     data = bytearray(file.read_bytes())
     data[-3] ^= 1
     file.write_bytes(data)

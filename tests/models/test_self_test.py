@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import subprocess
@@ -22,7 +23,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import decode
 from pdstudy.models import attention
 from pdstudy.models import self_test as tests
-from pdstudy.models.build_model import build_model
+from pdstudy.models.build_model import build_model, with_loss
 from pdstudy.models.count import examine
 from pdstudy.plan import cost, model_size
 from tests.core.test_normal import make_run
@@ -43,7 +44,8 @@ def test_documents_that_see_each_other_are_found(family: str, monkeypatch: pytes
 
 def test_a_mask_without_the_window_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """One mask for all layers, as was given to every family, takes the windows away."""
-    monkeypatch.setattr("pdstudy.models.build_model.CAUSAL_SDPA", "sdpa")
+    whole = functools.partial(with_loss, ready_masks=True)
+    monkeypatch.setattr(tests, "with_loss", whole)
     assert set(failed("mistral")) == {"mask", "packed"}
 
 

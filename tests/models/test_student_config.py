@@ -62,8 +62,11 @@ def test_the_text_part_of_a_model_with_images_is_taken(tmp_path: Path) -> None:
         "vocab_size": 500,
         "rope_scaling": {"rope_type": "linear", "factor": 8.0},
     }
-    student = TransformersConfig.from_folder(write(tmp_path, {"model_type": "gemma3", "text_config": text}))
+    path = write(tmp_path, {"model_type": "gemma3", "text_config": text, "tie_word_embeddings": False})
+    student = TransformersConfig.from_folder(path)
     assert (student.model_type, student.vocab) == ("gemma3_text", 500)
+    assert not transformers_config(student).tie_word_embeddings
+    assert transformers_config(student).rope_parameters["full_attention"]["factor"] == 8
 
 
 @pytest.mark.parametrize("content", [{}, {"model_type": "qwen3"}, {"vocab_size": 8}])

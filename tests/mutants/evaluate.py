@@ -7,7 +7,7 @@ from tests.mutants.slip import Slip
 SLIPS = (
     Slip(
         "pdstudy/evaluate/metrics.py",
-        "(confidence * BINS).long().clamp(max=BINS - 1)",
+        "(confidence * BINS).long().clamp(0, BINS - 1)",
         "(confidence * BINS).long()",
         "tests/train/test_scores.py",
     ),

@@ -101,7 +101,7 @@ def test_a_finished_run_is_found_and_the_nearest_is_explained(tmp_path: Path) ->
     first = study.cells[0].run
     directory = workspace.run(first)
     directory.create(first)
-    evals = [{"eval": fingerprint(e)} for e in study.evaluations]
+    evals = [{"eval": fingerprint(e), "split": "test", "loss": 3.0} for e in study.evaluations]
     result = {"state": "done", "evals": evals, "seconds": {"train": 2.0}, "flops": {"student": 8e9}}
     (directory.path / "result.json").write_text(json.dumps(result))
     plan = make_plan(study, workspace)

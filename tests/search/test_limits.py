@@ -67,7 +67,7 @@ def finish(search: Search, workspace: Workspace, run: Run, seconds: dict[str, fl
     """What a finished run leaves behind, on a device of the declared speed."""
     directory = workspace.run(run)
     directory.create(run)
-    row = {"eval": fingerprint(search.validation), "loss": 1.0, "tokens": run.num_tokens}
+    row = {"eval": fingerprint(search.validation), "split": "validation", "loss": 1.0, "tokens": run.num_tokens}
     flops = {"student": seconds["train"] * search.machine.flops_per_second}
     write_json(directory.path / "provenance.json", provenance)
     write_json(directory.path / "result.json", {"state": "done", "evals": [row], "seconds": seconds, "flops": flops})
@@ -202,7 +202,7 @@ def test_rows_of_other_evaluations_are_not_taken(tmp_path: Path) -> None:
     result = read_json(path)
     assert result is not None
     other = Heldout(data=Slice(split="test", tokens=640))
-    unlike = {"eval": fingerprint(other), "loss": 0.5, "tokens": search.base.num_tokens}
+    unlike = {"eval": fingerprint(other), "split": "test", "loss": 0.5, "tokens": search.base.num_tokens}
     write_json(path, result | {"evals": [*result["evals"], unlike]})
     found = read_run_result(search, workspace, search.base, ())
     assert found is not None

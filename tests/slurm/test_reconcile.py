@@ -14,6 +14,7 @@ import pytest
 
 from pdstudy.config.placement import resolve
 from pdstudy.core import slurm_command
+from pdstudy.core.errors import ConfigError
 from pdstudy.slurm import scheduler as queue
 from pdstudy.slurm.arrays import format_dependency
 from pdstudy.slurm.job import Job
@@ -274,3 +275,17 @@ def test_a_start_that_another_followed_was_ended_by_its_node_or_killed() -> None
     ledger = ledger_with(*sent("student/x", "7"), *sent("student/x", "8"))
     found = gather_histories(["student/x"], ledger, Queue({"8": QueuedJob("RUNNING")}), lambda key: rows)
     assert [end.cause for end in found["student/x"].endings] == ["node", "killed"]
+
+
+@pytest.mark.parametrize("damage", ["lost", "number", "list", "other"])
+def test_a_ledger_that_lacks_a_row_is_named_with_the_job(damage: str, tmp_path: Path) -> None:
+    """Jobs of an intent that cannot be read would be sent a second time; the command ended in a traceback."""
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path)
+    ledger.append("intent", array="a1", stage="student", elements=[["k"]])
+    ledger.append("sent", array="a1", job="17")
+    intent, sent = path.read_text().splitlines()
+    first = {"lost": intent[:-9].replace(":", ";"), "number": "3", "list": "[]", "other": '{"row": 1}'}[damage]
+    path.write_text(f"{first}\n{sent}\n")
+    with pytest.raises(ConfigError, match=r"ledger\.jsonl is damaged: .*(\"17\"|row 3|row \[\]|\"row\": 1)"):
+        Ledger(path)

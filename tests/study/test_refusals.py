@@ -152,3 +152,24 @@ def test_a_trial_shortens_the_teacher_of_online_logits_and_a_decay(tiny: Study) 
     assert isinstance(short.teacher, Online)
     assert (short.num_steps, short.teacher.run.num_steps) == (2, 2)
     assert (short.data.start, short.data.tokens) == (0, short.num_tokens)
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**64, -1])
+def test_a_seed_that_torch_would_cut_is_refused(seed: int, tiny: Study, tmp_path: Path) -> None:
+    """Its generator on a CPU takes 32 bits: seeds 1 and 2**32 + 1 gave equal initial weights."""
+    (one,) = refused(dataclasses.replace(tiny, seeds=(1, seed)), tmp_path)
+    assert "seeds: found" in one
+    assert "below 4,294,967,296" in one
+    teacher = objective(tiny).teacher
+    assert isinstance(teacher, Run)
+    assert [p.field for p in problems(dataclasses.replace(teacher, seed=seed))] == ["seed"]
+    corpus = dataclasses.replace(tiny.base.corpus, shuffle_seed=seed)
+    assert [p.field for p in problems(corpus)] == ["shuffle_seed"]
+
+
+def test_names_of_studies_and_axes_fit_files_and_tables(tiny: Study, tmp_path: Path) -> None:
+    (long,) = refused(dataclasses.replace(tiny, name="τ" * 120), tmp_path)
+    assert "name: found" in long
+    assert "200 bytes at most" in long
+    (empty,) = refused(dataclasses.replace(tiny, grid=tiny.grid * axis(" ", [{}])), tmp_path)
+    assert "grid: found ' '; allowed: axes whose names are text, and not empty" in empty

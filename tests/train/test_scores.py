@@ -71,6 +71,16 @@ def test_loss_is_that_of_the_fused_head_to_the_last_bit(scored) -> None:
     assert row["loss"] == nats / row["tokens_scored"]
 
 
+def test_a_collapsed_model_is_never_right() -> None:
+    """Where all logits are equal, each id is a most probable one: such a model had an accuracy of 1."""
+    scores = Scores.zero(2, torch.device("cpu"))
+    gold, sequence = torch.arange(60) % 40, torch.arange(60) % 2
+    scores.add(torch.zeros(60, 4), torch.randn(40, 4), gold, sequence, 40)
+    found = scores.columns()
+    assert (found["accuracy"], found["accuracy_top5"]) == (0, 0)
+    assert found["ece"] == pytest.approx(1 / 40)
+
+
 @pytest.mark.integration
 def test_accuracy_and_calibration(scored) -> None:
     row, logits, targets, _ = scored

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -197,6 +198,20 @@ def test_a_diverged_run_is_a_result(
     assert not directory.checkpoints.exists()
     assert not directory.model.exists()
     assert train_run(wild, directory, **common) == "diverged"
+
+
+@pytest.mark.integration
+def test_a_run_whose_last_update_breaks_it_is_not_done(
+    small_run: Run, corpus: TokenCorpus, heldout: tuple[Heldout, ...], tmp_path: Path
+) -> None:
+    """Loss and gradient norm of every step are finite, and the model is none: its evaluation used to be NaN, "done"."""
+    optimiser = AdamW(lr=1e39, weight_decay=0.0)
+    wild = dataclasses.replace(small_run, optimiser=optimiser, schedule=Cosine(warmup_tokens=0), steps=1)
+    directory = RunDir(tmp_path / "wild")
+    assert train_run(wild, directory, corpus=corpus, store=None, evaluations=heldout) == "diverged"
+    assert re.fullmatch(r"\w+ loss is (nan|inf)", directory.result()["reason"])
+    assert directory.result()["evals"] == rows(directory.evals_file) == []
+    assert not directory.model.exists()
 
 
 @pytest.mark.integration

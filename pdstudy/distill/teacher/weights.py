@@ -1,7 +1,7 @@
 """Reading a model from a transformers folder: all of its weights, as they were written, or a refusal.
 
 Nothing from a folder is executed: no remote code, no pickles. A folder that pdstudy wrote says in `DIGESTS` what its
-weights hash to.
+files hash to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import file_sha256, read_json, write_json
 
 DIGESTS = "weights.json"
-"""File of a model folder with the sha256 of each of its weight files, by name."""
+"""File of a model folder with the sha256 of each of its files by name: a digit of config.json changes every logit."""
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -40,12 +40,13 @@ def weights_sha256(folder: Path) -> str:
 
 
 def write_digests(folder: Path) -> None:
-    """Note what the weights in `folder` hash to."""
-    write_json(folder / DIGESTS, {file.name: file_sha256(file) for file in weight_files(folder)})
+    """Note what the files of a model in `folder` hash to."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != DIGESTS)
+    write_json(folder / DIGESTS, {file.name: file_sha256(file) for file in files})
 
 
 def check_digests(folder: Path) -> None:
-    """Raise `ConfigError` where a weight file is not the one that was written."""
+    """Raise `ConfigError` where a file of a model is not the one that was written."""
     for name, digest in (read_json(folder / DIGESTS) or {}).items():
         file = folder / name
         if not file.exists() or file_sha256(file) != digest:

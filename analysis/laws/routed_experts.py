@@ -29,7 +29,7 @@ def saturating_experts(experts: Array, start: Array, end: Array) -> tuple[Array,
     return -np.log(inverse), shared / start / inverse, (1 - shared) / end / inverse
 
 
-class Routed(Law):
+class RoutedExperts(Law):
     """`log10 L = a log10 N + b log10 E^ + c log10 N log10 E^ + d` at one number of tokens; N is active parameters."""
 
     name = "routed"
