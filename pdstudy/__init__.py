@@ -22,7 +22,7 @@ formula, its units and its source. The map, by topic:
     stores          Capture, Coverage, Kept
     a machine       Placement, Execution, Machine (CPU_CORE, H100)
     a report        Compare, Curves, Sweep, SizeLaw, LossByTokens, Cost, BesidePaper, PaperTable, GainAndKept,
-    GainBySize, GainDifferences
+    GainBySize, GainDifferences, NoiseFloor
 
 `results(study)` is a table of runs; `curves(study)` and `figures(study)` show themselves in a notebook.
 `pdstudy.search` declares searches; `pdstudy.analysis` fits laws and draws figures from any table. Importing pdstudy
@@ -146,6 +146,7 @@ from pdstudy.config.outputs import (
     GainBySize as GainBySize,
     GainDifferences as GainDifferences,
     LossByTokens as LossByTokens,
+    NoiseFloor as NoiseFloor,
     PaperTable as PaperTable,
     SizeLaw as SizeLaw,
     Sweep as Sweep,

@@ -11,6 +11,7 @@ import pandas as pd
 from pdstudy.analysis.compare.comparison import Comparison
 from pdstudy.analysis.compare.family import adjust
 from pdstudy.analysis.compare.gains import compare_gains
+from pdstudy.analysis.compare.noise_floor import NoiseFloor, measure_noise
 from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.sequence_scores import FIELDS, SequenceScores
 from pdstudy.analysis.data.study_record import Record, axis_column
@@ -143,6 +144,23 @@ class ArmComparisons:
             lower_is_better=metric.lower_is_better,
             text="by_sequence" if rows["by_sequence"].notna().any() else None,
         )
+
+    def noise(self, split: str, score: str, twins: pd.Series | None = None) -> dict[tuple[object, ...], NoiseFloor]:
+        """The noise floor of each stratum, of finished runs; `twins` as in `label_twins`.
+
+        Raises:
+            AnalysisError: the study names no baseline.
+        """
+        rows, within, name = _tabulate(self._runs, self._record, split, score, self._sequences(split))
+        rows = rows.assign(twins=twins) if twins is not None else rows
+        rows = rows[rows["state"].isin(TRAINED) & rows[name].notna()]
+        text = "by_sequence" if rows["by_sequence"].notna().any() else None
+        reference = "/".join(self._record["baseline"].values())
+        strata = rows.groupby(within, sort=False) if within else [((), rows)]
+        return {
+            stratum: measure_noise(part, name, baseline=reference, text=text, twins=None if twins is None else "twins")
+            for stratum, part in strata
+        }
 
     def gains(self, split: str) -> pd.DataFrame:
         """One row per arm of each stratum: `difference`, `low`, `high` of the loss as gains (baseline minus arm)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pdstudy.analysis.compare.comparison import Comparison
+from pdstudy.analysis.compare.noise_floor import label_twins
 from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.data.task_answers import load_answers
 from pdstudy.analysis.errors import AnalysisError
@@ -16,9 +18,11 @@ from pdstudy.analysis.report.arm_comparison import METRICS, ArmComparisons
 from pdstudy.analysis.report.captions import name_diverged, parse_numbers
 from pdstudy.analysis.report.page import Block, Text
 from pdstudy.analysis.tables.builders import comparison_table
+from pdstudy.analysis.tables.noise import noise_table, seeds_table
 from pdstudy.analysis.tables.paper import loss_beside_paper, paper_table, tasks_beside_paper
 from pdstudy.analysis.tables.table import Table
 from pdstudy.analysis.tables.verdicts import verdict_table
+from pdstudy.core.run_files import whole_run_file
 from pdstudy.core.run_state import TRAINED
 
 
@@ -129,6 +133,27 @@ class ComparisonOutputs:
         caption = f"Gain over {reference} of the same student against its size, 95 % intervals, paired by seed."
         named = "/".join(self.record["baseline"])
         return [gain_by_size(table, gain_label=label, arms=named, caption=caption)]
+
+    def noise_floor(self, output: dict[str, Any]) -> list[Block]:
+        split = output["split"]
+        twins = label_twins(self.runs, self._configure_teachers())
+        by_metric = {
+            f"{METRICS[score].named(split)} ({METRICS[score].unit})": self.comparisons.noise(split, score, twins)
+            for score in self.comparisons.measured(split)
+        }
+        within = [a for a in self.axes if a not in self.record["baseline"]]
+        compared = self.comparisons.find(split, "loss")[0].family
+        loss = next(iter(by_metric.values()))
+        return [noise_table(by_metric, within), seeds_table(loss, within, output["effects"], compared)]
+
+    def _configure_teachers(self) -> dict[str, str]:
+        """By run key: a trained teacher's configuration without its seed."""
+        found = {}
+        for key in {key for key in self.runs["teacher"] if isinstance(key, str)}:
+            stored = whole_run_file(self.workspace / "runs" / key, "config.json")
+            if stored:
+                found[key] = json.dumps({k: v for k, v in stored["run"].items() if k != "seed"}, sort_keys=True)
+        return found
 
     def gain_differences(self, output: dict[str, Any]) -> list[Block]:
         split, axis = output["split"], output["axis"]

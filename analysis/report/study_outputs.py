@@ -74,6 +74,7 @@ class Outputs:
             "GainAndKept": self.compared.gain_and_kept,
             "GainBySize": self.compared.gain_by_size,
             "GainDifferences": self.compared.gain_differences,
+            "NoiseFloor": self.compared.noise_floor,
             "Cost": lambda _: [cost_table(self.workspace, self.record, self.runs)],
         }
         try:

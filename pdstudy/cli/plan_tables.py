@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from typing import Any
 
 from pdstudy.cli.machine_tables import Here, machine_lines
@@ -22,6 +24,7 @@ from pdstudy.plan.account import (
 )
 from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.artifact_state import GROUPS, group_of
+from pdstudy.plan.detectable import detectable
 from pdstudy.plan.explain import explain
 from pdstudy.plan.members import artifacts_by_study
 from pdstudy.plan.plan import Plan
@@ -35,8 +38,9 @@ WORDS = {"evaluate": "to evaluate", "again": "to train again"}
 """States in words, where `--json` has others."""
 
 
-def print_plan(plan: Plan, workspace: Workspace, here: Here, *, why: bool, call: str) -> None:
-    """Print a plan; `call` is the study as it was named on the command line, for the hint at what to do next."""
+def print_plan(plan: Plan, workspace: Workspace, here: Here, *, why: bool, call: str, sd: float | None = None) -> None:
+    """Print a plan; `call` is the study as it was named on the command line, for the hint at what to do next; `sd` as
+    in `detectable`."""
     study = plan.study
     found = totals(plan)
     new = found["items"] - found["done"]
@@ -58,6 +62,8 @@ def print_plan(plan: Plan, workspace: Workspace, here: Here, *, why: bool, call:
     for line in machine_lines(plan, here):
         say(line)
     print_account(plan)
+    for each in detectable(plan.study, workspace, sd):
+        say(printable(str(each)))
     for warning in (*plan.warnings, *here.warnings(plan)):
         say(f"warning: {warning}")
     say(f"next: pdstudy {'run' if new else 'report'} {call}")
@@ -177,8 +183,8 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def plan_json(plan: Plan, workspace: Workspace, here: Here, *, why: bool) -> dict[str, Any]:
-    """A plan as plain data; `why` adds where a run differs from the nearest that exists."""
+def plan_json(plan: Plan, workspace: Workspace, here: Here, *, why: bool, sd: float | None = None) -> dict[str, Any]:
+    """A plan as plain data; `why` adds where a run differs from the nearest that exists; `sd` as in `detectable`."""
     rows = []
     for artifact in plan.artifacts:
         row: dict[str, Any] = {
@@ -201,5 +207,9 @@ def plan_json(plan: Plan, workspace: Workspace, here: Here, *, why: bool) -> dic
         "account": account(plan),
         "rate": plan.rate,
         "rate_source": plan.rate_source,
+        "detectable": [
+            asdict(each) | {"effect": None if each.effect == math.inf else each.effect}
+            for each in detectable(plan.study, workspace, sd)
+        ],
         "warnings": [*plan.warnings, *here.warnings(plan)],
     }

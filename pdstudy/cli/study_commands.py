@@ -33,6 +33,13 @@ def add_plan_and_run(command: AddCommand) -> None:
     sub.add_argument(
         "--explain", action="store_true", help="for each run: exists, or which fields differ from the nearest"
     )
+    sub.add_argument(
+        "--sd",
+        type=_positive_number,
+        metavar="NATS",
+        help="standard deviation over seeds of differences in test loss, for the smallest difference that the study "
+        "can show; default: that of finished runs of its sizes in the workspace",
+    )
     add_gpus(sub)
     add_rules(sub)
     sub.set_defaults(workers=None)
@@ -52,6 +59,13 @@ def add_new(command: AddCommand) -> None:
     sub.add_argument("name", help="name of the study; the file is studies/NAME.py")
 
 
+def _positive_number(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: above 0")
+    return number
+
+
 def _plan(args: argparse.Namespace) -> int:
     from pdstudy.cli.plan_tables import plan_json, print_plan
 
@@ -61,9 +75,9 @@ def _plan(args: argparse.Namespace) -> int:
     plan, workspace = planned(args)
     here = machine_of(args, plan.study.executions)
     if args.json:
-        print_json(plan_json(plan, workspace, here, why=args.explain))
+        print_json(plan_json(plan, workspace, here, why=args.explain, sd=args.sd))
     else:
-        print_plan(plan, workspace, here, why=args.explain, call=study_call(args))
+        print_plan(plan, workspace, here, why=args.explain, call=study_call(args), sd=args.sd)
     return 0
 
 

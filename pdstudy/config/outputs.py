@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pdstudy.core.identity import declared, neutral
+from pdstudy.core.validation import Problem
 
 Split = Literal["validation", "test"]
 
@@ -180,6 +182,23 @@ class GainDifferences:
         return {"axis": self.axis}
 
 
+@declared
+class NoiseFloor:
+    """Differences that one sees between two equal runs by student seed, teacher seed and text, on every metric, and the
+    seeds that differences of the sizes `effects` (nats per token of loss) need."""
+
+    effects: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05, 0.1)
+    split: Split = "test"
+    title: str = "Noise floor"
+
+    def axes(self) -> dict[str, str]:
+        return {}
+
+    def check(self) -> Iterator[Problem]:
+        if not self.effects or min(self.effects) <= 0:
+            yield Problem("effects", self.effects, "one or more numbers above 0")
+
+
 Output = (
     Curves
     | SizeLaw
@@ -192,6 +211,7 @@ Output = (
     | GainAndKept
     | GainBySize
     | GainDifferences
+    | NoiseFloor
 )
 
 
