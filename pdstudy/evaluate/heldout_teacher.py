@@ -65,7 +65,7 @@ def _score(model: Any, folder: Path, text: HeldOut) -> dict[str, Any]:
     scores, num_bytes = Scores.zero(text.count, ranks.device), torch.zeros(text.count, dtype=torch.float64)
     vocab, context = text.corpus.vocab, text.view.context
     limit = size_for(TEACHER_LOGITS_BYTES, ranks.device)
-    rows = max(1, limit // (context * model.config.get_text_config().vocab_size * model.dtype.itemsize))
+    rows = max(1, limit // (context * model.get_output_embeddings().weight.shape[0] * model.dtype.itemsize))
     for batch, sequence in read_batches(text, rows, num_bytes, packed=False, ranks=ranks):
         assert batch.sequences is not None
         logits: Tensor = model(input_ids=batch.inputs, use_cache=False).logits[..., :vocab]

@@ -20,12 +20,12 @@ from pdstudy.config.model import Shape, Student
 from pdstudy.config.run import KD, LM
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus.batch import IGNORED
+from pdstudy.distill.head import head_states, head_weight, soft_cap, vocabulary_tensors
 from pdstudy.distill.loss.fused import fused_loss
 from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.teacher.weights import load_causal_lm
 from pdstudy.models.attention import CAUSAL_SDPA, Attention, respecting
 from pdstudy.models.experts import balance_loss, balance_weight, experts_per_token
-from pdstudy.models.head import head_states, head_weight, soft_cap, vocabulary_tensors
 from pdstudy.models.student_config import transformers_config
 
 Observer = Callable[[MicroBatch, Tensor, Tensor, float | None], None]

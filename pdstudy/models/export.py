@@ -17,8 +17,8 @@ from transformers.utils import logging
 from pdstudy.config.run import KD, Run
 from pdstudy.core.files import sync, write_bytes
 from pdstudy.corpus import TokenCorpus
+from pdstudy.distill.head import vocabulary_tensors
 from pdstudy.distill.teacher.weights import write_digests
-from pdstudy.models.head import vocabulary_tensors
 
 
 def export(

@@ -21,12 +21,12 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from pdstudy.config.model import Student
 from pdstudy.config.run import LM
 from pdstudy.core.errors import ConfigError
+from pdstudy.distill.head import soft_cap
 from pdstudy.distill.loss.capped import soft_capped
 from pdstudy.distill.micro_batch import MicroBatch, document_mask, positions_in_document
 from pdstudy.models.attention import choose
 from pdstudy.models.build_model import from_config, with_loss
 from pdstudy.models.export import write_model
-from pdstudy.models.head import soft_cap
 from pdstudy.models.small_model import reduced_config
 from pdstudy.models.student_config import transformers_config
 

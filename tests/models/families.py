@@ -13,6 +13,7 @@ from typing import Any
 
 from pdstudy.config.model import TransformersConfig
 from pdstudy.models.count import examine
+from tests.distill.teacher_families import column
 
 README = Path(__file__).parents[2] / "pdstudy" / "models" / "README.md"
 BEGIN, END = "<!-- families: begin -->\n", "<!-- families: end -->\n"
@@ -147,14 +148,23 @@ def _number(difference: float) -> str:
     return f"{difference:.0e}" if difference else "0"
 
 
-COLUMNS: dict[str, Callable[[str], str]] = {"student": _student, "exported": _exported}
+def _teacher(way: str, family: str) -> str:
+    return column(student_of(family), way)
+
+
+COLUMNS: dict[str, Callable[[str], str]] = {
+    "teacher stored": functools.partial(_teacher, "stored"),
+    "teacher live": functools.partial(_teacher, "live"),
+    "student": _student,
+    "exported": _exported,
+}
 """Columns of the table: what to say of a family, by title. Each is the largest difference seen, or a refusal."""
 
 
 def make_table() -> str:
     """The table in Markdown."""
     rows = [["family", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
-    rows += [[f"`{family}`", *(column(family) for column in COLUMNS.values())] for family in FAMILIES]
+    rows += [[f"`{family}`", *(say(family) for say in COLUMNS.values())] for family in FAMILIES]
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 

@@ -61,7 +61,7 @@ def test_a_row_that_is_never_trained_is_found(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("family", "part"), [("gemma2", "soft_cap"), ("cohere", "logit_scale"), ("phi", "_bias")])
 def test_a_head_of_another_kind_is_found(family: str, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"pdstudy.models.head.{part}", lambda _: 1.0 if part == "logit_scale" else None)
+    monkeypatch.setattr(f"pdstudy.distill.head.{part}", lambda _: 1.0 if part == "logit_scale" else None)
     if part == "soft_cap":
         monkeypatch.setattr("pdstudy.models.build_model.soft_cap", lambda _: None)
     assert {"head", "export"} <= set(failed(family))

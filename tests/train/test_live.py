@@ -219,16 +219,21 @@ def test_a_bfloat16_teacher_speaks_in_bfloat16(
     assert found[1] == pytest.approx(found[0], abs=2e-3)  # a bfloat16 logit of 4 is known to 0.03
 
 
-def test_a_teacher_with_capped_logits_is_refused(small_run: Run, corpus: TokenCorpus, tmp_path: Path) -> None:
-    """Even where all its logits are so small that the cap hardly bends them."""
+def test_a_teacher_whose_logits_are_no_known_function_is_refused(
+    small_run: Run, corpus: TokenCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a cap that is not known of, even where all logits are so small that it hardly bends them."""
     config = Gemma2Config(
         vocab_size=corpus.vocab, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
         num_key_value_heads=1, head_dim=16, final_logit_softcapping=30.0, initializer_range=0.1,
     )  # fmt: skip
     Gemma2ForCausalLM(config).save_pretrained(tmp_path)
     objective = KD(teacher=Pretrained(path=str(tmp_path)), stored="live")
-    with pytest.raises(ConfigError, match=r"soft-capped or with a bias.*allowed for it: stored='exact' or 'coded'"):
-        LiveTeacher(tmp_path, dataclasses.replace(small_run, objective=objective), corpus)
+    run = dataclasses.replace(small_run, objective=objective)
+    LiveTeacher(tmp_path, run, corpus)
+    monkeypatch.setattr("pdstudy.distill.teacher.live.soft_cap", lambda config: None)
+    with pytest.raises(ConfigError, match=r"no known function of hidden.*allowed for it: stored='exact' or 'coded'"):
+        LiveTeacher(tmp_path, run, corpus)
 
 
 @pytest.mark.integration

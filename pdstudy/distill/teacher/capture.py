@@ -105,10 +105,8 @@ def _make_blocks(
     peers: Peers,
 ) -> Iterator[tuple[range, list[Block]]]:
     """The blocks of a shard's sequences on rank 0 (nothing elsewhere), as many at a time as the peers read at once."""
-    batch = max(
-        1,
-        size_for(TEACHER_LOGITS_BYTES, model.device) // (view.context * model.config.vocab_size * model.dtype.itemsize),
-    )
+    rows = model.get_output_embeddings().weight.shape[0]
+    batch = max(1, size_for(TEACHER_LOGITS_BYTES, model.device) // (view.context * rows * model.dtype.itemsize))
     batches = [range(start, min(start + batch, part.stop)) for start in range(part.start, part.stop, batch)]
     for at in range(0, len(batches), peers.size):
         together = batches[at : at + peers.size]

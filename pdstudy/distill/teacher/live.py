@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from pdstudy.config.logits import Coverage, required_coverage
 from pdstudy.config.run import KD, Pretrained, Run
 from pdstudy.config.truncation import Sampled, TopPK, Truncation
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
+from pdstudy.distill.head import head_states, head_weight, soft_cap
+from pdstudy.distill.loss.capped import soft_capped
 from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.teacher.load import load_teacher, place_whole
@@ -31,7 +32,8 @@ of a step."""
 class LiveTargets:
     """The signal of a store for N positions, computed chunk by chunk as it is read: never tokens x vocabulary.
 
-    `states` [N, H] are the teacher's last hidden states and `head` [vocab, H] its output head, both in its own type;
+    `states` [N, H] are the teacher's last hidden states and `head` [vocab, H] its output head, both in its own type
+    and as `pdstudy.distill.head` has them, with the soft cap `cap`;
     `targets` int64 [N] (any negative id where nothing counts); `uniform` float64 [N, draws] decides draws.
     """
 
@@ -41,6 +43,7 @@ class LiveTargets:
     uniform: Tensor
     coverage: Coverage
     truncation: Truncation
+    cap: float | None = None
 
     @property
     def width(self) -> int:
@@ -52,9 +55,9 @@ class LiveTargets:
         """The signal of a range of positions."""
         targets = self.targets[part].clamp(min=0)
         if self.truncation == UNCUT:
-            logits = self.states[part] @ self.head.t()
+            logits = soft_capped((self.states[part] @ self.head.t()).float(), self.cap)
             return whole_signal(logits, targets, len(self.head), self.coverage.taus)
-        found = summarise_states(self.states[part], self.head, targets, self.coverage, self.uniform[part])
+        found = summarise_states(self.states[part], self.head, targets, self.coverage, self.uniform[part], self.cap)
         return cut(found, self.truncation)
 
 
@@ -72,10 +75,11 @@ class LiveTeacher:
         self._folder = folder
         dtype = getattr(torch, teacher.dtype) if isinstance(teacher, Pretrained) else torch.float32
         self.model = load_teacher(folder, corpus, run.view.context, dtype, lay_out)
-        self._head = self.model.get_output_embeddings().weight[: corpus.vocab].detach().clone()
+        self._head = head_weight(self.model)[: corpus.vocab].detach().clone()
+        self._cap = soft_cap(self.model.config)
         if not self._head.isfinite().all():
             raise ConfigError(f"the teacher {folder} has an output head that is not all numbers; take another one")
-        _refuse_other_logits(self.model, self._head, folder)
+        self._refuse_other_logits()
         self.wrong = torch.zeros((), dtype=torch.bool, device=self._head.device)
         """Whether any hidden state was not a number so far; on the device, so that a step need not wait for it."""
         self._coverage, self._truncation = required_coverage(run.objective), run.objective.truncation
@@ -84,31 +88,35 @@ class LiveTeacher:
     def signal(self, batch: MicroBatch) -> LiveTargets:
         """Compute the teacher's signal for a micro-batch that is on the device."""
         assert batch.sequences is not None
-        states = self.model.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+        states = self._states(batch.inputs).flatten(0, 1)
         self.wrong |= ~states.isfinite().all()
         # Draws depend on the sequence alone, so that they are those of a capture.
         context = batch.inputs.shape[1]
         uniform = torch.cat([draw_uniforms(sequence, context, self._coverage) for sequence in batch.sequences.tolist()])
-        return LiveTargets(states, self._head, batch.targets, uniform, self._coverage, self._truncation)
+        return LiveTargets(states, self._head, batch.targets, uniform, self._coverage, self._truncation, self._cap)
 
     @torch.no_grad()
     def check_finite(self, batch: MicroBatch) -> None:
         """Raise `ConfigError` where the teacher's logits for a micro-batch are not all numbers."""
         assert batch.sequences is not None
-        states = self.model.base_model(input_ids=batch.inputs, use_cache=False).last_hidden_state
-        for row, sequence in zip(states, batch.sequences.tolist(), strict=True):
+        for row, sequence in zip(self._states(batch.inputs), batch.sequences.tolist(), strict=True):
             check_finite((row @ self._head.t())[None], self._folder, [sequence])
 
+    def _states(self, inputs: Tensor) -> Tensor:
+        """Last hidden states as the head's weight multiplies them."""
+        states: Tensor = self.model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
+        return head_states(self.model, states)
 
-@torch.no_grad()
-def _refuse_other_logits(model: PreTrainedModel, head: Tensor, folder: Path) -> None:
-    probe = torch.arange(8, device=model.device)[None] % len(head)
-    states = model.base_model(input_ids=probe, use_cache=False).last_hidden_state
-    logits = model(input_ids=probe, use_cache=False).logits[..., : len(head)]
-    # A soft cap changes small logits by less than what bfloat16 rounds away, but float32 shows it.
-    near = 1e-4 if head.dtype == torch.float32 else 1e-2
-    if not torch.allclose((states @ head.t()).float(), logits.float(), rtol=near, atol=near / 10, equal_nan=True):
-        raise ConfigError(
-            f"the teacher {folder} has logits that are not hidden states times head weight (scaled, soft-capped or "
-            f"with a bias); allowed for it: stored='exact' or 'coded'"
-        )
+    @torch.no_grad()
+    def _refuse_other_logits(self) -> None:
+        head = self._head
+        probe = torch.arange(8, device=self.model.device)[None] % len(head)
+        made = soft_capped((self._states(probe) @ head.t()).float(), self._cap)
+        logits = self.model(input_ids=probe, use_cache=False).logits[..., : len(head)].float()
+        # A function of small logits may differ from them by less than what bfloat16 rounds away, but float32 shows it.
+        near = 1e-4 if head.dtype == torch.float32 else 1e-2
+        if not torch.allclose(made, logits, rtol=near, atol=near / 10, equal_nan=True):
+            raise ConfigError(
+                f"the teacher {self._folder} has logits that are no known function of hidden states and head (product, "
+                f"bias, scale, soft cap); allowed for it: stored='exact' or 'coded'"
+            )

@@ -36,7 +36,7 @@ def load_teacher(
             f"the teacher {folder} has a vocabulary of {rows}, the corpus's tokenizer {corpus.vocab}; use a corpus "
             f"tokenized with the teacher's tokenizer: PretrainedTokenizer(path={str(folder)!r})"
         )
-    longest = getattr(model.config, "max_position_embeddings", None) or context
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or context
     if longest < context:
         raise ConfigError(f"the teacher {folder} reads {longest} tokens at most, the view has {context}; shorten it")
     lay_out(model.eval().requires_grad_(False))

@@ -13,7 +13,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedModel,
+)
 from transformers.utils import logging
 
 from pdstudy.core.errors import ConfigError
@@ -55,7 +62,8 @@ def check_digests(folder: Path) -> None:
 
 
 def load_causal_lm(folder: Path, **options: Any) -> PreTrainedModel:
-    """The causal LM in `folder`; `options` are those of `from_pretrained`.
+    """The causal LM in `folder`; `options` are those of `from_pretrained`. A model of images and text is one, too: of
+    text alone it uses its language model.
 
     Raises `ConfigError` where a file is damaged or unreadable, or lacks weights that the configuration declares:
     transformers would draw those at random and say so in a log alone.
@@ -66,7 +74,7 @@ def load_causal_lm(folder: Path, **options: Any) -> PreTrainedModel:
     check_digests(folder)
     logging.disable_progress_bar()
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = _auto_class(folder).from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
@@ -83,6 +91,13 @@ def load_causal_lm(folder: Path, **options: Any) -> PreTrainedModel:
             f"restore the lost file, or save the model again (of a compiled one: model._orig_mod.save_pretrained)"
         )
     return model
+
+
+def _auto_class(folder: Path) -> Any:
+    """The class that loads a folder's model with its output head."""
+    config = type(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    only_with_images = config in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and config not in MODEL_FOR_CAUSAL_LM_MAPPING
+    return AutoModelForImageTextToText if only_with_images else AutoModelForCausalLM
 
 
 def _culprit(files: list[Path]) -> Path | None:

@@ -17,13 +17,14 @@ BIAS_COLUMNS = 8
 def logit_scale(config: PretrainedConfig) -> float:
     """The factor of the logits: Cohere's `logit_scale`, Falcon-H1's `lm_head_multiplier`, 1 / Granite's
     `logits_scaling`."""
+    config = config.get_text_config()
     scale = getattr(config, "logit_scale", None) or getattr(config, "lm_head_multiplier", None) or 1.0
     return float(scale) / float(getattr(config, "logits_scaling", None) or 1.0)
 
 
 def soft_cap(config: PretrainedConfig) -> float | None:
     """The bound of the logits (Gemma's `final_logit_softcapping`); None where there is none."""
-    cap = getattr(config, "final_logit_softcapping", None)
+    cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
     return float(cap) if cap else None
 
 
