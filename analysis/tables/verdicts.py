@@ -53,6 +53,9 @@ def describe_effect(effect: Effect | None) -> str:
     if effect.verdict is Verdict.NO_SPREAD:
         return f"{effect.verdict.value} {fixed(effect.difference, 3, signed=True)}"
     places = places_for((effect.family_high - effect.family_low) / 2)
+    ends = (effect.family_low, effect.family_high)
+    while any(end and not round(end, places) for end in ends):  # an end that is shown as 0 would hide its side
+        places += 1
     middle, low, high = (
         fixed(value, places, signed=True) for value in (effect.difference, effect.family_low, effect.family_high)
     )
