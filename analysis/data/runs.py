@@ -50,7 +50,8 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per combination of arm and seed of a study.
 
     Columns: `study`, `cell`, one per axis (its label; see `axis_column`), `seed`, `run` (key), `state`,
-    `steps`, `tokens`, `non_embedding`, `total` (parameters), `validation_loss`, `test_loss` (nats per token, the last
+    `steps`, `tokens`, `non_embedding`, `total` and, where there are mixtures of experts, `active` (parameters; those
+    that a token goes through), `validation_loss`, `test_loss` (nats per token, the last
     of the study's evaluations of each split, at the end), `NAME_test_loss` (of other corpora), `*_bits_per_byte`,
     `responses_loss`, `responses_accuracy` (of held-out examples, where the study evaluates them), `train_loss`,
     `flops_student`,
@@ -69,6 +70,8 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
         row["flops_planned"] = cell["planned"]["flops"]
         for name in ("non_embedding", "total", "tokens"):
             row[name] = cell["planned"][name] if row[name] is None else row[name]
+        if "active" in cell["planned"]:
+            row["active"] = cell["planned"]["active"]
         teacher = teachers.get(cell.get("teacher_losses") or cell["teacher"], {})
         row["teacher"] = cell["teacher"]
         row |= {f"teacher_{name}": teacher.get(name) for name in ("total", *OF_TEACHER)}

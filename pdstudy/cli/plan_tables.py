@@ -24,6 +24,7 @@ from pdstudy.plan.account import (
 )
 from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.artifact_state import GROUPS, group_of
+from pdstudy.plan.cost import active_parameters, sizes
 from pdstudy.plan.detectable import detectable
 from pdstudy.plan.explain import explain
 from pdstudy.plan.members import artifacts_by_study
@@ -61,12 +62,24 @@ def print_plan(plan: Plan, workspace: Workspace, here: Here, *, why: bool, call:
     say(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
     for line in machine_lines(plan, here):
         say(line)
+    for line in _experts(plan):
+        say(line)
     print_account(plan)
     for each in detectable(plan.study, workspace, sd):
         say(printable(str(each)))
     for warning in (*plan.warnings, *here.warnings(plan)):
         say(f"warning: {warning}")
     say(f"next: pdstudy {'run' if new else 'report'} {call}")
+
+
+def _experts(plan: Plan) -> list[str]:
+    """A line for each mixture of experts, with the first of its runs."""
+    first = {run.run.student: run for run in reversed(plan.runs) if active_parameters(run.run) is not None}
+    return [
+        f"experts: of the {si(sizes(run.run)[1])} parameters of {run.label} {si(active_parameters(run.run) or 0)} are "
+        f"active in a token, whose FLOPs count"
+        for run in reversed(first.values())
+    ]
 
 
 def print_artifacts(plan: Plan) -> None:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from pdstudy.core.errors import ConfigError
-from pdstudy.models.student_config import causal_lm_class
+from pdstudy.models.student_config import RefusedStudent, causal_lm_class
 
 
 def has_routers(config: PretrainedConfig) -> bool:
@@ -23,17 +22,18 @@ def has_routers(config: PretrainedConfig) -> bool:
 def balance_weight(config: PretrainedConfig) -> float:
     """The weight of the balance loss: the setting `router_aux_loss_coef`, or 0 where nothing is routed.
 
-    Raises `ConfigError` where the family has none in transformers, unless it is declared to be 0.
+    Raises `RefusedStudent` where the family has none in transformers, unless it is declared to be 0.
     """
     if not has_routers(config):
         return 0.0
     own = "router_aux_loss_coef" in type(config)().to_dict()
     weight = getattr(config, "router_aux_loss_coef", None)
     if weight is None or (weight and not own):
-        raise ConfigError(
-            f"student.settings: {config.model_type!r} balances its experts by a rule that transformers does not have; "
-            f"allowed: ('router_aux_loss_coef', 0.0), to train it without one, or a family that has this setting "
-            f"(mixtral, qwen3_moe, olmoe)"
+        raise RefusedStudent(
+            "student.settings",
+            config.model_type,
+            "('router_aux_loss_coef', 0.0), to train without a balance, or a family with this setting (mixtral, olmoe)",
+            "it balances its experts by a rule that transformers does not have",
         )
     return float(weight)
 
@@ -43,12 +43,13 @@ def experts_per_token(config: PretrainedConfig) -> int:
     names = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "top_k_experts", "moe_topk", "top_k")
     found = next((getattr(config, name) for name in names if isinstance(getattr(config, name, None), int)), None)
     if found is None:
-        raise ConfigError(f"student.model_type: {config.model_type!r} does not say how many experts read a token")
+        allowed = "a family that says how many experts read a token"
+        raise RefusedStudent("student.model_type", config.model_type, allowed)
     return int(found)
 
 
-def inactive_parameters(model: PreTrainedModel) -> int:
-    """Parameters of experts that do not read a token."""
+def active_parameters(model: PreTrainedModel) -> int | None:
+    """Parameters that a token goes through; None where that is all of them."""
     idle = 0
     for module in model.modules():
         count = getattr(module, "num_experts", None)
@@ -56,7 +57,7 @@ def inactive_parameters(model: PreTrainedModel) -> int:
             continue
         own = sum(p.numel() for p in module.parameters() if p.ndim > 1 and p.shape[0] == count)
         idle += own - own * experts_per_token(model.config) // count
-    return idle
+    return sum(p.numel() for p in model.parameters()) - idle if idle else None
 
 
 def balance_loss(router_logits: tuple[Tensor, ...], sequences: int, experts_each: int) -> Tensor:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from pdstudy.config.model import Shape, Student
 from pdstudy.models.build_model import from_config, parameter_counts
-from pdstudy.models.experts import has_routers, inactive_parameters
+from pdstudy.models.experts import active_parameters, has_routers
 from pdstudy.models.student_config import transformers_config
 
 
@@ -32,9 +32,12 @@ def count(student: Student, context: int) -> dict[str, float]:
     with torch.device("meta"):
         model = from_config(config, "eager", **experts)
     counts = parameter_counts(model)
-    idle = inactive_parameters(model)
-    active = {"active": sum(counts.values()) - idle} if idle else {}
-    return {**counts, **active, "forward_flops": _forward_flops(model, context) / context}
+    active = active_parameters(model)
+    return {
+        **counts,
+        **({} if active is None else {"active": active}),
+        "forward_flops": _forward_flops(model, context) / context,
+    }
 
 
 def _forward_flops(model: PreTrainedModel, context: int) -> int:

@@ -39,28 +39,28 @@ FIRST_DOCUMENT = 13
 LARGEST_DIFFERENCE = 1e-3
 """Differences from this on are faults; those of rounding are below 1e-5."""
 
-OTHERS = "allowed: a family that holds (pdstudy/models/README.md lists them)"
+_OTHERS = "a family that holds, by the table in pdstudy/models/README.md"
+_ACROSS = "view.documents='cross'"
 
 FAULTS = {
-    "positions": "which has no position for the last of the view's {context} tokens; allowed: {positions} of {context} "
-    "or more, or a shorter context",
-    "embedding": f"of whose embedding some rows get no gradient; {OTHERS}",
-    "head": f"whose logits are no function of its last states and head that pdstudy knows (product, bias, scale, soft "
-    f"cap); {OTHERS}",
-    "mask": "which computes one document differently where documents are respected; allowed: view.documents='cross'",
-    "packed": "which computes a document differently behind another one; allowed: view.documents='cross'",
-    "export": f"whose export has another loss; {OTHERS}",
-    "resume": f"of which a resumed step is another one (something in it is random, or not saved); {OTHERS}",
+    "positions": ("it has no position for the last of the view's {context} tokens", "{positions} of {context} or more"),
+    "embedding": ("some rows of its embedding get no gradient", _OTHERS),
+    "head": ("its logits are no known function of last states and head (product, bias, scale, soft cap)", _OTHERS),
+    "mask": ("it computes one document differently where documents are respected", _ACROSS),
+    "packed": ("it computes a document differently behind another one", _ACROSS),
+    "export": ("its export has another loss", _OTHERS),
+    "resume": ("a resumed step is another one: something in it is random, or not saved", _OTHERS),
 }
-"""Consequences of a failed part of the test, and ways out."""
+"""Part by part of the test, what is wrong where it fails, and what is allowed instead."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SelfTest:
-    """Differences by part of the test, infinite where a part could not be carried out, and what is wrong by part."""
+    """Differences by part of the test, infinite where a part could not be carried out; and of parts that failed what is
+    wrong, and what is allowed."""
 
     differences: dict[str, float]
-    faults: dict[str, str]
+    faults: dict[str, tuple[str, str]]
 
 
 def self_test(student: Student, context: int, parameters: int) -> SelfTest:
@@ -83,7 +83,8 @@ def self_test(student: Student, context: int, parameters: int) -> SelfTest:
             "export": lambda: _export(model, Path(folder)),
             "resume": lambda: _resume(model, config, attention),
         }
-        differences, faults = {}, {}
+        differences: dict[str, float] = {}
+        faults: dict[str, tuple[str, str]] = {}
         _move_parameters(model)
         for name, test in tests.items():
             more = ""
@@ -92,9 +93,9 @@ def self_test(student: Student, context: int, parameters: int) -> SelfTest:
             except Exception as error:  # another library's; what it says is the best hint there is
                 differences[name], more = float("inf"), f": {' '.join(str(error).split())[:200]}"
             if not differences[name] < LARGEST_DIFFERENCE:
-                words = FAULTS[name].format(context=context, positions=_positions_name(declared))
-                shown = more or ("" if name == "positions" else f" (a difference of {differences[name]:.1e})")
-                faults[name] = words + shown
+                wrong, allowed = (t.format(context=context, positions=_positions_name(declared)) for t in FAULTS[name])
+                shown = more or ("" if name == "positions" else f", by {differences[name]:.1e}")
+                faults[name] = wrong + shown, allowed
     return SelfTest(differences, faults)
 
 

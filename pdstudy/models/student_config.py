@@ -23,10 +23,18 @@ from transformers import (
 
 from pdstudy.config.model import Shape, Student, TransformersConfig, as_mapping
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.validation import nearest
+from pdstudy.core.validation import Problem, nearest
 
 RANDOM = ("dropout", "pdrop", "layerdrop", "jitter")
 """Parts of the names of settings that make a forward pass random."""
+
+
+class RefusedStudent(ConfigError):
+    """A declaration that is refused, as the `problem` that it is."""
+
+    def __init__(self, field: str, found: Any, allowed: str, hint: str = "") -> None:
+        self.problem = Problem(field, found, allowed, hint=hint)
+        super().__init__(str(self.problem))
 
 
 def transformers_config(student: Student) -> PretrainedConfig:
@@ -60,22 +68,22 @@ def _from_settings(student: TransformersConfig) -> PretrainedConfig:
     try:
         config = AutoConfig.for_model(student.model_type, **settings)
     except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
-        known = "Unrecognized model identifier" not in str(error)
-        if known:
-            words = " ".join(str(error).split())
-            raise ConfigError(f"student.settings: {student.model_type!r} does not take them: {words}") from error
-        raise ConfigError(f"student.model_type: found {student.model_type!r}; allowed: a transformers type") from error
+        if "Unrecognized model identifier" in str(error):
+            raise RefusedStudent("student.model_type", student.model_type, "a transformers type") from error
+        words = " ".join(str(error).split())
+        raise RefusedStudent("student.settings", student.model_type, "settings that it takes", words) from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ConfigError(
-            f"student.model_type: found {student.model_type!r}, of which transformers has no causal language model; "
-            f"allowed: the type of a decoder (of a model with images, that of its text part)"
+        raise RefusedStudent(
+            "student.model_type",
+            student.model_type,
+            "the type of a decoder, of a model with images that of its text part",
+            "transformers has no causal language model of this type",
         )
     known_names = _known_settings(config)
     for name in sorted({name for name, _ in student.settings} - known_names - set(student.published)):
-        if _is_read(config, name):
-            continue
-        hint = nearest(name, known_names)
-        raise ConfigError(f"student.settings: {type(config).__name__} has no {name}" + (f" ({hint})" if hint else ""))
+        if not _is_read(config, name):
+            allowed = f"settings of {type(config).__name__}"
+            raise RefusedStudent("student.settings", name, allowed, nearest(name, known_names))
     return config
 
 
@@ -122,7 +130,7 @@ def _refuse_random(config: PretrainedConfig) -> None:
     if acting:
         shown = ", ".join(f"{name}={found[name]:g}" for name in acting)
         ways = ", ".join(f"({name!r}, 0.0)" for name in acting)
-        raise ConfigError(f"student.settings: found {shown}; allowed: 0, so that a step is exact (add {ways})")
+        raise RefusedStudent("student.settings", shown, "0, so that a step is exact", f"add {ways}")
 
 
 def _is_random(config: PretrainedConfig, settings: dict[str, float]) -> bool:

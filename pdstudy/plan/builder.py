@@ -8,6 +8,7 @@ pandas.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import probe_teacher
@@ -16,6 +17,7 @@ from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import KD, Online, Pretrained, Run
 from pdstudy.core.format import si
 from pdstudy.core.identity import fingerprint
+from pdstudy.core.origin import spot_of
 from pdstudy.core.run_state import TRAINED
 from pdstudy.core.validation import Problem
 from pdstudy.plan.artifact import AnswersArtifact, Artifact, Role, RunArtifact, StoreArtifact
@@ -23,6 +25,7 @@ from pdstudy.plan.branches import branched
 from pdstudy.plan.cost import evaluation_flops, sizes, steps_flops, tokens_read, training_flops
 from pdstudy.plan.inputs import Inputs
 from pdstudy.plan.known_models import recognise
+from pdstudy.plan.model_size import check_students
 from pdstudy.plan.plan import Plan, ordered
 from pdstudy.plan.preflight import missing_packages
 from pdstudy.plan.rate import measured_rate, plan_rate
@@ -43,6 +46,8 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
     problems = study.problems()
     if problems:
         return Plan(study, (), problems=tuple(problems))
+    if wrong := list(_student_problems(study)):
+        return Plan(study, (), problems=tuple(wrong))
     builder = _Builder(study, workspace)
     for cell in study.cells:
         builder.add(cell)
@@ -55,6 +60,18 @@ def make_plan(study: Study, workspace: Workspace) -> Plan:
     absent += [f"not here: {p.found}, needed to run ({p.field}): {p.allowed}" for p in packages]
     warnings = (*builder.repeats(), *absent, *dict.fromkeys(builder.inputs.doubts), *builder.retrained)
     return Plan(study, artifacts, warnings, tuple(builder.problems), rate, source, packages, builder.keys)
+
+
+def _student_problems(study: Study) -> Iterator[Problem]:
+    """Problems of the models that runs, their teachers and captured teachers build, with file and line."""
+    teachers = [cell.run.teacher for cell in study.cells]
+    teachers += [capture.spec.teacher for capture in study.captures.values()]
+    wanted = [cell.run for cell in study.cells]
+    wanted += [t.run if isinstance(t, Online) else t for t in teachers if isinstance(t, Run | Online)]
+    for run, problem in check_students(wanted):
+        cell = next((cell for cell in study.cells if cell.run is run), None)
+        spot = spot_of(run, problem.field) if cell is None else cell.spot_of(problem.field)
+        yield problem.at(spot or study.where)
 
 
 class _Builder:

@@ -68,19 +68,28 @@ def evaluated_tokens(evaluation: Evaluation, run: Run) -> int:
 
 def sizes(run: Run) -> tuple[int, int, float]:
     """Non-embedding and total parameters, forward FLOPs per token."""
-    return _shape_sizes(run.student, run.view.context, run.view.documents == "respect")
+    return _shape_sizes(run.student, run.view.context)
 
 
 @functools.lru_cache(maxsize=1024)
-def _shape_sizes(student: Any, context: int, respects: bool) -> tuple[int, int, float]:
+def _shape_sizes(student: Any, context: int) -> tuple[int, int, float]:
     if isinstance(student, Shape):
         counts = student.parameters()
         return counts.non_embedding, counts.total, student.forward_flops(context)
     from pdstudy.plan.model_size import counted
 
-    numbers = counted(student, context, respects=respects)
+    numbers = counted(student, context)
     total = numbers["embedding"] + numbers["non_embedding"] + numbers["head"]
     return int(numbers["non_embedding"]), int(total), numbers["forward_flops"]
+
+
+def active_parameters(run: Run) -> int | None:
+    """Parameters that a token goes through, of a mixture of experts; None where that is all of them."""
+    if isinstance(run.student, Shape):
+        return None
+    from pdstudy.plan.model_size import counted
+
+    return counted(run.student, run.view.context).get("active")
 
 
 def teacher_flops(teacher: Run | Pretrained | Online, context: int) -> float:
@@ -89,7 +98,7 @@ def teacher_flops(teacher: Run | Pretrained | Online, context: int) -> float:
     if isinstance(teacher, Online):
         return 0.0
     if isinstance(teacher, Run):
-        return _shape_sizes(teacher.student, context, teacher.view.documents == "respect")[2]
+        return _shape_sizes(teacher.student, context)[2]
     return folder_flops(teacher, context)
 
 

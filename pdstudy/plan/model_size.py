@@ -1,4 +1,4 @@
-"""Parameters, FLOPs and the self-test of a named transformers configuration, made once and remembered.
+"""Parameters, FLOPs and the self-test of named transformers configurations, made once and remembered.
 
 Both need torch, so they run in a process of their own (`pdstudy.models.count`): planning stays quick and free of it.
 """
@@ -11,13 +11,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pdstudy.config.model import TransformersConfig
+from pdstudy.config.run import Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import cache_root, read_json, write_json
 from pdstudy.core.identity import encode, fingerprint
-from pdstudy.core.origin import spot_of
+from pdstudy.core.validation import Problem
 
 VERSION = 1
 """Version of what is counted and tested: of another one nothing is remembered."""
@@ -25,44 +28,74 @@ VERSION = 1
 OF_DOCUMENTS = ("mask", "packed")
 """Parts of the self-test that matter only where a view respects documents."""
 
+MOST_AT_ONCE = 50
+"""Students that one process examines: they stand on its command line."""
 
-def counted(student: TransformersConfig, context: int, *, respects: bool = False) -> dict[str, Any]:
+Sized = tuple[TransformersConfig, int]
+"""A student and the context of its view."""
+
+
+def counted(student: TransformersConfig, context: int) -> dict[str, Any]:
     """`embedding`, `non_embedding`, `head` parameters and `forward_flops` per token at `context`.
 
-    Of a mixture of experts also `active` parameters. Raises `ConfigError` where transformers cannot build the student,
-    or its self-test fails in what matters to a view that `respects` documents or not.
+    Of a mixture of experts also `active` parameters. Raises `ConfigError` where transformers cannot build it.
     """
-    key = f"{fingerprint(student)}-{context}-{VERSION}-{importlib.metadata.version('transformers')}"
-    memory = cache_root() / "students" / f"{key}.json"
-    known: dict[str, Any] | None = read_json(memory)
-    if known is None:
-        done, answer = _examine(json.dumps(encode(student)), str(context))
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ConfigError(f"{_where(student)}student: {student.model_type!r} could not be counted: {last}")
-        known = json.loads(answer)
-        with contextlib.suppress(OSError):  # a read-only home only costs counting again
-            write_json(memory, known)
+    known = _known([(student, context)])[student, context]
     if "refused" in known:
-        raise ConfigError(_where(student) + known["refused"])
-    for part, fault in known["faults"].items():
-        if respects or part not in OF_DOCUMENTS:
-            raise ConfigError(f"{_where(student)}student: found {student.model_type!r}, {fault}")
+        raise ConfigError(str(Problem(**known["refused"])))
     return known
 
 
-def _where(student: TransformersConfig) -> str:
-    spot = spot_of(student)
-    return f"{spot[0]}:{spot[1]}: " if spot else ""
+def check_students(runs: Iterable[Run]) -> Iterator[tuple[Run, Problem]]:
+    """What stands in the way of the students of runs: each that is to be built otherwise, with the first of its runs.
+
+    A field is that of the run. Students that are not known yet are examined together.
+    """
+    first: dict[tuple[TransformersConfig, int, bool], Run] = {}
+    for run in runs:
+        if isinstance(run.student, TransformersConfig):
+            first.setdefault((run.student, run.view.context, run.view.documents == "respect"), run)
+    known = _known((student, context) for student, context, _ in first)
+    for (student, context, respects), run in first.items():
+        found = known[student, context]
+        if "refused" in found:
+            yield run, Problem(**found["refused"])
+        for part, (wrong, allowed) in found.get("faults", {}).items():
+            if respects or part not in OF_DOCUMENTS:
+                yield run, Problem("student", student.model_type, allowed, hint=wrong)
 
 
-def _examine(student: str, context: str) -> tuple[subprocess.CompletedProcess[str], str]:
-    """The ended process, and its answer: on a descriptor of its own, since any library may print."""
+def _known(students: Iterable[Sized]) -> dict[Sized, dict[str, Any]]:
+    """What is remembered of students, after an examination of those of which nothing is."""
+    known, new = {}, []
+    for each in dict.fromkeys(students):
+        found = read_json(_memory(*each))
+        if found is None:
+            new.append(each)
+        else:
+            known[each] = found
+    for start in range(0, len(new), MOST_AT_ONCE):
+        part = new[start : start + MOST_AT_ONCE]
+        for each, found in zip(part, _examine(part), strict=True):
+            known[each] = found
+            with contextlib.suppress(OSError):  # a read-only home only costs counting again
+                write_json(_memory(*each), found)
+    return known
+
+
+def _memory(student: TransformersConfig, context: int) -> Path:
+    version = f"{VERSION}-{importlib.metadata.version('transformers')}"
+    return cache_root() / "students" / f"{fingerprint(student)}-{context}-{version}.json"
+
+
+def _examine(students: list[Sized]) -> list[dict[str, Any]]:
+    """What `pdstudy.models.count` says: on a descriptor of its own, since any library may print."""
+    written = json.dumps([(encode(student), context) for student, context in students])
     reading, writing = os.pipe()
     with os.fdopen(reading) as answer:
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "pdstudy.models.count", student, context, str(writing)],
+                [sys.executable, "-m", "pdstudy.models.count", written, str(writing)],
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -71,4 +104,8 @@ def _examine(student: str, context: str) -> tuple[subprocess.CompletedProcess[st
             )
         finally:
             os.close(writing)
-        return done, answer.read()
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ConfigError(f"the students could not be examined: {last}")
+        found: list[dict[str, Any]] = json.loads(answer.read())
+        return found

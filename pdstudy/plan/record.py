@@ -19,7 +19,7 @@ from pdstudy.config.run import Online, Pretrained, Run
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
 from pdstudy.core.identity import encode, fingerprint
-from pdstudy.plan.cost import sizes
+from pdstudy.plan.cost import active_parameters, sizes
 from pdstudy.plan.plan import Plan
 from pdstudy.workspace.layout import Workspace
 
@@ -144,7 +144,10 @@ def _axes(plan: Plan) -> dict[str, list[str]]:
 
 def _sizes(run: Run) -> dict[str, Any]:
     non_embedding, total, _ = sizes(run)
-    return {"non_embedding": non_embedding, "total": total, "tokens": run.num_tokens, "text": run.data.tokens}
+    active = active_parameters(run)
+    mixture = {} if active is None else {"active": active}
+    text = run.data.tokens
+    return {"non_embedding": non_embedding, "total": total, **mixture, "tokens": run.num_tokens, "text": text}
 
 
 def _models(plan: Plan) -> list[dict[str, Any]]:

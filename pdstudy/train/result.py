@@ -20,11 +20,13 @@ def make_result(
     *,
     evals: list[dict[str, Any]],
     parameters: dict[str, int],
+    active: int | None = None,
     forward_flops: float,
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """The result of a run that ended after `steps` steps; `evals` are the rows of its final evaluations.
 
+    `active` parameters are those of a mixture of experts that a token goes through.
     `train_loss` is the mean over the last twentieth of the rows of metrics.jsonl.
     """
     rows = list(read_jsonl(directory.metrics_file))
@@ -37,7 +39,11 @@ def make_result(
         "tokens": tokens,
         "evals": evals,
         "train_loss": sum(row["loss"] for row in last) / len(last) if last else None,
-        "parameters": {**parameters, "total": sum(parameters.values())},
+        "parameters": {
+            **parameters,
+            "total": sum(parameters.values()),
+            **({} if active is None else {"active": active}),
+        },
         "flops": {
             "student": 3 * forward_flops * tokens,
             "evaluation": forward_flops * scored,

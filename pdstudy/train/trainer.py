@@ -24,6 +24,7 @@ from pdstudy.evaluate.probes import compared
 from pdstudy.models import attention
 from pdstudy.models import build_model as models
 from pdstudy.models.distributed import Ranks
+from pdstudy.models.experts import active_parameters
 from pdstudy.models.export import export
 from pdstudy.models.flops import forward_flops
 from pdstudy.models.parallelize import lay_out
@@ -80,7 +81,7 @@ class Trainer:
         self.model = models.build_model(run.student, seed=run.seed, attention=self.attention).to(ranks.device)
         if (begun := inputs.start_folder(run, job.start)) is not None:
             models.start_from(self.model, begun, corpus.vocab)
-        self.parameters = models.parameter_counts(self.model)
+        self.parameters, self.active = models.parameter_counts(self.model), active_parameters(self.model)
         lay_out(self.model, placement, ranks, run.precision)
         self.optimiser = adamw(self.model, run.optimiser)
         self.forward_flops = forward_flops(run.student, run.view.context)
@@ -285,6 +286,7 @@ class Trainer:
             steps,
             evals=evals,
             parameters=self.parameters,
+            active=self.active,
             forward_flops=self.forward_flops,
             seconds=self.clock.seconds,
         )

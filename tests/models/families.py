@@ -129,7 +129,7 @@ def _student(family: str) -> str:
     """Parts of training: states times head against logits, one document, two packed ones, a resumed step."""
     found = examined(family)
     if "refused" in found:
-        return "refused: " + found["refused"]
+        return f"refused: {found['refused']['hint'] or found['refused']['allowed']}"
     bad = [part for part in ("embedding", "head", "resume") if part in found["faults"]]
     if bad:
         return "refused: " + ", ".join(bad)

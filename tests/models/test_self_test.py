@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +16,7 @@ from transformers import PreTrainedModel
 
 from pdstudy.config.data import View
 from pdstudy.config.model import TransformersConfig
-from pdstudy.config.run import Run
-from pdstudy.core.errors import ConfigError
-from pdstudy.core.identity import decode
+from pdstudy.core.validation import Problem
 from pdstudy.models import attention
 from pdstudy.models import self_test as tests
 from pdstudy.models.build_model import build_model, with_loss
@@ -83,8 +79,7 @@ def test_a_context_beyond_the_positions_is_refused(family: str, positions: str) 
     settings = {**FAMILIES[family], positions: 32}
     student = TransformersConfig(model_type=family, settings=tuple(settings.items()), vocab=96)
     assert tests.self_test(student, 32, 0).faults == {}
-    fault = tests.self_test(student, 64, 0).faults["positions"]
-    assert f"allowed: {positions} of 64 or more" in fault
+    assert tests.self_test(student, 64, 0).faults["positions"][1] == f"{positions} of 64 or more"
 
 
 @pytest.mark.parametrize("family", ["gemma", "glm4", "phi3", "olmo2", "opt"])
@@ -98,39 +93,50 @@ def test_the_token_that_a_family_takes_for_padding_is_trained(family: str) -> No
     assert torch.equal(build_model(above, seed=0).get_input_embeddings().weight, model.get_input_embeddings().weight)
 
 
-def run_of(student: TransformersConfig, documents: Literal["cross", "respect"] = "cross") -> Run:
-    return make_run(student=student, view=View(context=CONTEXT, documents=documents))
+def examine_here(students: list[model_size.Sized]) -> list[dict[str, Any]]:
+    return [examine(student, context) for student, context in students]
 
 
-def examine_here(student: str, context: str) -> tuple[subprocess.CompletedProcess[str], str]:
-    return subprocess.CompletedProcess([], 0), json.dumps(examine(decode(json.loads(student)), int(context)))
-
-
-def test_what_fails_is_refused_in_the_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_all_that_fails_is_refused_in_the_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(model_size, "cache_root", lambda: tmp_path)
     monkeypatch.setattr(model_size, "_examine", examine_here)
     short = TransformersConfig(model_type="gpt2", settings=tuple({**OLD, **STILL, "n_positions": 32}.items()), vocab=96)
-    with pytest.raises(ConfigError, match=r"test_self_test.py:\d+: student: found 'gpt2', which has no position"):
-        cost.sizes(run_of(short))
     recurrent = student_of("mamba")
-    assert cost.sizes(run_of(recurrent))[0] > 0
-    with pytest.raises(ConfigError, match=r"behind another one; allowed: view.documents='cross'"):
-        cost.sizes(run_of(recurrent, "respect"))
+    runs = [make_run(student=short), make_run(student=recurrent)]
+    runs += [make_run(student=student, view=View(context=64, documents="respect")) for student in (recurrent, short)]
+    found = [(runs.index(run), str(problem)) for run, problem in model_size.check_students(runs)]
+    position = (
+        "student: found 'gpt2'; allowed: n_positions of 64 or more "
+        "(it has no position for the last of the view's 64 tokens)"
+    )
+    assert [found[0], found[2]] == [(0, position), (3, position)]
+    assert found[1][0] == 2
+    assert found[1][1].startswith(
+        "student: found 'mamba'; allowed: view.documents='cross' (it computes a document diff"
+    )
+    monkeypatch.setattr(model_size, "_examine", None)  # all is remembered
+    assert cost.sizes(runs[1])[0] > 0
 
 
 @pytest.mark.parametrize(
     ("student", "words"),
     [
-        (TransformersConfig(model_type="t5", vocab=96), "no causal language model"),
+        (TransformersConfig(model_type="t5", vocab=96), "has no causal language model"),
         (TransformersConfig(model_type="nothing", vocab=96), "allowed: a transformers type"),
-        (TransformersConfig(model_type="helium", settings=(("hidden_size", 64),), vocab=96), "cannot build 'helium'"),
+        (
+            TransformersConfig(model_type="helium", settings=(("hidden_size", 64),), vocab=96),
+            "'helium'; allowed: sizes that fit",
+        ),
         (TransformersConfig(model_type="deepseek_v3", vocab=96), r"allowed: \('router_aux_loss_coef', 0.0\)"),
         (TransformersConfig(model_type="qwen3", settings=(("hidden_size", "wide"),), vocab=96), "hidden_size"),
-        (TransformersConfig(model_type="qwen3", settings=(*NARROW.items(), ("layers", 2)), vocab=96), "has no layers"),
+        (
+            TransformersConfig(model_type="qwen3", settings=(*NARROW.items(), ("layers", 2)), vocab=96),
+            "found 'layers'; allowed: settings of Qwen3Config",
+        ),
         (TransformersConfig(model_type="phimoe", settings=(("hidden_size", 64),), vocab=96), "router_jitter_noise"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_line(student: TransformersConfig, words: str) -> None:
-    refused = examine(student, 16)["refused"]
+    refused = str(Problem(**examine(student, 16)["refused"]))
     assert "\n" not in refused
     assert re.search(words, refused), refused
