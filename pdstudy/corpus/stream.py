@@ -49,10 +49,10 @@ class TokenStream:
                 f"use a smaller slice (its last target is the token after it), or more text"
             )
         out = np.empty(stop - start, dtype=np.int64)
-        self._read(start, out)
+        self.read_into(start, out)
         return out
 
-    def _read(self, start: int, out: npt.NDArray[np.int64]) -> None:
+    def read_into(self, start: int, out: npt.NDArray[np.int64]) -> None:
         """Fill `out` with the tokens of the shards, end to end, from position `start` on."""
         stop = start + len(out)
         shard = int(np.searchsorted(self._edges, start, side="right")) - 1
@@ -100,7 +100,7 @@ class GatheredStream(TokenStream):
         self._places = places
         self._end = end
 
-    def _read(self, start: int, out: npt.NDArray[np.int64]) -> None:
+    def read_into(self, start: int, out: npt.NDArray[np.int64]) -> None:
         stop = start + len(out)
         piece = int(np.searchsorted(self._offsets, start, side="right")) - 1
         at = start
@@ -109,7 +109,7 @@ class GatheredStream(TokenStream):
             stored = high if self._end is None else high - 1
             upto = min(stop, stored)
             if at < upto:
-                super()._read(int(self._places[piece]) + at - low, out[at - start : upto - start])
+                super().read_into(int(self._places[piece]) + at - low, out[at - start : upto - start])
             if stored < high <= stop:
                 assert self._end is not None
                 out[stored - start] = self._end

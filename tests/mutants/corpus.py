@@ -49,8 +49,8 @@ SLIPS = (
     ),
     Slip(
         "pdstudy/corpus/stream.py",
-        'side="right")) - 1',
-        'side="left")) - 1',
+        'self._edges, start, side="right")) - 1',
+        'self._edges, start, side="left")) - 1',
         "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
     ),
     Slip(
@@ -116,5 +116,35 @@ SLIPS = (
         "complete = end < len(buffer)",
         "complete = True",
         "tests/corpus/test_text_files.py",
+    ),
+    Slip(
+        "pdstudy/corpus/stream.py",
+        'self._offsets, start, side="right")) - 1',
+        'self._offsets, start, side="left")) - 1',
+        "tests/corpus/test_tokenised.py",
+    ),
+    Slip(
+        "pdstudy/corpus/stream.py",
+        "if stored < high <= stop:",
+        "if high <= stop:",
+        "tests/corpus/test_tokenised.py",
+    ),
+    Slip(
+        "pdstudy/corpus/mixture_build.py",
+        "(np.cumsum(each) - each / 2) / share",
+        "np.cumsum(each) / share",
+        "tests/corpus/test_mixture.py",
+    ),
+    Slip(
+        "pdstudy/corpus/tokenised_build.py",
+        "same < LEAST_SAME * total",
+        "same < 0",
+        "tests/corpus/test_tokenised.py",
+    ),
+    Slip(
+        "pdstudy/corpus/token_files.py",
+        "before[edges[1:]] - before[edges[:-1]]",
+        "lengths[edges[:-1]].astype(np.int64)",
+        "tests/corpus/test_tokenised.py",
     ),
 )
