@@ -20,22 +20,20 @@ import numpy.typing as npt
 from pdstudy.config.data import BPE, Corpus, PretrainedTokenizer, Source, Split
 from pdstudy.config.tokenised import Tokenised
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import file_sha256, write_json
+from pdstudy.core.files import file_sha256, sync, write_json
 from pdstudy.core.identity import encode, fingerprint
 from pdstudy.core.progress import Progress, no_progress
 from pdstudy.core.validation import problems
 from pdstudy.corpus.bad_rows import BadRow, BadRows
+from pdstudy.corpus.encode import encode_splits
+from pdstudy.corpus.encode_places import TEXTS, UNFINISHED
+from pdstudy.corpus.kept_texts import forget_texts, is_kept, keep_texts, kept_texts
 from pdstudy.corpus.mixture_build import mix_parts
 from pdstudy.corpus.sources import documents
-from pdstudy.corpus.spool import SPLITS, Index, Spool
-from pdstudy.corpus.stream import StreamWriter
+from pdstudy.corpus.spool import SPLITS, Spool, read_texts
 from pdstudy.corpus.token_corpus import FORMAT, MANIFEST, TOKEN_BYTES, TOKENIZER, TokenCorpus, open_corpus
 from pdstudy.corpus.tokenised_build import index_tokens
 from pdstudy.corpus.tokenizer import Encoder, copy_pretrained, train_bpe
-
-_BATCH_BYTES, _BATCH_DOCUMENTS = 1_000_000, 4096
-"""Bytes and documents that are encoded at a time, at most."""
-
 
 _READ_SHARE, _TRAINED_SHARE = 0.2, 0.4
 """The share of the whole, as progress reports it, at which reading and the tokenizer end; the rest is encoding."""
@@ -44,9 +42,9 @@ _READ_SHARE, _TRAINED_SHARE = 0.2, 0.4
 def build(corpus: Corpus, directory: Path, progress: Progress = no_progress) -> None:
     """Build `corpus` at `directory`, which is there whole in the end or not at all.
 
-    Files are written to a folder beside it, `<directory>.tmp-<pid>`, which is renamed when complete. There is one
-    builder at a time (the caller holds the claim): what a killed build left is removed first. Does nothing where the
-    corpus exists.
+    Files are written to a folder beside it, `<directory>.partial`, which is renamed when complete. What an
+    interruption leaves there is gone on from: the texts once all are read, the tokenizer, and tokens up to the last
+    64 MB of text. There is one builder at a time (the caller holds the claim). Does nothing where the corpus exists.
 
     Raises `ConfigError` on input that cannot be read, on too few documents for a split, and where `directory` holds
     something else or a damaged corpus.
@@ -63,15 +61,16 @@ def build(corpus: Corpus, directory: Path, progress: Progress = no_progress) -> 
     directory.parent.mkdir(parents=True, exist_ok=True)
     for other in corpus.needs:  # a plan has built them before
         build(other, directory.parent / fingerprint(other), progress)
-    for left in directory.parent.glob(f"{directory.name}.tmp-*"):
-        shutil.rmtree(left)
-    work = directory.with_name(f"{directory.name}.tmp-{os.getpid()}")
-    work.mkdir()
+    work = directory.with_name(f"{directory.name}.partial")
+    if not is_kept(work, corpus):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
     try:
         _build_in(work, corpus, progress)
         os.rename(work, directory)
-    finally:
+    except (ConfigError, OSError):  # nothing that could be gone on from, or no room for it
         shutil.rmtree(work, ignore_errors=True)
+        raise
     progress("done", 1.0)
 
 
@@ -84,65 +83,60 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
     if any(isinstance(source, Tokenised) for source in corpus.sources):
         _build_index(work, corpus, needs, progress)
         return
-    with Spool(work / "texts.tmp") as spool:
-        sources = [_read(source, spool, i, len(corpus.sources), progress) for i, source in enumerate(corpus.sources)]
-        index = spool.index()
-        shares = (corpus.validation, corpus.test)
-        order = {split: index.shuffled(split, shares, corpus.shuffle_seed) for split in SPLITS}
-        _check_splits(order, corpus)
+    spool = work / UNFINISHED / TEXTS
+    if not is_kept(work, corpus):
+        (work / UNFINISHED).mkdir()
+        with Spool(spool, corpus.shuffle_seed) as texts:
+            count = len(corpus.sources)
+            sources = [_read(source, texts, i, count, progress) for i, source in enumerate(corpus.sources)]
+            read = texts.index()
+        keep_texts(work, corpus, read, sources)
+    index, sources = kept_texts(work, corpus)
+    shares = (corpus.validation, corpus.test)
+    order = {split: index.shuffled(split, shares, corpus.shuffle_seed) for split in SPLITS}
+    _check_splits(order, corpus)
+    if not (work / TOKENIZER).exists():
         progress("tokenizer", _READ_SHARE)
+        made = work / UNFINISHED / TOKENIZER
+        shutil.rmtree(made, ignore_errors=True)
         if isinstance(corpus.tokenizer, BPE):
-            sample = _sample(spool.texts(index, order["train"]), corpus.tokenizer.sample_bytes)
-            train_bpe(sample, corpus.tokenizer.vocab, work / TOKENIZER)
+            sample = _sample(read_texts(spool, index.places(order["train"])), corpus.tokenizer.sample_bytes)
+            train_bpe(sample, corpus.tokenizer.vocab, made)
         else:
-            _copy_tokenizer(work, corpus, needs)
-        encoder = Encoder(work / TOKENIZER, corpus.bos)
-        token_bytes = encoder.token_bytes()
-        np.save(work / TOKEN_BYTES, token_bytes)
-        dtype = np.uint16 if encoder.vocab <= 2**16 else np.uint32
-        total = sum(int(index.lengths[chosen].sum()) for chosen in order.values())
-        done = 0
-        splits: dict[str, Any] = {}
-        for split, chosen in order.items():
-            writer = StreamWriter(work, split, dtype)
-            tokens = byte_count = 0
-            for batch, size in _batches(spool, index, chosen):
-                ids = encoder.encode(batch)
-                writer.write(ids)
-                joined = np.concatenate(ids)
-                tokens += len(joined)
-                byte_count += int(token_bytes[joined].sum())
-                done += size
-                progress(f"tokens of {split}", _TRAINED_SHARE + (1 - _TRAINED_SHARE) * done / total)
-            splits[split] = {
-                "tokens": tokens,
-                "documents": len(chosen),
-                "bytes": int(index.lengths[chosen].sum()),
-                "token_bytes": byte_count,
-                "files": writer.close(),
-            }
+            _copy_tokenizer(made, corpus, needs)
+        for file in made.iterdir():
+            sync(file)
+        os.rename(made, work / TOKENIZER)
+    encoder = Encoder(work / TOKENIZER, corpus.bos)
+    np.save(work / TOKEN_BYTES, encoder.token_bytes())
+    dtype = "uint16" if encoder.vocab <= 2**16 else "uint32"
+
+    def report(what: str, share: float) -> None:
+        progress(what, _TRAINED_SHARE + (1 - _TRAINED_SHARE) * share)
+
+    splits = encode_splits(work, {s: index.places(chosen) for s, chosen in order.items()}, encoder, dtype, report)
     duplicates = len(index) - int(index.unique.sum())
-    dtype_name = np.dtype(dtype).name
-    _write_manifest(work, corpus, encoder, dtype=dtype_name, splits=splits, sources=sources, duplicates=duplicates)
+    _write_manifest(work, corpus, encoder, dtype=dtype, splits=splits, sources=sources, duplicates=duplicates)
+    forget_texts(work)
 
 
-def _copy_tokenizer(work: Path, corpus: Corpus, needs: list[TokenCorpus]) -> None:
+def _copy_tokenizer(folder: Path, corpus: Corpus, needs: list[TokenCorpus]) -> None:
     """Copy the tokenizer of the corpus that it is taken from, or of a folder."""
     if isinstance(corpus.tokenizer, PretrainedTokenizer):
-        copy_pretrained(corpus.tokenizer, work / TOKENIZER)
+        copy_pretrained(corpus.tokenizer, folder)
     else:
-        shutil.copytree(needs[0].tokenizer_dir, work / TOKENIZER)
+        shutil.copytree(needs[0].tokenizer_dir, folder)
 
 
 def _build_index(work: Path, corpus: Corpus, needs: list[TokenCorpus], progress: Progress) -> None:
     """Build a corpus of files of tokens: the tokenizer, and the index of documents."""
-    _copy_tokenizer(work, corpus, needs)
+    _copy_tokenizer(work / TOKENIZER, corpus, needs)
     encoder = Encoder(work / TOKENIZER, corpus.bos)
     np.save(work / TOKEN_BYTES, encoder.token_bytes())
     _write_manifest(work, corpus, encoder, **index_tokens(work, corpus, encoder, progress))
 
 
-def _write_manifest(work: Path, corpus: Corpus, encoder: Encoder, **entries: Any) -> None:
+def _write_manifest(work: Path, corpus: Corpus, encoder: Encoder, *, dtype: str | None = None, **entries: Any) -> None:
     write_json(work / MANIFEST, {
         "format": FORMAT,
         "corpus": encode(corpus),
@@ -150,6 +144,7 @@ def _write_manifest(work: Path, corpus: Corpus, encoder: Encoder, **entries: Any
         "vocab": encoder.vocab,
         "eos": encoder.eos,
         **({} if encoder.bos is None else {"bos": encoder.bos}),
+        **({} if dtype is None else {"dtype": dtype}),
         "tokenizer_sha256": file_sha256(work / TOKENIZER / "tokenizer.json"),
         **entries,
         "files": _hash_files(work),
@@ -208,18 +203,6 @@ def _sample(texts: Iterator[str], size: int) -> Iterator[str]:
         size -= len(raw)
         if size <= 0:
             return
-
-
-def _batches(spool: Spool, index: Index, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[list[str], int]]:
-    """Yield texts in the order of `chosen`, about a megabyte at a time, with their bytes."""
-    ends = np.cumsum(index.lengths[chosen])
-    at = 0
-    while at < len(chosen):
-        before = int(ends[at - 1]) if at else 0
-        stop = int(np.searchsorted(ends, before + _BATCH_BYTES, side="right"))
-        stop = min(max(stop, at + 1), at + _BATCH_DOCUMENTS)
-        yield list(spool.texts(index, chosen[at:stop])), int(ends[stop - 1]) - before
-        at = stop
 
 
 def _hash_files(work: Path) -> dict[str, dict[str, Any]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -121,21 +122,39 @@ Shard = npt.NDArray[Any] | TokenStream
 
 
 class StreamWriter:
-    """Writes one split's shards and document offsets into `directory`."""
+    """Writes one split's shards and document offsets into `directory`; the ends of documents to a file in `unfinished`.
 
-    def __init__(self, directory: Path, split: Split, dtype: npt.DTypeLike, shard_tokens: int = SHARD_TOKENS) -> None:
+    With `kept`, what `keep` returned, it goes on where the writer was then.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        split: Split,
+        dtype: npt.DTypeLike,
+        unfinished: Path,
+        *,
+        kept: dict[str, Any] | None = None,
+        shard_tokens: int = SHARD_TOKENS,
+    ) -> None:
         self._directory = directory
         self._split = split
         self._dtype = np.dtype(dtype).newbyteorder("<")
-        self._room = self._shard_tokens = shard_tokens
-        self._ends: list[npt.NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
-        self.names = [f"tokens-{split}-00000.bin"]
-        self._file = (directory / self.names[0]).open("wb")
+        self._shard_tokens = shard_tokens
+        at = kept or {"documents": 0, "tokens": 0, "shard": 0}
+        shard = int(at["shard"])
+        self.documents, self.tokens = int(at["documents"]), int(at["tokens"])
+        self.names = [self._name(number) for number in range(shard + 1)]
+        self._room = (shard + 1) * shard_tokens - self.tokens
+        self._file = _open_at(directory / self.names[-1], (shard_tokens - self._room) * self._dtype.itemsize)
+        self._ends = _open_at(unfinished / f"ends-{split}", 8 * self.documents)
 
-    def write(self, documents: Sequence[npt.NDArray[Any]]) -> None:
-        """Append documents (arrays of token ids, each with its end-of-document token)."""
-        self._ends.append(self._ends[-1][-1] + np.cumsum([len(d) for d in documents], dtype=np.int64))
-        tokens = np.concatenate(documents).astype(self._dtype)
+    def write(self, ids: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> None:
+        """Append documents: their token ids, each with its end-of-document token, and how many each has."""
+        self._ends.write((self.tokens + np.cumsum(lengths)).astype("<i8").tobytes())
+        self.documents += len(lengths)
+        self.tokens += len(ids)
+        tokens = ids.astype(self._dtype)
         while len(tokens) > self._room:
             self._file.write(tokens[: self._room].tobytes())
             tokens = tokens[self._room :]
@@ -143,15 +162,37 @@ class StreamWriter:
         self._file.write(tokens.tobytes())
         self._room -= len(tokens)
 
+    def _name(self, shard: int) -> str:
+        return f"tokens-{self._split}-{shard:05d}.bin"
+
     def _next_shard(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
         self._file.close()
-        self.names.append(f"tokens-{self._split}-{len(self.names):05d}.bin")
+        self.names.append(self._name(len(self.names)))
         self._file = (self._directory / self.names[-1]).open("wb")
         self._room = self._shard_tokens
+
+    def keep(self) -> dict[str, Any]:
+        """Force all that was written to disk, and return where the writer is."""
+        for file in (self._file, self._ends):
+            file.flush()
+            os.fsync(file.fileno())
+        return {"documents": self.documents, "tokens": self.tokens, "shard": len(self.names) - 1}
 
     def close(self) -> list[str]:
         """Finish, and return the names of the shards in order, then of the offsets."""
         self._file.close()
+        self._ends.close()
         name = f"documents-{self._split}.npy"
-        np.save(self._directory / name, np.concatenate(self._ends))
+        ends = np.fromfile(self._ends.name, dtype="<i8")
+        np.save(self._directory / name, np.concatenate([np.zeros(1, dtype=np.int64), ends]))
         return [*self.names, name]
+
+
+def _open_at(path: Path, size: int) -> BinaryIO:
+    """Open a file to append behind its first `size` bytes."""
+    file = path.open("r+b" if size else "wb")
+    file.truncate(size)
+    file.seek(size)
+    return file

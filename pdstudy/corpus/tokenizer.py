@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from pdstudy.config.data import EOS, PretrainedTokenizer
 from pdstudy.config.tokenizer_file import TOKENIZER_FILES, name_tokens, named_token
 from pdstudy.core.errors import ConfigError
+from pdstudy.corpus.word_cache import word_cache
 
 
 def train_bpe(texts: Iterator[str], vocab: int, folder: Path) -> None:
@@ -78,11 +79,15 @@ class Encoder:
                 f"{folder} names no eos_token in {names}; documents need an end: PretrainedTokenizer(..., eos=...)"
             )
         self.eos: int = self._id(eos, "end-of-document", folder)
+        self.bos_name = bos
         self.bos: int | None = None if bos is None else self._id(bos, "beginning-of-document", folder)
         named = bos or named_token(folder, "bos_token")
         self.named_bos: int | None = None if named in (None, eos) else self._tokenizer.token_to_id(named)
         self.vocab: int = max(self._tokenizer.get_vocab().values()) + 1
-        self._begin = [] if self.bos is None else [self.bos]
+        self._begin, self._end = (
+            b"" if number is None else np.array([number], dtype="<u4").tobytes() for number in (self.bos, self.eos)
+        )
+        self._words = word_cache(self._tokenizer)
 
     def _id(self, token: str, role: str, folder: Path) -> int:
         number: int | None = self._tokenizer.token_to_id(token)
@@ -92,8 +97,12 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
         """Token ids of each text, those that begin and end a document included."""
-        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [np.array([*self._begin, *encoding.ids, self.eos], dtype=np.uint32) for encoding in encoded]
+        if self._words is not None:
+            bodies = [self._words.encode(text) for text in texts]
+        else:
+            encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            bodies = [np.array(encoding.ids, dtype="<u4").tobytes() for encoding in encoded]
+        return [np.frombuffer(b"".join([self._begin, body, self._end]), dtype="<u4") for body in bodies]
 
     def body(self, text: str) -> npt.NDArray[np.int64]:
         """Token ids of a text alone."""

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from pdstudy.config.data import BPE, Corpus, PretrainedTokenizer
 from pdstudy.config.text_sources import LocalFiles, StandardLibrary
 from pdstudy.core.errors import ConfigError
-from pdstudy.corpus import TokenCorpus, build, open_corpus
+from pdstudy.corpus import TokenCorpus, build, encode, kept_texts, open_corpus
 from pdstudy.corpus.sources import documents
 from pdstudy.corpus.spool import Spool
 from pdstudy.corpus.stream import StreamWriter, TokenStream
@@ -115,9 +115,14 @@ def test_shards_are_one_index_space(dtype: type, tmp_path: Path) -> None:
     documents = [rng.integers(0, high, n, endpoint=True).astype(np.uint32) for n in rng.integers(1, 30, 50)]
     flat = np.concatenate(documents)
     starts = np.cumsum([0, *map(len, documents)])[:-1]
-    writer = StreamWriter(tmp_path, "train", dtype, shard_tokens=64)
+    writer = StreamWriter(tmp_path, "train", dtype, tmp_path, shard_tokens=64)
     for i in range(0, 50, 7):
-        writer.write(documents[i : i + 7])
+        writer.write(np.concatenate(documents[i : i + 7]), np.array([len(d) for d in documents[i : i + 7]]))
+        if i == 21:  # as after an interruption, which left more than was kept
+            kept = writer.keep()
+            writer.write(np.arange(99, dtype=np.uint32), np.array([99]))
+            writer.close()
+            writer = StreamWriter(tmp_path, "train", dtype, tmp_path, kept=kept, shard_tokens=64)
     *shards, offsets = writer.close()
     assert len(shards) == -(-len(flat) // 64)
     stream = TokenStream("train", [np.memmap(tmp_path / s, dtype=dtype, mode="r") for s in shards],
@@ -198,7 +203,7 @@ def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path) -> None:
     corpus = small(tmp_path / "text")
     child = multiprocessing.get_context("spawn").Process(target=build, args=(corpus, target, _stall))
     child.start()
-    while not list(tmp_path.glob("corpus.tmp-*/tokens-train*")):
+    while not list(tmp_path.glob("corpus.partial/tokens-train*")):
         assert child.is_alive()
         time.sleep(0.02)
     child.kill()
@@ -207,6 +212,72 @@ def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path) -> None:
     build(corpus, target)
     open_corpus(target)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "text"]
+
+
+class _Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("shares", [[0.3], [0.41, 0.6, 0.9], [0.995]])
+def test_an_interrupted_build_goes_on_and_is_the_same_byte_for_byte(
+    shares: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encode, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(encode, "KEPT_BYTES", 60_000)
+    corpus, target = small(tmp_path / "text"), tmp_path / "corpus"
+    build(corpus, tmp_path / "whole")
+    said: list[str] = []
+    for stop in shares:
+
+        def until(what: str, share: float, stop: float = stop) -> None:
+            said.append(what)
+            if share > stop:
+                raise _Stopped
+
+        with pytest.raises(_Stopped):
+            build(corpus, target, until)
+        assert not target.exists()
+        said.clear()
+    build(corpus, target, lambda what, share: said.append(what))
+    assert files(target) == files(tmp_path / "whole")
+    assert not [what for what in said if what.startswith("read")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "text", "whole"]
+
+
+def test_what_another_version_left_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = small(tmp_path / "text")
+
+    def stop(what: str, share: float) -> None:
+        if share > 0.5:
+            raise _Stopped
+
+    with pytest.raises(_Stopped):
+        build(corpus, tmp_path / "corpus", stop)
+    monkeypatch.setattr(kept_texts, "EDITION", 0)
+    said: list[str] = []
+    build(corpus, tmp_path / "corpus", lambda what, share: said.append(what))
+    assert said[0].startswith("read")
+
+
+@pytest.mark.integration
+def test_processes_encode_as_this_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "BATCH_BYTES", 20_000)
+    corpus = small(tmp_path / "text")
+    build(corpus, tmp_path / "alone")
+    monkeypatch.setattr(encode, "LEAST_SHARED_BYTES", 0)
+    monkeypatch.setattr(encode, "_cores", lambda: 3)
+    build(corpus, tmp_path / "shared")
+    assert files(tmp_path / "shared") == files(tmp_path / "alone")
+    real = encode._Worker.__init__
+
+    def broken(self: object, work: Path, encoder: Encoder, dtype: str) -> None:
+        encoder.bos_name = "no token"
+        real(self, work, encoder, dtype)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(encode._Worker, "__init__", broken)
+    with pytest.raises(ConfigError, match="a process that encodes text ended with 1; its error is above"):
+        build(corpus, tmp_path / "broken")
+    assert not list(tmp_path.glob("broken*"))
 
 
 def _build_with_small_files(size: int, corpus: Corpus, directory: Path, queue: Messages) -> None:
@@ -218,7 +289,7 @@ def _build_with_small_files(size: int, corpus: Corpus, directory: Path, queue: M
         queue.put((error.errno, names))
 
 
-@pytest.mark.parametrize(("size", "where"), [(1000, "__exit__"), (70_000, "close")])
+@pytest.mark.parametrize(("size", "where"), [(100, "__exit__"), (70_000, "keep")])
 def test_a_write_that_fails_leaves_nothing(size: int, where: str, tmp_path: Path) -> None:
     """A limit on the size of files makes the system refuse a write as a full disk does: of texts, and of tokens."""
     corpus = dataclasses.replace(small(tmp_path / "text"), tokenizer=BPE(vocab=260))
@@ -309,9 +380,9 @@ def test_a_shard_that_is_exactly_full_is_followed_by_none_until_a_token_is_left(
     for extra, sizes in ((0, [64, 64]), (1, [64, 64, 1])):
         folder = tmp_path / str(extra)
         folder.mkdir()
-        writer = StreamWriter(folder, "train", np.uint16, shard_tokens=64)
+        writer = StreamWriter(folder, "train", np.uint16, folder, shard_tokens=64)
         for length in (40, 24, 64, *[1] * extra):
-            writer.write([np.arange(length, dtype=np.uint32)])
+            writer.write(np.arange(length, dtype=np.uint32), np.array([length]))
         *shards, _ = writer.close()
         assert [(folder / name).stat().st_size // 2 for name in shards] == sizes
 

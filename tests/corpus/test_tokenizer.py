@@ -18,6 +18,7 @@ from pdstudy.config.data import Corpus, PretrainedTokenizer
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus, build, open_corpus
 from pdstudy.corpus.tokenizer import EOS, Encoder, train_bpe
+from pdstudy.corpus.word_cache import word_cache
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -36,6 +37,36 @@ def test_round_trip_and_bytes_are_exact(encoder: Encoder, standard: TokenCorpus,
     assert int(standard.token_bytes[ids].sum()) == len(text.encode())
     # One end, at the end, even where the text names the token.
     assert np.flatnonzero(ids == standard.eos).tolist() == [len(ids) - 1]
+
+
+PARTS = st.sampled_from(
+    [*(chr(n) for n in range(128)), "  ", " a", "'s", "'ll", "’", "é", "\u00a0", "\u2028", "١", "²", "中", "\x85", EOS]
+)
+
+
+@given(text=st.lists(PARTS, max_size=30).map("".join))
+@example(text="don’t  stop \u00a0 now\n\n  at 1st '' 'sa")
+def test_words_have_the_ids_that_the_tokenizer_gives_the_text(
+    encoder: Encoder, standard: TokenCorpus, text: str
+) -> None:
+    plain = Tokenizer.from_file(str(standard.tokenizer_dir / "tokenizer.json"))
+    plain.encode_special_tokens = True
+    assert encoder.encode([text])[0].tolist() == [*plain.encode(text, add_special_tokens=False).ids, encoder.eos]
+    assert encoder._words is not None
+
+
+@given(text=TEXT)
+def test_words_of_any_text(encoder: Encoder, standard: TokenCorpus, text: str) -> None:
+    plain = encoder._tokenizer.encode(text, add_special_tokens=False).ids
+    assert encoder.encode([text])[0].tolist() == [*plain, encoder.eos]
+
+
+def test_tokenizers_that_cut_otherwise_have_no_cache_of_words() -> None:
+    assert word_cache(sentencepiece_like()) is None
+    assert word_cache(neox_like()) is None  # its runs of spaces are tokens before any cut
+    prefixed = neox_like()
+    prefixed.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    assert word_cache(prefixed) is None
 
 
 def test_the_stream_is_the_documents(standard: TokenCorpus, encoder: Encoder) -> None:
