@@ -72,14 +72,13 @@ def machine_lines(plan: Plan, here: Here) -> Iterator[str]:
         yield f"here, on {here}: about {hours(wall_hours(plan, here.devices, here.workers))} hours"
     if here.gpus:
         yield from _layout_lines(plan, here)
-    needs: dict[str, tuple[DeviceMemory, Artifact]] = {}
+    needs: dict[str, DeviceMemory] = {}
     for artifact in plan.todo:
         needed = here.memory(plan, artifact)
-        if needed is not None and (artifact.kind not in needs or needed.total > needs[artifact.kind][0].total):
-            needs[artifact.kind] = needed, artifact
-    if needs:
-        most = (f"{kind} {describe(needed)}" for kind, (needed, _) in needs.items())
-        yield f"memory of a device, at most: {'; '.join(most)}"
+        if needed is not None and (artifact.kind not in needs or needed.total > needs[artifact.kind].total):
+            needs[artifact.kind] = needed
+    for kind, needed in needs.items():
+        yield f"memory of a device for {kind}, at most: {describe(needed)}"
 
 
 def _layout_lines(plan: Plan, here: Here) -> Iterator[str]:

@@ -82,9 +82,11 @@ class _Dimensions:
 def device_memory(
     artifact: Artifact, placement: Placement, ranks: int, replicas: int = 1, *, gpu: bool = True
 ) -> DeviceMemory | None:
-    """The memory of each of `ranks` devices that make an artifact; None of one that loads no model on them."""
+    """The memory of each of `ranks` devices that make an artifact; None of one that loads no model on them, or a model
+    whose size is not known here."""
     if isinstance(artifact, StoreArtifact):
-        return _capture_memory(artifact.need, ranks, gpu)
+        known = _dimensions(artifact.need.spec.teacher).total
+        return _capture_memory(artifact.need, ranks, gpu) if known else None
     if isinstance(artifact, RunArtifact):
         return _run_memory(artifact.run, placement, ranks, replicas, gpu)
     return None

@@ -80,7 +80,7 @@ def test_what_a_study_takes_of_a_machine(
     lines = [row["found"] for row in found["tiny"]]
     assert lines[0].startswith("here, on 2 GPUs: about ")
     assert lines[1].startswith("2 GPUs at a time: teacher")
-    assert lines[2].startswith("memory of a device, at most: teacher 1.6")
-    assert "logits " in lines[2]
-    assert [row["state"] for row in found["tiny"]] == ["ok"] * 3 + ["absent"] * 3
-    assert "on each of 2 devices, which has 1.07GB" in lines[3]
+    assert lines[2].startswith("memory of a device for teacher, at most: 1.6")
+    assert [line.split()[5] for line in lines[2:5]] == ["teacher,", "logits,", "student,"]
+    assert [row["state"] for row in found["tiny"]] == ["ok"] * 5 + ["absent"] * 3
+    assert "on each of 2 devices, which has 1.07GB" in lines[5]

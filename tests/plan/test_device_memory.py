@@ -15,7 +15,7 @@ from pdstudy.config.run import KD, Pretrained, Run
 from pdstudy.distill.loss import chunk_size
 from pdstudy.models.build_model import build_model
 from pdstudy.plan import memory
-from pdstudy.plan.artifact import Artifact, RunArtifact, StoreArtifact
+from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.memory import DeviceMemory, declared_memory, device_memory, memory_warnings
 from pdstudy.plan.plan import Plan
@@ -135,4 +135,7 @@ def test_settings_of_other_families_are_read(tmp_path: Path, captured: Plan) -> 
     found = memory._config_dimensions(names, 1e6)
     assert (found.width, found.layers, found.queries, found.keys, found.ffn) == (64, 3, 64, 64, 256)
     assert memory._config_dimensions({}, 1e6).gathered == 1e6
-    assert isinstance(captured.stores[0], StoreArtifact)
+    (store,) = captured.stores
+    spec = dataclasses.replace(store.need.spec, teacher=Pretrained(path=str(tmp_path / "nowhere")))
+    elsewhere = dataclasses.replace(store, need=dataclasses.replace(store.need, spec=spec))
+    assert device_memory(elsewhere, Placement(), 1) is None
