@@ -114,7 +114,7 @@ def _add_common_options(command: argparse.ArgumentParser) -> None:
         help="multiply a column: N=1e9 where it holds billions",
     )
     command.add_argument(
-        "--derive", metavar="COL=EXPR", action="append", default=[], help="a column of others: 'D=C/(6*N)', 'X=1/(1-S)'"
+        "--derive", metavar="COL=EXPR", action="append", default=[], help="a column of others: 'D=C/(6*N)', 'R=1/(1-S)'"
     )
     command.add_argument("--lowest", metavar="COL", help="keep the row of lowest COL of each group of --per")
     command.add_argument("--per", metavar="COL,COL", help="columns whose equal values make a group of --lowest")

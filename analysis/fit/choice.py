@@ -43,6 +43,8 @@ class LawChoice(Shown):
     @property
     def said(self) -> str:
         """How sure the choice is, in a sentence."""
+        if self.frame["rms"].notna().sum() == 1:
+            return f"{self.law.name} alone could be compared, so that nothing was chosen"
         by_fit = self.frame.iloc[int(self.frame["weight"].argmax())]
         sure = "sure" if self.share >= 0.95 else "likely" if self.share >= 0.8 else "unsure"
         agree = "AICc prefers it too" if by_fit["law"] == self.law.name else f"AICc prefers {by_fit['law']}"

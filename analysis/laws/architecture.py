@@ -14,12 +14,12 @@ from pdstudy.analysis.laws.project import coefficients, grid
 SPARSITY = SumOfPowers(
     "sparsity",
     (
-        Term("a_S", (("X", "b_S"), ("N", "b_N"))),
+        Term("a_S", (("R", "b_S"), ("N", "b_N"))),
         Term("c_S", (("N", "b_N"),)),
         Term("B", (("D", "b_D"),)),
     ),
-    source="Frantar et al. 2023, eq. 2, with X = 1 / (1 - S), N the non-zero parameters, B = a_D^b_D",
-    note="X is dense over non-zero parameters, 1 / (1 - sparsity): --derive 'X=1/(1-S)'.",
+    source="Frantar et al. 2023, eq. 2, with R = 1 / (1 - S), N the non-zero parameters, B = a_D^b_D",
+    note="R is dense over non-zero parameters, 1 / (1 - sparsity): --derive 'R=1/(1-S)'.",
 )
 
 

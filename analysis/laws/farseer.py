@@ -30,6 +30,7 @@ class Farseer(Law):
     )  # fmt: skip
     formula = r"L = e^{s N^q + S} + e^{B N^b + Q}\,D^{-\exp(A N^a + E)}"
     source = "Li et al. 2025 (Predictable Scale II, Farseer)"
+    rugged = True
     note = (
         "Each of its three functions of N has a coefficient, an exponent and a constant that replace one another over "
         "a short range of sizes: read its predictions, not its parameters."

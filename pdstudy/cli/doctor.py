@@ -50,7 +50,7 @@ seen = torch.cuda.is_available()
 nccl = ".".join(map(str, torch.cuda.nccl.version())) if seen and torch.distributed.is_nccl_available() else ""
 print(json.dumps({"cuda": torch.version.cuda, "seen": torch.cuda.device_count() if seen else 0, "nccl": nccl}))
 """
-"""What torch itself says of its GPUs, in a process of its own: importing it takes seconds, and CUDA memory."""
+"""Program that prints how torch sees the GPUs. It has a process of its own, since CUDA keeps memory of its process."""
 
 PROBE_SECONDS = 120.0
 """Seconds that torch may take for that."""
@@ -78,7 +78,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _examine_study(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """What a study takes of this machine, a finding for each line; what does not fit it is "absent"."""
+    """A finding for each line about a study on this machine; state "absent" where it does not fit."""
     plan, _ = planned(args)
     here = machine_of(args, plan.study.executions)
     taken = list(machine_lines(plan, here)) or ["nothing is left to make"]
@@ -127,7 +127,7 @@ def _examine_gpus(gpus: Sequence[Gpu]) -> list[dict[str, Any]]:
     torch = probe_torch()
     words = f"torch {_version('torch')}, CUDA {torch.get('cuda')}: {torch.get('seen', 0)} of {len(gpus)} devices seen"
     if "error" in torch:
-        words = f"torch cannot be asked: {torch['error']}"
+        words = f"torch does not answer: {torch['error']}"
     found.append(_finding("CUDA", torch.get("seen") == len(gpus), words, "computing on GPUs", needed=True))
     nccl = str(torch.get("nccl") or "")
     found.append(
@@ -146,7 +146,7 @@ def _describe(gpu: Gpu) -> str:
 
 
 def probe_torch() -> dict[str, Any]:
-    """What torch says of its GPUs: `cuda`, `seen`, `nccl`; `error` where it cannot be asked."""
+    """The GPUs as torch sees them: `cuda`, `seen`, `nccl`; `error` where it does not answer."""
     try:
         text = subprocess.check_output(
             [sys.executable, "-c", PROBE], text=True, timeout=PROBE_SECONDS, stderr=subprocess.PIPE

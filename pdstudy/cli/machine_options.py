@@ -37,7 +37,8 @@ def add_rules(sub: argparse.ArgumentParser) -> None:
 
 
 def machine_of(args: argparse.Namespace, executions: Sequence[Execution]) -> Here:
-    """What of this machine the command line allows, with the rules of profile, study and command line for ranks.
+    """The GPUs and workers of this machine that the command line allows, with all rules for ranks: those of profile,
+    study and command line.
 
     Raises `ConfigError` on GPUs that are not here and on faults of profiles.
     """

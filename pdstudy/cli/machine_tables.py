@@ -1,4 +1,4 @@
-"""What a plan takes of machines, in words: devices, hours, memory."""
+"""Devices, hours and memory of a plan, in words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pdstudy.plan.plan import Plan
 
 @dataclass(frozen=True)
 class Here:
-    """What of this machine a plan may use: GPUs, and so many workers at a time; and the rules for its ranks."""
+    """The part of this machine that a plan may use: GPUs, workers at a time; and the rules for its ranks."""
 
     workers: int
     gpus: tuple[Gpu, ...] = ()
@@ -45,7 +45,7 @@ class Here:
         return lay_out_artifact(artifact, self.devices, plan.study.placement)
 
     def memory(self, plan: Plan, artifact: Artifact) -> DeviceMemory | None:
-        """What a device needs for an artifact, on the devices that it has here, or that its rules ask for."""
+        """Memory of each device for an artifact, on the devices that it has here, or that its rules ask for."""
         layout = self.layout(plan, artifact)
         gpu = plan.study.machine.unit == Machine.unit or bool(self.gpus)
         return device_memory(

@@ -203,7 +203,7 @@ class _Driver:
         return next(iter(self._ready_now()), None)
 
     def _ready_now(self) -> list[Artifact]:
-        """What can be begun, the largest first: with long runs first, no worker is left alone with one at the end."""
+        """Artifacts that can be begun, the largest first: so no worker is left alone with a long one at the end."""
         now = time.monotonic()
         ready = [i for i in self.waiting.values() if self._ready(i) and self.not_before.get(i.key, 0.0) <= now]
         return sorted(ready, key=lambda i: -i.flops)

@@ -27,7 +27,7 @@ from pdstudy.core.claim import Claimed
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.run_files import DamagedRun
 from pdstudy.core.streams import prepare_streams
-from pdstudy.launch.memory import explain_memory, is_out_of_memory
+from pdstudy.launch.out_of_memory import explain_memory, is_out_of_memory
 from pdstudy.launch.stages import perform, perform_claimed
 from pdstudy.launch.work_order import WorkOrder
 from pdstudy.workspace.failure import clear_failure, write_failure

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from pdstudy.launch.devices import Devices
+from pdstudy.launch.devices import Devices, lay_out_artifact
 from pdstudy.launch.local import ON_CPU, RunOutcome, drive, run_plan
+from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.plan import Plan
 from pdstudy.search.progress import NewlyEnded, SearchView
 from pdstudy.search.search import Search
@@ -34,12 +35,20 @@ def run_search(
         return _carry_out(search, workspace, shared, workers, view, devices)
 
 
+def count_trials(search: Search, workers: int, devices: Devices) -> int:
+    """Trials at a time: the runs that there is room for. More would be begun knowing less of the others."""
+    if not devices.ids:
+        return workers
+    trial = RunArtifact(key=search.name, label=search.name, done=False, run=search.base, role="student")
+    count = lay_out_artifact(trial, devices, search.placement).count
+    return min(workers, devices.shares if count == 1 else len(devices.ids) // count)
+
+
 def _carry_out(
     search: Search, workspace: Workspace, shared: Plan, workers: int, view: SearchView, devices: Devices
 ) -> RunOutcome:
     failed: set[str] = set()
-    # One worker of a machine with GPUs is there for work that needs none.
-    width = min(workers, devices.shares) if devices.ids else workers
+    width = count_trials(search, workers, devices)
     trials = Trials(search, workspace, lambda run: read_run_result(search, workspace, run, failed))
     newly_ended = NewlyEnded(trials)
 

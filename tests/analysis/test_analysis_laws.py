@@ -70,6 +70,7 @@ def design(n: int = 160) -> pd.DataFrame:
     table["LM"] = GAMMA.predict(GAMMA_PUBLISHED, table)
     table["W"], table["H"] = np.exp(rng.uniform(5, 9, n)), np.exp(rng.uniform(1, 4, n))
     table["X"], table["P"] = rng.choice(2.0 ** np.arange(8), n), rng.choice([1.0, 2.0, 4.0, 8.0], n)
+    table["R"] = 1 / (1 - rng.choice([0.0, 0.5, 0.75, 0.875], n))
     table["V"] = np.exp(rng.uniform(14, 20, n))
     return table
 

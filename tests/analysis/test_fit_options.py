@@ -89,6 +89,13 @@ def test_laws_that_predict_alike_leave_the_choice_unsure() -> None:
     assert found.held_out == largest_runs(points(table, HOFFMANN))[0].sum()
 
 
+def test_one_law_alone_is_no_choice() -> None:
+    found = choose_law(points(grid(), HOFFMANN), (HOFFMANN,), draws=100)
+    assert found.said == "hoffmann alone could be compared, so that nothing was chosen"
+    with pytest.raises(AnalysisError, match="no law could be compared: hoffmann: no intervals: 8 runs"):
+        choose_law(points(grid().sample(10, random_state=1), HOFFMANN), (HOFFMANN,))
+
+
 def test_laws_of_the_same_quantities() -> None:
     assert [law.name for law in laws_of(("N", "D"))] == ["hoffmann", "tied", "gamma", "kaplan"]
     assert [law.columns for law in laws_of(("C",))] == [("C",), ("C",)]

@@ -43,8 +43,8 @@ def routed(n: float, x: float) -> float:
     return float(10 ** (-0.082 * np.log10(n) - 0.108 * e + 0.009 * np.log10(n) * e + 1.104))
 
 
-def sparsity(n: float, d: float, x: float) -> float:
-    density = 1 / x
+def sparsity(n: float, d: float, r: float) -> float:
+    density = 1 / r
     return (16.8 * density**0.722 + 45.0) * n**-0.245 + (6.9e8 / d) ** 0.203 + 0.651
 
 
@@ -65,7 +65,7 @@ def parallel(n: float, p: float) -> float:
         (MOE, {"N": 1.1e9, "D": 3e10, "X": 1.0}, moe),
         (MOE, {"N": 1.1e9, "D": 3e10, "X": 32.0}, moe),
         (ROUTED, {"N": 1.3e8, "X": 64.0}, routed),
-        (SPARSITY, {"N": 2e8, "D": 5e10, "X": 4.0}, sparsity),
+        (SPARSITY, {"N": 2e8, "D": 5e10, "R": 4.0}, sparsity),
         (VOCABULARY, {"N": 3e8, "V": 3e7, "D": 2e10}, vocabulary),
         (PARALLEL, {"N": 1.5e9, "P": 8.0}, parallel),
         (STEP_RATE, {"N": 1e9, "D": 1e11}, lambda n, d: 1.79 * n**-0.713 * d**0.307),

@@ -6,7 +6,10 @@ import dataclasses
 import io
 import json
 import math
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from pdstudy.cli import machine_options
 from pdstudy.cli.main import main
 from pdstudy.cli.progress import PlainView
 from pdstudy.config.placement import Execution
+from pdstudy.core.files import read_jsonl
 from pdstudy.launch.devices import Devices
 from pdstudy.launch.gpus import Gpu
 from pdstudy.launch.local import RunOutcome, run_plan
@@ -95,6 +99,60 @@ def test_the_ranks_of_a_run_leave_what_one_process_leaves(tmp_path: Path, monkey
         losses = [[row["loss"] for row in result["evals"]] for result in results]
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
         assert '"ranks": 2' in (workspace.root / "runs" / a.key / "provenance.json").read_text()
+
+
+DRIVER = """
+import dataclasses, sys
+from pathlib import Path
+from tests.launch.test_several_devices import SHARED, made, one_seed
+made(*one_seed(Path(sys.argv[1])), SHARED)
+"""
+
+SHARED = Devices(("0", "1"), rules=(Execution(gpus=2), Execution(stage="logits", gpus=2)))
+
+
+def one_seed(folder: Path) -> tuple[Plan, Workspace]:
+    """All that the runs of the first seed need: corpus, teacher, its logits, LM and KD."""
+    workspace = Workspace(folder / "workspace")
+    plan = make_plan(load_study(str(write_tiny(folder, steps=120))), workspace)
+    kept = [a for a in plan.artifacts if not any(c.endswith("seed=1") for c in a.cells)]
+    return dataclasses.replace(plan, artifacts=tuple(kept)), workspace
+
+
+@pytest.mark.slow
+def test_ranks_stop_when_their_driver_is_killed_and_go_on_exactly(tmp_path: Path) -> None:
+    """Logits that two ranks captured, and runs on two ranks: bit for bit those that nobody disturbed."""
+    undisturbed, _ = one_seed(tmp_path / "undisturbed")
+    outcome, text = made(*one_seed(tmp_path / "undisturbed"), SHARED)
+    assert (len(outcome.done), outcome.failed) == (5, {})
+    assert text.count("done on GPUs 0,1") == 4
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path / "killed")], cwd=Path(__file__).parents[2])
+    wait_for(lambda: any(folder_metrics(tmp_path / "killed").values()))
+    time.sleep(0.5)
+    driver.kill()
+    driver.wait()
+    plan, workspace = one_seed(tmp_path / "killed")
+    wait_for(lambda: not any(run.holder(workspace) for run in plan.runs))
+    stopped = [run for run in plan.runs if run.directory(workspace).state() == "stopped"]
+    assert stopped or not plan.todo
+    assert made(plan, workspace, SHARED)[0].failed == {}
+    assert folder_metrics(tmp_path / "killed") == folder_metrics(tmp_path / "undisturbed")
+    assert [a.key for a in undisturbed.stores] == [a.key for a in plan.stores]
+
+
+def folder_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Step and loss of each row, by run."""
+    return {
+        path.parent.name: [(row["step"], row["loss"]) for row in read_jsonl(path)]
+        for path in folder.glob("workspace/runs/*/metrics.jsonl")
+    }
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.integration
