@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
@@ -13,47 +12,11 @@ from pdstudy.analysis.compare.family import adjust
 from pdstudy.analysis.compare.gains import compare_gains
 from pdstudy.analysis.compare.noise_floor import NoiseFloor, measure_noise
 from pdstudy.analysis.compare.seeds import compare
-from pdstudy.analysis.data.sequence_scores import FIELDS, SequenceScores
+from pdstudy.analysis.data.sequence_scores import SequenceScores
 from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.report.compared_metrics import list_metrics
 from pdstudy.core.run_state import TRAINED
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score that arms are compared on.
-
-    `column` is one of `load_runs`, after the split's name where `by_split`; `scale` makes its unit of the column's.
-    """
-
-    title: str
-    column: str
-    unit: str
-    lower_is_better: bool = True
-    by_split: bool = True
-    scale: float = 1.0
-
-    def column_of(self, split: str) -> str:
-        return f"{split}_{self.column}" if self.by_split else self.column
-
-    def named(self, split: str) -> str:
-        return f"{split} {self.title}" if self.by_split else self.title
-
-
-METRICS = {
-    "loss": Metric("loss", "loss", "nats/token"),
-    "recalibrated": Metric("loss, temperature-scaled", "recalibrated", "nats/token"),
-    "accuracy": Metric("top-1", "accuracy", "points", False, scale=100),
-    "accuracy_top5": Metric("top-5", "accuracy_top5", "points", False, scale=100),
-    "ece": Metric("calibration error", "ece", "points", scale=100),
-    "agreement": Metric("agreement with the teacher", "agreement", "points", False, by_split=False, scale=100),
-    "tasks": Metric("tasks, accuracy", "tasks.mean", "points", False, by_split=False, scale=100),
-    "gold_bits": Metric(
-        "tasks, bits per byte of gold answers", "tasks.mean.bits_per_byte", "bits/byte", by_split=False
-    ),
-}
-"""Scores of a finding, in the order of a table of verdicts."""
-
 
 COMPARING = ("Compare", "BesidePaper", "PaperTable", "GainAndKept", "GainBySize")
 """Outputs that say something of an arm against another."""
@@ -73,6 +36,8 @@ class ArmComparisons:
         self._runs = runs
         self._record = record
         self._sequences = sequences
+        self.metrics = list_metrics(record)
+        """By name: what arms are compared on."""
         outputs = [o for o in record["outputs"] if o["is"] in COMPARING]
         self.references: list[tuple[str, str | None]] = list(
             dict.fromkeys((o.get("split", "test"), o.get("against")) for o in outputs)
@@ -81,7 +46,7 @@ class ArmComparisons:
         self._families: dict[tuple[str, str], dict[str | None, tuple[Comparison, str] | AnalysisError]] = {}
 
     def find(self, split: str, score: str, against: str | None = None) -> tuple[Comparison, str]:
-        """All arms against the baseline or the arm `against` on one of `METRICS`, and the strata left out for want of a
+        """All arms against the baseline or the arm `against` on one of `metrics`, and the strata left out for want of a
         shared seed, as text.
 
         Raises:
@@ -101,15 +66,21 @@ class ArmComparisons:
         found: dict[str | None, tuple[Comparison, str] | AnalysisError] = {}
         for against in references:
             try:
-                found[against] = compare_arms(self._runs, self._record, split, score, against, self._sequences(split))
+                found[against] = compare_arms(
+                    self._runs, self._record, split, score, against, self._by_run(split, score)
+                )
             except AnalysisError as error:
                 found[against] = error
         made = {against: each for against, each in found.items() if not isinstance(each, AnalysisError)}
         adjusted = adjust([comparison for comparison, _ in made.values()])
         return found | {a: (c, left) for (a, (_, left)), c in zip(made.items(), adjusted, strict=True)}
 
+    def _by_run(self, split: str, score: str) -> Mapping[str, SequenceScores]:
+        metric = self.metrics[score]
+        return {} if metric.sequence_field is None else self._sequences(metric.split or split)
+
     def by_metric(self, split: str, against: str | None = None) -> dict[str, Comparison]:
-        """The comparisons on every metric that the study's runs have, by name of `METRICS`."""
+        """The comparisons on every metric that the study's runs have, by name of `metrics`."""
         found = {}
         for score in self.measured(split):
             with contextlib.suppress(AnalysisError):
@@ -117,8 +88,8 @@ class ArmComparisons:
         return found
 
     def measured(self, split: str) -> list[str]:
-        """Names of `METRICS` that runs of the study have."""
-        columns = {score: metric.column_of(split) for score, metric in METRICS.items()}
+        """Names of `metrics` that runs of the study have."""
+        columns = {score: metric.column(split) for score, metric in self.metrics.items()}
         return [s for s, column in columns.items() if column in self._runs and self._runs[column].notna().any()]
 
     def gain_differences(self, split: str, score: str, axis: str, against: str | None = None) -> Comparison:
@@ -128,8 +99,8 @@ class ArmComparisons:
         Raises:
             AnalysisError: the study names no baseline, or no arm has gains at two levels.
         """
-        metric = METRICS[score]
-        rows, within, name = _tabulate(self._runs, self._record, split, score, self._sequences(split))
+        metric = self.metrics[score]
+        rows, within, name = _tabulate(self._runs, self._record, split, score, self._by_run(split, score))
         rows = rows[rows["state"].isin(TRAINED) & rows[name].notna()]
         over = axis_column(axis)
         sizes = rows.groupby(over, sort=False)["non_embedding"].agg(["min", "max"]).astype(float)
@@ -151,7 +122,7 @@ class ArmComparisons:
         Raises:
             AnalysisError: the study names no baseline.
         """
-        rows, within, name = _tabulate(self._runs, self._record, split, score, self._sequences(split))
+        rows, within, name = _tabulate(self._runs, self._record, split, score, self._by_run(split, score))
         rows = rows.assign(twins=twins) if twins is not None else rows
         rows = rows[rows["state"].isin(TRAINED) & rows[name].notna()]
         text = "by_sequence" if rows["by_sequence"].notna().any() else None
@@ -180,8 +151,8 @@ def compare_arms(
 ) -> tuple[Comparison, str]:
     """All arms against the baseline or the arm `against`, and the strata left out for want of a shared seed, as text.
 
-    `runs` is the table of `load_runs`; `score` one of `METRICS`; `sequences` what `load_sequences` gives. The
-    comparison is in the metric's unit.
+    `runs` is the table of `load_runs`; `score` one of `list_metrics`; `sequences` what `load_sequences` gives for its
+    split. The comparison is in the metric's unit.
 
     Raises:
         AnalysisError: the study names no baseline, or no arm shares a finished seed with it yet.
@@ -206,7 +177,7 @@ def compare_arms(
         metric=metric,
         baseline=reference,
         within=within,
-        lower_is_better=METRICS[score].lower_is_better,
+        lower_is_better=list_metrics(record)[score].lower_is_better,
         text=text,
     )
     return comparison, ", ".join(missing)
@@ -222,11 +193,12 @@ def _tabulate(
         raise AnalysisError("the study names no baseline")
     within = [axis_column(a) for a in record["axes"] if a not in baseline]
     named = [axis_column(a) for a in baseline]
-    measured = METRICS[score]
-    metric = measured.named(split)
-    rows = runs.assign(**{metric: measured.scale * runs[measured.column_of(split)].astype(float)})
+    measured = list_metrics(record)[score]
+    metric = measured.name(split)
+    rows = runs.assign(**{metric: measured.scale * runs[measured.column(split)].astype(float)})
     rows = rows.assign(arm=rows[named].agg("/".join, axis=1))
-    known = sequences if score in FIELDS else {}
-    arrays = [measured.scale * known[run][score] if run in known else None for run in rows["run"]]
+    field = measured.sequence_field
+    known = {} if field is None else {run: measured.scale * scores[field] for run, scores in sequences.items()}
+    arrays = [known.get(run) for run in rows["run"]]
     rows["by_sequence"] = pd.Series(arrays, rows.index, dtype=object)
     return rows, within, metric

@@ -14,7 +14,7 @@ from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.data.task_answers import load_answers
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures.run_comparisons import effects, gain_and_kept, gain_by_size
-from pdstudy.analysis.report.arm_comparison import METRICS, ArmComparisons
+from pdstudy.analysis.report.arm_comparison import ArmComparisons
 from pdstudy.analysis.report.captions import name_diverged, parse_numbers
 from pdstudy.analysis.report.page import Block, Text
 from pdstudy.analysis.tables.builders import comparison_table
@@ -41,7 +41,7 @@ class ComparisonOutputs:
         score = output.get("metric", "loss")
         comparison, left_out = self.comparisons.find(output["split"], score, output.get("against"))
         reference = output.get("against") or "the baseline"
-        label = f"difference to {reference},\n{comparison.metric} ({METRICS[score].unit})"
+        label = f"difference to {reference},\n{comparison.metric} ({self.comparisons.metrics[score].unit})"
         blocks: list[Block] = [
             effects(comparison, label=label, arms=self._name_arm_axes()),
             comparison_table(comparison),
@@ -67,7 +67,7 @@ class ComparisonOutputs:
     def _find_by_metric(self, split: str, against: str | None) -> dict[str, Comparison]:
         """Heading to comparison."""
         found = self.comparisons.by_metric(split, against)
-        return {f"{c.metric} ({METRICS[score].unit})": c for score, c in found.items()}
+        return {f"{c.metric} ({self.comparisons.metrics[score].unit})": c for score, c in found.items()}
 
     def _name_arm_axes(self) -> str:
         """Axes that the names of a comparison's arms are made of: those they are matched on, then the baseline's."""
@@ -137,10 +137,10 @@ class ComparisonOutputs:
     def noise_floor(self, output: dict[str, Any]) -> list[Block]:
         split = output["split"]
         twins = label_twins(self.runs, self._configure_teachers())
-        by_metric = {
-            f"{METRICS[score].named(split)} ({METRICS[score].unit})": self.comparisons.noise(split, score, twins)
-            for score in self.comparisons.measured(split)
-        }
+        by_metric = {}
+        for score in self.comparisons.measured(split):
+            metric = self.comparisons.metrics[score]
+            by_metric[f"{metric.name(split)} ({metric.unit})"] = self.comparisons.noise(split, score, twins)
         within = [a for a in self.axes if a not in self.record["baseline"]]
         compared = self.comparisons.find(split, "loss")[0].family
         loss = next(iter(by_metric.values()))
@@ -165,7 +165,7 @@ class ComparisonOutputs:
                 if score == "loss":
                     raise
                 continue
-            by_metric[f"{found.metric} ({METRICS[score].unit})"] = found
+            by_metric[f"{found.metric} ({self.comparisons.metrics[score].unit})"] = found
         first = next(iter(by_metric.values()))
         label = f"difference of gains to the first {axis},\n{split} loss (nats/token)"
         return [effects(first, label=label, arms=axis), comparison_table(first), verdict_table(by_metric)]

@@ -99,8 +99,8 @@ def with_teachers(root: Path, trained_loss: float, folder_loss: float | None) ->
     record = two_arms(root)
     run, losses = "f" * 16, "e" * 16
     scored = {"eval": "e", "split": "test", "bits_per_byte": 2.0, "accuracy": 0.25, "step": 9, "tokens": 900}
-    result = {"state": "done", "evals": [scored | {"loss": trained_loss}], "tokens": 5000, "flops": {}, "seconds": {},
-              "parameters": {"non_embedding": 900, "total": 1800}}  # fmt: skip
+    result = {"state": "done", "evals": [scored | {"loss": trained_loss}], "tokens": 5000, "flops": {"student": 1.0},
+              "seconds": {"train": 1.0}, "parameters": {"non_embedding": 900, "total": 1800}}  # fmt: skip
     (root / "runs" / run).mkdir()
     (root / "runs" / run / "result.json").write_text(json.dumps(result))
     if folder_loss is not None:

@@ -15,7 +15,8 @@ import pytest
 
 from pdstudy.analysis.data.runs import load_runs
 from pdstudy.analysis.data.sequence_scores import load_sequences
-from pdstudy.analysis.report.arm_comparison import METRICS, ArmComparisons
+from pdstudy.analysis.report.arm_comparison import ArmComparisons
+from pdstudy.analysis.report.compared_metrics import METRICS
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.study_page import build
 from pdstudy.analysis.tables.table import Table
@@ -112,8 +113,26 @@ def test_a_page_has_the_verdict_by_every_metric_that_its_runs_have(tmp_path: Pat
 
 def test_metrics_are_columns_of_runs(tmp_path: Path) -> None:
     runs = load_runs(tmp_path, record := three_arms(tmp_path))
-    known = {m.column_of("test") for name, m in METRICS.items() if name not in ("tasks", "gold_bits")}
+    known = {m.column("test") for name, m in METRICS.items() if name not in ("tasks", "gold_bits")}
     assert known <= set(runs.columns)
     outputs = [encode(GainBySize())]
     assert ArmComparisons(runs, record | {"outputs": outputs}).references == [("test", None)]
     assert isinstance(ArmComparisons(runs, record).gains("test"), pd.DataFrame)
+
+
+def test_text_of_other_corpora_is_a_metric(tmp_path: Path) -> None:
+    record = three_arms(tmp_path)
+    record["evaluations"].append({"eval": "c", "split": "code_test", "heldout": {"is": "Heldout", "corpus": {}}})
+    for cell in record["cells"]:
+        path = tmp_path / "runs" / cell["run"] / "result.json"
+        result = json.loads(path.read_text())
+        shift = {"LM": 0.0, "KD": -0.5, "PD": 0.5}[cell["labels"]["loss"]]
+        (row,) = result["evals"]
+        result["evals"].append(row | {"eval": "c", "split": "code_test", "loss": 6 + shift + row["loss"] / 100})
+        path.write_text(json.dumps(result))
+    found = Outputs(tmp_path, record).comparisons
+    assert found.measured("test") == ["loss", "accuracy", "code_test_loss", "code_test_accuracy"]
+    verdicts = {e.arm: e.verdict for e in found.find("test", "code_test_loss")[0].effects}
+    assert verdicts == {"KD": "better", "PD": "worse"}
+    assert found.find("test", "loss")[0].metric == "test loss"
+    assert found.find("test", "code_test_loss")[0].metric == "code test loss"
