@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from pdstudy.config.data import View
 from pdstudy.config.evaluation import Heldout
 from pdstudy.config.run import Pretrained
+from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
 from pdstudy.core.identity import fingerprint
 from pdstudy.core.progress import Progress, no_progress
@@ -23,6 +25,7 @@ from pdstudy.evaluate.heldout import make_row, read_batches
 from pdstudy.evaluate.heldout_data import HeldOut, held_out
 from pdstudy.evaluate.metrics import Scores
 from pdstudy.models.distributed import Ranks
+from pdstudy.models.parallelize import shard_frozen
 
 
 def evaluate_teacher(
@@ -34,41 +37,56 @@ def evaluate_teacher(
     *,
     progress: Progress = no_progress,
     threads: int = 1,
+    ranks: Ranks = Ranks(torch.device("cpu")),  # noqa: B008 (frozen)
 ) -> None:
     """Score a model folder on held-out text, cut as that of its students; add what is new to `directory`/result.json.
 
-    Its `evals` are rows like those of a run, its `parameters` are counts by group. Raises `ConfigError` where the model
-    does not fit the corpus, or has logits that are not numbers.
+    Its `evals` are rows like those of a run, its `parameters` are counts by group. The ranks share model and text.
+    Raises `ConfigError` where the model does not fit the corpus, or has logits that are not numbers.
     """
+    torch.set_num_threads(threads)
     folder = Path(teacher.path).expanduser()
-    result: dict[str, Any] = read_json(directory / "result.json") or {"state": "done", "evals": []}
+    there: dict[str, Any] | None = ranks.on_main(lambda: read_json(directory / "result.json"))
+    result = there or {"state": "done", "evals": []}
     made = {row["eval"] for row in result["evals"]}
     wanted = [each for each in evaluations if fingerprint(each) not in made]
     if not wanted:
         return
-    torch.set_num_threads(threads)
-    model = load_teacher(folder, corpus, view.context, getattr(torch, teacher.dtype))
-    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    total = sum(parameter.numel() for parameter in model.parameters())
-    apart = 0 if head is embedding else head.numel()
-    result["parameters"] = {"non_embedding": total - embedding.numel() - apart, "total": total}
+
+    def lay_out(model: PreTrainedModel) -> None:
+        result["parameters"] = _counts(model)
+        shard_frozen(model, ranks, head=True)
+
+    model = load_teacher(folder, corpus, view.context, getattr(torch, teacher.dtype), lay_out)
     for number, heldout in enumerate(wanted):
         progress("evaluate", number / len(wanted))
-        result["evals"].append(_score(model, folder, held_out(heldout, view, corpus)))
-        write_json(directory / "result.json", result)
+        result["evals"].append(_score(model, folder, held_out(heldout, view, corpus), ranks))
+        ranks.on_main(lambda: write_json(directory / "result.json", result))
+
+
+def _counts(model: PreTrainedModel) -> dict[str, int]:
+    """Parameters in all, and those that are neither embedding nor head."""
+    tables = {id(part.weight): part.weight for part in (model.get_input_embeddings(), model.get_output_embeddings())}
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return {"non_embedding": total - sum(table.numel() for table in tables.values()), "total": total}
 
 
 @torch.no_grad()
-def _score(model: Any, folder: Path, text: HeldOut) -> dict[str, Any]:
+def _score(model: PreTrainedModel, folder: Path, text: HeldOut, ranks: Ranks) -> dict[str, Any]:
     began = time.perf_counter()
-    ranks = Ranks(model.device)
     scores, num_bytes = Scores.zero(text.count, ranks.device), torch.zeros(text.count, dtype=torch.float64)
-    vocab, context = text.corpus.vocab, text.view.context
-    limit = size_for(TEACHER_LOGITS_BYTES, ranks.device)
-    rows = max(1, limit // (context * model.get_output_embeddings().weight.shape[0] * model.dtype.itemsize))
-    for batch, sequence in read_batches(text, rows, num_bytes, packed=False, ranks=ranks):
+    vocab, width = text.corpus.vocab, model.get_output_embeddings().weight.shape[0]
+    rows = size_for(TEACHER_LOGITS_BYTES, ranks.device) // (text.view.context * width * model.dtype.itemsize)
+    fault = None
+    for batch, sequence in read_batches(text, max(1, rows), num_bytes, packed=False, ranks=ranks):
         assert batch.sequences is not None
         logits: Tensor = model(input_ids=batch.inputs, use_cache=False).logits[..., :vocab]
-        check_finite(logits, folder, batch.sequences.tolist())
+        try:
+            check_finite(logits, folder, batch.sequences.tolist())
+        except ConfigError as error:
+            fault = fault or str(error)
         scores.add_logits(logits.flatten(0, 1), batch.targets, sequence, vocab)
-    return make_row(text, scores, num_bytes, began)
+    if (fault := ranks.first(fault)) is not None:
+        raise ConfigError(fault)
+    total = ranks.sum(torch.cat([scores.pack(), num_bytes.to(ranks.device)]))
+    return make_row(text, scores.unpack(total[: -text.count]), total[-text.count :].cpu(), began)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pdstudy.core.claim import Claim
 from pdstudy.core.errors import ConfigError
@@ -17,6 +18,9 @@ from pdstudy.launch.work_order import CaptureJob, CorpusJob, TasksJob, TeacherLo
 from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.run_dir import unguarded
 from pdstudy.workspace.store_index import holds
+
+if TYPE_CHECKING:
+    from pdstudy.models.distributed import Ranks
 
 
 class StopWork(Exception):
@@ -77,16 +81,19 @@ def _(work: TasksJob, progress: Progress) -> None:
 def _(work: TeacherLossJob, progress: Progress) -> None:
     from pdstudy.corpus import open_corpus
     from pdstudy.evaluate.heldout_teacher import evaluate_teacher
+    from pdstudy.models.distributed import open_ranks
 
-    evaluate_teacher(
-        work.text.teacher,
-        work.text.view,
-        open_corpus(work.corpus),
-        work.evaluations,
-        work.directory,
-        progress=progress,
-        threads=work.threads,
-    )
+    with open_ranks(replicas=1, sharded=False) as ranks:
+        evaluate_teacher(
+            work.text.teacher,
+            work.text.view,
+            open_corpus(work.corpus),
+            work.evaluations,
+            work.directory,
+            progress=_agreed(progress, ranks),
+            threads=work.threads,
+            ranks=ranks,
+        )
 
 
 @make.register
@@ -99,17 +106,6 @@ def _(work: CaptureJob, progress: Progress) -> None:
     if holds(work.directory, work.sequences) and (work.directory / "manifest.json").exists():
         return
     with open_ranks(replicas=1, sharded=False) as ranks:
-
-        def agreed(what: str, share: float) -> None:
-            """`progress` of all ranks, which stop together."""
-            stopping = False
-            try:
-                progress(what, share)
-            except StopWork:
-                stopping = True
-            if ranks.any(stopping)[0]:
-                raise StopWork
-
         capture(
             work.spec,
             work.coverage,
@@ -117,8 +113,23 @@ def _(work: CaptureJob, progress: Progress) -> None:
             corpus=open_corpus(work.corpus),
             teacher=work.teacher,
             directory=work.directory,
-            progress=agreed,
+            progress=_agreed(progress, ranks),
             threads=work.threads,
             peers=ranks,
             lay_out=lambda model: shard_frozen(model, ranks, head=True),
         )
+
+
+def _agreed(progress: Progress, ranks: Ranks) -> Progress:
+    """`progress` of all ranks, which stop together."""
+
+    def agreed(what: str, share: float) -> None:
+        stopping = False
+        try:
+            progress(what, share)
+        except StopWork:
+            stopping = True
+        if ranks.any(stopping)[0]:
+            raise StopWork
+
+    return agreed

@@ -175,6 +175,10 @@ class TeacherLossArtifact(Artifact):
         return "evaluate"
 
     @property
+    def stage(self) -> str:
+        return "logits"  # a teacher takes what its capture would
+
+    @property
     def parameters(self) -> float:
         return teacher_parameters(self.text.teacher)
 

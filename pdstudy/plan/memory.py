@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pdstudy.config.logits import StoreNeed
+from pdstudy.config.evaluation import tokens_of
 from pdstudy.config.model import Shape, Student
 from pdstudy.config.model_folder import read_text_config
 from pdstudy.config.placement import Execution, Placement
 from pdstudy.config.run import Online, Pretrained, Run
 from pdstudy.core.format import size
-from pdstudy.plan.artifact import Artifact, RunArtifact, StoreArtifact
+from pdstudy.plan.artifact import Artifact, RunArtifact, StoreArtifact, TeacherLossArtifact
 from pdstudy.plan.cost import sizes, stored_parameters
 from pdstudy.plan.plan import Plan
 
@@ -85,19 +85,25 @@ def device_memory(
     """The memory of each of `ranks` devices that make an artifact; None of one that loads no model on them, or a model
     whose size is not known here."""
     if isinstance(artifact, StoreArtifact):
-        known = _dimensions(artifact.need.spec.teacher).total
-        return _capture_memory(artifact.need, ranks, gpu) if known else None
+        spec, tokens = artifact.need.spec, artifact.tokens
+        return _inference_memory(spec.teacher, spec.view.context, tokens, ranks, gpu)
+    if isinstance(artifact, TeacherLossArtifact):
+        text, tokens = artifact.text, max(map(tokens_of, artifact.evaluations))
+        return _inference_memory(text.teacher, text.view.context, tokens, ranks, gpu)
     if isinstance(artifact, RunArtifact):
         return _run_memory(artifact.run, placement, ranks, replicas, gpu)
     return None
 
 
-def _capture_memory(need: StoreNeed, ranks: int, gpu: bool) -> DeviceMemory:
-    teacher, context = need.spec.teacher, need.spec.view.context
+def _inference_memory(
+    teacher: Run | Pretrained | Online, context: int, most_tokens: int, ranks: int, gpu: bool
+) -> DeviceMemory | None:
     model, item = _dimensions(teacher), ITEM_BYTES[_teacher_type(teacher)]
+    if not model.total:
+        return None
     row = max(1, model.vocab) * item
     most = TEACHER_LOGITS_BYTES if gpu else 0
-    tokens = min(max(context, most // row), len(need.sequences) * context)
+    tokens = min(max(context, most // row), most_tokens)
     activations = tokens * (row + model.passing(item)) + (STATISTICS_BYTES if gpu else 0)
     return DeviceMemory(model.weights(item, ranks), activations)
 

@@ -22,6 +22,7 @@ from pdstudy.corpus import TokenCorpus, open_corpus
 from pdstudy.evaluate.heldout_teacher import evaluate_teacher
 from pdstudy.launch.stages import perform
 from pdstudy.launch.work_order import WorkOrder, make_order
+from pdstudy.models.distributed import open_ranks
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.record import make_record
 from pdstudy.study.study_file import load_study
@@ -29,6 +30,7 @@ from pdstudy.train.training_job import never
 from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import write_tiny
 from tests.distill.teachers import make_teacher
+from tests.train import ranks
 
 TEST, VALIDATION = (Heldout(data=Slice(split=split, tokens=5 * 64)) for split in ("test", "validation"))
 
@@ -63,6 +65,28 @@ def test_losses_are_those_of_dense_logits(corpus: TokenCorpus, tmp_path: Path) -
     assert result["evals"][0] == row
     tied = sum(p.numel() for p in model.parameters())
     assert result["parameters"] == {"non_embedding": tied - 32 * config.vocab_size, "total": tied}
+
+
+def evaluate_together(folder: Path, corpus: Path, directory: Path) -> None:
+    with open_ranks(replicas=1, sharded=False) as mine:
+        evaluate_teacher(
+            Pretrained(path=str(folder)), View(context=64), open_corpus(corpus), (TEST,), directory, ranks=mine
+        )
+
+
+@pytest.mark.integration
+def test_losses_of_two_ranks_are_those_of_one(corpus: TokenCorpus, tmp_path: Path) -> None:
+    """Of five sequences, three are one rank's."""
+    make_teacher(tmp_path / "teacher", corpus)
+    for count in (1, 2):
+        ranks.run(count, evaluate_together, tmp_path / "teacher", corpus.directory, tmp_path / str(count))
+    one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in "12")
+    assert one["parameters"] == two["parameters"]
+    (first,), (second,) = one["evals"], two["evals"]
+    assert first.keys() == second.keys()
+    assert [first[name] for name in ("eval", "slice", "accuracy")] == [second[n] for n in ("eval", "slice", "accuracy")]
+    for name in ("loss", "bits_per_byte", "recalibrated", "ece", "tokens_scored"):
+        assert second[name] == pytest.approx(first[name], rel=1e-6), name
 
 
 @pytest.mark.integration
