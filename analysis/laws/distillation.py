@@ -32,6 +32,9 @@ _SHARED = (
 )
 
 
+_EXACT = "Intervals take LT and LM as exact unless they are drawn too (--supervised, --teacher-error)."
+
+
 class _Distilled(Law):
     """The part that both forms share: everything but the middle factor."""
 
@@ -71,6 +74,7 @@ class DistillationLimit(_Distilled):
         r"\left(A' N_S^{-\alpha'} + B' D_S^{-\beta'}\right)^{\gamma'}"
     )
     source = "Busbridge et al. 2025, eq. 8 for c_1 to infinity, k = c_1 f_1 d_1^(-1/f_1)"
+    note = _EXACT
 
     def _middle(self, theta: Array, log_ratio: Array) -> tuple[Array, list[Array]]:
         power = log_ratio / np.exp(theta[:, 7, None])
@@ -123,7 +127,10 @@ class DistillationFull(_Distilled):
         r"\left(A' N_S^{-\alpha'} + B' D_S^{-\beta'}\right)^{\gamma'}"
     )
     source = "Busbridge et al. 2025, eq. 8"
-    note = "c1 and d1 lie on a ridge: only k = c1 f1 d1^(-1/f1) is identified. Use the limit form ('distillation')."
+    note = (
+        "c1 and d1 lie on a ridge: only k = c1 f1 d1^(-1/f1) is identified. Use the limit form ('distillation'). "
+        + _EXACT
+    )
 
     def _middle(self, theta: Array, log_ratio: Array) -> tuple[Array, list[Array]]:
         c1, f1, d1 = np.exp(theta[:, 6, None]), np.exp(theta[:, 7, None]), theta[:, 8, None]

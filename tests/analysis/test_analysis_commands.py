@@ -181,6 +181,10 @@ def test_noise_may_change_with_the_loss(tmp_path: Path, call) -> None:  # type: 
     assert "write a positive standard deviation of ln loss, or LOSS:SIGMA,LOSS:SIGMA" in err
 
 
+def test_a_distillation_law_says_what_it_takes_as_exact() -> None:
+    assert "take LT and LM as exact unless" in DISTILLATION.note
+
+
 @pytest.mark.slow
 def test_the_law_of_lm_is_fitted_in_the_same_call(tmp_path: Path, call) -> None:  # type: ignore[no-untyped-def]
     """Students and runs without a teacher in one table; intervals are wider than with LM taken as exact."""
