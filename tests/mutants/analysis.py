@@ -150,13 +150,13 @@ SLIPS = (
         "tests/analysis/test_study_report.py",
     ),
     Slip(
-        "analysis/laws/experts.py",
+        "analysis/laws/routed_experts.py",
         "slope = b + c * ln_n / ten",
         "slope = b + c * ln_n",
         "tests/analysis/test_published_laws.py",
     ),
     Slip(
-        "analysis/laws/experts.py",
+        "analysis/laws/routed_experts.py",
         "reach = experts - 1 + 1 / gap",
         "reach = experts + 1 / gap",
         "tests/analysis/test_published_laws.py",
