@@ -13,7 +13,8 @@ Imports neither torch nor the trainer, and trains nothing. From the ground up, e
               hold_out, leave_one, select: prediction of unseen runs; profile, not_identified, influence: its limits
               choose_law(points, laws) -> LawChoice; judge_law(points, law, values) -> GivenLaw: published coefficients
               leave_out_outliers(fit, factor); bootstrap(..., estimates=draw_columns(...)) where LM or LT are estimates
-    compare   compare(table, metric=, baseline=, within=, margin=) -> Comparison: arms paired by seed;
+    compare   compare(table, metric=, baseline=, within=, margin=, text=) -> Comparison: arms paired by seed; adjust:
+              verdicts of several together; compare_gains(table, over=): do gains differ?; measure_noise(runs, metric);
               accuracy_effect, bits_effect, mean_effect: two models on the same items
     scaling   isoflop(table, n=, loss=, budget=, tokens=) -> IsoFlop; exponents(table, budget=, optimal=) -> Frontier;
               allocate(fit, budgets, bootstrap=) -> Allocation;

@@ -6,14 +6,14 @@ from pdstudy.analysis.compare.comparison import Comparison, Effect, Verdict
 from pdstudy.analysis.compare.family import adjust, holm
 from pdstudy.analysis.compare.gains import compare_gains
 from pdstudy.analysis.compare.items import ItemEffect, accuracy_effect, bits_effect, mean_effect, sign_flip
-from pdstudy.analysis.compare.noise_floor import NoiseFloor, measure_noise
+from pdstudy.analysis.compare.noise_floor import Noise, measure_noise
 from pdstudy.analysis.compare.seeds import bootstrap_seeds, compare
 
 __all__ = [
     "Comparison",
     "Effect",
     "ItemEffect",
-    "NoiseFloor",
+    "Noise",
     "Verdict",
     "accuracy_effect",
     "adjust",

@@ -29,7 +29,7 @@ NONE = Spread(math.nan, 0)
 
 
 @dataclass(frozen=True)
-class NoiseFloor:
+class Noise:
     """Standard deviations of the difference between two runs of one setting, by what differs, pooled over settings.
 
     `student`: the student's seed (weights and order), as if independent. `paired`: an arm minus its baseline at one
@@ -51,7 +51,7 @@ class NoiseFloor:
 
 def measure_noise(
     runs: pd.DataFrame, metric: str, *, baseline: str | None, text: str | None = None, twins: str | None = None
-) -> NoiseFloor:
+) -> Noise:
     """The noise floor of one stratum.
 
     Args:
@@ -71,7 +71,7 @@ def measure_noise(
         shared = apart - sum((a - b).var(ddof=1) for a, b in pairs)
         correlation = shared / together if together > 0 else math.nan
     teacher = _pool(part[metric] for _, part in runs.groupby(twins)) if twins is not None else NONE
-    return NoiseFloor(
+    return Noise(
         student=Spread(math.sqrt(2) * within.sd, within.dof),
         paired=paired,
         teacher=Spread(math.sqrt(2) * teacher.sd, teacher.dof),

@@ -10,7 +10,7 @@ import pandas as pd
 from pdstudy.analysis.compare.comparison import Comparison
 from pdstudy.analysis.compare.family import adjust
 from pdstudy.analysis.compare.gains import compare_gains
-from pdstudy.analysis.compare.noise_floor import NoiseFloor, measure_noise
+from pdstudy.analysis.compare.noise_floor import Noise, measure_noise
 from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.sequence_scores import SequenceScores
 from pdstudy.analysis.data.study_record import Record, axis_column
@@ -116,7 +116,7 @@ class ArmComparisons:
             text="by_sequence" if rows["by_sequence"].notna().any() else None,
         )
 
-    def noise(self, split: str, score: str, twins: pd.Series | None = None) -> dict[tuple[object, ...], NoiseFloor]:
+    def noise(self, split: str, score: str, twins: pd.Series | None = None) -> dict[tuple[object, ...], Noise]:
         """The noise floor of each stratum, of finished runs; `twins` as in `label_twins`.
 
         Raises:

@@ -16,6 +16,7 @@ from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures.run_comparisons import effects, gain_and_kept, gain_by_size
 from pdstudy.analysis.report.arm_comparison import ArmComparisons
 from pdstudy.analysis.report.captions import name_diverged, parse_numbers
+from pdstudy.analysis.report.controls import name_controls
 from pdstudy.analysis.report.page import Block, Text
 from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.noise import noise_table, seeds_table
@@ -47,6 +48,7 @@ class ComparisonOutputs:
             comparison_table(comparison),
         ]
         notes = [f"Left out: {left_out}."] if left_out else []
+        notes += [controls] if (controls := name_controls(self.workspace, self.record, self.runs)) else []
         notes += [diverged] if (diverged := name_diverged(self.runs)) else []
         return [*blocks, *map(Text, notes)]
 

@@ -18,6 +18,7 @@ from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
 from pdstudy.analysis.data.task_answers import Items, load_answers, load_items
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures.grids import line_grid
+from pdstudy.analysis.report.arm_comparison import ArmComparisons
 from pdstudy.analysis.report.page import Block, Text
 from pdstudy.analysis.tables.builders import comparison_table, fixed
 from pdstudy.analysis.tables.table import Table, TableCell
@@ -45,8 +46,9 @@ ACCURACY = Measure("value", "accuracy (%)", "accuracy (%)", 100, 1, False, accur
 BITS = Measure("bits_per_byte", "bits per byte of the gold answer", "bits per byte", 1, 3, True, bits_effect)
 
 
-def task_blocks(workspace: Path, record: Record) -> list[Block]:
-    """Results of a study's downstream tasks and how many models are still to be evaluated; empty without such tasks."""
+def task_blocks(workspace: Path, record: Record, comparisons: ArmComparisons | None = None) -> list[Block]:
+    """Results of a study's downstream tasks and how many models are still to be evaluated; empty without such tasks.
+    `comparisons` are the page's, which have the first suite's verdicts over seeds."""
     blocks: list[Block] = []
     for number, suite in enumerate(record.get("downstream", ())):
         answers = load_answers(workspace, record, suite=number)
@@ -55,14 +57,22 @@ def task_blocks(workspace: Path, record: Record) -> list[Block]:
         if len(found) < len(wanted):
             blocks.append(Text(f"{len(found)} of {len(wanted)} models have been evaluated so far."))
         if found:
-            blocks += Suite(workspace, record, answers, suite.get("limit")).blocks()
+            page = comparisons if number == 0 else None
+            blocks += Suite(workspace, record, answers, suite.get("limit"), page).blocks()
     return blocks
 
 
 class Suite:
     """Results of one study's models on one list of tasks, from the table of `load_answers`."""
 
-    def __init__(self, workspace: Path, record: Record, answers: pd.DataFrame, limit: int | None) -> None:
+    def __init__(
+        self,
+        workspace: Path,
+        record: Record,
+        answers: pd.DataFrame,
+        limit: int | None,
+        comparisons: ArmComparisons | None = None,
+    ) -> None:
         axes = [axis_column(a) for a in record["axes"]]
         baseline = {axis_column(a): label for a, label in record["baseline"].items()}
         self.axes = axes
@@ -77,6 +87,7 @@ class Suite:
         self.final = self.answers[self.answers["final"]]
         self.tasks = list(dict.fromkeys(answers["task"]))
         self.limit = limit
+        self._page = comparisons
         self._items = functools.cache(functools.partial(load_items, workspace))
 
     def blocks(self) -> list[Block]:
@@ -149,7 +160,10 @@ class Suite:
 
     def over_seeds(self, measure: Measure) -> Table:
         """Each arm's mean over tasks minus its baseline's, paired by seed. Raises `AnalysisError` without a pair."""
-        return comparison_table(self.comparison(measure), f"Mean over {len(self.tasks)} tasks.")
+        if self._page is None:
+            return comparison_table(self.comparison(measure), f"Mean over {len(self.tasks)} tasks.")
+        found = self._page.find("test", "tasks" if measure is ACCURACY else "gold_bits")[0]
+        return comparison_table(found, f"Mean over {len(self.tasks)} tasks.")
 
     def comparison(self, measure: Measure) -> Comparison:
         """The mean over tasks as `compare` has it. Raises `AnalysisError` where no arm has a pair."""

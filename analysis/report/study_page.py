@@ -42,7 +42,7 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     shown = [(output["title"], report.blocks(output)) for output in record["outputs"]]
     verdicts = report.compared.verdicts()
     shown += [("Verdict by metric", verdicts)] if verdicts else []
-    answered = task_blocks(workspace, record)
+    answered = task_blocks(workspace, record, report.comparisons)
     finetuned = finetuning_table(workspace, record)
     shown += [] if finetuned is None else [("Finetuning", [finetuned])]
     shown += [("Downstream tasks", answered)] if answered else []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from pdstudy.analysis.compare.noise_floor import NoiseFloor, Spread
+from pdstudy.analysis.compare.noise_floor import Noise, Spread
 from pdstudy.analysis.tables.builders import fixed, number
 from pdstudy.analysis.tables.table import Table, TableCell
 from pdstudy.core.power import LEVEL, MOST_SEEDS, POWER, seeds_needed, smallest_effect
 
-Floors = Mapping[tuple[object, ...], NoiseFloor]
+Floors = Mapping[tuple[object, ...], Noise]
 """By stratum."""
 
 
