@@ -30,6 +30,7 @@ from pdstudy.plan.explain import explain
 from pdstudy.plan.members import artifacts_by_study
 from pdstudy.plan.plan import Plan
 from pdstudy.plan.store_bytes import Stored, reading, stored
+from pdstudy.plan.text_price import text_price
 from pdstudy.workspace.layout import Workspace
 
 MAX_ROWS = 60
@@ -129,6 +130,9 @@ def print_account(plan: Plan) -> None:
         f"{stage} {si(flops)} ({hours(plan.hours(flops))})" for stage, flops in flops_by_stage(plan).items() if flops
     ]
     say(f"FLOPs ({unit}) of " + ", ".join(made))
+    if (texts := text_price(plan)) is not None:
+        cores = plan.study.machine.cores
+        say(f"texts: {size(texts[0])} to tokenise, about {hours(texts[1])} hours on {cores} core{'s' * (cores > 1)}")
     if names := tasks_not_priced(plan):
         say(f"tasks without a price: {', '.join(names)}")
     charged = {k: "not known" if v is None else si(v) for k, v in vars(charges(plan)).items()}
