@@ -29,7 +29,7 @@ from pdstudy.analysis.scaling.allocation import TableFlops, allocate, six_n
 from pdstudy.analysis.summary import summary
 from pdstudy.analysis.tables.builders import fit_table
 
-Shown = tuple[dict[str, Any], str]
+Printed = tuple[dict[str, Any], str]
 """A result as JSON holds it, and as text."""
 
 
@@ -45,7 +45,7 @@ class _Fitted:
     choice: LawChoice | None
     supervised: Fit | None
 
-    def shown(self) -> Shown:
+    def shown(self) -> Printed:
         result = as_data(self.fit, self.resampled, self.refused)
         text = [summary(self.choice)] if self.choice else []
         text += [f"law of LM, from the runs without a teacher:\n{summary(self.supervised)}"] if self.supervised else []
@@ -59,7 +59,7 @@ class _Fitted:
         return result, "\n".join(text)
 
 
-def run_fit(args: argparse.Namespace) -> Shown:
+def run_fit(args: argparse.Namespace) -> Printed:
     """Fit, intervals, hold-out and predictions; coefficients that are all given are judged."""
     columns = read_columns(args)
     given = read_values(args.fix, "--fix")
@@ -94,7 +94,7 @@ def run_fit(args: argparse.Namespace) -> Shown:
     return result, "\n".join(lines)
 
 
-def run_allocate(args: argparse.Namespace) -> Shown:
+def run_allocate(args: argparse.Namespace) -> Printed:
     """Fit a law and spend budgets by it."""
     found = _fit_command(args)
     fitted = found.fit
@@ -138,6 +138,10 @@ def _fit_command(args: argparse.Namespace) -> _Fitted:
         law, choice = _choose(args, table, columns)
     else:
         law = read_law(args.law, columns, predicted=("LM",) if args.supervised else ())
+        exact = {"--supervised": args.supervised, "--teacher-error": args.teacher_error}
+        needless = [option for option, value in exact.items() if value]
+        if needless and not {"LT", "LM"} <= set(law.columns):
+            raise AnalysisError(f"{needless[0]} is for laws of LT and LM, such as distillation; {law.name} is none")
         if args.supervised:
             table, supervised = _fit_supervised(args, table, columns)
     data = _read_points(args, table, law, columns)
@@ -197,7 +201,7 @@ def _held_out(args: argparse.Namespace, table: pd.DataFrame, data: Points) -> np
     return evaluate(table, args.holdout)[table.index.get_indexer(pd.Index(data.rows))]
 
 
-def _hold_out(args: argparse.Namespace, found: _Fitted) -> Shown:
+def _hold_out(args: argparse.Namespace, found: _Fitted) -> Printed:
     held = hold_out(
         found.data, found.fit.law, _held_out(args, found.table, found.data), resamples=args.bootstrap, seed=args.seed,
         **_fit_options(args),
@@ -210,7 +214,7 @@ def _hold_out(args: argparse.Namespace, found: _Fitted) -> Shown:
     return result, f"hold-out {summary(held)}"
 
 
-def _predict(fitted: Fit, resampled: Bootstrap | None, wanted: str) -> Shown:
+def _predict(fitted: Fit, resampled: Bootstrap | None, wanted: str) -> Printed:
     """The loss at one place as data and as text; beyond the runs with what other laws say there."""
     x = read_values([wanted], "--predict")
     absent = [c for c in fitted.law.columns if not x.get(c, 0) > 0]

@@ -10,8 +10,20 @@ from pdstudy.analysis.data.points import DUPLICATES
 from pdstudy.analysis.fit.fit import DELTA
 from pdstudy.analysis.scaling.budget_minimum import Method
 
+EXAMPLES = """a law of runs, its intervals, and a prediction with the range over laws:
+  analyse fit runs.csv --law hoffmann --n params --d tokens --loss loss --bootstrap 4000 --predict N=7e9,D=1e12
+the law that predicts held-out runs best, with how sure that is; tokens from compute, sizes in billions:
+  analyse fit runs.csv --law auto --n N --d D --loss loss --units N=1e9 --derive 'D=C/(6*N)'
+a law of one's own, on the best learning rate of each size and number of tokens, outliers by a stated rule:
+  analyse fit sweep.csv --law 'E + A*N^-alpha + B*D^-beta' --loss loss --lowest loss --per N,D --outliers 5
+published coefficients judged on a table:
+  analyse fit runs.csv --law tied --n N --d D --loss loss --fix E=1.87,A=521,B=1488,alpha=0.353
+students with runs without a teacher in one table:
+  analyse fit all.csv --law distillation --n N --d D --col LT=teacher --loss loss --supervised 'alpha == 0'"""
+
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
+    parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="analysis", required=True, metavar="COMMAND")
     for name, text in (("fit", "fit a law to runs"), ("allocate", "fit a law and spend budgets by it")):
         command = commands.add_parser(name, help=text)

@@ -12,7 +12,7 @@ from pdstudy.analysis.command_input import read_command_table
 from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.table_file import parse_number
 from pdstudy.analysis.errors import AnalysisError
-from pdstudy.analysis.fit_commands import Shown
+from pdstudy.analysis.fit_commands import Printed
 from pdstudy.analysis.laws.base import Array
 from pdstudy.analysis.scaling.budget_minimum import Method
 from pdstudy.analysis.scaling.frontier import exponents
@@ -21,7 +21,7 @@ from pdstudy.analysis.summary import summary
 from pdstudy.analysis.tables.builders import comparison_table
 
 
-def run_isoflop(args: argparse.Namespace) -> Shown:
+def run_isoflop(args: argparse.Namespace) -> Printed:
     """Best size per budget and its growth."""
     found = isoflop(
         read_command_table(args), n=args.n, loss=args.loss, budget=args.c, tokens=args.d, method=Method(args.method),
@@ -46,7 +46,7 @@ def run_isoflop(args: argparse.Namespace) -> Shown:
     return result, summary(found)
 
 
-def run_exponents(args: argparse.Namespace) -> Shown:
+def run_exponents(args: argparse.Namespace) -> Printed:
     """The power law through a table of optima."""
     found = exponents(read_command_table(args), budget=args.c, optimal=args.optimum, spread=args.spread, seed=args.seed)
     low, high = found.interval()
@@ -57,7 +57,7 @@ def run_exponents(args: argparse.Namespace) -> Shown:
     return result, f"{args.optimum}: {summary(found)}"
 
 
-def run_compare(args: argparse.Namespace) -> Shown:
+def run_compare(args: argparse.Namespace) -> Printed:
     """Arms against a baseline, paired by seed."""
     table = read_command_table(args, [args.arm, args.seed, *args.within])
     found = compare(

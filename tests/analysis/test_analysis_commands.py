@@ -1,6 +1,8 @@
 """What a user does from the command line alone: laws by text or chosen, rules, given coefficients, tables of optima."""
 
+import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pdstudy.analysis.cli import main
 from pdstudy.analysis.data.table_file import derive, evaluate
 from pdstudy.analysis.errors import DataError
 from pdstudy.analysis.laws import DISTILLATION, DISTILLATION_PUBLISHED, GAMMA, GAMMA_PUBLISHED, HOFFMANN, stable
+from pdstudy.analysis.options import EXAMPLES, add_commands
 from pdstudy.analysis.scaling.isoflop import isoflop
 from pdstudy.analysis.scaling.isoflop_fit import Curve
 
@@ -179,6 +182,20 @@ def test_noise_may_change_with_the_loss(tmp_path: Path, call) -> None:  # type: 
     status, _, err = call(*common, "--noise", "3:0.1:2")
     assert status == 2
     assert "write a positive standard deviation of ln loss, or LOSS:SIGMA,LOSS:SIGMA" in err
+
+
+def test_options_of_distillation_are_for_its_laws(data: Path, call) -> None:  # type: ignore[no-untyped-def]
+    for option in (("--teacher-error", "0.01"), ("--supervised", "N > 0")):
+        status, _, err = call("fit", data, "--law", "hoffmann", *COLUMNS, "--derive", "D=C/(6*N)", *option)
+        assert status == 2
+        assert f"{option[0]} is for laws of LT and LM, such as distillation; hoffmann is none" in err
+
+
+def test_examples_of_the_help_are_commands_that_parse() -> None:
+    parser = argparse.ArgumentParser()
+    add_commands(parser)
+    lines = [line.split(maxsplit=1)[1] for line in EXAMPLES.splitlines() if line.startswith("  analyse")]
+    assert [parser.parse_args(shlex.split(line)).analysis for line in lines] == ["fit"] * 5
 
 
 def test_a_distillation_law_says_what_it_takes_as_exact() -> None:
