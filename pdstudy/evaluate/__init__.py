@@ -4,6 +4,7 @@ Nothing here trains, and what is measured is declared in `pdstudy.config.evaluat
 The names that other packages use:
 
 - `heldout.evaluate`, `heldout.evaluate_export`, `heldout_data.held_out`: a row of evals.jsonl;
+- `heldout_teacher.evaluate_teacher`: held-out losses of a teacher that was not trained here;
 - `probes.compared`: the columns of a probe that compares with a teacher;
 - `gradient_angles.angles`: angle and length of an objective's gradient against full distillation;
 - `lm_eval_run.evaluate_downstream`: tasks of any transformers folder.

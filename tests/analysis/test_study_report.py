@@ -105,8 +105,8 @@ def with_teachers(root: Path, trained_loss: float, folder_loss: float | None) ->
     (root / "runs" / run / "result.json").write_text(json.dumps(result))
     if folder_loss is not None:
         (root / "teachers" / losses).mkdir(parents=True)
-        told = {"state": "done", "evals": [scored | {"loss": folder_loss}], "parameters": {"total": 7_000_000}}
-        (root / "teachers" / losses / "result.json").write_text(json.dumps(told))
+        about = {"state": "done", "evals": [scored | {"loss": folder_loss}], "parameters": {"total": 7_000_000}}
+        (root / "teachers" / losses / "result.json").write_text(json.dumps(about))
     for cell in record["cells"]:
         if cell["labels"]["loss"] == "KD":
             own = cell["labels"]["size"] == "1"

@@ -89,4 +89,16 @@ SLIPS = (
         "if whole <= 3600:",
         "tests/plan/test_make_plan.py tests/cli/test_progress.py",
     ),
+    Slip(
+        "pdstudy/config/optimizer.py",
+        "self.final + (1 - self.final) * decayed(self.shape, (tokens - start) / self.decay_tokens)",
+        "max(self.final, decayed(self.shape, (tokens - start) / self.decay_tokens))",
+        "tests/train/test_train.py",
+    ),
+    Slip(
+        "pdstudy/config/model_folder.py",
+        "[weights.name] if weights.is_file() else shards",
+        "shards",
+        "tests/plan/test_known_models.py",
+    ),
 )

@@ -84,4 +84,10 @@ SLIPS = (
         'write_json(self.path / "status.json"',
         "tests/slurm/test_job_main.py tests/train/test_checkpoint.py tests/workspace/test_run_dir.py",
     ),
+    Slip(
+        "pdstudy/plan/known_models.py",
+        "old != model_identity(model.path) and not holds(declared, model)",
+        "old != model_identity(model.path)",
+        "tests/plan/test_known_models.py",
+    ),
 )
