@@ -18,7 +18,7 @@ import pandas as pd
 from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
 from pdstudy.analysis.data.task_answers import answer_columns, load_answers, shown_answers, task_columns
 from pdstudy.core.files import read_jsonl
-from pdstudy.core.run_files import find_damage, read_run_file, whole_run_file
+from pdstudy.core.run_files import find_damage, find_row_damage, read_run_file, whole_run_file
 from pdstudy.core.run_state import DAMAGED, TRAINED, run_state
 
 OF_TEACHER = ("validation_loss", "test_loss", "validation_accuracy", "test_accuracy")
@@ -90,7 +90,7 @@ def load_evaluations(workspace: Path, record: Record) -> pd.DataFrame:
     wanted = {e["eval"]: e["split"] for e in record["evaluations"] if e["eval"] in heldout(record)}
     rows = []
     for cell in record["cells"]:
-        for row in read_jsonl(workspace / "runs" / cell["run"] / "evals.jsonl"):
+        for row in _whole_rows(workspace / "runs" / cell["run"], "evals.jsonl"):
             if row["eval"] in wanted:
                 kept = {k: row[k] for k in ("step", "tokens", "bits_per_byte", "final")}
                 kept["split"] = wanted[row["eval"]]
@@ -104,9 +104,14 @@ def load_metrics(workspace: Path, record: Record) -> pd.DataFrame:
     """One row per logged training step of every run of the study: `cell`, `seed`, `run`, and the logged columns."""
     rows = []
     for cell in record["cells"]:
-        for row in read_jsonl(workspace / "runs" / cell["run"] / "metrics.jsonl"):
+        for row in _whole_rows(workspace / "runs" / cell["run"], "metrics.jsonl"):
             rows.append({"cell": cell["name"], "seed": cell["seed"], "run": cell["run"], **row})
     return pd.DataFrame(rows)
+
+
+def _whole_rows(directory: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a file; none of one with a damaged row, which `outcome` tells."""
+    return iter(()) if find_row_damage(directory, name) else read_jsonl(directory / name)
 
 
 def arm_summary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -187,7 +192,7 @@ def teacher_outcomes(workspace: Path, record: Record) -> dict[str, dict[str, Any
 
 def outcome(directory: Path, record: Record) -> dict[str, Any]:
     """State and results of the run in a folder, the same columns whatever its state."""
-    damage = find_damage(directory)
+    damage = find_damage(directory) or find_row_damage(directory, "evals.jsonl")
     result = None if damage else read_run_file(directory, "result.json")
     status = {"state": DAMAGED, "error": damage} if damage else read_run_file(directory, "status.json") or {}
     found: dict[str, Any] = result or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,9 +28,13 @@ RESERVED = frozenset((
 """Names of columns that the analysis uses itself: an axis of such a name has its column called `axis_NAME`."""
 
 
+_OF_RUNS = re.compile(r"config\.|tasks\d*\.")
+"""Beginnings of the columns that a table of runs has by configuration and task."""
+
+
 def axis_column(axis: str) -> str:
     """The column that holds the labels of an axis, in every table here."""
-    return f"axis_{axis}" if axis in RESERVED else axis
+    return f"axis_{axis}" if axis in RESERVED or _OF_RUNS.match(axis) else axis
 
 
 def axis_title(column: str) -> str:

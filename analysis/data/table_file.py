@@ -48,16 +48,21 @@ def read_table(path: Path, labels: Collection[str] = ()) -> pd.DataFrame:
         separator = max(",;\t", key=first.count)
         comma = separator != ","
         try:
+            # The header is a row like others: pandas would rename a second column of a name, and of rows that are
+            # longer than the header make the first field an index.
             raw = pd.read_csv(
-                io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, skip_blank_lines=False
+                io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, skip_blank_lines=False, header=None
             )
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise DataError(f"{path} is no table of one header line and separators: {error}") from None
-        raw.index = pd.RangeIndex(2, len(raw) + 2)
+            raise DataError(f"{path} is no table of one header line and separators: {str(error).strip()}") from None
+        raw.index = pd.RangeIndex(1, len(raw) + 1)
+        raw, raw.columns = raw.iloc[1:], raw.iloc[0]
         raw = raw[(raw != "").any(axis=1)]
     if not len(raw):
         raise DataError(f"{path} has a header and no rows")
-    raw.columns = [str(c).strip() for c in raw.columns]
+    raw.columns = [str(c).strip() or f"column {number}" for number, c in enumerate(raw.columns, 1)]
+    if len(twice := raw.columns[raw.columns.duplicated()]):
+        raise DataError(f"{path} has more than one column {twice[0]!r}; rename all but one")
     return pd.DataFrame(
         {c: _texts(raw[c]) if c in labels else _numbers_or_texts(raw[c], comma) for c in raw.columns}, index=raw.index
     )

@@ -83,11 +83,14 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(file, 1):
             if line.endswith(b"\n"):
                 try:
-                    yield json.loads(line)
+                    row = json.loads(line)
                 except ValueError as error:
                     raise ConfigError(
                         f"{path}:{number} is damaged: it is not JSON ({error}); delete the line"
                     ) from error
+                if not isinstance(row, dict):
+                    raise ConfigError(f"{path}:{number} is damaged: it is JSON, but no object; delete the line")
+                yield row
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:

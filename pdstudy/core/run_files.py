@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import read_json
+from pdstudy.core.files import read_json, read_jsonl
 
 _NUMBER = (int, float)
 
@@ -77,4 +77,15 @@ def find_damage(folder: Path) -> str | None:
             read_run_file(folder, name)
         except DamagedRun as damaged:
             return str(damaged)
+    return None
+
+
+def find_row_damage(folder: Path, *names: str) -> str | None:
+    """What is wrong with the first damaged row of a run's files of rows, and what to do; None where all are whole."""
+    try:
+        for name in names:
+            for _ in read_jsonl(folder / name):
+                pass
+    except ConfigError as damaged:
+        return str(damaged)
     return None

@@ -12,11 +12,14 @@ from pdstudy.config.trajectory import lasting_steps, shared_steps
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, read_jsonl, write_json, write_jsonl
 from pdstudy.core.identity import fingerprint
-from pdstudy.core.run_files import find_damage
+from pdstudy.core.run_files import find_damage, find_row_damage
 from pdstudy.train.checkpoint import list_checkpoints, step_of
 from pdstudy.train.rows import lost_rows
 from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.run_dir import RunDir
+
+ROW_FILES = ("metrics.jsonl", "evals.jsonl")
+"""Files of a run's rows, which one that branches off takes over."""
 
 
 def find_checkpoint(job: TrainingJob, directory: RunDir, limit: float) -> Path | None:
@@ -38,7 +41,7 @@ def find_checkpoint(job: TrainingJob, directory: RunDir, limit: float) -> Path |
 
 def _branch(job: TrainingJob, directory: RunDir, limit: float) -> Path | None:
     begun = (path for path in job.relatives if (path / "config.json").exists())
-    relatives = (RunDir(path) for path in begun if find_damage(path) is None)
+    relatives = (RunDir(path) for path in begun if not (find_damage(path) or find_row_damage(path, *ROW_FILES)))
     found = starting_point(job.run, relatives, limit)
     if found is None:
         return None

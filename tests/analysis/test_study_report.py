@@ -14,6 +14,7 @@ import pytest
 
 from pdstudy import BesidePaper, Compare, Cost, Curves, GainBySize, LossByTokens, SizeLaw, Sweep
 from pdstudy.analysis.data.runs import arm_summary, load_evaluations, load_runs
+from pdstudy.analysis.data.study_record import axis_column
 from pdstudy.analysis.report.arm_comparison import ArmComparisons, compare_arms
 from pdstudy.analysis.report.captions import tau_convention
 from pdstudy.analysis.report.study_outputs import Outputs
@@ -194,6 +195,15 @@ def test_axes_named_like_metrics_do_not_collide(tmp_path: Path) -> None:
     shown = arm_summary(runs)
     assert shown.columns[0] == "tokens", "readers are shown the axis's own name"
     assert "±" not in shown["test loss"].iloc[0]
+
+
+@pytest.mark.parametrize("axis", ["config.seed", "tasks.mine", "tasks2.mean", "test_accuracy_top5"])
+def test_an_axis_may_be_called_like_any_column_of_a_table_of_runs(axis: str, tmp_path: Path) -> None:
+    record = make_workspace(tmp_path, {("short", "0"): 1.0, ("long", "0"): 2.0}, {axis: ["short", "long"]})
+    runs = load_runs(tmp_path, record)
+    assert list(runs[f"axis_{axis}"]) == ["short", "long"]
+    assert [c for c in runs if axis_column(c) == c] == [f"axis_{axis}"]
+    assert arm_summary(runs).columns[0] == axis
 
 
 @pytest.mark.integration

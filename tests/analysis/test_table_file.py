@@ -101,3 +101,27 @@ def test_what_pandas_writes_is_read_back(tmp_path: Path) -> None:
     rows = "\n".join(json.dumps(row) for row in frame.fillna("").to_dict("records"))
     (tmp_path / "x.jsonl").write_text(rows)
     assert read_table(tmp_path / "x.jsonl")["N"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("N,D,loss,loss\n1,2,3,4\n", "more than one column 'loss'"),
+        ("N, N ,loss\n1,2,3\n", "more than one column 'N'"),
+        ("N,D,loss\n1,2,3,4\n", "Expected 3 fields in line 2, saw 4$"),
+        ("N,D,loss\n1,2,3,\n", "Expected 3 fields in line 2, saw 4$"),
+    ],
+)
+def test_a_value_has_one_column(text: str, words: str, tmp_path: Path) -> None:
+    """Of two columns of a name the first was taken; in rows with one field more, each value for its left neighbour."""
+    path = tmp_path / "runs.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_table(path)
+
+
+def test_columns_without_a_name_are_kept_apart(tmp_path: Path) -> None:
+    """As pandas writes them for its index."""
+    path = tmp_path / "runs.csv"
+    path.write_text(",,N\n0,5,1e6\n")
+    assert read_table(path).to_dict("list") == {"column 1": [0.0], "column 2": [5.0], "N": [1e6]}

@@ -157,13 +157,22 @@ def test_a_run_with_a_damaged_result_is_no_finished_one_and_goes_on_when_it_is_d
 
 
 @pytest.mark.integration
-def test_a_damaged_row_is_named_by_its_line(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in (copied / "workspace").glob("runs/*/evals.jsonl"):
-        first, _, rest = path.read_text().partition("\n")
-        path.write_text(first[:20] + "\n" + rest)
-    assert "evals.jsonl:1 is damaged" in refused(capsys, "report", "tiny.py")
+@pytest.mark.parametrize("torn", ['{"step": 5, "tok', "[1, 2]"])
+def test_a_damaged_row_is_the_trouble_of_its_run_alone(
+    copied: Path, capsys: pytest.CaptureFixture[str], torn: str
+) -> None:
+    """It is named by its line, and the report of the others is written."""
+    before = load_results("tiny.py")
+    path = copied / "workspace" / "runs" / before["run"].iloc[-1] / "evals.jsonl"
+    path.write_text(torn + "\n" + path.read_text().partition("\n")[2])
     with pytest.raises(ConfigError, match=r"evals.jsonl:1 is damaged"):
         list(read_jsonl(path))
+    after = load_results("tiny.py")
+    assert after["state"].tolist() == [*before["state"][:-1], "damaged"]
+    assert after["test_loss"].tolist()[:-1] == before["test_loss"].tolist()[:-1]
+    assert "evals.jsonl:1 is damaged" in after["error"].iloc[-1]
+    assert said_by(capsys, "report", "tiny.py")[0] == 0
+    assert "(damaged)" in (copied / "reports" / "tiny" / "index.html").read_text()
 
 
 @pytest.mark.integration
