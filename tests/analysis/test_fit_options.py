@@ -60,6 +60,7 @@ def test_an_outlier_is_left_out_by_a_stated_rule() -> None:
     said = next(w for w in warnings(second) if "left out by the rule" in w)
     assert "2 of 42 runs left out by the rule |log residual| > 5 x 1.4826 x median" in said
     assert "rows 3, 17; with them E " in said
+    assert f"median = {5 * 1.4826 * np.median(np.abs(first.residuals)):.3g}: " in said
     clean = leave_out_outliers(fit(grid(), HOFFMANN), 8)
     assert len(clean.points) == 42
     assert any("no run is an outlier" in w for w in warnings(clean))
