@@ -128,8 +128,10 @@ class TransformersConfig:
         if not isinstance(rows, int):
             raise ConfigError(f"{file} has no vocab_size; allowed: from_folder(..., vocab=...), the rows of embedding")
         read = {name: value for name, value in config.items() if name not in BOOKKEEPING}
-        if "layer_types" in read and "num_hidden_layers" in changed and "layer_types" not in changed:
-            read["layer_types"] = _first_of_each(read["layer_types"], changed["num_hidden_layers"])
+        layers = changed.get("num_hidden_layers")
+        for name, value in read.items():
+            if layers and isinstance(value, list) and len(value) == config.get("num_hidden_layers"):
+                read[name] = _first_of_each(value, layers)
         settings = tuple((name, as_pairs(value)) for name, value in sorted({**read, **changed}.items()))
         published = tuple(sorted(read.keys() - changed.keys()))
         made = cls(model_type=config["model_type"], settings=settings, vocab=rows, published=published)
@@ -184,7 +186,7 @@ def _is_setting(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
 
 
-def _first_of_each(kinds: list[str], layers: int) -> list[str]:
+def _first_of_each(kinds: list[Any], layers: int) -> list[Any]:
     """The kinds of the first layers of a model, the last ones replaced by kinds that would else be left out."""
     first = list(kinds[:layers])
     left_out = [kind for kind in dict.fromkeys(kinds) if kind not in first]

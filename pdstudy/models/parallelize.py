@@ -12,7 +12,9 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from transformers import PreTrainedModel
 
 from pdstudy.config.placement import Placement
+from pdstudy.core.errors import ConfigError
 from pdstudy.models.distributed import Ranks
+from pdstudy.models.experts import has_routers
 
 
 def blocks(model: PreTrainedModel) -> list[nn.Module]:
@@ -22,10 +24,16 @@ def blocks(model: PreTrainedModel) -> list[nn.Module]:
 
 
 def lay_out(model: PreTrainedModel, placement: Placement, ranks: Ranks, precision: str) -> None:
-    """Activation checkpointing, then compilation, then sharding, in place: each wraps what came before."""
+    """Activation checkpointing, then compilation, then sharding, in place: each wraps what came before.
+
+    Raises `ConfigError` where the model cannot be compiled.
+    """
     if placement.activation_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if placement.compile:
+        if has_routers(model.config):
+            # Their logits are collected by hooks that a compiled block does not run.
+            raise ConfigError("placement.compile: found True; allowed for a mixture of experts: False")
         for block in blocks(model):
             block.compile(fullgraph=True)
     if ranks.mesh is not None:

@@ -9,11 +9,15 @@ import pytest
 import torch
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
+from pdstudy.config.placement import Placement
 from pdstudy.config.run import LM
+from pdstudy.core.errors import ConfigError
 from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.models.build_model import build_model
+from pdstudy.models.distributed import Ranks
 from pdstudy.models.experts import balance_loss
 from pdstudy.models.flops import count
+from pdstudy.models.parallelize import lay_out
 from tests.models.families import FAMILIES, student_of
 
 
@@ -56,6 +60,16 @@ def test_micro_batches_do_not_change_the_balance() -> None:
         return model.distillation_loss(batch, objective=LM(), alpha=0.0, divisor=48.0, vocab=96)[0]
 
     torch.testing.assert_close(loss(slice(0, 4)), loss(slice(0, 1)) + loss(slice(1, 4)), rtol=1e-6, atol=0)
+
+
+ALONE = Ranks(torch.device("cpu"))
+
+
+def test_routers_are_not_compiled() -> None:
+    with pytest.raises(ConfigError, match=r"placement\.compile: found True; allowed for a mixture of experts: False"):
+        lay_out(
+            build_model(student_of("olmoe"), seed=0), Placement(compile=True), Ranks(torch.device("cpu")), "float32"
+        )
 
 
 @pytest.mark.parametrize("family", ["mixtral", "qwen2_moe", "deepseek_v3", "gpt_oss"])

@@ -23,9 +23,11 @@ from pdstudy.corpus.batch import IGNORED
 from pdstudy.evaluate.heldout import evaluate
 from pdstudy.evaluate.heldout_data import held_out
 from pdstudy.models.build_model import build_model, load_exported, start_from
+from pdstudy.train.loop import train
 from pdstudy.workspace.run_dir import RunDir
 from tests.models.families import FAMILIES
-from tests.train.one_run import train_run
+from tests.train import ranks
+from tests.train.one_run import job_of, train_run
 
 CASES: dict[str, dict[str, Any]] = {
     "mistral": {},
@@ -106,8 +108,12 @@ def test_sharding_and_checkpointing_activations_change_rounding_alone(
         directory = RunDir(tmp_path / name)
         train_run(run, directory, corpus=corpus, placement=placement)
         losses.append([row["loss"] for row in rows(directory)])
+    shared = RunDir(tmp_path / "shared")
+    ranks.run(2, train, job_of(run, shared, corpus))
+    losses.append([row["loss"] for row in rows(shared)])
     half = RunDir(tmp_path / "half")
     train_run(dataclasses.replace(run, precision="bfloat16"), half, corpus=corpus)
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[2] == pytest.approx(losses[0], rel=1e-6)
+    assert losses[3] == pytest.approx(losses[0], rel=1e-4)
     assert [row["loss"] for row in rows(half)] == pytest.approx(losses[0], rel=0.02)
