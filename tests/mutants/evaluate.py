@@ -19,8 +19,8 @@ SLIPS = (
     ),
     Slip(
         "pdstudy/evaluate/metrics.py",
-        "curves[1](best[0]) + curves[0](best[1])",
-        "curves[0](best[0]) + curves[1](best[1])",
+        "zip(halves, best[::-1], strict=True)",
+        "zip(halves, best, strict=True)",
         "tests/train/test_scores.py",
     ),
     Slip(

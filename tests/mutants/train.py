@@ -92,7 +92,7 @@ SLIPS = (
     Slip("pdstudy/models/student_config.py", '"pad_token_id": None', "", "tests/models/test_self_test.py"),
     Slip("pdstudy/models/build_model.py", "(balance * valid)", "balance", "tests/models/test_experts.py"),
     Slip("pdstudy/models/experts.py", "chosen.mean((0, 2))", "chosen.mean((0, 1, 2))", "tests/models/test_experts.py"),
-    Slip("pdstudy/models/head.py", "states * scale", "states", "tests/models/test_head.py"),
+    Slip("pdstudy/distill/head.py", "states * scale", "states", "tests/models/test_head.py"),
     Slip(
         "pdstudy/models/attention.py",
         "and_masks(mask_function, packed_sequence_mask_function(documents))",
