@@ -27,8 +27,9 @@ from pdstudy.config.placement import Placement
 from pdstudy.config.run import Run
 from pdstudy.config.trajectory import learning_rate
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import read_jsonl
+from pdstudy.core.files import file_sha256, read_jsonl
 from pdstudy.core.identity import fingerprint
+from pdstudy.core.run_files import SEQUENCES
 from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus
 from pdstudy.evaluate.heldout import evaluate_export
@@ -74,6 +75,8 @@ def test_a_run_learns_and_writes_every_row(finished: RunDir, small_run: Run, cor
     assert result is not None
     assert result["state"] == "done"
     assert result["evals"] == evals[2:]
+    kept = {path.stem: file_sha256(path) for path in (finished.path / SEQUENCES).iterdir()}
+    assert kept == {row["eval"]: row["sequences_sha256"] for row in evals[2:]}, "of final evaluations alone"
     assert result["parameters"]["total"] == small_run.student.parameters().total
     assert finished.status()["state"] == "done"
     assert finished.status()["step"] == 24
@@ -228,6 +231,7 @@ def test_late_evaluations_join_a_finished_run(
     for ours, theirs in zip(late.result()["evals"], early.result()["evals"], strict=True):
         assert ours["eval"] == theirs["eval"]
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-6)
+        assert file_sha256(late.path / SEQUENCES / f"{ours['eval']}.npy") == ours["sequences_sha256"]
     assert late.missing_evaluations(heldout) == ()
     assert len(rows(late.evals_file)) == 2
 
