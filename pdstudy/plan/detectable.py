@@ -15,6 +15,7 @@ from pdstudy.core.identity import encode, fingerprint
 from pdstudy.core.power import LEVEL, POWER, smallest_effect
 from pdstudy.core.run_files import whole_run_file
 from pdstudy.plan.cost import sizes
+from pdstudy.study.collection import Collection
 from pdstudy.study.study import Study
 from pdstudy.workspace.layout import Workspace
 
@@ -52,7 +53,12 @@ class Detectable:
 
 
 def detectable(study: Study, workspace: Workspace, sd: float | None = None) -> list[Detectable]:
-    """One entry per student size of a study with a baseline, in its order; `sd`: the user's own figure for all."""
+    """One entry per student size of a study with a baseline, in its order; of a collection one per size, for the study
+    that compares most. `sd`: the user's own figure for all."""
+    if isinstance(study, Collection):
+        found = [each for member in study.studies for each in detectable(member, workspace, sd)]
+        most = sorted(found, key=lambda each: -each.comparisons)
+        return [next(each for each in most if each.student == size) for size in dict.fromkeys(e.student for e in found)]
     if not study.baseline:
         return []
     arms: dict[str, set[tuple[tuple[str, str], ...]]] = {}
@@ -64,7 +70,7 @@ def detectable(study: Study, workspace: Workspace, sd: float | None = None) -> l
     baseline = set(study.baseline.items())
     compared = sum(not baseline <= set(labels) for found in arms.values() for labels in found)
     scores = {} if sd is not None else _read_scores(study, workspace)
-    found = []
+    made = []
     for run in runs.values():
         student = json.dumps(encode(run.student), sort_keys=True)
         measured, count = (sd, 0) if sd is not None else _spread(scores.get(student, {}))
@@ -74,8 +80,8 @@ def detectable(study: Study, workspace: Workspace, sd: float | None = None) -> l
         seeds = len(study.seeds)
         effect = None if measured is None else smallest_effect(measured, seeds, max(1, compared))
         name = f"{si(sizes(run)[0])} parameters"
-        found.append(Detectable(name, seeds, compared, measured, effect, source))
-    return found
+        made.append(Detectable(name, seeds, compared, measured, effect, source))
+    return made
 
 
 def _read_scores(study: Study, workspace: Workspace) -> dict[str, dict[str, dict[int, float]]]:

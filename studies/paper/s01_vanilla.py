@@ -10,11 +10,12 @@ from pdstudy import LM, BesidePaper, Compare, Cost, Curves, Study, axis
 def study(scale: str = "mini") -> Study:
     """Scales: `mini` and `paper`, or one of yours in scales.py."""
     s = SCALES[scale]
+    matched = "LM, compute-matched"
     levels: dict[str, dict[str, object]] = {"LM": {"objective": LM()}, "KD": {"objective": s.kd()}}
     if s.controls:
         steps = s.compute_matched_steps(s.run(objective=s.kd()))
         data = dataclasses.replace(s.data, tokens=steps * s.tokens_per_step)
-        levels["LM, compute-matched"] = {"objective": LM(), "steps": steps, "data": data}
+        levels[matched] = {"objective": LM(), "steps": steps, "data": data}
     return s.study(
         "s01",
         title="S1: vanilla distillation (Table 1)",
@@ -25,6 +26,7 @@ def study(scale: str = "mini") -> Study:
             Curves(lines="loss"),
             Compare(),
             Compare(metric="recalibrated", title="After recalibration"),
+            *([Compare(against=matched, title="Distillation and LM at equal compute")] if s.controls else []),
             BesidePaper(axis="loss", table="1", pairs=(("LM", "LLM-LM"), ("KD", "LLM-KD"))),
             Cost(),
         ),

@@ -17,6 +17,7 @@ def study(scale: str = "mini") -> Study:
         outputs=(
             Compare(),
             Compare(metric="recalibrated", title="After recalibration"),
+            Compare(against="0.9", title="Against the paper's best alpha"),
             BesidePaper(
                 axis="alpha", table="10", pairs=tuple((f"{a:g}", "1.0" if a == 1 else f"{a:g}") for a in s.alphas)
             ),

@@ -25,6 +25,7 @@ def study(scale: str = "mini") -> Study:
         outputs=(
             Compare(),
             Compare(metric="recalibrated", title="After recalibration"),
+            Compare(against="Linear Dec", title="Against the paper's best schedule"),
             BesidePaper(axis="schedule", table="5", pairs=pairs),
             Curves(lines="schedule"),
             Cost(),

@@ -29,6 +29,7 @@ def study(scale: str = "mini") -> Study:
         outputs=(
             Compare(),
             Compare(metric="recalibrated", title="After recalibration"),
+            Compare(against="WSD-α + WSD-LR", title="Against the paper's best pair"),
             BesidePaper(axis="arm", table="5", pairs=pairs),
             Curves(lines="arm"),
             Cost(),

@@ -2,7 +2,7 @@
 
 from paper.scales import SCALES
 
-from pdstudy import LM, Compare, Cost, Curves, GainBySize, GainDifferences, PaperTable, SizeLaw, Study, axis
+from pdstudy import LM, Compare, Cost, Curves, GainBySize, GainDifferences, NoiseFloor, PaperTable, SizeLaw, Study, axis
 
 
 def study(scale: str = "mini") -> Study:
@@ -25,6 +25,7 @@ def study(scale: str = "mini") -> Study:
             PaperTable(table="11", pairs=pairs),
             Curves(lines="teacher", panels="student"),
             SizeLaw(lines="teacher"),
+            NoiseFloor(),
             Cost(),
         ),
     )

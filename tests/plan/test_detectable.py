@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pdstudy import axis
 from pdstudy.core.power import smallest_effect
 from pdstudy.plan.detectable import detectable
+from pdstudy.study.collection import Collection
 from pdstudy.workspace.layout import Workspace
 from tests.core.tiny import leave_finished
 from tests.study.test_study import make_study
@@ -47,3 +49,11 @@ def test_without_runs_it_is_not_known_and_the_users_figure_serves(tmp_path: Path
     assert one.effect == math.inf
     assert "one seed tells no difference from noise" in str(one)
     assert detectable(make_study(baseline={}), workspace) == []
+
+
+def test_of_a_folder_the_study_that_compares_most_counts(tmp_path: Path) -> None:
+    many = axis("lr", {str(i): i * 1e-3 for i in range(1, 6)}, field="optimiser.lr")
+    studies = (make_study(name="few"), make_study(name="many", grid=many, baseline={"lr": "1"}))
+    (found,) = detectable(Collection.of("all", studies), Workspace(tmp_path), sd=0.01)
+    assert found.comparisons == 4
+    assert "over 4 comparisons" in str(found)
