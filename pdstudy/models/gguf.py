@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import struct
 from pathlib import Path
 
 from pdstudy.core.errors import ConfigError
@@ -13,9 +14,9 @@ from pdstudy.core.errors import ConfigError
 def from_gguf(gguf: Path, folder: Path) -> None:
     """Write the model in `gguf`, its weights dequantised to bfloat16, and its tokenizer to `folder`, whole or not.
 
-    Does nothing where the folder exists. Needs the extra `[gguf]`; raises `ConfigError` without it. Some minutes and
-    five times the file's size in memory. Then `Pretrained(path=folder)` is the teacher, and
-    `PretrainedTokenizer(path=folder)` the tokenizer of its corpus.
+    Does nothing where the folder exists. Needs the extra `[gguf]`; raises `ConfigError` without it, and where the file
+    lacks weights or is damaged. Some minutes and five times the file's size in memory. Then `Pretrained(path=folder)`
+    is the teacher, and `PretrainedTokenizer(path=folder)` the tokenizer of its corpus.
     """
     if folder.exists():
         return
@@ -26,9 +27,13 @@ def from_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model, report = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, trust_remote_code=False, output_loading_info=True
-    )
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, LookupError, struct.error) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"no model can be read from {gguf}: {type(error).__name__}: {reason}") from error
     if missing := sorted(report["missing_keys"]):
         raise ConfigError(f"{gguf} lacks {len(missing)} weights of its model, {missing[0]}, which would be random")
     # transformers refuses to save what it believes to be quantised still: hand the weights to a model of the same

@@ -20,6 +20,7 @@ from pdstudy.config.optimizer import AdamW
 from pdstudy.config.placement import Placement
 from pdstudy.config.run import KD, LM, Pretrained, Run
 from pdstudy.config.truncation import Sampled, TopPK
+from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import fingerprint
 from pdstudy.core.validation import problems
 from pdstudy.corpus import TokenCorpus
@@ -227,3 +228,16 @@ def test_rows_of_a_teacher_that_no_token_has_are_left_out(monkeypatch: pytest.Mo
     log_q = torch.log_softmax(hidden.double() @ head[:vocab].double().t(), 1)
     assert found["teacher_loss"] == pytest.approx(-log_p.gather(1, targets[:, None]).mean().item(), abs=1e-5)
     assert found["kl"] == pytest.approx((log_p.exp() * (log_p - log_q)).sum(1).mean().item(), abs=1e-4)
+
+
+def test_a_probe_s_teacher_that_speaks_no_numbers_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And no mean of a comparison is NaN."""
+    model = build_model(TEACHER, seed=3).eval()
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    monkeypatch.setattr("pdstudy.evaluate.probes.load_teacher", lambda *given: model)
+    scores = TeacherScores(make_run(objective=LM()), Pretrained(path="hub"), tmp_path, SimpleNamespace(vocab=500))  # type: ignore[arg-type]
+    ids = torch.zeros(128, dtype=torch.int64)
+    batch = MicroBatch(ids.view(2, 64), ids, sequences=np.arange(7, 9))
+    with pytest.raises(ConfigError, match=rf"{tmp_path} has logits that are not numbers .* position 0 of sequence 7"):
+        scores.add(batch, torch.randn(128, 32), torch.randn(512, 32))
