@@ -180,6 +180,7 @@ def _summarise_fit(fit: Fit, bootstrap: Bootstrap | None) -> str:
             f"seed {bootstrap.seed}): "
             f"{bootstrap.failed} not converged, {bootstrap.at_bound} at a bound"
         )
+        lines += [f"warning: {bootstrap.doubt}"] if bootstrap.doubt else []
     lines += [f"warning: {w}" for w in warnings(fit)]
     if law.note:
         lines.append(f"note: {law.note}")

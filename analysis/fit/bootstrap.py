@@ -27,6 +27,9 @@ Estimates = Callable[[np.random.Generator], Mapping[str, Array]]
 """Draws columns of the law that are estimates themselves, (n,) each, from their own uncertainty."""
 
 
+DOUBTFUL = 0.05
+"""Share of resamples without convergence above which intervals are doubtful: as much as a tail of theirs (no unit)."""
+
 BASINS = 6
 """Points of the grid that each resample of a rugged surface is minimised from, beside the fit's minima."""
 
@@ -47,6 +50,14 @@ class Bootstrap(Shown):
     method: str
     units: int
     seed: int
+
+    @property
+    def doubt(self) -> str:
+        """Why the intervals are doubtful, as a sentence; empty where enough resamples converged."""
+        share = self.failed / len(self.theta)
+        if share <= DOUBTFUL:
+            return ""
+        return f"{share:.0%} of resamples did not converge: intervals of this law on these runs are doubtful"
 
     @property
     def draws(self) -> dict[str, Array]:

@@ -95,7 +95,7 @@ def as_data(fit: Fit, bootstrap: Bootstrap | None, refused: str) -> dict[str, ob
     if bootstrap:
         diagnostics["bootstrap"] = {
             "n": len(bootstrap.theta), "method": bootstrap.method, "units": bootstrap.units, "seed": bootstrap.seed,
-            "not_converged": bootstrap.failed, "at_bound": bootstrap.at_bound,
+            "not_converged": bootstrap.failed, "at_bound": bootstrap.at_bound, "doubt": bootstrap.doubt,
         }  # fmt: skip
     elif refused:
         diagnostics["bootstrap"] = {"refused": refused}

@@ -1,5 +1,7 @@
 """Choices around a fit: which law, which runs, given coefficients, noise by loss, columns that are estimates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from pdstudy.analysis.fit.outliers import leave_out_outliers
 from pdstudy.analysis.fit.residual_scale import free_residuals, measure_scale
 from pdstudy.analysis.laws import DISTILLATION, GAMMA, GAMMA_PUBLISHED, HOFFMANN, KAPLAN, TIED, laws_of, power_law
 from pdstudy.analysis.scaling.multiplier import multiplier
+from pdstudy.analysis.summary import summary
 
 TRUE = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 
@@ -202,3 +205,11 @@ def test_draws_of_estimated_columns_follow_their_laws() -> None:
     small = data.x["N"] < 1e9
     assert np.ptp(teachers[:, small], axis=1).max() < 1e-12  # students of one teacher share its error
     assert set(draw_columns(data)(np.random.default_rng(0))) == set()
+
+
+def test_resamples_that_do_not_converge_make_intervals_doubtful() -> None:
+    drawn = bootstrap(fit(line(0), power_law("N", floor=False), delta=0.1), 100)
+    assert drawn.doubt == ""
+    bad = replace(drawn, failed=6)
+    assert bad.doubt == "6% of resamples did not converge: intervals of this law on these runs are doubtful"
+    assert f"warning: {bad.doubt}" in summary(bad)
