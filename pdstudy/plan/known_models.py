@@ -47,8 +47,10 @@ def with_known_models(declared: T, holds: Callable[[T, Pretrained], bool]) -> T:
     `holds(declared, model)` says whether they exist as `declared` has it.
     """
     for model in dict.fromkeys(models_in(declared)):
+        if model.known_as is not None or holds(declared, model):
+            continue
         old = earlier_identity(model.path)
-        if model.known_as is None and old != model_identity(model.path) and not holds(declared, model):
+        if old != model_identity(model.path):
             renamed = _rename(declared, {model: old})
             if holds(renamed, dataclasses.replace(model, known_as=old)):
                 declared = renamed

@@ -28,9 +28,9 @@ def load_search(name: str, scale: str | None = None, workspace: Workspace | None
     wrong = search.problems()
     if wrong:
         raise ConfigError(list_problems(path, wrong))
-    if workspace is None:
+    folder = None if workspace is None else workspace.root / "searches"
+    if folder is None or not folder.is_dir():
         return search
-    folder = workspace.root / "searches"
     return with_known_models(search, lambda declared, model: (folder / declared.identity).is_dir())
 
 
