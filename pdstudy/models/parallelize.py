@@ -18,9 +18,13 @@ from pdstudy.models.experts import has_routers
 
 
 def blocks(model: PreTrainedModel) -> list[nn.Module]:
-    """The decoder's layers, which transformers says must not be split."""
+    """The decoder's layers, which transformers says must not be split; of layers in layers (Mamba) the outer ones."""
     names = set(model._no_split_modules or ())
-    return [module for module in model.modules() if type(module).__name__ in names]
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        if type(module).__name__ in names and not any(name.startswith(f"{outer}.") for outer in found):
+            found[name] = module
+    return list(found.values())
 
 
 def lay_out(model: PreTrainedModel, placement: Placement, ranks: Ranks, precision: str) -> None:
@@ -75,11 +79,22 @@ def shard_frozen(model: PreTrainedModel, ranks: Ranks, *, head: bool) -> None:
     if ranks.mesh is None or ranks.size == 1:
         model.to(ranks.device)
         return
-    for part in (*blocks(model), model if head else model.base_model):
+    whole = model if head else _trunk(model)
+    for part in (*blocks(model), whole):
         fully_shard(part, mesh=ranks.mesh, reshard_after_forward=True)
-    for part in model.children():
-        if not head and part is not model.base_model:
-            part.to(ranks.device)
+    sharded = set(whole.modules())
+    for module in model.modules():
+        if module not in sharded:
+            for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                tensor.data = tensor.data.to(ranks.device)
+
+
+def _trunk(model: PreTrainedModel) -> nn.Module:
+    """The base model, or the one part that it is made of: OPT's own forward calls the decoder inside."""
+    trunk: nn.Module = model.base_model
+    while len(parts := list(trunk.children())) == 1:
+        trunk = parts[0]
+    return trunk
 
 
 def announce_backward(model: nn.Module, ranks: Ranks, *, last: bool) -> None:

@@ -18,9 +18,13 @@ from pdstudy.corpus import TokenCorpus, open_corpus
 from pdstudy.distill.store.store import open_store
 from pdstudy.distill.teacher import capture as capture_module
 from pdstudy.distill.teacher.capture import capture
+from pdstudy.distill.teacher.weights import load_causal_lm
 from pdstudy.models.distributed import open_ranks
 from pdstudy.models.parallelize import shard_frozen
+from pdstudy.models.student_config import transformers_config
 from tests.distill.conftest import CONTEXT, SEQUENCES
+from tests.distill.teacher_families import WITH_IMAGES, save_teacher, save_with_images
+from tests.models.families import FAMILIES, student_of
 from tests.train import ranks
 
 PROMPT = torch.arange(24).view(2, 12) * 7 % 300
@@ -65,6 +69,42 @@ def test_sharded_logits_are_those_of_the_whole_teacher(head: bool, tied: bool, t
 
 def _compare(folder: Path, head: bool) -> None:
     compare_logits(folder, head=head)
+
+
+@torch.no_grad()
+def compare_families(folders: list[Path], report: Path) -> None:
+    """Write which family's logits differ by more than rounding, in units of their spread, whole from sharded."""
+    tokens = torch.arange(64).view(2, 32) * 7 % 300
+    wrong = []
+    with open_ranks(replicas=1, sharded=False) as mine:
+        for folder in folders:
+            wanted = load_causal_lm(folder, dtype=torch.float32).eval()(input_ids=tokens, use_cache=False).logits
+            for head in (True, False):
+                model = load_causal_lm(folder, dtype=torch.float32).eval().requires_grad_(False)
+                try:
+                    shard_frozen(model, mine, head=head)
+                    found = model(input_ids=tokens, use_cache=False).logits
+                    difference = ((found - wanted).abs().max() / wanted.std()).item()
+                    if not head:  # as a live teacher is called
+                        model.base_model(input_ids=tokens, use_cache=False)
+                except RuntimeError as error:
+                    wrong.append(f"{folder.name}, head sharded {head}: {error}")
+                    continue
+                if not difference < 1e-5:
+                    wrong.append(f"{folder.name}, head sharded {head}: {difference:.2g}")
+        if mine.main:
+            report.write_text("\n".join(wrong))
+
+
+@pytest.mark.slow
+def test_teachers_of_all_families_are_sharded(tmp_path: Path) -> None:
+    folders = [save_teacher(student_of(family), tmp_path / family) for family in sorted(FAMILIES)]
+    folders += [
+        save_with_images(name, transformers_config(student_of(family)), tmp_path / name)
+        for name, (_, family) in WITH_IMAGES.items()
+    ]
+    ranks.run(2, compare_families, folders, tmp_path / "report", timeout=400)
+    assert (tmp_path / "report").read_text() == ""
 
 
 def capture_together(
