@@ -40,6 +40,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         _quick.clear()
 
 
+@pytest.fixture(autouse=True)
+def _no_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see the GPUs of their machine where they are marked so; all others find none, on any machine."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the tiny study has been run once."""

@@ -44,9 +44,10 @@ class Gpu:
 
 def find_gpus() -> tuple[Gpu, ...]:
     """The GPUs that processes started here can compute on; none where the installed torch is one for CPUs."""
-    if _torch_version().endswith("+cpu"):
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if _torch_version().endswith("+cpu") or visible == "":
         return ()
-    return visible_gpus(_listed_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return visible_gpus(_listed_gpus(), visible)
 
 
 def visible_gpus(listed: Sequence[tuple[str, Gpu]], visible: str | None) -> tuple[Gpu, ...]:
