@@ -3,9 +3,9 @@
 Imports neither torch nor the trainer, and trains nothing. From the ground up, each package importing those above it:
 
     laws      scaling laws: HOFFMANN, TIED, OVERTRAINING, GAMMA, KAPLAN, FARSEER, REPEATS, DISTILLATION,
-              DISTILLATION_FULL, WIDTH_DEPTH, WIDTH_DEPTH_SIZE, MOE, ROUTED, SPARSITY, VOCABULARY, PARALLEL; STEP_RATE
-              and STEP_BATCH for optimal settings; power_law(column, floor); one's own: SumOfPowers(name, terms, source)
-              or parse_law("E + A*N^-alpha + B*D^-beta"); laws_of(columns) are those to compare
+              DISTILLATION_FULL, WIDTH_DEPTH, WIDTH_DEPTH_SIZE, MOE, FINE_GRAINED, ROUTED, SPARSITY, VOCABULARY,
+              PARALLEL; STEP_RATE and STEP_BATCH for optimal settings; power_law(column, floor); one's own:
+              SumOfPowers(name, terms, source) or parse_law("E + A*N^-alpha + B*D^-beta"); laws_of(columns) to compare
     data      load_runs, load_evaluations, load_metrics (workspace, record); load_answers, load_items; Searched(record);
               points(table, law, ...) and column(table, name, meaning) check a user's own table
     fit       fit(table, law, loss=, columns=, weights=, cluster=, delta=, fixed=, tied=) -> Fit

@@ -4,7 +4,15 @@ Each predicts a loss from columns of a table; fitting them is `pdstudy.analysis.
 
 from collections.abc import Iterable
 
-from pdstudy.analysis.laws.architecture import SPARSITY, STEP_BATCH, STEP_RATE, Parallel, PowerProduct, Vocabulary
+from pdstudy.analysis.laws.architecture import (
+    FINE_GRAINED,
+    SPARSITY,
+    STEP_BATCH,
+    STEP_RATE,
+    Parallel,
+    PowerProduct,
+    Vocabulary,
+)
 from pdstudy.analysis.laws.base import Array, Columns, Law, Parameter, check_gradient, coefficient, exponent
 from pdstudy.analysis.laws.distillation import (
     DISTILLATION_PUBLISHED,
@@ -56,6 +64,7 @@ ALL: tuple[Law, ...] = (
     FARSEER,
     MOE,
     ROUTED,
+    FINE_GRAINED,
     SPARSITY,
     VOCABULARY,
     PARALLEL,
@@ -86,6 +95,7 @@ __all__ = [
     "DISTILLATION_FULL",
     "DISTILLATION_PUBLISHED",
     "FARSEER",
+    "FINE_GRAINED",
     "GAMMA",
     "GAMMA_PUBLISHED",
     "HOFFMANN",

@@ -23,6 +23,18 @@ SPARSITY = SumOfPowers(
 )
 
 
+FINE_GRAINED = SumOfPowers(
+    "fine-grained",
+    (
+        Term("g", (("G", "gamma"), ("N", "alpha"))),
+        Term("a", (("N", "alpha"),)),
+        Term("b", (("D", "beta"),)),
+    ),
+    source="Krajewski et al. 2024 (fine-grained mixtures of experts), eq. 5, with c written E; N total parameters",
+    note="G is the granularity of the experts; N counts all experts, at one ratio of total to active parameters.",
+)
+
+
 class Vocabulary(Law):
     """`ln L = -E + A_1 N^-alpha_1 + A_2 V^-alpha_2 + B D^-beta`, L the perplexity over that of a unigram model.
 

@@ -50,6 +50,7 @@ TRUE = {
         "gamma": -0.0098, "zeta": 0.0259, "E_start": 2.0732, "E_max": 290.4521,
     },
     "routed": {"a": -0.082, "b": -0.108, "c": 0.009, "d": 1.104, "E_start": 1.847, "E_max": 314.478},
+    "fine-grained": {"E": 0.47, "a": 18.1, "b": 30.8, "g": 2.1, "alpha": 0.115, "beta": 0.147, "gamma": 0.58},
     "sparsity": {"E": 0.651, "a_S": 16.8, "c_S": 45.0, "B": 6.9e8**0.203, "b_S": 0.722, "b_N": 0.245, "b_D": 0.203},
     "vocabulary": {
         "E": 5.533, "A_1": 1.831 * 1e6**0.447, "A_2": 0.196 * 1e6**0.671, "B": 2.124 * 1e9**0.447,
@@ -70,6 +71,7 @@ def design(n: int = 160) -> pd.DataFrame:
     table["LM"] = GAMMA.predict(GAMMA_PUBLISHED, table)
     table["W"], table["H"] = np.exp(rng.uniform(5, 9, n)), np.exp(rng.uniform(1, 4, n))
     table["X"], table["P"] = rng.choice(2.0 ** np.arange(8), n), rng.choice([1.0, 2.0, 4.0, 8.0], n)
+    table["G"] = rng.choice(2.0 ** np.arange(5), n)
     table["R"] = 1 / (1 - rng.choice([0.0, 0.5, 0.75, 0.875], n))
     table["V"] = np.exp(rng.uniform(14, 20, n))
     return table

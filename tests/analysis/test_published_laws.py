@@ -8,6 +8,7 @@ from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.laws import (
     FARSEER,
+    FINE_GRAINED,
     HOFFMANN,
     MOE,
     PARALLEL,
@@ -48,6 +49,10 @@ def sparsity(n: float, d: float, r: float) -> float:
     return (16.8 * density**0.722 + 45.0) * n**-0.245 + (6.9e8 / d) ** 0.203 + 0.651
 
 
+def fine_grained(n: float, d: float, g: float) -> float:
+    return 0.47 + (2.1 / g**0.58 + 18.1) / n**0.115 + 30.8 / d**0.147
+
+
 def vocabulary(n: float, v: float, d: float) -> float:
     """In millions of parameters and billions of tokens, as published."""
     loss = -5.533 + 1.831 / (n / 1e6) ** 0.447 + 0.196 / (v / 1e6) ** 0.671 + 2.124 / (d / 1e9) ** 0.447
@@ -65,6 +70,7 @@ def parallel(n: float, p: float) -> float:
         (MOE, {"N": 1.1e9, "D": 3e10, "X": 1.0}, moe),
         (MOE, {"N": 1.1e9, "D": 3e10, "X": 32.0}, moe),
         (ROUTED, {"N": 1.3e8, "X": 64.0}, routed),
+        (FINE_GRAINED, {"N": 3e9, "D": 5e10, "G": 8.0}, fine_grained),
         (SPARSITY, {"N": 2e8, "D": 5e10, "R": 4.0}, sparsity),
         (VOCABULARY, {"N": 3e8, "V": 3e7, "D": 2e10}, vocabulary),
         (PARALLEL, {"N": 1.5e9, "P": 8.0}, parallel),
