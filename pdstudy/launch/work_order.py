@@ -72,7 +72,7 @@ class TasksJob:
 
     def missing_input(self) -> str | None:
         """The model, in words, where it is not there; None where it is."""
-        return None if self.model.exists() else f"its model {self.model} is not there"
+        return missing_model("model", self.model)
 
 
 @message

@@ -20,7 +20,7 @@ from pdstudy.core.files import read_json, write_json
 from pdstudy.slurm.job import escape_key
 from pdstudy.slurm.ledger import Row, append_row, read_rows, slurm_folder
 from pdstudy.workspace.layout import Workspace
-from pdstudy.workspace.run_dir import RunDir
+from pdstudy.workspace.run_dir import RunDir, list_checkpoints
 
 FENCED = 76
 """Exit code of a process that found a newer attempt in its place."""
@@ -119,7 +119,7 @@ def _measure_lost_work(run: RunDir | None) -> Row:
     status = run.status()
     if status["state"] != "running":
         return {}
-    saved = [p.stat().st_mtime for p in run.checkpoints.glob("step-*")]
+    saved = [p.stat().st_mtime for p in list_checkpoints(run.checkpoints)]
     config = run.path / "provenance.json"
     since = max(saved, default=config.stat().st_mtime if config.exists() else status["time"])
     return {"lost_seconds": round(max(0.0, status["time"] - since), 1)}

@@ -30,7 +30,7 @@ from transformers import PreTrainedModel
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import file_sha256, read_json, write_json
 from pdstudy.models.distributed import TIMEOUT, Ranks
-from pdstudy.workspace.run_dir import unguarded
+from pdstudy.workspace.run_dir import list_checkpoints, unguarded
 
 KEPT = 2
 """Checkpoints of a running run that are kept besides lasting ones: one to go on from, one in case it is damaged."""
@@ -43,11 +43,6 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 def step_of(path: Path) -> int:
     """The steps that were completed when the checkpoint was written."""
     return int(path.name.removeprefix("step-"))
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints in a folder, by rising step."""
-    return sorted(folder.glob("step-*"))
 
 
 class Checkpoints:
@@ -196,7 +191,8 @@ class Checkpoints:
             step = trainer["step"]
         except (CheckpointException, OSError, ValueError, TypeError, KeyError) as error:
             raise _damaged(path, _reason(error)) from error
-        assert step == step_of(path)
+        if step != step_of(path):
+            raise _damaged(path, f"it is the checkpoint of step {step}")
         trainer.pop("digests", None)
         set_state_dict(
             self._model, self._optimiser, model_state_dict=state["model"], optim_state_dict=state["optimiser"]

@@ -13,10 +13,10 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, read_jsonl, write_json, write_jsonl
 from pdstudy.core.identity import fingerprint
 from pdstudy.core.run_files import find_damage, find_row_damage
-from pdstudy.train.checkpoint import list_checkpoints, step_of
+from pdstudy.train.checkpoint import step_of
 from pdstudy.train.rows import lost_rows
 from pdstudy.train.training_job import TrainingJob
-from pdstudy.workspace.run_dir import RunDir
+from pdstudy.workspace.run_dir import RunDir, list_checkpoints
 
 ROW_FILES = ("metrics.jsonl", "evals.jsonl")
 """Files of a run's rows, which one that branches off takes over."""

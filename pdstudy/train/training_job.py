@@ -111,4 +111,9 @@ def missing_model(what: str, folder: Path) -> str | None:
         result = directory.result()
         if result is None or result["state"] != "done":
             return f"its {what} {directory.path} is {result['state'] if result else 'not finished'}"
+        if not folder.exists():
+            return (
+                f"its {what} {folder} is not there, though its run has ended; delete {directory.path / 'result.json'} "
+                f"and run again, which writes the model of the run's last checkpoint"
+            )
     return None if folder.exists() else f"its {what} {folder} is not there"

@@ -15,6 +15,7 @@ result.json       written last, atomically: its presence is what "done" (or "div
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,12 @@ def stored_form(stored: dict[str, Any]) -> Any:
     Where it was not stored it is made anew, which raises `ConfigError` when texts or a teacher have been moved since.
     """
     return stored["hashed"] if "hashed" in stored else hashed_form(normal_form(decode(stored["run"])))
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints in a folder, by rising step; copies that a user put beside them are none."""
+    found = {int(path.name[5:]): path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)}
+    return [found[step] for step in sorted(found)]
 
 
 def unguarded() -> None:
@@ -75,7 +82,7 @@ class RunDir:
     @property
     def saved(self) -> list[int]:
         """Steps of its complete checkpoints, rising."""
-        return sorted(int(path.name.removeprefix("step-")) for path in self.checkpoints.glob("step-*"))
+        return [int(path.name.removeprefix("step-")) for path in list_checkpoints(self.checkpoints)]
 
     @property
     def branched_at(self) -> int:

@@ -19,10 +19,10 @@ from pdstudy.config.trajectory import lasting_steps, shared_steps
 from pdstudy.core.files import read_jsonl, write_json
 from pdstudy.core.identity import fingerprint
 from pdstudy.corpus import TokenCorpus
-from pdstudy.train.checkpoint import list_checkpoints, step_of
+from pdstudy.train.checkpoint import step_of
 from pdstudy.train.starting_point import find_checkpoint
 from pdstudy.train.training_job import TrainingJob
-from pdstudy.workspace.run_dir import RunDir
+from pdstudy.workspace.run_dir import RunDir, list_checkpoints
 from tests.core.test_normal import make_run
 from tests.train.one_run import train_run
 

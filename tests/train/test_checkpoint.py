@@ -24,10 +24,10 @@ from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus
 from pdstudy.models.build_model import build_model
 from pdstudy.models.distributed import Ranks
-from pdstudy.train.checkpoint import Checkpoints, list_checkpoints, step_of
+from pdstudy.train.checkpoint import Checkpoints, step_of
 from pdstudy.train.starting_point import starting_point
 from pdstudy.train.weight_update import adamw
-from pdstudy.workspace.run_dir import RunDir
+from pdstudy.workspace.run_dir import RunDir, list_checkpoints
 from tests.train.one_run import train_run
 
 ALONE = Ranks(torch.device("cpu"))

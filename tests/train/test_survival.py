@@ -22,9 +22,9 @@ from pdstudy.config.placement import Placement
 from pdstudy.config.run import Run
 from pdstudy.core.files import read_jsonl
 from pdstudy.corpus import TokenCorpus, open_corpus
-from pdstudy.train.checkpoint import list_checkpoints, step_of
+from pdstudy.train.checkpoint import step_of
 from pdstudy.train.stop_signals import StopSignals
-from pdstudy.workspace.run_dir import RunDir
+from pdstudy.workspace.run_dir import RunDir, list_checkpoints
 from tests.train import ranks
 from tests.train.one_run import train_run
 

@@ -10,7 +10,8 @@ import pytest
 from pdstudy.config.run import LM
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
-from pdstudy.workspace.run_dir import RunDir
+from pdstudy.train.training_job import missing_model
+from pdstudy.workspace.run_dir import RunDir, list_checkpoints
 from tests.core.test_normal import make_run
 
 
@@ -52,3 +53,25 @@ def test_a_process_whose_run_another_has_taken_over_writes_nothing(tmp_path: Pat
         with pytest.raises(SystemExit):
             write()
     assert {path.name: path.read_bytes() for path in ours.path.iterdir()} == before
+
+
+def test_copies_beside_checkpoints_are_none_and_steps_rise_beyond_eight_digits(tmp_path: Path) -> None:
+    """A folder `step-00000010.bak` ended the run with a ValueError."""
+    directory = RunDir(tmp_path / "run")
+    for name in ("step-00000010", "step-100000000", "step-00000010.bak", "step-old", "step-12", ".step-00000030.1"):
+        (directory.checkpoints / name).mkdir(parents=True)
+    assert [path.name for path in list_checkpoints(directory.checkpoints)] == ["step-00000010", "step-100000000"]
+    assert directory.saved == [10, 100_000_000]
+
+
+def test_a_lost_model_of_a_finished_run_is_said_with_the_way_to_get_it_back(tmp_path: Path) -> None:
+    """ "Run" said that it was not there, again and again."""
+    directory, run = RunDir(tmp_path / "run"), make_run(objective=LM())
+    directory.create(run)
+    assert missing_model("teacher", directory.model) == f"its teacher {directory.path} is not finished"
+    write_json(directory.path / "result.json", {"state": "done"})
+    said = missing_model("teacher", directory.model)
+    assert said is not None
+    assert f"though its run has ended; delete {directory.path / 'result.json'} and run again" in said
+    directory.model.mkdir()
+    assert missing_model("teacher", directory.model) is None
