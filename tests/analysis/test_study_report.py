@@ -129,7 +129,7 @@ def test_every_teacher_is_shown_with_its_own_losses(tmp_path: Path) -> None:
     assert table is not None
     assert table.columns[5:] == ("text seen", "test loss", "test top-1")
     assert shown_rows(table) == [
-        ["Teacher, 1.8k parameters", "done", "1,800", "900", "5,000", "25%", "2.5000", "25.00"],
+        [f"Teacher, 1.8k parameters, run {'f' * 16}", "done", "1,800", "900", "5,000", "25%", "2.5000", "25.00"],
         ["seven, folder models/seven", "done", "7,000,000", "not known", "not known", "not known", "2.2500", "25.00"],
     ]
     runs = load_runs(tmp_path, record)
@@ -156,7 +156,7 @@ def test_a_teacher_no_better_than_a_student_is_warned_of(tmp_path: Path) -> None
 def test_a_teacher_that_is_not_scored_yet_is_shown(tmp_path: Path) -> None:
     record = with_teachers(tmp_path, 2.5, None) | {"evaluations": []}
     assert [row[:2] for row in shown_rows(teacher_table(tmp_path, record))] == [
-        ["Teacher, 1.8k parameters", "done"], ["seven, folder models/seven", "new"]
+        [f"Teacher, 1.8k parameters, run {'f' * 16}", "done"], ["seven, folder models/seven", "new"]
     ]  # fmt: skip
     assert teacher_table(tmp_path, two_arms(tmp_path / "without")) is None
 

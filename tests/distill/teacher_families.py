@@ -51,10 +51,13 @@ WITH_IMAGES: Mapping[str, tuple[str, str]] = {
 """Models of images and text: their class, and the family of the text part."""
 
 
+_KEPT = tempfile.TemporaryDirectory(prefix="families-")  # until this process ends
+
+
 @functools.cache
 def shared_corpus() -> tuple[Corpus, TokenCorpus]:
     """Modules of the standard library as a corpus of 300 tokens, in a folder of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="families-"))
+    folder = Path(_KEPT.name)
     write_tiny(folder)
     declared = Corpus(sources=(LocalFiles(paths=(str(folder / "texts" / "*.txt"),)),), tokenizer=BPE(vocab=300),
                       validation=0.1, test=0.1)  # fmt: skip

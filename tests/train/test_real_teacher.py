@@ -75,5 +75,8 @@ def test_a_student_of_a_real_teacher_by_the_same_commands(tmp_path: Path) -> Non
     assert rows["LM"][0]["loss"] == pytest.approx(math.log(49_152), abs=0.2)
     assert rows["KD"][-1]["kd"] < rows["KD"][0]["kd"] - 2
     losses = {name: run.result()["evals"][0]["loss"] for name, run in by_objective.items()}
+    (folder_losses,) = (workspace / "teachers").glob("*/result.json")
+    losses["teacher"] = json.loads(folder_losses.read_text())["evals"][0]["loss"]
     print(json.dumps(losses))
     assert all(loss < 9.0 for loss in losses.values())
+    assert losses["teacher"] < min(losses["LM"], losses["KD"]) - 1
