@@ -19,6 +19,7 @@ import pandas as pd
 from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.errors import DataError
 from pdstudy.core.files import read_json, read_jsonl
+from pdstudy.core.run_files import whole_answers
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def load_answers(workspace: Path, record: Record, suite: int | None = None) -> p
         for each in cell.get("downstream", ()):
             if suite not in (None, each["suite"]):
                 continue
-            found = read_json(workspace / "downstream" / each["key"] / "results.json")
-            for task, part in (found or {}).get("tasks", {}).items():
+            found = whole_answers(workspace / "downstream" / each["key"]) or {"tasks": {}}
+            for task, part in found["tasks"].items():
                 row = {"cell": cell["name"], **labels, "seed": cell["seed"], "run": cell["run"]}
                 row |= {name: each[name] for name in ("suite", "key", "step", "tokens", "final")}
                 row |= {"task": task, **{name: part[name] for name in ("metric", "items", "value")}}

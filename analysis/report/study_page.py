@@ -24,7 +24,7 @@ from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.teacher_section import teacher_table, teacher_warnings
 from pdstudy.analysis.tables.finetuned import finetuning_table
 from pdstudy.analysis.tables.table import Table
-from pdstudy.core.run_files import whole_run_file
+from pdstudy.core.run_files import whole_answers, whole_run_file
 
 
 def build(workspace: Path, record: Record, out: Path) -> str:
@@ -115,7 +115,7 @@ def _warn_of_missing(report: Outputs) -> str:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         lacking.append(f"{len(missing)} of {len(runs)} runs are not done: {shown}{more}")
     models = {each["key"] for cell in report.record["cells"] for each in cell.get("downstream", ())}
-    answered = sum((report.workspace / "downstream" / key / "results.json").exists() for key in models)
+    answered = sum(whole_answers(report.workspace / "downstream" / key) is not None for key in models)
     if answered < len(models):
         lacking.append(f"{len(models) - answered} of {len(models)} models are not evaluated on their tasks")
     return f"Partial results: {'; '.join(lacking)}." if lacking else ""

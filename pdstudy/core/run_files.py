@@ -1,4 +1,4 @@
-"""The small files of a run's folder, read whole or found damaged: a torn file is the trouble of one run alone."""
+"""The small files of runs and of answers, read whole or found damaged: a torn one is the trouble of its owner alone."""
 
 from __future__ import annotations
 
@@ -89,3 +89,12 @@ def find_row_damage(folder: Path, *names: str) -> str | None:
     except ConfigError as damaged:
         return str(damaged)
     return None
+
+
+def whole_answers(folder: Path) -> dict[str, Any] | None:
+    """results.json of a model's answers to tasks; None where it is absent or damaged, as its next evaluation says."""
+    try:
+        found: dict[str, Any] | None = read_json(folder / "results.json", fields=("tasks",))
+    except ConfigError:
+        return None
+    return found

@@ -18,6 +18,7 @@ from pdstudy.config.run import KD, Online, Pretrained, Run
 from pdstudy.core.format import si
 from pdstudy.core.identity import fingerprint
 from pdstudy.core.origin import spot_of
+from pdstudy.core.run_files import whole_answers
 from pdstudy.core.run_state import TRAINED
 from pdstudy.core.validation import Problem
 from pdstudy.plan.artifact import AnswersArtifact, Artifact, Role, RunArtifact, StoreArtifact
@@ -131,7 +132,7 @@ class _Builder:
         if key in self._answers:
             return
         tasks = ", ".join(task.name for task in downstream.tasks)
-        done = (self.workspace.root / "downstream" / key / "results.json").exists()
+        done = whole_answers(self.workspace.root / "downstream" / key) is not None
         self._answers[key] = AnswersArtifact(
             key=key,
             label=f"{cell.name}{at}: {tasks}",

@@ -184,6 +184,20 @@ def test_models_not_yet_evaluated_are_counted(tmp_path: Path) -> None:
     assert "tasks.piqa" in load_runs(tmp_path, record).columns
 
 
+@pytest.mark.parametrize("torn", ["", '{"tasks": {"pi', "[]", '{"results": {}}'])
+def test_damaged_answers_are_the_trouble_of_their_model_alone(torn: str, tmp_path: Path) -> None:
+    """Their model counts as not evaluated: one torn file used to stop every table of the study."""
+    record = answered_study(tmp_path)
+    before = load_runs(tmp_path, record)
+    cell = record["cells"][0]
+    (tmp_path / "downstream" / cell["downstream"][1]["key"] / "results.json").write_text(torn)
+    texts = [block.text for block in task_blocks(tmp_path, record) if hasattr(block, "text")]
+    assert texts[0] == "11 of 12 models have been evaluated so far."
+    after = load_runs(tmp_path, record)
+    assert after["tasks.piqa"].isna().tolist() == [True] + [False] * (len(after) - 1)
+    assert after["tasks.piqa"].tolist()[1:] == before["tasks.piqa"].tolist()[1:]
+
+
 def test_models_evaluated_on_other_items_are_not_compared(tmp_path: Path) -> None:
     record = answered_study(tmp_path)
     path = tmp_path / "downstream" / record["cells"][0]["downstream"][1]["key"] / "items.jsonl"
