@@ -112,8 +112,8 @@ class ComparisonOutputs:
         label = f"gain in {output['split']} loss (nats/token)"
         masses = ", ".join(f"{a}: {m:.2f}" for a, m in zip(gains["arm"], gains["mass"], strict=True))
         caption = (
-            f"Gain over the baseline against {output['x']}, 95 % intervals, and entries kept per token. "
-            f"Mean mass kept: {masses}."
+            f"Gain over the baseline against {output['x']}, 95 % intervals of each by itself, "
+            f"{self._say_parts(output)}, and entries kept per token. Mean mass kept: {masses}."
         )
         wide = gains[column].max() > 10 * gains[column].min()
         figure = gain_and_kept(
@@ -132,9 +132,16 @@ class ComparisonOutputs:
         table = gains.assign(student=gains[within].map(sizes).astype(float), teacher=gains["arm"])
         label = f"gain in {output['split']} loss (nats/token)"
         reference = "/".join(self.record["baseline"].values())
-        caption = f"Gain over {reference} of the same student against its size, 95 % intervals, paired by seed."
+        caption = (
+            f"Gain over {reference} of the same student against its size, paired by seed, 95 % intervals of each by "
+            f"itself, {self._say_parts(output)}."
+        )
         named = "/".join(self.record["baseline"])
         return [gain_by_size(table, gain_label=label, arms=named, caption=caption)]
+
+    def _say_parts(self, output: dict[str, Any]) -> str:
+        """Where the uncertainty of a gain in loss comes from."""
+        return self.comparisons.find(output["split"], "loss")[0].parts()
 
     def noise_floor(self, output: dict[str, Any]) -> list[Block]:
         split = output["split"]

@@ -53,7 +53,8 @@ def build_search(workspace: Path, record: Record, final: Record | None, out: Pat
             )
         )
         sections += [Section(o["title"], tuple(report.blocks(o))) for o in final["outputs"]]
-        sections.append(Section("Verdict by metric", tuple(report.compared.verdicts())))
+        verdicts = report.compared.verdicts()
+        sections += [Section("Verdict by metric", tuple(verdicts))] if verdicts else []
         notes |= collect_provenance(report)
         (out / "data").mkdir(parents=True, exist_ok=True)
         report.runs.to_csv(out / "data" / "final.csv", index=False, lineterminator="\n")
