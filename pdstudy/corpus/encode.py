@@ -22,7 +22,7 @@ from pdstudy.config.data import Split
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
 from pdstudy.core.progress import Progress
-from pdstudy.corpus.encode_places import HEADER, UNFINISHED, Encoded, encode_places, places_path
+from pdstudy.corpus.encode_places import HEADER, UNFINISHED, EncodedTexts, encode_places, places_path
 from pdstudy.corpus.stream import StreamWriter
 from pdstudy.corpus.token_corpus import TOKEN_BYTES
 from pdstudy.corpus.tokenizer import Encoder
@@ -110,7 +110,7 @@ def _batches(ends: npt.NDArray[np.int64], first: int) -> Iterator[range]:
 
 def _encode(
     work: Path, split: Split, batches: list[range], encoder: Encoder, workers: list[_Worker]
-) -> Iterator[tuple[range, Encoded]]:
+) -> Iterator[tuple[range, EncodedTexts]]:
     """Yield what batches come to, in order. Each worker has two of them at a time, so that none waits."""
     if not workers:
         token_bytes = np.load(work / TOKEN_BYTES, allow_pickle=False)
@@ -150,11 +150,11 @@ class _Worker:
         except BrokenPipeError:
             self._fail()
 
-    def receive(self) -> Encoded:
+    def receive(self) -> EncodedTexts:
         documents, tokens, token_bytes = HEADER.unpack(self._read(HEADER.size))
         lengths = np.frombuffer(self._read(8 * documents), dtype="<i8")
         ids = np.frombuffer(self._read(self._dtype.itemsize * tokens), dtype=self._dtype)
-        return Encoded(ids, lengths, token_bytes)
+        return EncodedTexts(ids, lengths, token_bytes)
 
     def _read(self, size: int) -> bytes:
         parts = bytearray()

@@ -20,7 +20,7 @@ HEADER = struct.Struct("<QQQ")
 """Documents, tokens and bytes of an answer."""
 
 
-class Encoded(NamedTuple):
+class EncodedTexts(NamedTuple):
     """Documents end to end: their ids [tokens], the length of each in tokens, the bytes of text of all."""
 
     ids: npt.NDArray[Any]
@@ -35,9 +35,9 @@ def places_path(work: Path, split: str) -> Path:
 
 def encode_places(
     work: Path, places: npt.NDArray[np.int64], encoder: Encoder, token_bytes: npt.NDArray[np.int32]
-) -> Encoded:
+) -> EncodedTexts:
     """Encode the texts at `places` of the spool."""
     documents = encoder.encode(list(read_texts(work / UNFINISHED / TEXTS, places)))
     ids = np.concatenate(documents)
     lengths = np.array([len(document) for document in documents], dtype=np.int64)
-    return Encoded(ids, lengths, int(token_bytes[ids].sum()))
+    return EncodedTexts(ids, lengths, int(token_bytes[ids].sum()))

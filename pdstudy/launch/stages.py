@@ -58,7 +58,8 @@ def perform_claimed(
 
 @functools.singledispatch
 def make(work: object, progress: Progress) -> None:
-    """Make what `work` describes. It has no state to save: what a stop interrupts is made anew the next time."""
+    """Make what `work` describes. There is no state to save: what a stop interrupts is made anew the next time, but for
+    the texts and tokens that a corpus keeps."""
     raise TypeError(f"nobody makes a {type(work).__name__}")
 
 

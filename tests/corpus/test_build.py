@@ -137,6 +137,7 @@ def test_shards_are_one_index_space(dtype: type, tmp_path: Path) -> None:
             assert np.array_equal(tokens, flat[start:stop])
             inside = starts[(starts >= start) & (starts < stop)]
             assert np.array_equal(stream.document_starts(start, stop), inside)
+    assert np.array_equal(stream.document_starts(0, len(flat) + 9), starts)  # its end begins no document
     assert stream.sha256(5, 500) == hashlib.sha256(flat[5:500].astype("<u4").tobytes()).hexdigest()
     for start, stop in ((0, len(flat) + 1), (-1, 3), (5, 4)):
         with pytest.raises(ConfigError, match="of the train split are needed"):
@@ -212,6 +213,15 @@ def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path) -> None:
     build(corpus, target)
     open_corpus(target)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "text"]
+
+
+def test_batches_have_a_megabyte_or_4096_documents() -> None:
+    def sizes(lengths: list[int], first: int = 0) -> list[int]:
+        return [len(batch) for batch in encode._batches(np.append(0, np.cumsum(lengths)), first)]
+
+    assert sizes([1] * 10_000) == [4096, 4096, 1808]
+    assert sizes([400_000] * 5) == [2, 2, 1]
+    assert sizes([3_000_000, 1, 3_000_000], 1) == [1, 1]
 
 
 class _Stopped(Exception):

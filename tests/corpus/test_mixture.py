@@ -97,6 +97,13 @@ def test_the_stated_tolerance_holds(lengths: list[list[int]], weights: list[int]
         assert (np.diff(mine) == 1).all()
 
 
+def test_a_long_document_has_its_turn_in_the_middle_of_its_share() -> None:
+    """Its 100 tokens come after 50 of the other source, not after all 100 that its share stands for."""
+    order, deviation = interleave([np.full(10, 100), np.ones(1000, dtype=np.int64)], [0.5, 0.5])
+    assert deviation == pytest.approx(25, abs=1)
+    assert np.flatnonzero(order == 0)[0] in (49, 50)
+
+
 def test_long_documents_come_in_pieces() -> None:
     starts, lengths = cut_pieces(np.array([0, 10, 10 + 2 * LONGEST_PIECE]), 13 + 2 * LONGEST_PIECE)
     assert starts.tolist() == [0, 10, 10 + LONGEST_PIECE, 10 + 2 * LONGEST_PIECE]
