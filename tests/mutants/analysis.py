@@ -163,8 +163,8 @@ SLIPS = (
     ),
     Slip(
         "analysis/data/table_file.py",
-        "pd.RangeIndex(2, len(raw) + 2)",
         "pd.RangeIndex(1, len(raw) + 1)",
+        "pd.RangeIndex(0, len(raw))",
         "tests/analysis/test_table_file.py",
     ),
     Slip(
