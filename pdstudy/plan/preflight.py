@@ -58,7 +58,8 @@ class TextLimits:
 
 
 def text_bytes(corpus: Corpus) -> int | None:
-    """Bytes of the files of a corpus with one for the end of each; None where they are packed, or not all local."""
+    """Bytes of the files of a corpus with one for each of a document's ends; None where they are packed, or not all
+    local."""
     files = {
         path
         for source in corpus.sources
@@ -68,7 +69,8 @@ def text_bytes(corpus: Corpus) -> int | None:
     plain = all(isinstance(source, LocalFiles) for source in corpus.sources)
     if not plain or not files or any(path.suffix not in (".txt", ".jsonl") for path in files):
         return None
-    return sum(path.stat().st_size + 1 for path in files)
+    ends = 1 if corpus.bos is None else 2
+    return sum(path.stat().st_size + ends for path in files)
 
 
 def check_tokenizer(model: Pretrained, limits: TextLimits) -> tuple[Problem | None, str]:
