@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from pdstudy.config.model import Shape, Student
@@ -155,10 +155,16 @@ def _states(model: PreTrainedModel, batch: MicroBatch, *, routed: bool = False) 
     ready = batch.mask if model.ready_masks else None
     options = {"output_router_logits": True} if routed else {}
     with respecting(batch.positions if ready is None and batch.mask is not None else None):
-        out = model.base_model(
+        out = trunk(model)(
             input_ids=batch.inputs, attention_mask=ready, position_ids=batch.positions, use_cache=False, **options
         )
     return head_states(model, out.last_hidden_state), out.router_logits if routed else ()
+
+
+def trunk(model: PreTrainedModel) -> nn.Module:
+    """The model below the head."""
+    base: nn.Module = model.base_model
+    return model.get_submodule("model") if base is model else base  # Llama-4's text model says that it is its own base
 
 
 def with_head(model: PreTrainedModel, batch: MicroBatch, use: Callable[[Tensor, Tensor, float | None], None]) -> None:

@@ -13,9 +13,12 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from pdstudy.models.student_config import RefusedStudent, causal_lm_class
 
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+"""Names that configurations have for the number of experts."""
+
 
 def has_routers(config: PretrainedConfig) -> bool:
-    """Whether a configuration's model has routers."""
+    """Whether a configuration's model has routers whose logits transformers gives."""
     return "router_logits" in (causal_lm_class(config)._can_record_outputs or {})
 
 
@@ -24,9 +27,9 @@ def balance_weight(config: PretrainedConfig) -> float:
 
     Raises `RefusedStudent` where the family has none in transformers, unless it is declared to be 0.
     """
-    if not has_routers(config):
+    if not has_routers(config) and not any((getattr(config, name, None) or 0) > 1 for name in EXPERTS):
         return 0.0
-    own = "router_aux_loss_coef" in type(config)().to_dict()
+    own = has_routers(config) and "router_aux_loss_coef" in type(config)().to_dict()
     weight = getattr(config, "router_aux_loss_coef", None)
     if weight is None or (weight and not own):
         raise RefusedStudent(

@@ -25,7 +25,7 @@ from pdstudy.distill.head import soft_cap
 from pdstudy.distill.loss.capped import soft_capped
 from pdstudy.distill.micro_batch import MicroBatch, document_mask, positions_in_document
 from pdstudy.models.attention import choose
-from pdstudy.models.build_model import from_config, with_loss
+from pdstudy.models.build_model import from_config, trunk, with_loss
 from pdstudy.models.export import write_model
 from pdstudy.models.small_model import reduced_config
 from pdstudy.models.student_config import transformers_config
@@ -46,6 +46,7 @@ FAULTS = {
     "positions": ("it has no position for the last of the view's {context} tokens", "{positions} of {context} or more"),
     "embedding": ("some rows of its embedding get no gradient", _OTHERS),
     "head": ("its logits are no known function of last states and head (product, bias, scale, soft cap)", _OTHERS),
+    "causal": ("its states depend on later tokens", "a decoder"),
     "mask": ("it computes one document differently where documents are respected", _ACROSS),
     "packed": ("it computes a document differently behind another one", _ACROSS),
     "export": ("its export has another loss", _OTHERS),
@@ -78,6 +79,7 @@ def self_test(student: Student, context: int, parameters: int) -> SelfTest:
             "positions": lambda: _positions(model, context),
             "embedding": lambda: _embedding(model),
             "head": lambda: _head(model),
+            "causal": lambda: _causal(model),
             "mask": lambda: _mask(model),
             "packed": lambda: _packed(model),
             "export": lambda: _export(model, Path(folder)),
@@ -159,7 +161,7 @@ def _loss(model: PreTrainedModel, batch: MicroBatch, vocab: int) -> Tensor:
 def _positions(model: PreTrainedModel, context: int) -> float:
     ids = torch.zeros(1, 2, dtype=torch.long)
     try:
-        model.base_model(input_ids=ids, position_ids=torch.tensor([[context - 2, context - 1]]), use_cache=False)
+        trunk(model)(input_ids=ids, position_ids=torch.tensor([[context - 2, context - 1]]), use_cache=False)
     except (IndexError, RuntimeError):
         return float("inf")
     return 0.0
@@ -180,6 +182,14 @@ def _head(model: PreTrainedModel) -> float:
     return _difference(
         soft_capped(states @ weight.t(), cap), model(input_ids=batch.inputs, use_cache=False).logits.float()
     )
+
+
+def _causal(model: PreTrainedModel) -> float:
+    batch, seen = _text(model), TOKENS // 2
+    other = batch.inputs.clone()
+    other[:, seen:] = (other[:, seen:] + 1) % model.config.vocab_size
+    one, two = (_states(model, dataclasses.replace(batch, inputs=inputs))[0] for inputs in (batch.inputs, other))
+    return _difference(one[:, :seen], two[:, :seen])
 
 
 def _mask(model: PreTrainedModel) -> float:

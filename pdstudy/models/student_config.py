@@ -13,6 +13,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
@@ -63,7 +64,9 @@ def transformers_config(student: Student) -> PretrainedConfig:
 
 def _from_settings(student: TransformersConfig) -> PretrainedConfig:
     # Of a token that is declared to be padding, transformers never trains the embedding; here none is padding.
-    settings: dict[str, Any] = {name: as_mapping(value) for name, value in student.settings}
+    settings: dict[str, Any] = {
+        name: _as_typed(student.model_type, name, as_mapping(value)) for name, value in student.settings
+    }
     settings |= {"vocab_size": student.vocab, "pad_token_id": None}
     try:
         config = AutoConfig.for_model(student.model_type, **settings)
@@ -85,6 +88,16 @@ def _from_settings(student: TransformersConfig) -> PretrainedConfig:
             allowed = f"settings of {type(config).__name__}"
             raise RefusedStudent("student.settings", name, allowed, nearest(name, known_names))
     return config
+
+
+def _as_typed(model_type: str, name: str, value: Any) -> Any:
+    """A whole number as a float where the configuration takes nothing else: 30.0 is stored, and hashed, as 30."""
+    if type(value) is not int or model_type not in CONFIG_MAPPING:
+        return value
+    kind = CONFIG_MAPPING[model_type]
+    field = kind.__dataclass_fields__.get(kind.attribute_map.get(name, name))
+    types = "" if field is None else str(field.type)
+    return float(value) if "float" in types and "int" not in types else value
 
 
 def _known_settings(config: PretrainedConfig) -> set[str]:

@@ -6,6 +6,8 @@ Both need torch, so they run in a process of their own (`pdstudy.models.count`):
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -21,9 +23,6 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import cache_root, read_json, write_json
 from pdstudy.core.identity import encode, fingerprint
 from pdstudy.core.validation import Problem
-
-VERSION = 1
-"""Version of what is counted and tested: of another one nothing is remembered."""
 
 OF_DOCUMENTS = ("mask", "packed")
 """Parts of the self-test that matter only where a view respects documents."""
@@ -84,8 +83,16 @@ def _known(students: Iterable[Sized]) -> dict[Sized, dict[str, Any]]:
 
 
 def _memory(student: TransformersConfig, context: int) -> Path:
-    version = f"{VERSION}-{importlib.metadata.version('transformers')}"
-    return cache_root() / "students" / f"{fingerprint(student)}-{context}-{version}.json"
+    return cache_root() / "students" / f"{fingerprint(student)}-{context}-{_version()}.json"
+
+
+@functools.cache
+def _version() -> str:
+    """The code that counts and tests, by its hash, and the version of transformers: of others nothing is remembered."""
+    package = Path(__file__).parents[1]
+    files = (*sorted((package / "models").glob("*.py")), package / "distill" / "head.py")
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+    return f"{code}-{importlib.metadata.version('transformers')}"
 
 
 def _examine(students: list[Sized]) -> list[dict[str, Any]]:

@@ -96,6 +96,13 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "exaone4": {**SIZES, "sliding_window": 8, "num_hidden_layers": 4},
     "ernie4_5": NARROW,
     "helium": NARROW,
+    "ernie4_5_moe": {
+        **SIZES,
+        "moe_num_experts": 4,
+        "moe_k": 2,
+        "moe_intermediate_size": 32,
+        "moe_layer_start_index": 1,
+    },
     "qwen3_next": {
         **NARROW,
         **EXPERTS,

@@ -63,6 +63,14 @@ def test_a_head_of_another_kind_is_found(family: str, part: str, monkeypatch: py
     assert {"head", "export"} <= set(failed(family))
 
 
+def test_a_model_that_sees_later_tokens_is_found() -> None:
+    """BERT is a causal language model by name alone."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # fmt: skip
+    student = TransformersConfig(model_type="bert", settings=tuple(sizes.items()), vocab=96)
+    assert "causal" in tests.self_test(student, CONTEXT, 0).faults
+
+
 def test_a_random_step_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pdstudy.models.student_config._refuse_random", lambda _: None)
     student = TransformersConfig(

@@ -105,6 +105,14 @@ def test_a_mapping_is_written_as_pairs() -> None:
     assert fingerprint(made[0]) == fingerprint(made[1])
 
 
+def test_a_whole_number_is_a_float_where_it_must_be() -> None:
+    """Stored declarations have 30 for 30.0, which transformers refuses."""
+    student = TransformersConfig(model_type="gemma2", vocab=64, settings=(("final_logit_softcapping", 30.0),))
+    stored = decode(json.loads(json.dumps(encode(student))))
+    assert transformers_config(stored).final_logit_softcapping == 30
+    assert type(stored.settings[0][1]) is int
+
+
 def test_settings_are_checked() -> None:
     twice = TransformersConfig(model_type="gpt2", vocab=64, settings=(("n_layer", 2), ("n_layer", 3)))
     assert [problem.allowed for problem in problems(twice)] == ["each setting once"]
