@@ -62,6 +62,20 @@ GOLDEN = {
         "07b4c129630a3602",
     ),
     "shape": (make_run().student, "800c85a428e1cd5b"),
+    "family": (
+        TransformersConfig(
+            model_type="gemma2",
+            settings=(
+                ("hidden_size", 64),
+                ("final_logit_softcapping", 30.0),
+                ("hidden_act", "gelu"),
+                ("use_cache", False),
+                ("rms_norm_eps", 1e-6),
+            ),
+            vocab=300,
+        ),
+        "8b5a9942ca372631",
+    ),
 }
 
 
