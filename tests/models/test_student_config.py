@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pdstudy.config.model import TransformersConfig, as_mapping, as_pairs
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import decode, encode, fingerprint
 from pdstudy.core.validation import problems
+from pdstudy.models.attention import choose
 from pdstudy.models.student_config import transformers_config
-from tests.models.families import OLD, STILL
+from tests.models.families import OLD, STILL, student_of
 
 QWEN3: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 151643,
@@ -111,6 +113,27 @@ def test_a_whole_number_is_a_float_where_it_must_be() -> None:
     stored = decode(json.loads(json.dumps(encode(student))))
     assert transformers_config(stored).final_logit_softcapping == 30
     assert type(stored.settings[0][1]) is int
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [("mixtral", "num_experts"), ("qwen3_moe", "head_dim"), ("gpt2", "max_position_embeddings")]
+)
+def test_names_that_a_family_reads_are_settings(family: str, name: str) -> None:
+    """Other names of fields, and what the code of a model reads beside the fields of its configuration."""
+    student = TransformersConfig(model_type=family, vocab=64, settings=((name, 16), *STILL_OF.get(family, ())))
+    assert getattr(transformers_config(student), name) == 16
+
+
+STILL_OF = {"gpt2": tuple(STILL.items())}
+
+
+def test_families_without_sdpa_have_plain_attention() -> None:
+    cpu = torch.device("cpu")
+    for family, attention in {"gemma2": "eager", "gpt_oss": "eager", "gemma3_text": "sdpa", "mpt": "eager"}.items():
+        assert choose("auto", student=student_of(family), precision="float32", device=cpu) == attention
+        assert choose("eager", student=student_of(family), precision="float32", device=cpu) == "eager"
+    with pytest.raises(ConfigError, match="found 'sdpa'; allowed for Gemma2ForCausalLM: 'eager' or 'auto'"):
+        choose("sdpa", student=student_of("gemma2"), precision="float32", device=cpu)
 
 
 def test_settings_are_checked() -> None:
