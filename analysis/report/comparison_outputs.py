@@ -53,7 +53,7 @@ class ComparisonOutputs:
         return [*blocks, *map(Text, notes)]
 
     def verdicts(self) -> list[Block]:
-        """What the page's comparisons come to on every metric: a table per arm that others are compared with."""
+        """The verdicts of the page's comparisons on every metric: a table per arm that others are compared with."""
         blocks: list[Block] = []
         for split, against in self.comparisons.references:
             try:

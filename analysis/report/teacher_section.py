@@ -38,7 +38,7 @@ def teacher_warnings(workspace: Path, record: Record, runs: pd.DataFrame) -> lis
 
 
 def _names(record: Record) -> dict[str, str]:
-    """What each teacher is called, with its run or its folder."""
+    """The name of each teacher, with its run or its folder."""
     trained = {t["run"]: f"{t['name'][:1].upper()}{t['name'][1:]}, run {t['run']}" for t in record["teachers"]}
     return trained | {each["key"]: f"{each['name']}, folder {each['path']}" for each in record.get("models", ())}
 

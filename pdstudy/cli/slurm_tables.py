@@ -124,7 +124,7 @@ def print_cluster(cluster: ClusterStatus) -> None:
 
 
 def outcome_json(outcome: SubmitOutcome) -> dict[str, Any]:
-    """What a submit came to, as plain data."""
+    """The outcome of a submit, as plain data."""
     decision = outcome.decision
     return {
         "sent": [

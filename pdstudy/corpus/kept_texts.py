@@ -20,7 +20,7 @@ EDITION = 1
 
 
 def _made_by(corpus: Corpus) -> dict[str, Any]:
-    """What must be the same for a build to go on."""
+    """Everything that must be the same for a build to go on."""
     return {"edition": EDITION, "corpus": fingerprint(corpus), "tokenizers": version("tokenizers")}
 
 
@@ -41,7 +41,7 @@ def keep_texts(work: Path, corpus: Corpus, index: Index, sources: list[dict[str,
 
 
 def kept_texts(work: Path, corpus: Corpus) -> tuple[Index, list[dict[str, Any]]]:
-    """What `keep_texts` kept."""
+    """The texts that `keep_texts` kept."""
     folder = work / UNFINISHED
     hashes, lengths = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("hashes", "lengths"))
     return Index(hashes, lengths, corpus.shuffle_seed), read_json(folder / "read.json")["sources"]

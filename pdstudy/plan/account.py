@@ -1,4 +1,4 @@
-"""What a plan comes to: totals, the longest chain, and FLOPs by stage, by group and by run.
+"""The account of a plan: totals, the longest chain, and FLOPs by stage, by group and by run.
 
 The teacher's share is charged under each scenario of who pays for it. Bytes of stores are in
 `pdstudy.plan.store_bytes`, prices of single things in `pdstudy.plan.cost`."""
@@ -123,7 +123,7 @@ class RunAccount:
 
     @property
     def after(self) -> float:
-        """What comes after training, the same in every scenario."""
+        """The work after training, the same in every scenario."""
         return self.finetuning + self.evaluation + self.tasks
 
     @property

@@ -25,7 +25,7 @@ MOST_RUNS = 2000
 
 @dataclass(frozen=True)
 class Detectable:
-    """What a study can show at one student size.
+    """The smallest difference that a study can show at one student size.
 
     `sd` is the standard deviation over seeds of paired differences in test loss (nats per token), `effect` the smallest
     difference that is shown with a chance of `POWER`, both None where no runs tell them; `comparisons` are those that

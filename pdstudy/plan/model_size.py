@@ -65,7 +65,7 @@ def check_students(runs: Iterable[Run]) -> Iterator[tuple[Run, Problem]]:
 
 
 def _known(students: Iterable[Sized]) -> dict[Sized, dict[str, Any]]:
-    """What is remembered of students, after an examination of those of which nothing is."""
+    """The remembered sizes of students, after an examination of those of which nothing is."""
     known, new = {}, []
     for each in dict.fromkeys(students):
         found = read_json(_memory(*each))
@@ -96,7 +96,7 @@ def _version() -> str:
 
 
 def _examine(students: list[Sized]) -> list[dict[str, Any]]:
-    """What `pdstudy.models.count` says: on a descriptor of its own, since any library may print."""
+    """The answer of `pdstudy.models.count`: on a descriptor of its own, since any library may print."""
     written = json.dumps([(encode(student), context) for student, context in students])
     reading, writing = os.pipe()
     with os.fdopen(reading) as answer:

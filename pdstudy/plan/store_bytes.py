@@ -1,4 +1,4 @@
-"""What the stores of a plan come to: bytes on disk, and what reading them needs of a node."""
+"""The sizes of the stores of a plan: bytes on disk, and what reading them needs of a node."""
 
 from __future__ import annotations
 

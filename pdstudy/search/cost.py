@@ -1,4 +1,4 @@
-"""What the trials of a search have taken of devices, and will take as far as they are asked."""
+"""The cost of a search: what its trials have taken of devices, and will take as far as they are asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a submission costs: hours of devices and nodes by stage, and the longest chain of jobs."""
+"""The cost of a submission: hours of devices and nodes by stage, and the longest chain of jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study file does to the process that loads it: kept from all other code.
+"""Side effects of a study file on the process that loads it: kept from all other code.
 
 The modules that it imports from its folder are read anew by each load. The working directory stays, and what is printed
 meanwhile goes to standard error: standard output is the command's, which may owe JSON.

@@ -59,7 +59,7 @@ def flat(seed: int) -> pd.DataFrame:
     return table.assign(loss=REPEATS.predict(true, table) * np.exp(rng.normal(0, 0.001, 80)))
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_value_near_zero_is_identified_where_the_data_tell_it() -> None:
     """Half of a value near 0 is nothing, so that every c0 near 0 was flagged."""
     found = fit(students(0), DISTILLATION, delta=3e-3)

@@ -109,7 +109,7 @@ def test_a_run_that_went_on_from_anothers_checkpoint_costs_what_was_left(tmp_pat
     assert record["trials"][0]["flops"] == training_flops(run)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_page_has_every_figure_and_the_numbers_behind_it(tmp_path: Path) -> None:
     record, _ = carried_out(rungs(), tmp_path)
     text = build_search(tmp_path, record, None, tmp_path / "out")

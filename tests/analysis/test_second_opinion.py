@@ -32,10 +32,8 @@ def published(page: str, metric: str) -> tuple[pd.DataFrame, Comparison]:
                           lower_is_better=metric != "test_accuracy")  # fmt: skip
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize(
-    "metric", ["test_loss", *(pytest.param(m, marks=pytest.mark.slow) for m in ("test_recalibrated", "test_accuracy"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["test_loss", "test_recalibrated", "test_accuracy"])
 def test_seeds_as_fixed_effects_give_the_published_pages_intervals(metric: str) -> None:
     import statsmodels.api as sm
     from statsmodels.stats.multitest import multipletests

@@ -254,7 +254,7 @@ def test_what_the_data_cannot_carry_is_said(tmp_path: Path) -> None:
     assert "Not shown: no arm shares a finished seed with its baseline yet" in page
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_axes_may_be_called_as_they_like(tmp_path: Path) -> None:
     for number, name in enumerate(("kd_loss", "test loss", "runs", "p", "seeds", "mean", "flops_x")):
         root = tmp_path / str(number)

@@ -145,7 +145,7 @@ def test_a_damaged_file_is_the_trouble_of_its_run_alone(
     assert healed["test_loss"].tolist() == before["test_loss"].tolist()
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_run_with_a_damaged_result_is_no_finished_one_and_goes_on_when_it_is_deleted(copied: Path) -> None:
     before = results(copied)
     path = damage(next((copied / "workspace").glob("runs/*/result.json")))

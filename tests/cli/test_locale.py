@@ -33,11 +33,8 @@ LOCALES = (
 )
 
 
-@pytest.mark.parametrize(
-    "locale",
-    [LOCALES[0], *(pytest.param(locale, marks=pytest.mark.slow) for locale in LOCALES[1:])],
-    ids=lambda locale: locale.get("PYTHONIOENCODING", "C"),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("locale", LOCALES, ids=lambda locale: locale.get("PYTHONIOENCODING", "C"))
 def test_every_command_shows_every_label(renamed: Path, locale: dict[str, str]) -> None:
     lines = (
         ("plan", "tiny.py", "--explain"),

@@ -96,7 +96,10 @@ def test_a_sidecar_without_a_field_that_is_read_is_refused(
 
 @pytest.mark.parametrize(
     ("content", "lacking"),
-    [("{}", "it lacks codec, context, coverage, format, identity, spec, vocab, weights"), ("[]", "it lacks every")],
+    [
+        ("{}", "it lacks codec, context, coverage, format, identity, spec, vocab, weights"),
+        ("[]", "it is JSON, but no object"),
+    ],
 )
 def test_a_manifest_that_says_too_little_is_refused(
     copied: Path, spec: StoreSpec, corpus: TokenCorpus, content: str, lacking: str

@@ -64,7 +64,7 @@ def made(plan: Plan, workspace: Workspace, devices: Devices) -> tuple[RunOutcome
     return outcome, text.getvalue()
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_each_worker_sees_its_own_device(tmp_path: Path, seen: Path) -> None:
     plan, workspace = tiny_plan(tmp_path)
     outcome, text = made(plan, workspace, Devices(("4", "GPU-7")))
@@ -155,7 +155,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_failure_of_one_rank_is_the_failure_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own words, not those of the rank that lost it, and no process is left waiting."""
     plan, workspace = tiny_plan(tmp_path)

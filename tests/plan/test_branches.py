@@ -200,7 +200,7 @@ def test_each_model_is_asked_once_in_a_job_of_its_own(tiny: Study, tmp_path: Pat
     assert models == [folder / "models/step-00000008", folder / "model"]
     answers = workspace.root / "downstream" / jobs[1].key
     answers.mkdir(parents=True)
-    (answers / "results.json").write_text("{}")
+    (answers / "results.json").write_text('{"tasks": {}}')
     again = [artifact.done for artifact in make_plan(study, workspace).artifacts if artifact.kind == "evaluate"]
     assert again == [False, True, False, False]
 

@@ -104,7 +104,7 @@ def _fields(run: Run) -> dict[str, Any]:
     return {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.name != "seed"}
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_finetuned_models_are_made_and_given_to_the_tasks(tiny: Study, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     plan = make_plan(tiny, workspace)

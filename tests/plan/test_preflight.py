@@ -227,7 +227,7 @@ def test_a_missing_package_is_a_warning_here_and_refused_before_anything_runs(
         plan.check_here()
     (answers,) = plan.answers
     answers.path(workspace).mkdir(parents=True)
-    (answers.path(workspace) / "results.json").write_text("{}")
+    (answers.path(workspace) / "results.json").write_text('{"tasks": {}}')
     assert not make_plan(plan.study, workspace).packages, "nothing that is to be made needs it"
     monkeypatch.undo()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())

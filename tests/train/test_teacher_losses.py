@@ -74,7 +74,7 @@ def evaluate_together(folder: Path, corpus: Path, directory: Path) -> None:
         )
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_losses_of_two_ranks_are_those_of_one(corpus: TokenCorpus, tmp_path: Path) -> None:
     """Of five sequences, three are one rank's."""
     make_teacher(tmp_path / "teacher", corpus)
