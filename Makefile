@@ -49,7 +49,7 @@ test-slow: setup $(EVAL_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not slurm and not gpu"
 
 test-slurm: setup
-	$(BIN)/python -m pytest -m slurm
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slurm
 
 test-long: setup $(EVAL_STAMP)
 	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 300

@@ -60,7 +60,7 @@ def test_a_read_only_workspace_is_one_message(tmp_path: Path) -> None:
         assert call(tmp_path, "status", "tiny.py").returncode == 0
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_finished_study_in_a_read_only_workspace_is_read_by_every_command(finished: Path, tmp_path: Path) -> None:
     shutil.copy(finished / "tiny.py", tmp_path)
     with mounted(tmp_path / "workspace", "size=64m"):

@@ -58,6 +58,7 @@ def test_every_command_shows_every_label(renamed: Path, locale: dict[str, str]) 
     assert "τ" in (renamed / "report" / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_is_made_under_a_locale_without_its_label(renamed: Path) -> None:
     """Worker, log and failure have the label: nothing of the way there may need it in the locale's encoding."""
     for result in (renamed / "workspace" / "runs").glob("*/result.json"):

@@ -253,7 +253,7 @@ def test_a_new_study_plans_as_it_is(tmp_path: Path) -> None:
     assert call(tmp_path, "new", "../mine").returncode == 2
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_trial_leaves_the_study_alone(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     tried = call(tmp_path, "run", "tiny.py", "--only", "*seed=0", "--steps", "3")
@@ -275,7 +275,7 @@ def test_doctor_reads_and_reports(tmp_path: Path) -> None:
     assert not (tmp_path / "workspace").exists()
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @needs_proc
 def test_a_worker_that_was_told_to_stop_goes_on(tmp_path: Path) -> None:
     """SIGTERM from outside is no end of a run; and with `--json` there is nothing but JSON on standard output."""

@@ -57,7 +57,7 @@ def noisy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.usefixtures("noisy")
 def test_stray_output_reaches_neither_events_nor_counts(
     corpus_alone: tuple[Plan, Workspace],

@@ -137,7 +137,7 @@ def test_a_teacher_writes_the_windows_that_students_read(tiny: Study, tmp_path: 
     assert not make_plan(study, workspace).todo
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_teacher_that_is_done_without_a_window_trains_again(tiny: Study, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     study = online(tiny)
@@ -154,7 +154,7 @@ def test_a_teacher_that_is_done_without_a_window_trains_again(tiny: Study, tmp_p
     assert not make_plan(study, workspace).todo
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_what_lies_between_two_slices_is_not_captured(tiny: Study, tmp_path: Path) -> None:
     kd = tiny.cells[-1].run.objective
     early, late = ({"data": Slice(start=at * STEP, tokens=4 * STEP), "steps": 4} for at in (0, 12))

@@ -71,7 +71,7 @@ def steps_of(run: Run, workspace: Workspace) -> list[int]:
     return [row["step"] for row in read_jsonl(workspace.run(run).metrics_file)]
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_models_of_steps_that_are_over(tiny: Study, tmp_path: Path) -> None:
     workspace, apart = Workspace(tmp_path / "workspace"), Workspace(tmp_path / "apart")
     alone, study = started_from(tiny), started_from(tiny, 4, 6)

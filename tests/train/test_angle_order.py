@@ -31,7 +31,7 @@ SEQUENCES, AT_ONCE = 96, 48
 TEACHER = Shape(width=64, layers=2, heads=4, query_groups=2, ffn=128, vocab=512)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_less_truncation_is_a_smaller_angle_and_sampling_the_smallest(
     small_run: Run, corpus: TokenCorpus, tmp_path: Path
 ) -> None:
