@@ -54,9 +54,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     counts: Counter[int] = Counter()
     gradients = loop.gradients
 
-    def counted(model: Any, feed: Any, world: Any, step: int, *more: Any) -> Any:
+    def counted(model: Any, feed: Any, world: Any, step: int, *more: Any, **named: Any) -> Any:
         counts[step] += 1
-        return gradients(model, feed, world, step, *more)
+        return gradients(model, feed, world, step, *more, **named)
 
     monkeypatch.setattr(loop, "gradients", counted)
     return counts
