@@ -57,11 +57,11 @@ def try_slip(slip: Slip, copy: Path, seconds: float) -> str:
         return "hung"
     finally:
         file.write_text(text, encoding="utf-8")
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, 1, 5):  # 5: all of its tests are slow, and so none of `make test`
         raise RuntimeError(
             f"{slip.name}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
-    return "noticed" if done.returncode else "survived"
+    return "noticed" if done.returncode == 1 else "survived"
 
 
 def main() -> int:
