@@ -10,13 +10,13 @@ import pandas as pd
 
 from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.errors import AnalysisError
-from pdstudy.analysis.fit.extrapolation import rms
+from pdstudy.analysis.fit.log_errors import LogErrors
 from pdstudy.analysis.laws.base import Array, Law
 from pdstudy.analysis.shown import Shown
 
 
 @dataclass(frozen=True)
-class GivenLaw(Shown):
+class GivenLaw(LogErrors, Shown):
     """A law, its coefficients and the runs that it is judged on; `errors` are ln measured - ln predicted, (n,)."""
 
     law: Law
@@ -24,21 +24,6 @@ class GivenLaw(Shown):
     points: Points
     delta: float
     errors: Array
-
-    @property
-    def rms(self) -> float:
-        """Root mean square of the log errors."""
-        return rms(self.errors)
-
-    @property
-    def mean(self) -> float:
-        """Mean signed log error: below zero the law predicts too high a loss."""
-        return float(np.mean(self.errors))
-
-    @property
-    def worst(self) -> float:
-        """Largest absolute log error."""
-        return float(np.abs(self.errors).max())
 
     @property
     def objective(self) -> float:

@@ -15,12 +15,13 @@ from pdstudy.analysis.fit.bootstrap import bootstrap
 from pdstudy.analysis.fit.extrapolation import rms
 from pdstudy.analysis.fit.fit import DELTA, fit
 from pdstudy.analysis.fit.fit_result import Fit
+from pdstudy.analysis.fit.log_errors import LogErrors
 from pdstudy.analysis.laws.base import Array, Law
 from pdstudy.analysis.shown import Shown
 
 
 @dataclass(frozen=True)
-class HoldOut(Shown):
+class HoldOut(LogErrors, Shown):
     """A law fitted to some runs, and its predictions of the others.
 
     `errors` are ln measured - ln predicted of the held-out runs (relative errors). `coverage` is the share of them in
@@ -37,21 +38,6 @@ class HoldOut(Shown):
     def training_rms(self) -> float:
         """Root mean square of the log residuals of the runs that were fitted."""
         return rms(self.fit.residuals)
-
-    @property
-    def rms(self) -> float:
-        """Root mean square of the log errors."""
-        return rms(self.errors)
-
-    @property
-    def mean(self) -> float:
-        """Mean signed log error: below zero the law predicts too high a loss."""
-        return float(np.mean(self.errors))
-
-    @property
-    def worst(self) -> float:
-        """Largest absolute log error."""
-        return float(np.abs(self.errors).max())
 
     def to_frame(self) -> pd.DataFrame:
         """One row per held-out run: the law's columns, measured and predicted loss, error in per cent."""
