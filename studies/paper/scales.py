@@ -114,7 +114,7 @@ def _mini() -> Scale:
         by_entropy=Adaptive(by="entropy", reference=4.04),
         evaluations=(
             Heldout(data=Slice(split="validation", tokens=8_192), every_tokens=64 * step),
-            Heldout(data=Slice(split="test", tokens=32_768)),
+            Heldout(data=Slice(split="test", tokens=64_512)),  # all of its test text, in whole sequences
             Probe(data=Slice(split="test", tokens=4_096)),
         ),
         inspected=Slice(split="test", tokens=32_768),
