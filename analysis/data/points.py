@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,8 @@ from pdstudy.analysis.laws.base import Array, Index, Law
 CONVENTION = "n_convention"
 """Column that states how N was counted ('non-embedding', 'total', 'total with head', ...); one value per table."""
 
+COLUMNS_NAMED = 12
+"""Columns of a table that a message names; a table of runs has some ninety."""
 
 DUPLICATES = ("refuse", "drop", "keep")
 """Ways to treat equal rows: refuse the table, drop the copies, or keep them as runs of their own."""
@@ -85,8 +87,14 @@ def find_column(table: pd.DataFrame, name: str, meaning: str) -> None:
     if name not in table.columns:
         known = [str(c) for c in table.columns]
         near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"no column {name!r} for {meaning}; the table has {', '.join(known)}.{hint}")
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise DataError(f"no column {name!r} for {meaning}{hint}; the table has {list_columns(known)}")
+
+
+def list_columns(names: Sequence[str]) -> str:
+    """Names of columns for a message: the first ones, and how many there are beside them."""
+    more = f" and {len(names) - COLUMNS_NAMED} more" if len(names) > COLUMNS_NAMED else ""
+    return ", ".join(names[:COLUMNS_NAMED]) + more
 
 
 def positive(table: pd.DataFrame, name: str, meaning: str) -> Array:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.data.points import column, find_column
+from pdstudy.analysis.data.points import column, find_column, list_columns
 from pdstudy.analysis.errors import DataError
 
 MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "null", "None"))
@@ -143,7 +143,7 @@ def _evaluate(table: pd.DataFrame, expression: str) -> object:
     try:
         return table.eval(expression, engine="python")
     except Exception as error:  # pandas raises many kinds here, all of them about the user's text
-        names = ", ".join(str(c) for c in table.columns)
+        names = list_columns([str(c) for c in table.columns])
         spaced = next((c for c in table.columns if not str(c).isidentifier()), None)
         hint = "" if spaced is None else f"; write a name such as {spaced!r} in backticks: `{spaced}` > 1"
         raise DataError(f"{expression!r} can't be evaluated ({error}); columns: {names}{hint}") from None

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable
-from typing import Protocol, TextIO
+from typing import NoReturn, Protocol, TextIO
+
+from pdstudy.core.validation import nearest
 
 Runner = Callable[[argparse.Namespace], int]
 """Carries a command out; its exit code."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one line, with the nearest command or option."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Refuse what it does not know here, where its own options are known: the parser above knows its commands."""
+        found, unknown = super().parse_known_args(args, namespace)
+        options = [option for action in self._actions for option in action.option_strings]
+        for word in unknown[:1]:
+            near = nearest(word.partition("=")[0], options) if word.startswith("-") else ""
+            self.error(f"found {word!r}, which is no argument of it" + (f" ({near})" if near else ""))
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:
+            near = nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
+            message += f" ({near})" if near else ""
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` says what it takes\n")
 
 
 class AddCommand(Protocol):

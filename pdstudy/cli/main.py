@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from pdstudy.analysis.errors import AnalysisError, describe_os_error
 from pdstudy.cli import (
@@ -23,7 +24,7 @@ from pdstudy.cli import (
     status_commands,
     study_commands,
 )
-from pdstudy.cli.arguments import AddCommand, Runner
+from pdstudy.cli.arguments import AddCommand, Parser, Runner
 from pdstudy.cli.terminal import warn
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.streams import prepare_streams
@@ -77,14 +78,16 @@ def _use_one_thread() -> None:
 
 def command_parser(*, analyse: bool) -> argparse.ArgumentParser:
     """The whole command line. The options of `analyse` need pandas, and so are there only when it is called."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pdstudy",
         description="Studies of pre-training distillation: declare, price, run, analyse, report.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(debug=False)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands: argparse._SubParsersAction[Any] = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
     command = _adder(commands)
     study_commands.add_plan_and_run(command)
     job_command.add(command)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pdstudy.config.text_sources import HubDataset, LocalFiles, Packaged, StandardLibrary
 from pdstudy.config.tokenised import Tokenised
-from pdstudy.config.tokenizer_file import TOKENIZER_FILES, count_ids, special_tokens
+from pdstudy.config.tokenizer_file import TOKENIZER_FILES, count_ids, hub_hint, special_tokens
 from pdstudy.core.files import content_or_name, user_path
 from pdstudy.core.identity import declared, neutral
 from pdstudy.core.validation import Problem, nearest
@@ -108,7 +108,8 @@ class PretrainedTokenizer:
     def check(self) -> Iterator[Problem]:
         if not (self.folder / TOKENIZER_FILES[0]).is_file():
             yield Problem("path", self.path, f"a folder with a {TOKENIZER_FILES[0]}",
-                          hint="transformers' AutoTokenizer writes one by save_pretrained", missing=True)  # fmt: skip
+                          hint=hub_hint(self.path) or "transformers' AutoTokenizer writes one by save_pretrained",
+                          missing=True)  # fmt: skip
             return
         special = special_tokens(self.folder)
         for name in ("bos", "eos"):

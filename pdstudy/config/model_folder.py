@@ -12,7 +12,7 @@ from typing import Any
 
 from pdstudy.config.data import BPE, EOS, LEAST_BPE, Corpus, PretrainedTokenizer, View
 from pdstudy.config.model import Shape, Student
-from pdstudy.config.tokenizer_file import TOKENIZER_FILES
+from pdstudy.config.tokenizer_file import TOKENIZER_FILES, hub_hint
 from pdstudy.core.files import content_hash, content_or_name, read_json, user_path
 from pdstudy.core.validation import Problem
 
@@ -45,7 +45,7 @@ def check_weights(path: str) -> Iterator[Problem]:
     folder = user_path(path)
     if not (folder / "config.json").is_file():
         yield Problem("path", path, "a transformers folder, with config.json and weights",
-                      hint=f"from {Path.cwd()}", missing=True)  # fmt: skip
+                      hint=hub_hint(path) or f"from {Path.cwd()}", missing=True)  # fmt: skip
     elif not any(folder.glob("*.safetensors")):
         pickled = sorted(file.name for file in folder.glob("*.bin"))
         yield Problem("path", path, "a folder with weights in *.safetensors",

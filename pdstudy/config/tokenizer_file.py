@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,18 @@ from pdstudy.core.files import read_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 """The files of a transformers tokenizer that say how text is cut and where documents end."""
+
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def hub_hint(path: str) -> str:
+    """How to save a model of a hub to a folder, where a path may be its name there; else nothing."""
+    parent = Path(path).parent
+    if not _HUB_NAME.fullmatch(path) or path.startswith(".") or (parent != Path() and parent.is_dir()):
+        return ""
+    folder = f"models/{Path(path).name}"
+    return f"if it is a hub's name, save it once: `hf download {path} --local-dir {folder}`, then path={folder!r}"
 
 
 def count_ids(folder: Path) -> int | None:

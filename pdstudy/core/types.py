@@ -18,6 +18,9 @@ _WORDS = {
 }
 
 
+LONGEST_EXAMPLE = 40
+"""Characters of a value that a hint repeats."""
+
 _MANY = {"a whole number": "whole numbers", "a finite number": "finite numbers", "text": "texts"}
 
 
@@ -68,4 +71,5 @@ def comma(value: Any, hint: Any) -> str:
     """The hint for a single element in the place of a tuple of such; else nothing."""
     args = typing.get_args(hint)
     alone = typing.get_origin(hint) is tuple and args[-1] is Ellipsis and fits(value, args[0])
-    return "a tuple of one is written (it,)" if alone else ""
+    written = repr(value) if len(repr(value)) <= LONGEST_EXAMPLE else "it"
+    return f"a tuple of one is written ({written},)" if alone else ""

@@ -119,7 +119,7 @@ class Study:
     def problems(self) -> list[Problem]:
         """Everything that is wrong, each once, with file and line."""
         here = (p for p in own_problems(self) if not (self.elsewhere and p.missing))
-        found = [p.at(spot_of(self, p.field)) for p in here]
+        found = [_with_seeds_spelt(p).at(spot_of(self, p.field)) for p in here]
         seen: dict[tuple[Any, ...], Problem] = {}
         for p in found:
             seen.setdefault((p.file, p.line, p.field, repr(p.found), p.allowed), p)
@@ -174,6 +174,15 @@ class Study:
                 made = [Cell(a.labels, s, dataclasses.replace(run, seed=s), a) for s in self.seeds]
                 cells += [c for c in made if self.only is None or matches(c.name, self.only)]
         return tuple(cells), [p.at(self.where) for p in wrong]
+
+
+def _with_seeds_spelt(problem: Problem) -> Problem:
+    """The problem of `seeds=3`, which may be a number of seeds or a seed, with both as they are written."""
+    if problem.field != "seeds" or type(problem.found) is not int:
+        return problem
+    count = problem.found
+    several = f"{tuple(range(count))} for {count} seeds, " if 1 < count <= 10 else ""
+    return dataclasses.replace(problem, hint=f"write {several}({count},) for seed {count} alone")
 
 
 def matches(name: str, pattern: str) -> bool:

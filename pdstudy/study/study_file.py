@@ -26,10 +26,14 @@ def find_study(name: str) -> Path:
     for path in (Path(name), Path("studies") / f"{name}.py", Path("studies") / name):
         if path.is_file() or (path.is_dir() and any(path.glob("*.py"))):
             return path
-    known = sorted(p.stem for p in Path("studies").glob("*.py"))
-    near = nearest(Path(name).stem, known)
-    hint = f"; studies here: {', '.join(known)}" if known else "; `pdstudy new NAME` writes one"
-    raise ConfigError(f"no study file {name!r}{hint}" + (f" ({near})" if near else ""))
+    files = sorted(path.stem for path in Path("studies").glob("*.py"))
+    folders = sorted({path.parent.name for path in Path("studies").glob("*/*.py")})
+    near = nearest(Path(name).stem, files + folders)
+    here = [
+        f"{kind} in studies/: {', '.join(names)}" for kind, names in (("files", files), ("folders", folders)) if names
+    ]
+    known = "; ".join(here) or f"there is none in {Path('studies').resolve()}; `pdstudy new NAME` writes one"
+    raise ConfigError(f"no study file {name!r}" + (f" ({near})" if near else "") + f"; {known}")
 
 
 def load_study(name: str, scale: str | None = None) -> Study:
@@ -121,8 +125,19 @@ def _called(function: object, path: Path, scale: str | None, wanted: type[T]) ->
             about = inspect.getdoc(function) or ""
             raise ConfigError(f"{path} has no scale {scale!r}. {about}".rstrip()) from error
     if not isinstance(made, wanted):
-        raise ConfigError(f"{path}: {name}(scale) returned {type(made).__name__}, not a {wanted.__name__}")
+        found = "None" if made is None else type(made).__name__
+        raise ConfigError(
+            f"{path}{_last_line(function)}: {name}(scale) returned {found}, not a {wanted.__name__}; "
+            f"end it with `return {wanted.__name__}(...)`"
+        )
     return made
+
+
+def _last_line(function: object) -> str:
+    """The line at which a function ends, as `:12`; that of its last statement where that returns nothing."""
+    code = getattr(function, "__code__", None)
+    lines = [] if code is None else [line for _, _, line in code.co_lines() if line]
+    return f":{lines[-1]}" if lines else ""
 
 
 def _ignores(function: Callable[..., object], scale: str, made: object) -> bool:

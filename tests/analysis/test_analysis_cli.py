@@ -136,7 +136,7 @@ def test_allocate_isoflop_and_compare(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--n", "parms", "--d", "tokens", "--loss", "loss"), "Did you mean 'params'"),
+        (("--n", "parms", "--d", "tokens", "--loss", "loss"), "did you mean 'params'"),
         (("--d", "tokens", "--loss", "loss"), "hoffmann needs --n COL"),
         ((*COLUMNS, "--where", "loss <"), "can't be evaluated"),
         ((*COLUMNS, "--where", "loss > 99"), "no row satisfies"),

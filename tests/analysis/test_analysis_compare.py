@@ -202,7 +202,7 @@ def test_false_positives_are_as_rare_as_promised() -> None:
     ("table", "kwargs", "message"),
     [
         (runs(lm=[5.0], kd=[4.0]), {"baseline": "base"}, "no runs of arm 'base'; there are lm, kd"),
-        (runs(lm=[5.0], kd=[4.0]), {"baseline": "lm", "metric": "los"}, "no column 'los'.*Did you mean 'loss'"),
+        (runs(lm=[5.0], kd=[4.0]), {"baseline": "lm", "metric": "los"}, "no column 'los'.*did you mean 'loss'"),
         (runs(lm=[5.0], kd=[float("nan")]), {"baseline": "lm"}, "NaN or infinite in row 1"),
         (pd.concat([runs(lm=[5.0]), runs(lm=[5.1])]), {"baseline": "lm"}, "more than one run"),
         (runs(lm=[5.0, 5.1]), {"baseline": "lm"}, "nothing to compare"),

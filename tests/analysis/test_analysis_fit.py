@@ -256,8 +256,11 @@ def test_bad_data_is_a_message_and_never_a_number(noisy: pd.DataFrame, spoil, ki
 
 
 def test_more_refusals(noisy: pd.DataFrame) -> None:
-    with pytest.raises(DataError, match="Did you mean 'loss'"):
+    with pytest.raises(DataError, match="did you mean 'loss'"):
         fit(noisy, HOFFMANN, loss="los")
+    wide = noisy.assign(**{f"column {i}": i for i in range(90)})
+    with pytest.raises(DataError, match=r"no column 'los' for .* \(did you mean 'loss'\?\); .*column 8 and 81 more$"):
+        fit(wide, HOFFMANN, loss="los")
     with pytest.raises(DataError, match="'N' is used for two different quantities"):
         fit(noisy, HOFFMANN, columns={"D": "N"})
     with pytest.raises(DataError, match="hoffmann has no column 'U'"):

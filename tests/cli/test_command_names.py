@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import pdstudy
-from pdstudy.cli.main import command_parser
+from pdstudy.cli.main import command_parser, main
 
 PACKAGE = Path(pdstudy.__file__).parent
 TYPED = re.compile(r"(?:`|python -m )pdstudy ([a-z]+)")
@@ -20,3 +22,24 @@ def test_commands_that_are_named_anywhere_exist() -> None:
     commands = set(re.findall(r"^    ([a-z]+)\b", usage, re.MULTILINE))
     assert {"run", "plan"} <= commands
     assert sorted((command, path) for command, path in named if command not in commands) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("run mine --onyl x", "pdstudy run: found '--onyl', .* (did you mean '--only'?)"),
+        ("plan mine --scael=mini", "pdstudy plan: .*'--scael=mini'.* (did you mean '--scale'?)"),
+        ("pln mine", "pdstudy: .*invalid choice: 'pln'.* (did you mean 'plan'?)"),
+        ("analyse fot runs.csv", "pdstudy analyse: .*invalid choice: 'fot'.* (did you mean 'fit'?)"),
+        ("run one two", "pdstudy run: found 'two', which is no argument of it"),
+    ],
+)
+def test_a_slip_on_the_command_line_is_one_line_with_the_nearest(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    err = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert re.match(re.escape(message).replace(r"\.\*", ".*"), err)
+    assert err.count("\n") == 1

@@ -19,6 +19,7 @@ from pdstudy import (
     Machine,
     Online,
     Pretrained,
+    PretrainedTokenizer,
     Slice,
     Start,
     Study,
@@ -151,12 +152,50 @@ def test_a_file_without_a_study_says_so(tmp_path: Path) -> None:
         load_study(write(tmp_path, "x = 1\n"))
     with pytest.raises(ConfigError, match="returned int"):
         load_study(write(tmp_path, "def study(scale='mini'):\n    return 3\n"))
+    nothing = "from pdstudy import Study\n\ndef study(scale='mini'):\n    base = None\n    Study(\n        base)\n"
+    with pytest.raises(ConfigError, match=r"mine\.py:5: .*returned None, not a Study; end it with `return Study"):
+        load_study(write(tmp_path, nothing.replace("base)", "name='a', base=base)")))
     with pytest.raises(ConfigError, match=r"study is 5; allowed: a function `study\(scale\)`"):
         load_study(write(tmp_path, "study = 5\n"))
     with pytest.raises(ConfigError, match="it declares a study: `pdstudy run`"):
         load_search(write(tmp_path, STUDY))
     with pytest.raises(ConfigError, match="no study file"):
         load_study(str(tmp_path / "absent.py"))
+
+
+def test_the_studies_that_there_are_are_named_folders_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"there is none in .*studies; `pdstudy new NAME` writes one"):
+        load_study("papr")
+    (tmp_path / "studies" / "paper").mkdir(parents=True)
+    for name in ("mine.py", "paper/first.py"):
+        (tmp_path / "studies" / name).touch()
+    with pytest.raises(ConfigError) as refused:
+        load_study("papr")
+    hint = "(did you mean 'paper'?); files in studies/: mine; folders in studies/: paper"
+    assert str(refused.value) == f"no study file 'papr' {hint}"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "hint"),
+    [(3, "write (0, 1, 2) for 3 seeds, (3,) for seed 3 alone"), (1234, "write (1234,) for seed 1234 alone")],
+)
+def test_one_number_of_seeds_is_refused_with_what_it_may_have_meant(seeds: int, hint: str) -> None:
+    (found,) = (p for p in make_study(seeds=seeds).problems() if p.field == "seeds")
+    assert found.hint == hint
+
+
+def test_the_name_of_a_model_on_the_hub_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+
+    def hints(path: str) -> list[str]:
+        return [p.hint for part in (Pretrained(path=path), PretrainedTokenizer(path=path)) for p in problems(part)]
+
+    for hint in hints("Qwen/Qwen3-8B"):
+        assert hint.endswith("`hf download Qwen/Qwen3-8B --local-dir models/Qwen3-8B`, then path='models/Qwen3-8B'")
+    for path in ("models/absent", "/models/absent", "../absent", "a/b/c"):
+        assert not any("hf download" in hint for hint in hints(path))
 
 
 @pytest.mark.parametrize(
