@@ -5,7 +5,8 @@ formula, its units and its source. The map, by topic:
 
     a study         Study, Grid, axis, arm: a base run, a grid of changes to it, seeds, a baseline
     a run           Run: student, corpus, slice, view, objective, optimiser, schedule, budget, seed
-    models          Shape, TransformersConfig (students); Run, Pretrained, Online (teachers); Start (initial weights)
+    models          Shape, MuP, TransformersConfig (students); Run, Pretrained, Online (teachers); Start (initial
+                    weights)
     text            Corpus of LocalFiles, Packaged, HubDataset, StandardLibrary, ENGLISH, Tokenised, or a Mixture
                     of them; BPE, PretrainedTokenizer; Slice, View; Instructions of LocalExamples, Definitions
     the objective   LM, KD: L = (1 - alpha) L_lm + alpha L_kd
@@ -46,7 +47,7 @@ from pdstudy.config.run import (
     Run as Run,
     Start as Start,
 )
-from pdstudy.config.model import Shape as Shape, TransformersConfig as TransformersConfig
+from pdstudy.config.model import MuP as MuP, Shape as Shape, TransformersConfig as TransformersConfig
 
 # Text
 from pdstudy.config.data import (

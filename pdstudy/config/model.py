@@ -33,12 +33,38 @@ class Parameters:
 
 
 @declared
+class MuP:
+    """Maximal update parametrisation: a learning rate found at a small width holds at larger ones.
+
+    It is the standard parametrisation, number for number, at `base_width`; with m = width / base_width elsewhere (Yang
+    et al. 2022, arXiv 2203.03466, Table 8) matrices of the blocks begin with deviation init_std / sqrt(m) and have the
+    rate lr / m and the weight decay m x weight_decay, so that what AdamW takes off in a step, rate x decay, is the same
+    at all widths; embedding, head (tied or not) and norms have init_std, lr and weight_decay as they are, and logits
+    are divided by m. AdamW's eps is as it is. Heads, their size or both, and `ffn`, are to grow with the width.
+
+    `base_head_dim`: the size of a head at the base, where sizes differ; scores are then
+    sqrt(base_head_dim) / head_dim x q.k, which is 1 / sqrt(head_dim) at the base. `base_layers`: the depth of the base,
+    where depths differ; residual branches are then multiplied by base_layers / layers (CompleteP, arXiv 2505.01618).
+    """
+
+    base_width: int
+    base_head_dim: int | None = None
+    base_layers: int | None = None
+
+    def check(self) -> Iterator[Problem]:
+        for name in ("base_width", "base_head_dim", "base_layers"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                yield Problem(name, getattr(self, name), "a whole number, 1 or more")
+
+
+@declared
 class Shape:
     """A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU, no biases.
 
     `width` is the hidden size, `query_groups` the number of key/value heads (GQA), `ffn` the hidden size of the
     gated feed-forward block, `vocab` the rows of the embedding (it may exceed the tokenizer's size: padding rows are
-    never predicted), `tied` whether the head is the embedding.
+    never predicted), `tied` whether the head is the embedding. With a `parametrisation`, `MuP`, it is a Granite: a
+    Llama whose configuration has multipliers.
     """
 
     width: int
@@ -52,6 +78,7 @@ class Shape:
     rope_theta: float = 10_000.0
     norm_eps: float = 1e-5
     init_std: float = 0.02
+    parametrisation: MuP | None = neutral(None)
 
     def check(self) -> Iterator[Problem]:
         for name in ("width", "layers", "heads", "query_groups", "ffn", "vocab"):
@@ -71,6 +98,18 @@ class Shape:
     @property
     def dim_per_head(self) -> int:
         return self.head_dim if self.head_dim is not None else self.width // self.heads
+
+    @property
+    def multipliers(self) -> dict[str, float]:
+        """The multipliers of the model by their names in a Granite's configuration; `logits_scaling` divides."""
+        found = {"logits_scaling": 1.0, "residual_multiplier": 1.0, "attention_multiplier": self.dim_per_head**-0.5}
+        if (mup := self.parametrisation) is not None:
+            found["logits_scaling"] = self.width / mup.base_width
+            if mup.base_layers is not None:
+                found["residual_multiplier"] = mup.base_layers / self.layers
+            if mup.base_head_dim is not None:
+                found["attention_multiplier"] = mup.base_head_dim**0.5 / self.dim_per_head
+        return found
 
     @property
     def matmul_parameters(self) -> int:
@@ -194,3 +233,10 @@ def _first_of_each(kinds: list[Any], layers: int) -> list[Any]:
 
 
 Student = Shape | TransformersConfig
+
+
+def width_multiplier(student: Student) -> float:
+    """Width over base width, by which `MuP` divides; 1 in the standard parametrisation."""
+    if not isinstance(student, Shape) or student.parametrisation is None:
+        return 1.0
+    return student.width / student.parametrisation.base_width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import glob
 import hashlib
@@ -82,8 +83,9 @@ def check_start(path: str, student: Student, corpus: Corpus) -> Iterator[Problem
     config = read_text_config(path)
     if config is None:
         return
+    plain = {} if not isinstance(student, Shape) else dataclasses.replace(student, parametrisation=None).multipliers
     for key, ours in _settings(student).items():
-        theirs = config.get(key, ours)
+        theirs = config.get(key, plain.get(key, ours))
         if theirs is not None and theirs != ours:
             yield Problem("path", path, f"a model of the student's shape, {key} {ours}", hint=f"it has {theirs}")
     rows, ids = config.get("vocab_size"), _least_ids(path, corpus)
@@ -113,6 +115,7 @@ def _settings(student: Student) -> dict[str, Any]:
         "intermediate_size": student.ffn,
         "rms_norm_eps": student.norm_eps,
         "tie_word_embeddings": student.tied,
+        **student.multipliers,
     }
 
 

@@ -52,6 +52,12 @@ def head_states(model: PreTrainedModel, states: Tensor) -> Tensor:
     return states if scale == 1 else states * scale
 
 
+def hidden_matrices(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Parameters of two or more dimensions, those of `vocabulary_tensors` left out."""
+    tables = vocabulary_tensors(model)
+    return [value for name, value in model.named_parameters() if value.ndim >= 2 and name not in tables]
+
+
 def vocabulary_tensors(model: PreTrainedModel) -> set[str]:
     """Names of the parameters with a row per id: embedding, head and its bias."""
     rows = [model.get_input_embeddings().weight, model.get_output_embeddings().weight, _bias(model)]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, LlamaForCausalLM
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import (
     and_masks,
@@ -20,7 +20,7 @@ from transformers.masking_utils import (
     sdpa_mask,
 )
 
-from pdstudy.config.model import Shape, Student
+from pdstudy.config.model import Student
 from pdstudy.core.errors import ConfigError
 from pdstudy.models.student_config import causal_lm_class, transformers_config
 
@@ -78,7 +78,7 @@ def choose(wanted: str, *, student: Student, precision: str, device: torch.devic
     "auto" is flash attention where it is installed (extra `[flash]`), on CUDA in bfloat16, else torch's own; for
     families without that (Gemma-2 caps its scores, gpt-oss has sinks), transformers' plain one.
     """
-    family = LlamaForCausalLM if isinstance(student, Shape) else causal_lm_class(transformers_config(student))
+    family = causal_lm_class(transformers_config(student))
     if wanted == "eager" or (wanted == "auto" and not family._supports_sdpa):
         return "eager"
     if wanted == "sdpa" and not family._supports_sdpa:

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from pdstudy.config.model import Shape, Student
+from pdstudy.config.model import Shape, Student, width_multiplier
 from pdstudy.config.run import KD, LM
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus.batch import IGNORED
-from pdstudy.distill.head import head_states, head_weight, soft_cap, vocabulary_tensors
+from pdstudy.distill.head import head_states, head_weight, hidden_matrices, soft_cap, vocabulary_tensors
 from pdstudy.distill.loss.fused import fused_loss
 from pdstudy.distill.micro_batch import MicroBatch
 from pdstudy.distill.teacher.weights import load_causal_lm
 from pdstudy.models.attention import CAUSAL_SDPA, Attention, respecting
 from pdstudy.models.experts import balance_loss, balance_weight, experts_per_token
-from pdstudy.models.student_config import transformers_config
+from pdstudy.models.student_config import multipliers, transformers_config
 
 Observer = Callable[[MicroBatch, Tensor, Tensor, float | None], None]
 """Called with a micro-batch, its last hidden states [B, T, H], detached, the head's weight [V, H], and the soft cap of
@@ -46,6 +46,10 @@ def build_model(
         # A Shape's layers all see everything before them; other models may have windows, which need built masks.
         plain = attention == "sdpa" and isinstance(student, Shape)
         model = from_config(config, CAUSAL_SDPA if plain else attention).to(dtype)
+    scale = width_multiplier(student) ** -0.5
+    with torch.no_grad():
+        for matrix in hidden_matrices(model) if scale != 1 else ():
+            matrix.mul_(scale)
     return with_loss(model, ready_masks=plain)
 
 
@@ -60,10 +64,11 @@ def start_from(model: PreTrainedModel, folder: Path, vocab: int) -> None:
     except ConfigError as error:
         raise ConfigError(f"start.model: {error}") from error
     # Settings that no weight's shape shows.
-    for name in ("num_attention_heads", "num_key_value_heads", "rope_parameters", "rms_norm_eps", "hidden_act"):
-        theirs, ours = getattr(source.config, name, None), getattr(model.config, name, None)
-        if theirs != ours:
-            raise ConfigError(f"start.model: {folder} has {name}={theirs}; allowed: the student's {ours}")
+    shared = ("num_attention_heads", "num_key_value_heads", "rope_parameters", "rms_norm_eps", "hidden_act")
+    said, own = ({key: getattr(c, key, None) for key in shared} | multipliers(c) for c in (source.config, model.config))
+    for key, found in said.items():
+        if found != own[key]:
+            raise ConfigError(f"start.model: {folder} has {key}={found}; allowed: the student's {own[key]}")
     ours, theirs = dict(model.named_parameters()), dict(source.named_parameters())
     if ours.keys() != theirs.keys():
         names = ", ".join(sorted(ours.keys() ^ theirs.keys())[:3])

@@ -17,6 +17,7 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    GraniteConfig,
     LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -41,7 +42,10 @@ class RefusedStudent(ConfigError):
 def transformers_config(student: Student) -> PretrainedConfig:
     """The transformers configuration of a declared student. Raises `ConfigError` on settings it does not know."""
     if isinstance(student, Shape):
-        config = LlamaConfig(
+        family, multipliers = LlamaConfig, {}
+        if student.parametrisation is not None:
+            family, multipliers = GraniteConfig, student.multipliers
+        config = family(
             vocab_size=student.vocab,
             hidden_size=student.width,
             intermediate_size=student.ffn,
@@ -53,6 +57,7 @@ def transformers_config(student: Student) -> PretrainedConfig:
             initializer_range=student.init_std,
             tie_word_embeddings=student.tied,
             rope_parameters={"rope_type": "default", "rope_theta": student.rope_theta},
+            **multipliers,
         )
         # transformers 5 reads rope_parameters; readers of the older format take 10,000 unless this is there too.
         config.rope_theta = student.rope_theta
@@ -60,6 +65,15 @@ def transformers_config(student: Student) -> PretrainedConfig:
     config = _from_settings(student)
     _refuse_random(config)
     return config
+
+
+def multipliers(config: PretrainedConfig) -> dict[str, Any]:
+    """The multipliers of a model by their names in the configurations of families that have them."""
+    plain = {"logits_scaling": 1.0, "residual_multiplier": 1.0, "embedding_multiplier": 1.0}
+    scores = getattr(config, "attention_multiplier", None)
+    if scores is None and getattr(config, "head_dim", None):
+        scores = config.head_dim**-0.5
+    return {name: getattr(config, name, value) for name, value in plain.items()} | {"attention_multiplier": scores}
 
 
 def _from_settings(student: TransformersConfig) -> PretrainedConfig:

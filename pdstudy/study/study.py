@@ -28,7 +28,13 @@ from pdstudy.config.run import Run
 from pdstudy.core.origin import Spot, remember_origin, spot_of
 from pdstudy.core.validation import Problem, keep_tuples, own_problems, problems
 from pdstudy.study.grid import Arm, Grid, changed
-from pdstudy.study.validation import check_downstream, check_evaluations, check_labels, check_outputs
+from pdstudy.study.validation import (
+    check_downstream,
+    check_evaluations,
+    check_head_sizes,
+    check_labels,
+    check_outputs,
+)
 
 LONGEST_NAME = 200
 """Bytes of a study's name at most: file systems allow 255, of which suffixes and temporary files take some."""
@@ -141,6 +147,7 @@ class Study:
         runs = [cell.run for cell in self.cells]
         yield from check_evaluations(self.evaluations, self.base.view, runs, self.downstream)
         yield from check_downstream(self.downstream, runs)
+        yield from check_head_sizes(run.student for run in runs)
         for name, capture in self.captures.items():
             yield from problems(capture, f"captures[{name!r}]")
         yield from problems(self.placement, "placement")

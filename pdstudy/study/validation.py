@@ -9,6 +9,7 @@ from pdstudy.config.data import View
 from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import Evaluation, Heldout, HeldoutResponses, Probe, corpus_of, split_of, text_of
 from pdstudy.config.finetuning import Finetuning
+from pdstudy.config.model import MuP, Shape, Student
 from pdstudy.config.model_folder import check_folder
 from pdstudy.config.outputs import Compare, GainAndKept, GainBySize, GainDifferences, Output
 from pdstudy.config.run import Pretrained, Run
@@ -105,6 +106,19 @@ def _finetunings(downstream: Sequence[Downstream]) -> dict[str, Finetuning]:
     """By the field that declares it."""
     found = {f"downstream[{i}].finetune": tasks.finetune for i, tasks in enumerate(downstream)}
     return {at: finetuning for at, finetuning in found.items() if finetuning is not None}
+
+
+def check_head_sizes(students: Iterable[Student]) -> Iterator[Problem]:
+    """Heads of several sizes in one parametrisation, which does not say what their scores are to be scaled from."""
+    sizes: dict[MuP, set[int]] = {}
+    for student in students:
+        if isinstance(student, Shape) and student.parametrisation is not None:
+            sizes.setdefault(student.parametrisation, set()).add(student.dim_per_head)
+    for mup, found in sizes.items():
+        if mup.base_head_dim is None and len(found) > 1:
+            yield Problem("student.parametrisation.base_head_dim", None,
+                          f"the size of a head at the base width, where sizes differ: {sorted(found)}",
+                          hint="or heads of one size, whose number grows")  # fmt: skip
 
 
 def check_outputs(outputs: Sequence[Output], grid: Grid, baseline: Mapping[str, str]) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from pdstudy.config.evaluation import Evaluation
+from pdstudy.config.model import width_multiplier
 from pdstudy.config.trajectory import lasting_steps
 from pdstudy.core import provenance
 from pdstudy.core.errors import ConfigError
@@ -83,7 +84,7 @@ class Trainer:
             models.start_from(self.model, begun, corpus.vocab)
         self.parameters, self.active = models.parameter_counts(self.model), active_parameters(self.model)
         lay_out(self.model, placement, ranks, run.precision)
-        self.optimiser = adamw(self.model, run.optimiser)
+        self.optimiser = adamw(self.model, run.optimiser, width_multiplier(run.student))
         self.forward_flops = forward_flops(run.student, run.view.context)
         self.clock = Clock()
         self.recorder = Recorder(

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
+from pdstudy.config.model import MuP
 from pdstudy.config.optimizer import WSD, AdamW, Cosine, Schedule
 from pdstudy.config.run import Run
 from pdstudy.corpus import TokenCorpus
@@ -32,7 +33,7 @@ def rate(schedule: Schedule, middle: float, total: int) -> float:
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (middle - WARMUP) / (total - WARMUP)))
 
 
-def plain_loop(run: Run, corpus: TokenCorpus) -> dict[str, Tensor]:
+def plain_loop(run: Run, corpus: TokenCorpus, width_ratio: float = 1.0) -> dict[str, Tensor]:
     """AdamW by its formula (Loshchilov and Hutter 2019), on logits that are held whole."""
     settings, context = run.optimiser, run.view.context
     model = build_model(run.student, seed=run.seed, attention="sdpa")
@@ -52,34 +53,51 @@ def plain_loop(run: Run, corpus: TokenCorpus) -> dict[str, Tensor]:
         lr = settings.lr * rate(run.schedule, (step + 0.5) * run.tokens_per_step, run.num_tokens)
         with torch.no_grad():
             for name, p in model.named_parameters():
+                m = width_ratio if ".layers." in name and p.ndim == 2 else 1.0
                 g = gradients[name] * settings.clip / norm
                 first, second = moments[name]
                 first += (1 - settings.betas[0]) * (g - first)
                 second += (1 - settings.betas[1]) * (g * g - second)
                 unbiased = [m / (1 - b ** (step + 1)) for m, b in zip((first, second), settings.betas, strict=True)]
                 p *= 1 - lr * (settings.weight_decay if p.ndim == 2 else 0.0)
-                p -= lr * unbiased[0] / (unbiased[1].sqrt() + settings.eps)
+                p -= lr / m * unbiased[0] / (unbiased[1].sqrt() + settings.eps)
     return dict(model.named_parameters())
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("schedule", "z_loss"),
+    ("schedule", "z_loss", "parametrisation"),
     [
-        (Cosine(warmup_tokens=WARMUP), 0.0),
-        (WSD(warmup_tokens=WARMUP, decay_tokens=DECAY, shape="linear", final=0.2), 0.1),
+        (Cosine(warmup_tokens=WARMUP), 0.0, None),
+        (Cosine(warmup_tokens=WARMUP), 0.0, MuP(base_width=8, base_layers=1, base_head_dim=4)),
+        (WSD(warmup_tokens=WARMUP, decay_tokens=DECAY, shape="linear", final=0.2), 0.1, None),
     ],
-    ids=("cosine", "wsd with a floor, z-loss"),
+    ids=("cosine", "muP", "wsd with a floor, z-loss"),
 )
 def test_a_run_is_what_a_plain_loop_computes(
-    schedule: Schedule, z_loss: float, small_run: Run, corpus: TokenCorpus, tmp_path: Path
+    schedule: Schedule,
+    z_loss: float,
+    parametrisation: MuP | None,
+    small_run: Run,
+    corpus: TokenCorpus,
+    tmp_path: Path,
 ) -> None:
     # A decay and an eps so large that neither can be missed; a clip below every norm.
     optimiser = AdamW(lr=5e-3, betas=(0.8, 0.9), eps=1e-4, weight_decay=2.0, clip=0.1)
-    run = dataclasses.replace(small_run, optimiser=optimiser, schedule=schedule, steps=STEPS, seed=3, z_loss=z_loss)
+    student = dataclasses.replace(small_run.student, parametrisation=parametrisation)  # type: ignore[type-var]
+    run = dataclasses.replace(
+        small_run,
+        student=student,
+        optimiser=optimiser,
+        schedule=schedule,
+        steps=STEPS,
+        seed=3,
+        z_loss=z_loss,
+    )
+    width_ratio = 1.0 if parametrisation is None else 32 / parametrisation.base_width
     directory = RunDir(tmp_path / "run")
     assert train_run(run, directory, corpus=corpus, store=None, evaluations=()) == "done"
     found = dict(AutoModelForCausalLM.from_pretrained(directory.model).named_parameters())
-    for name, expected in plain_loop(run, corpus).items():
+    for name, expected in plain_loop(run, corpus, width_ratio).items():
         # Rows of padding are not exported.
         torch.testing.assert_close(found[name], expected.data[: len(found[name])], rtol=0, atol=2e-6, msg=name)
