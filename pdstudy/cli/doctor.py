@@ -17,6 +17,7 @@ from typing import Any
 from pdstudy.cli.arguments import AddCommand
 from pdstudy.cli.machine_options import add_gpus, add_rules, gpus_here, machine_of
 from pdstudy.cli.machine_tables import machine_lines
+from pdstudy.cli.plan_price import price_line
 from pdstudy.cli.tables import print_json, print_table
 from pdstudy.cli.target import planned, workspace_of
 from pdstudy.core.files import cache_root
@@ -81,7 +82,7 @@ def _examine_study(args: argparse.Namespace) -> list[dict[str, Any]]:
     """A finding for each line about a study on this machine; state "absent" where it does not fit."""
     plan, _ = planned(args)
     here = machine_of(args, plan.study.executions)
-    taken = list(machine_lines(plan, here)) or ["nothing is left to make"]
+    taken = [price_line(plan, here), *machine_lines(plan, here)]
     findings = [_finding(plan.study.name, True, line, "`pdstudy run`", needed=False) for line in taken]
     lacking = here.warnings(plan)
     return [*findings, *(_finding(plan.study.name, False, line, "`pdstudy run`", needed=False) for line in lacking)]

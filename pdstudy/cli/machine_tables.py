@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pdstudy.config.placement import Execution, Machine, resolve
-from pdstudy.core.format import hours
 from pdstudy.core.streams import printable
 from pdstudy.launch.devices import Devices, Layout, lay_out_artifact
 from pdstudy.launch.gpus import Gpu
-from pdstudy.launch.schedule import wall_hours
 from pdstudy.plan.artifact import Artifact
 from pdstudy.plan.memory import DeviceMemory, declared_memory, describe, device_memory, memory_warnings
 from pdstudy.plan.plan import Plan
@@ -33,7 +31,7 @@ class Here:
     def __str__(self) -> str:
         count = len(self.gpus)
         if not count:
-            return f"{self.workers} workers"
+            return f"{self.workers} worker{'s' if self.workers > 1 else ''}"
         sharing = f", {self.per_gpu} runs on each" if self.per_gpu > 1 else ""
         return f"{count} GPU{'s' if count > 1 else ''}{sharing}"
 
@@ -67,9 +65,7 @@ class Here:
 
 
 def machine_lines(plan: Plan, here: Here) -> Iterator[str]:
-    """Hours on this machine, artifacts that have several devices or fewer than their rules ask for, and memory."""
-    if plan.todo and here.prices(plan):
-        yield f"here, on {here}: about {hours(wall_hours(plan, here.devices, here.workers))} hours"
+    """Artifacts that have several devices or fewer than their rules ask for, and memory."""
     if here.gpus:
         yield from _layout_lines(plan, here)
     needs: dict[str, DeviceMemory] = {}

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from pdstudy.cli.machine_tables import Here, machine_lines
+from pdstudy.cli.plan_price import next_step, price_line
 from pdstudy.cli.tables import print_table
-from pdstudy.cli.terminal import say
-from pdstudy.core.format import duration, hours, si, size
+from pdstudy.cli.terminal import STYLE_OF, say, say_warning
+from pdstudy.core.format import device_time, duration, hours, si, si_column, size
 from pdstudy.core.streams import printable
 from pdstudy.launch.schedule import wall_hours
 from pdstudy.plan.account import (
@@ -43,23 +44,18 @@ WORDS = {"evaluate": "to evaluate", "again": "to train again"}
 def print_plan(plan: Plan, workspace: Workspace, here: Here, *, why: bool, call: str, sd: float | None = None) -> None:
     """Print a plan; `call` is the study as it was named on the command line, for the hint at what to do next; `sd` as
     in `detectable`."""
-    study = plan.study
-    found = totals(plan)
-    new = found["items"] - found["done"]
-    made = f"{found['items']} artifacts, {found['done']} done, {new} to make"
-    say(f"study {study.name}: {len(study.cells)} runs, {made}")
+    say(price_line(plan, here), style="bold")
     say(f"workspace {workspace.root}\n")
     print_artifacts(plan)
     if why:
         say()
         for run in plan.runs:
             say(_why(workspace, run))
-    device = study.machine.unit.removesuffix("-hours")
-    say(
-        f"\nto make: {si(found['flops_todo'])} FLOPs, {hours(found['device_hours_todo'])} {study.machine.unit}, "
-        f"{size(found['bytes_todo'])} on disk; longest chain {hours(found['longest_chain_hours'])} hours at one "
-        f"{device} a run"
-    )
+    say()
+    if plan.todo:
+        device = plan.study.machine.unit.removesuffix("-hours")
+        chain = duration(3600 * totals(plan)["longest_chain_hours"])
+        say(f"longest chain: {chain} at one {device} a run")
     say(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
     for line in machine_lines(plan, here):
         say(line)
@@ -69,8 +65,8 @@ def print_plan(plan: Plan, workspace: Workspace, here: Here, *, why: bool, call:
     for each in detectable(plan.study, workspace, sd):
         say(printable(str(each)))
     for warning in (*plan.warnings, *here.warnings(plan)):
-        say(f"warning: {warning}")
-    say(f"next: pdstudy {'run' if new else 'report'} {call}")
+        say_warning(warning)
+    say(f"next: {next_step(plan, here, call)}", style="bold")
 
 
 def _experts(plan: Plan) -> list[str]:
@@ -84,18 +80,22 @@ def _experts(plan: Plan) -> list[str]:
 
 
 def print_artifacts(plan: Plan) -> None:
-    """Print a line for each artifact; of many, a row per study, and of what is to make that which failed first."""
+    """Print a line for each artifact; of a folder a row per study before, and of many those that are to make alone,
+    that which failed first."""
     artifacts = list(plan.artifacts)
+    _print_studies(plan)
     if len(artifacts) > MAX_ROWS:
-        _print_studies(plan)
         todo = [artifact for artifact in artifacts if not artifact.done]
         artifacts = sorted(todo, key=lambda artifact: GROUPS.index(group_of(artifact.state)))
+    shown = artifacts[:MAX_ROWS]
     rows = [
-        [a.kind, a.label, si(a.flops), duration(plan.seconds(a.flops)), size(a.bytes), _state(a)]
-        for a in artifacts[:MAX_ROWS]
+        [a.kind, a.label, flops, duration(plan.seconds(a.flops)), size(a.bytes), _state(a)]
+        for a, flops in zip(shown, si_column([a.flops for a in shown]), strict=True)
     ]
     if rows:
-        print_table(["stage", "artifact", "FLOPs", "device time", "disk", "state"], rows, right=frozenset({2, 3, 4}))
+        header = ["stage", "artifact", "FLOPs", "device time", "disk", "state"]
+        styles = [STYLE_OF[group_of("done" if a.done else a.state)] for a in shown]
+        print_table(header, rows, right=frozenset({2, 3, 4}), styles=styles)
     if len(artifacts) > MAX_ROWS:
         say(f"... and {len(artifacts) - MAX_ROWS} more to make (--json shows all)")
 
@@ -106,12 +106,13 @@ def _state(artifact: Artifact) -> str:
 
 def _print_studies(plan: Plan) -> None:
     """Print a row for each study of a collection: what it needs, and the price of what is to make of it."""
+    members = artifacts_by_study(plan)
+    prices = [sum(artifact.flops for artifact in artifacts if not artifact.done) for artifacts in members.values()]
     rows = []
-    for name, artifacts in artifacts_by_study(plan).items():
-        todo = [artifact for artifact in artifacts if not artifact.done]
-        flops = sum(artifact.flops for artifact in todo)
-        counts = [len(artifacts), len(artifacts) - len(todo), len(todo)]
-        rows.append([name, *map(str, counts), si(flops), hours(plan.hours(flops))])
+    for (name, artifacts), flops, words in zip(members.items(), prices, si_column(prices), strict=True):
+        todo = sum(not artifact.done for artifact in artifacts)
+        counts = [len(artifacts), len(artifacts) - todo, todo]
+        rows.append([name, *map(str, counts), words, hours(plan.hours(flops))])
     if rows:
         header = ["study", "artifacts", "done", "to make", "FLOPs", plan.study.machine.unit]
         print_table(header, rows, right=frozenset(range(1, 6)))
@@ -126,17 +127,22 @@ def print_account(plan: Plan) -> None:
     captures = f"{captured} capture" + ("s" if captured != 1 else "")
     say(f"teachers: {trained} trained; teacher inference over {si(tokens)} tokens in all, in {captures}")
     unit = plan.study.machine.unit
+    stages = {stage: flops for stage, flops in flops_by_stage(plan).items() if flops}
     made = [
-        f"{stage} {si(flops)} ({hours(plan.hours(flops))})" for stage, flops in flops_by_stage(plan).items() if flops
+        f"{stage} {words} ({device_time(plan.hours(flops), unit)})"
+        for (stage, flops), words in zip(stages.items(), si_column([*stages.values()]), strict=True)
     ]
-    say(f"FLOPs ({unit}) of " + ", ".join(made))
+    say("FLOPs: " + ", ".join(made))
     if (texts := text_price(plan)) is not None:
         cores = plan.study.machine.cores
-        say(f"texts: {size(texts[0])} to tokenise, about {hours(texts[1])} hours on {cores} core{'s' * (cores > 1)}")
+        took = duration(3600 * texts[1])
+        say(f"texts: {size(texts[0])} to tokenise, about {took} on {cores} core{'s' * (cores > 1)}")
     if names := tasks_not_priced(plan):
         say(f"tasks without a price: {', '.join(names)}")
-    charged = {k: "not known" if v is None else si(v) for k, v in vars(charges(plan)).items()}
-    say("with the teacher charged for: " + ", ".join(f"{k} {v}" for k, v in charged.items()))
+    charged = vars(charges(plan))
+    words = si_column([value or 0.0 for value in charged.values()])
+    shown = (f"{k} {'not known' if v is None else w}" for (k, v), w in zip(charged.items(), words, strict=True))
+    say("with the teacher charged for: " + ", ".join(shown))
     reader, machine = reading(plan), plan.study.machine
     if reader is not None:
         at_most = size(sum(store.bytes for store in plan.stores))
@@ -154,7 +160,7 @@ def _counted(tally: Tally, plan: Plan) -> str:
     counts = ", ".join(f"{runs} of {si(tokens)} tokens" for tokens, runs in budgets)
     if len(budgets) > 8:
         counts = f"{len(budgets)} budgets of {si(budgets[-1][0])} to {si(budgets[0][0])} tokens"
-    price = f"{hours(plan.hours(tally.flops))} {plan.study.machine.unit}"
+    price = device_time(plan.hours(tally.flops), plan.study.machine.unit)
     parts = [f"{tally.runs} runs, {si(tally.tokens)} tokens in all ({counts}), {price}"]
     if tally.branches:
         share = tally.saved / (tally.flops + tally.saved)

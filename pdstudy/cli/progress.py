@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from pdstudy.cli.terminal import say, warn
+from pdstudy.cli.terminal import STYLE_OF, say, warn
 from pdstudy.core.format import duration
 from pdstudy.core.progress import Progress
 from pdstudy.core.streams import printable
 from pdstudy.launch.local import RunOutcome
 from pdstudy.plan.artifact import Artifact
+from pdstudy.plan.artifact_state import group_of
 from pdstudy.plan.plan import Plan
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Meter:
         return self.elapsed * (1 - share) / share if share > 0.01 else None
 
     def summary(self) -> str:
-        eta = "" if self.eta is None else f", about {duration(self.eta)} left"
+        eta = "" if self.eta is None or self.ended == self.count else f", about {duration(self.eta)} left"
         share = int(100 * self.share)  # 100 % only where all is made
         return f"{self.ended}/{self.count} artifacts, {share} %, {duration(self.elapsed)} so far{eta}"
 
@@ -147,7 +148,9 @@ class PlainView:
     def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
         device = self.meter.end(worker, artifact, state)
         line = f"[{self.meter.ended}/{self.meter.count}] {self._reasons.line(artifact, state, message, device)}"
-        say(line, file=sys.stderr if state == "failed" else self._stream)
+        eta = self.meter.eta if self.meter.ended < self.meter.count else None
+        left = "" if eta is None or state == "failed" else f"; about {duration(eta)} left"
+        say(line + left, file=sys.stderr if state == "failed" else self._stream)
 
     def note(self, text: str) -> None:
         say(f"  {text}", file=self._stream)
@@ -164,6 +167,8 @@ class _Reasons:
 
     def line(self, artifact: Artifact, state: str, message: str, device: str = "") -> str:
         name = f"{artifact.kind} {printable(artifact.label)}"
+        if state != "failed":
+            return f"{name}: {state}{device and f' on {device}'}{message and f', {message}'}"
         first = self._first.setdefault(message, name) if message else name
         reason = f": {message}" if message and first == name else f", as {first}" if message else ""
         return f"{name}: {state}{device and f' on {device}'}{reason}"
@@ -203,7 +208,8 @@ class LiveView:
 
     def end(self, worker: int, artifact: Artifact, state: str, message: str = "") -> None:
         device = self.meter.end(worker, artifact, state)
-        self._console.print(printable(self._reasons.line(artifact, state, message, device), keep="\n"), markup=False)
+        line = printable(self._reasons.line(artifact, state, message, device), keep="\n")
+        self._console.print(line, markup=False, style=STYLE_OF[group_of(state)] or None)
 
     def note(self, text: str) -> None:
         self._console.print(printable(text, keep="\n"), markup=False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pdstudy.cli.plan_tables import print_artifacts
-from pdstudy.cli.terminal import say
-from pdstudy.core.format import hours, si
+from pdstudy.cli.terminal import say, say_warning
+from pdstudy.core.format import device_time, si
 from pdstudy.core.streams import printable
 from pdstudy.plan.plan import Plan
 from pdstudy.search.search import Search
@@ -19,21 +20,24 @@ def print_price(search: Search, shared: Plan, price: dict[str, Any]) -> None:
     say("shared by all of them:\n")
     print_artifacts(shared)
 
-    def span(ends: list[float], show: Any) -> str:
+    def span(ends: list[float], show: Callable[[float], str]) -> str:
         low, high = (show(end) for end in ends)
         return low if low == high else f"{low} to {high}"
 
-    unit, of_one, all_flops = search.machine.unit, price["flops_of_a_trial"], price["flops_of_all"]
+    def time(hours: float) -> str:
+        return device_time(hours, search.machine.unit)
+
+    of_one, all_flops = price["flops_of_a_trial"], price["flops_of_all"]
     say(f"\na trial in full: {span(of_one['trained_in_full'], si)} FLOPs")
     for name, words in (("pruned_at_once", "all pruned at their first rung"), ("trained_in_full", "all in full")):
         if search.pruner is not None or name == "trained_in_full":
-            spent = f"{span(all_flops[name], si)} FLOPs, {span(price['device_hours_of_all'][name], hours)} {unit}"
+            spent = f"{span(all_flops[name], si)} FLOPs, {span(price['device_hours_of_all'][name], time)}"
             say(f"{search.trials} trials, {words}: {spent}")
     totals = price["shared"]
-    say(f"what they share, to make: {si(totals['flops_todo'])} FLOPs, {hours(totals['device_hours_todo'])} {unit}")
+    say(f"what they share, to make: {si(totals['flops_todo'])} FLOPs, {time(totals['device_hours_todo'])}")
     say(f"at {shared.rate / 1e9:,.3g} GFLOP/s per device: {shared.rate_source}")
     for warning in shared.warnings:
-        say(f"warning: {warning}")
+        say_warning(warning)
 
 
 def trial_line(search: Search, row: dict[str, Any]) -> str:

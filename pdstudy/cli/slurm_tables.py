@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pdstudy.cli.tables import print_table
-from pdstudy.cli.terminal import say
-from pdstudy.core.format import hours, size
+from pdstudy.cli.terminal import say, say_warning
+from pdstudy.core.format import device_time, duration, hours, size
 from pdstudy.core.streams import printable
 from pdstudy.plan.account import totals
 from pdstudy.plan.memory import declared_memory, memory_warnings
@@ -36,19 +36,19 @@ def print_preview(plan: Plan, jobs: Sequence[Job], arrays: Sequence[tuple[Array,
     header = ["stage", "artifacts", unit, "node-hours", "longest, hours", "longer than one job"]
     print_table(header, rows, right=frozenset({1, 2, 3, 4, 5}))
     say(
-        f"\nin all {hours(sum(p.device_hours for p in prices))} {unit}, "
+        f"\nin all {device_time(sum(p.device_hours for p in prices), unit)}, "
         f"{hours(sum(p.node_hours for p in prices))} node-hours, {size(totals(plan)['bytes_todo'])} on disk; "
-        f"longest chain {hours(longest_chain_hours(jobs, plan.rate))} hours without waiting"
+        f"longest chain {duration(3600 * longest_chain_hours(jobs, plan.rate))} without waiting"
     )
     say(f"at {plan.rate / 1e9:,.3g} GFLOP/s per device: {plan.rate_source}")
     executions = {job.artifact: job.execution for job in jobs}
     too_large = memory_warnings(plan, lambda artifact: executions[artifact.key], declared_memory)
     for warning in (*plan.warnings, *too_large):
-        say(f"warning: {warning}")
+        say_warning(warning)
     for p in prices:
         if p.over_budget:
-            say(
-                f"warning: {p.over_budget} of {p.stage} take more jobs than time_limits lets them go on in: "
+            say_warning(
+                f"{p.over_budget} of {p.stage} take more jobs than time_limits lets them go on in: "
                 f"raise {p.stage}.minutes or {p.stage}.time_limits"
             )
     _warn_without_gpu(count_without_gpu(plan, jobs), unit)
@@ -103,7 +103,7 @@ def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
 
 def _warn_without_gpu(counts: Mapping[str, int], unit: str) -> None:
     for stage, count in counts.items():
-        say(f"warning: {_jobs(count)} of {stage} priced in {unit} ask for no GPU: set gpus, e.g. --set {stage}.gpus=1")
+        say_warning(f"{_jobs(count)} of {stage} priced in {unit} ask for no GPU: set gpus, e.g. --set {stage}.gpus=1")
 
 
 def _describe_earlier(count: int) -> str:

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 import time
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ WATCH_SECONDS = 15.0
 
 FOLLOW_SECONDS = 0.5
 """Between two looks of `logs --follow` at the log."""
+
+STAMP = re.compile(r"^(?P<date>\d{4}-\d\d-\d\d) (?=\d\d:\d\d:\d\d )", re.MULTILINE)
+"""The date at the beginning of a line of a log, before the time."""
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 """Sequences by which libraries colour their messages."""
@@ -54,12 +58,14 @@ def _show(plan: Plan, workspace: Workspace, *, as_json: bool) -> ClusterStatus |
     from pdstudy.cli.slurm_tables import print_cluster
     from pdstudy.cli.status_tables import print_status
     from pdstudy.plan.artifact_state import states
+    from pdstudy.plan.run_progress import run_progress
     from pdstudy.slurm.cluster_status import cluster_status
 
     cluster = cluster_status(plan, workspace)
     rows = cluster.rows if cluster is not None else {}
     if as_json:
-        print_json(states(plan, workspace, rows))
+        numbers = (vars(run_progress(artifact, workspace)) for artifact in plan.artifacts)
+        print_json([more | row for row, more in zip(states(plan, workspace, rows), numbers, strict=True)])
         return cluster
     print_status(plan, workspace, rows)
     if cluster is not None:
@@ -109,7 +115,7 @@ def _logs(args: argparse.Namespace) -> int:
         log = artifact.log(workspace)
         say(f"== {artifact.kind} {printable(artifact.label)} ({log})")
         text = log.read_bytes() if log.exists() else b""
-        lines = _log_text(text).splitlines() or ["(nothing was logged)"]
+        lines = _without_dates(_log_text(text).splitlines()) or ["(nothing was logged)"]
         say("\n".join(lines[-args.n :]))
         if (words := job_stderr(artifact, workspace)) is not None:
             say(f"== standard error of job {words[0]}\n" + "\n".join(words[1].splitlines()[-args.n :]))
@@ -124,6 +130,19 @@ def _log_text(raw: bytes) -> str:
     return printable(text, keep="\n\t")
 
 
+def _without_dates(lines: Sequence[str]) -> list[str]:
+    """Lines of a log by the time of day, each date in a line before the first of it: a step fits 80 columns."""
+    shown: list[str] = []
+    last = ""
+    for line in lines:
+        found = STAMP.match(line)
+        if found is not None and found["date"] != last:
+            last = found["date"]
+            shown.append(last)
+        shown.append(STAMP.sub("", line))
+    return shown
+
+
 def follow(log: Path, position: int) -> None:
     """Print what a log has from `position` (bytes) on, until the user stops it; the log may not exist yet."""
     while True:
@@ -132,6 +151,6 @@ def follow(log: Path, position: int) -> None:
                 file.seek(position)
                 added = file.read()
             position += len(added)
-            sys.stdout.write(_log_text(added))
+            sys.stdout.write(STAMP.sub("", _log_text(added)))
             sys.stdout.flush()
         time.sleep(FOLLOW_SECONDS)

@@ -15,10 +15,9 @@ from pdstudy.cli.machine_options import WORKERS_HELP, add_gpus, add_rules, machi
 from pdstudy.cli.machine_tables import machine_lines
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned, workspace_of
-from pdstudy.cli.terminal import say, warn
+from pdstudy.cli.terminal import say, say_warning, warn
 from pdstudy.core.streams import printable
 from pdstudy.launch.local import RunOutcome
-from pdstudy.plan.account import totals
 from pdstudy.plan.plan import Plan
 from pdstudy.plan.study_plan import member_plans
 from pdstudy.search.search_file import find_search
@@ -109,16 +108,19 @@ def _run(args: argparse.Namespace) -> int:
 
 def _make(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> RunOutcome:
     """Make what a plan lacks, and print how that goes and what did not end well."""
+    from pdstudy.cli.plan_price import price_line
     from pdstudy.cli.progress import LiveView, PlainView
     from pdstudy.launch.local import run_plan
 
     here = machine_of(args, plan.study.executions)
-    price = f"{totals(plan)['device_hours_todo']:.2g} {plan.study.machine.unit} ({plan.rate_source})"
     stream = message_stream(args)
-    say(f"{plan.study.name}: {len(plan.todo)} of {len(plan.artifacts)} artifacts to make, {price}, {here}", file=stream)
-    for line in (*machine_lines(plan, here), *(f"warning: {words}" for words in here.warnings(plan))):
+    say(f"{price_line(plan, here)} ({plan.rate_source})", file=stream, style="bold")
+    for line in machine_lines(plan, here):
         say(line, file=stream)
-    view = PlainView(stream) if args.plain or args.json or not sys.stdout.isatty() else LiveView()
+    for words in here.warnings(plan):
+        say_warning(words, file=stream)
+    plain = args.plain or args.json or not sys.stdout.isatty()
+    view = PlainView(stream) if plain else LiveView()
     outcome = run_plan(plan, workspace, workers=here.workers, view=view, devices=here.devices)
     labels = {a.key: a.label for a in plan.artifacts}
     if outcome.failed:

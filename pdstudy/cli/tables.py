@@ -13,7 +13,7 @@ from pdstudy.core.streams import printable
 
 GAP = "  "
 
-SHORTEST_LABEL, SHORTEST_WRAPPED = 12, 24
+SHORTEST_LABEL, SHORTEST_WRAPPED = 12, 16
 """Characters below which no label is shortened, and no last column is wrapped."""
 
 
@@ -22,25 +22,41 @@ def print_json(value: Any) -> None:
     say(json.dumps(value, indent=1))
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
-    """Print aligned columns, those in `right` flush right.
+def print_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: frozenset[int] = frozenset(),
+    styles: Sequence[str] = (),
+) -> None:
+    """Print aligned columns, those in `right` flush right, each row in its style.
 
     On a terminal the last column is wrapped, and labels are shortened in their middle, until a row fits a line; nothing
     is cut where output is piped.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    say(table_text(header, rows, right=right, width=width))
+    lines = table_lines(header, rows, right=right, width=width)
+    for row, style in zip(lines, ("bold", *(styles or [""] * len(rows))), strict=True):
+        for line in row:
+            say(line, style=style)
 
 
 def table_text(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int], width: int | None
 ) -> str:
     """The lines of a table; `width` is what a line may take, None for any."""
+    return "\n".join(line for row in table_lines(header, rows, right=right, width=width) for line in row)
+
+
+def table_lines(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int], width: int | None
+) -> list[list[str]]:
+    """The lines of each row of a table, that of the header first."""
     lines = [[printable(entry) for entry in row] for row in (header, *rows)]
     columns = [max(display_width(line[i]) for line in lines) for i in range(len(header))]
     if width is not None:
         columns = _fitted(columns, width - len(GAP) * (len(columns) - 1), right)
-    return "\n".join(text for line in lines for text in _lines(line, columns, right))
+    return [list(_lines(line, columns, right)) for line in lines]
 
 
 def _lines(line: list[str], columns: list[int], right: frozenset[int]) -> Iterator[str]:

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
 from typing import TextIO
 
 from pdstudy.core.streams import printable
 
+STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+"""Codes of a terminal (ECMA-48, SGR)."""
 
-def say(text: str = "", *, file: TextIO | None = None) -> None:
-    """Print a message at once, its control characters made visible; to standard output where no `file` is given."""
-    print(printable(text, keep="\n\t"), file=file or sys.stdout, flush=True)
+STYLE_OF = {"failed": "red", "diverged": "yellow", "running": "cyan", "waiting": "", "done": "green"}
+"""The style of each group of states (`pdstudy.plan.artifact_state.GROUPS`)."""
+
+
+def say(text: str = "", *, file: TextIO | None = None, style: str = "") -> None:
+    """Print a message at once, its control characters made visible; to standard output where no `file` is given.
+
+    `style` is one of `STYLES`, and shows on terminals alone.
+    """
+    stream = file or sys.stdout
+    print(styled(printable(text, keep="\n\t"), style, stream), file=stream, flush=True)
 
 
 def warn(text: str) -> None:
     """Print a message to standard error."""
-    say(text, file=sys.stderr)
+    say(text, file=sys.stderr, style="red" if text.startswith(("pdstudy:", "failed:")) else "")
+
+
+def say_warning(text: str, *, file: TextIO | None = None) -> None:
+    """Print what a user should know before going on."""
+    say(f"warning: {text}", file=file, style="yellow")
+
+
+def styled(text: str, style: str, stream: TextIO) -> str:
+    """The text in one of `STYLES` on a terminal; as it is elsewhere, and where NO_COLOR is set (no-color.org)."""
+    plain = not style or not text or not stream.isatty()
+    if plain or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m"
 
 
 def display_width(text: str) -> int:

@@ -22,6 +22,7 @@ from pdstudy.launch.work_order import make_order, replicated
 from pdstudy.launch.worker_process import WorkerProcess, explain_exit
 from pdstudy.plan.artifact import Artifact, RunArtifact
 from pdstudy.plan.plan import Plan
+from pdstudy.plan.run_progress import describe_end
 from pdstudy.workspace.failure import write_failure
 from pdstudy.workspace.layout import Workspace
 
@@ -258,7 +259,7 @@ class _Driver:
         elif not self.outcome.stopped:
             self._died(worker, artifact, "its worker was stopped by signal 15", "not by pdstudy")
             return
-        self.view.end(worker.number, artifact, state)
+        self.view.end(worker.number, artifact, state, describe_end(artifact, self.workspace))
 
     def _died(self, worker: WorkerProcess, artifact: Artifact, what: str, hint: str) -> None:
         self.attempts[artifact.key] = self.attempts.get(artifact.key, 0) + 1

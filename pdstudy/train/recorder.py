@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pdstudy.core.format import si
 from pdstudy.models.distributed import Ranks
 from pdstudy.workspace.run_dir import RunDir
 
@@ -171,8 +172,8 @@ class Recorder:
         if self._ranks.main:
             self._directory.append_metrics(row)
         self._ranks.say(
-            f"step {step:,} of {self._num_steps:,}: loss {row['loss']:.4f}, gradient norm {row['grad_norm']:.3g}, "
-            f"rate {lr:.3g}, {self.tokens_per_second:,.0f} tokens/s"
+            f"step {step}/{self._num_steps}: loss {row['loss']:.4f}, grad {row['grad_norm']:.3g}, lr {lr:.3g}, "
+            f"{si(self.tokens_per_second)} tokens/s"
         )
         self.pending = []
         self._row_seconds, self._row_step = seconds, step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_what_a_study_takes_of_a_machine(
     words = [str(path), "--workspace", str(tmp_path / "ws")]
     _, found = findings(monkeypatch, capsys, small, {"cuda": "12.8", "seen": 2, "nccl": "2"}, *words)
     lines = [row["found"] for row in found["tiny"]]
-    assert lines[0].startswith("here, on 2 GPUs: about ")
+    assert re.fullmatch(r"tiny: .* GPU-seconds for 7 of 7 artifacts .*, about 0 s here on 2 GPUs", lines[0])
     assert lines[1].startswith("2 GPUs at a time: teacher")
     assert lines[2].startswith("memory of a device for teacher, at most: 1.6")
     assert [line.split()[5] for line in lines[2:5]] == ["teacher,", "logits,", "student,"]

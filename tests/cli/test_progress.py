@@ -11,7 +11,7 @@ import pytest
 
 from pdstudy.cli import progress
 from pdstudy.cli.progress import Meter, PlainView
-from pdstudy.core.format import duration
+from pdstudy.core.format import age, device_time, duration, si_column
 from pdstudy.launch.local import RunOutcome
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.plan import Plan
@@ -90,8 +90,27 @@ def test_slow_work_is_said_on_a_terminal_and_quick_work_is_not(
 
 
 def test_durations_go_over_to_hours_at_one() -> None:
-    expected = {59: "59s", 60: "1m00s", 75: "1m15s", 3599: "59m59s", 3600: "1h00m", 7300: "2h01m"}
+    expected = {
+        0: "0 s", 59: "59 s", 60: "1 min", 75: "1 min 15 s", 3599: "59 min 59 s", 3600: "1 h", 7300: "2 h 2 min",
+        172_760: "47 h 59 min", 172_780: "2 d", 200_000: "2 d 8 h", 8_639_999: "100 d", 1e9: "31.7 years",
+    }  # fmt: skip
     assert {seconds: duration(seconds) for seconds in expected} == expected
+    assert [age(seconds) for seconds in (7.4, 75, 7300, 1e9)] == ["7 s", "1 min", "2 h", "31.7 years"]
+
+
+def test_hours_of_devices_below_one_are_minutes_and_seconds() -> None:
+    expected = {
+        0.0001: "0.36 core-seconds",
+        0.2: "12 core-minutes",
+        3.25: "3.25 core-hours",
+        218_639: "218,639 core-hours",
+    }
+    assert {value: device_time(value, "core-hours") for value in expected} == expected
+
+
+def test_a_column_of_large_numbers_is_written_one_way() -> None:
+    assert si_column([202e15, 3.04e22, 0.0]) == ["2.02e17", "3.04e22", "0"]
+    assert si_column([202e15, 4e9, 0.0]) == ["202P", "4B", "0"]
 
 
 def test_what_is_left_is_the_rest_at_the_pace_so_far(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,4 +121,4 @@ def test_what_is_left_is_the_rest_at_the_pace_so_far(plan: Plan, monkeypatch: py
         meter.doing[worker] = progress._Doing(item, "train", 0.25)
     monkeypatch.setattr(Meter, "elapsed", 100.0)
     assert meter.eta == pytest.approx(300)
-    assert meter.summary().endswith("1m40s so far, about 5m00s left")
+    assert meter.summary().endswith("1 min 40 s so far, about 5 min left")

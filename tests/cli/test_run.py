@@ -46,7 +46,7 @@ def test_status_results_and_logs(finished: Path) -> None:
     assert "== student loss=KD,seed=0" in log
     for line in (
         "attempt 1 begins after step 0 of 20",
-        "step 1 of 20: loss ",
+        "step 1/20: loss ",
         "step 20: test loss ",
         "done after step 20",
     ):

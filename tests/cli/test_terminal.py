@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
-from pdstudy.cli.status_commands import _log_text
+from pdstudy.cli.status_commands import _log_text, _without_dates
 from pdstudy.cli.tables import print_table, table_text
-from pdstudy.cli.terminal import display_width, shortened, wrapped
+from pdstudy.cli.terminal import display_width, say, shortened, styled, wrapped
 from pdstudy.core.streams import printable
 
 HEADER = ["stage", "artifact", "state", "FLOPs"]
@@ -63,3 +65,43 @@ def test_control_characters_are_shown_and_not_sent() -> None:
 def test_a_log_is_shown_without_colours_and_bars_line_by_line() -> None:
     raw = b"\x1b[32mINFO\x1b[0m begins\r\n 10%|#   |\r 50%|##  |\n\x1b[2Jx\xff\n"
     assert _log_text(raw) == "INFO begins\n 10%|#   |\n 50%|##  |\n\\x1b[2Jx\ufffd\n"
+
+
+def test_dates_stand_alone_and_a_step_fits_80_columns() -> None:
+    step = "step 123456/200000: loss 5.6895, grad 0.481, lr 0.00125, 12.1k tokens/s"
+    lines = [
+        f"2026-11-28 23:59:59 {step}",
+        f"2026-11-29 00:00:00 {step}",
+        "a trace of an error",
+        "2026-11-29 00:00:01 x",
+    ]
+    shown = _without_dates(lines)
+    assert shown == [
+        "2026-11-28", f"23:59:59 {step}", "2026-11-29", f"00:00:00 {step}", "a trace of an error", "00:00:01 x"
+    ]  # fmt: skip
+    assert max(map(len, shown)) == 80
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    assert styled("x", "red", Terminal()) == "\x1b[31mx\x1b[0m"
+    assert styled("x", "", Terminal()) == styled("x", "red", io.StringIO()) == "x"
+    monkeypatch.setenv("TERM", "dumb")
+    assert styled("x", "red", Terminal()) == "x"
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert styled("x", "red", Terminal()) == "x"
+
+
+def test_what_a_text_holds_is_shown_and_only_its_style_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    say("a\x1b[2Jb", file=stream, style="bold")
+    assert stream.getvalue() == "\x1b[1ma\\x1b[2Jb\x1b[0m\n"

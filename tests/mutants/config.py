@@ -85,8 +85,8 @@ SLIPS = (
     ),
     Slip(
         "pdstudy/core/format.py",
-        "if whole < 3600:",
-        "if whole <= 3600:",
+        "if whole < HOUR:",
+        "if whole <= HOUR:",
         "tests/plan/test_make_plan.py tests/cli/test_progress.py",
     ),
     Slip(
