@@ -4,7 +4,7 @@ Four students, 198M, 546M, 975M and 1.82B (one caption of the paper has 7.75B in
 design (i) for the teachers. Which teachers each budget has is not known to us: here as in design (i).
 """
 
-from scaling.family import BUDGETS, by_ratio, isoflop, planned, student, teacher
+from published.family import BUDGETS, by_ratio, isoflop, planned, student, teacher
 
 from pdstudy import Study, axis
 

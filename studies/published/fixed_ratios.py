@@ -5,7 +5,7 @@ is not known to us: here the ten of the family, and the students of design (ii) 
 583B tokens, more than the 512B that the paper gives as its largest budget.
 """
 
-from scaling.family import LAYERS, by_ratio, planned, student, teacher
+from published.family import LAYERS, by_ratio, planned, student, teacher
 
 from pdstudy import Study, axis
 

@@ -5,7 +5,7 @@ stand between is not known to us (here 975M, 1.82B, 2.72B and 4.82B, of the same
 budget: here all of the family whose tokens are 2 to 500 per parameter.
 """
 
-from scaling.family import BUDGETS, by_ratio, isoflop, planned, student, teacher
+from published.family import BUDGETS, by_ratio, isoflop, planned, student, teacher
 
 from pdstudy import Study, axis
 
