@@ -1,11 +1,11 @@
 """The models and the recipe of the scaling study: one family of widths, four layers deep, on English prose.
 
-Everything but width and tokens is equal: muP from a base of 64, one peak rate, heads of 16, a tied table of 2,048 byte-pair tokens, contexts of 256, 2,048
-tokens a step. Runs of one width share a trunk at a constant rate and end in a decay over a fifth of their tokens. Text
-is fresh: the ladder reads the first 2^24 tokens of the training split, students those after them.
+Everything but width and tokens is equal: muP from a base of 64, one peak rate, heads of 16, a tied table of 2,048
+byte-pair tokens, contexts of 256, 2,048 tokens a step. Runs of one width share a trunk at a constant rate; each ends in
+a decay over the last fifth of its tokens. Text is fresh: the ladder reads the first 2^24 tokens of the training split,
+students those after them.
 """
 
-import dataclasses
 from dataclasses import dataclass
 
 from pdstudy import BPE, ENGLISH, WSD, AdamW, Corpus, Heldout, MuP, Run, Shape, Slice, View
@@ -28,19 +28,38 @@ HELDOUT = (
 
 
 @dataclass(frozen=True)
-class Size:
-    """The extent of the study: widths, budgets in tokens, and the most FLOPs that a run of the fit may have."""
+class Extent:
+    """Widths and budgets of a scale.
+
+    `flops` is the most that a run of the fits may cost in training, `held_out` are runs above it, as widths and tokens,
+    which the laws predict.
+    """
 
     widths: tuple[int, ...]
     tokens: tuple[int, ...]
     flops: float
+    held_out: tuple[tuple[int, int], ...]
+
+    def has(self, width: int, tokens: int) -> bool:
+        """Whether the ladder has the run: two tokens or more per parameter, within the FLOPs, or held out."""
+        student = shape(width)
+        enough = tokens >= 2 * student.parameters().non_embedding
+        return (enough and 3 * student.forward_flops(CONTEXT) * tokens <= self.flops) or (
+            width,
+            tokens,
+        ) in self.held_out
 
 
 SCALES = {
     # Two cores for some hours.
-    "small": Size(widths=(32, 48, 64, 96, 128, 192), tokens=tuple(2**n for n in range(19, 25)), flops=1e14),
+    "small": Extent(
+        widths=(32, 48, 64, 96, 128, 192, 256),
+        tokens=tuple(2**n for n in range(19, 25)),
+        flops=1e14,
+        held_out=((192, 2**23), (256, 2**23)),
+    ),
     # A rehearsal of a minute, for tests.
-    "tiny": Size(widths=(16, 32, 48), tokens=(2**15, 2**16, 2**17), flops=1e12),
+    "tiny": Extent(widths=(16, 32, 48), tokens=(2**18, 2**19, 2**20), flops=2e12, held_out=((48, 2**20),)),
 }
 
 

@@ -1,23 +1,26 @@
-"""Loss against size and tokens: a ladder of widths, each over six budgets, without a teacher."""
+"""Loss against size and tokens: a ladder of widths, each over six budgets, without a teacher.
 
-from scaling.family import HELDOUT, LADDER, SCALES, STEP, shape, trained
+The larger the run the longer: `--only` makes a part of it, and everything else waits for the next sitting.
+"""
 
-from pdstudy import WSD, Cost, Slice, Study, axis
+from scaling.family import HELDOUT, SCALES, budget, shape, trained
+
+from pdstudy import Cost, Slice, Study, axis
 
 
 def study(scale: str = "small") -> Study:
     """Scales: `small` and `tiny`."""
     s = SCALES[scale]
-    base = trained(s.widths[0], s.tokens[-1], Slice(tokens=max(s.tokens)))
-    grid = axis("width", {str(width): shape(width) for width in s.widths}, field="student") * axis(
-        "tokens", {label(tokens): budget(tokens) for tokens in s.tokens}
-    )
+    widths = {f"w{width}": width for width in s.widths}
+    budgets = {f"{tokens / 1e6:.3g}M": tokens for tokens in s.tokens}
+    grid = axis("width", {label: shape(width) for label, width in widths.items()}, field="student")
+    grid *= axis("tokens", {label: budget(tokens) for label, tokens in budgets.items()})
     return Study(
-        name=f"scaling-ladder-{scale}",
+        name="scaling-ladder" if scale == "small" else f"scaling-ladder-{scale}",
         title="Loss against size and tokens",
         about="One family of widths at four layers, trained on text alone.",
-        base=base,
-        grid=grid,
+        base=trained(s.widths[0], s.tokens[-1], Slice(tokens=s.tokens[-1])),
+        grid=grid.where(lambda arm: s.has(widths[arm["width"]], budgets[arm["tokens"]])),
         seeds=(0,),
         evaluations=HELDOUT,
         outputs=(Cost(),),
