@@ -18,6 +18,7 @@ from pdstudy.cli import (
     doctor,
     inspect,
     job_command,
+    new_command,
     report_commands,
     search_commands,
     slurm_commands,
@@ -105,7 +106,7 @@ def command_parser(*, analyse: bool) -> argparse.ArgumentParser:
     else:
         commands.add_parser("analyse", help="fit scaling laws, isoFLOP minima, allocations, comparisons to any CSV")
     doctor.add(command)
-    study_commands.add_new(command)
+    new_command.add(command)
     return parser
 
 

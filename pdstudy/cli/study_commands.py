@@ -1,4 +1,4 @@
-"""The commands `plan`, `run` and `new`. Imports nothing heavy: `pdstudy.cli.main` builds its parser with this."""
+"""The commands `plan` and `run`. Imports nothing heavy: `pdstudy.cli.main` builds its parser with this."""
 
 from __future__ import annotations
 
@@ -51,11 +51,6 @@ def add_plan_and_run(command: AddCommand) -> None:
         "--steps", type=int, help="try it: this many steps per run, in this process, in a workspace of its own"
     )
     sub.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
-
-
-def add_new(command: AddCommand) -> None:
-    sub = command("new", _new, "write a commented study file to start from", study=False, json=False)
-    sub.add_argument("name", help="name of the study; the file is studies/NAME.py")
 
 
 def _positive_number(text: str) -> float:
@@ -157,11 +152,4 @@ def _try(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> int:
     )
     if args.json:
         print_json(tried)
-    return 0
-
-
-def _new(args: argparse.Namespace) -> int:
-    from pdstudy.study.template import write_study
-
-    say(f"wrote {write_study(args.name)}; next: pdstudy plan {args.name}")
     return 0

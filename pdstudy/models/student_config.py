@@ -76,6 +76,15 @@ def multipliers(config: PretrainedConfig) -> dict[str, Any]:
     return {name: getattr(config, name, value) for name, value in plain.items()} | {"attention_multiplier": scores}
 
 
+def configuration_class(model_type: str) -> type[PretrainedConfig]:
+    """The configuration class of a decoder of transformers. Raises `ConfigError` where that has none of this type."""
+    # Its `get` knows no class that has not been loaded.
+    kind: type[PretrainedConfig] | None = CONFIG_MAPPING[model_type] if model_type in CONFIG_MAPPING else None  # noqa: SIM401
+    if kind is None or kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise RefusedStudent("model_type", model_type, "the type of a decoder that transformers has")
+    return kind
+
+
 def _from_settings(student: TransformersConfig) -> PretrainedConfig:
     # Of a token that is declared to be padding, transformers never trains the embedding; here none is padding.
     settings: dict[str, Any] = {
