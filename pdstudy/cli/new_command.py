@@ -19,7 +19,7 @@ TEMPLATES = {
     "search": "a search of a mixture of losses and a learning rate",
     "slurm": "a grid for a cluster, with what its jobs need",
 }
-"""Files to begin with, each `templates/new_*.py`."""
+"""Files to begin with, each `templates/new_*.txt`."""
 
 SIZES = {
     "hidden_size": "width",
@@ -71,7 +71,7 @@ def write_study(name: str, template: str = "quickstart", config: str | None = No
     path = Path("studies") / f"{name}.py"
     if path.exists():
         raise ConfigError(f"{path} exists; choose another name or edit it")
-    text = (Path(__file__).parent / "templates" / f"new_{template.replace('-', '_')}.py").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "templates" / f"new_{template.replace('-', '_')}.txt").read_text(encoding="utf-8")
     if config is not None:
         text = _with_family(text, config)
     write_bytes(path, text.replace("my_study", name).encode())
