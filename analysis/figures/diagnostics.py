@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
 from pdstudy.analysis.fit.bootstrap import Bootstrap
 from pdstudy.analysis.fit.fit_result import Fit
@@ -22,6 +22,7 @@ _LABELS = {
 }
 
 
+@redrawable
 def residual_panels(fits: Mapping[str, Fit]) -> Plot:
     """Relative errors against each quantity of the first law, and their distribution per law as violins."""
     first = next(iter(fits.values()))
@@ -63,6 +64,7 @@ def residual_panels(fits: Mapping[str, Fit]) -> Plot:
     )
 
 
+@redrawable
 def profile_curves(fit: Fit, profiles: Mapping[str, pd.DataFrame], *, logarithmic: Sequence[str] = ()) -> Plot:
     """Profiles of parameters (frames of `diagnose.profile`): twice the log likelihood lost, 95 % at 3.84.
 
@@ -87,6 +89,7 @@ def profile_curves(fit: Fit, profiles: Mapping[str, pd.DataFrame], *, logarithmi
     )
 
 
+@redrawable
 def pair_ellipses(bootstrap: Bootstrap, published: Mapping[str, Mapping[str, float]] | None = None) -> Plot:
     """Bootstrap draws of every pair of exponents and ln E with 95 % ellipses; published values as marks."""
     law = bootstrap.fit.law
@@ -125,6 +128,7 @@ def pair_ellipses(bootstrap: Bootstrap, published: Mapping[str, Mapping[str, flo
     )
 
 
+@redrawable
 def sensitivity(table: pd.DataFrame, *, x: str, x_label: str, values: Mapping[str, str], caption: str) -> Plot:
     """Fitted values against a choice of the analyst (delta, say): a panel per column; `values` maps it to its label."""
     with styled():
@@ -137,6 +141,7 @@ def sensitivity(table: pd.DataFrame, *, x: str, x_label: str, values: Mapping[st
     return Plot(figure, table.reset_index(drop=True), caption)
 
 
+@redrawable
 def small_multiples(
     table: pd.DataFrame, *, axis: str = "axis", x: str = "x", value: str = "value", low: str = "low",
     high: str = "high", y_label: str, logarithmic: Sequence[str] = (), caption: str,
@@ -163,6 +168,7 @@ def small_multiples(
     return Plot(figure, table.reset_index(drop=True), caption)
 
 
+@redrawable
 def held_out_errors(table: pd.DataFrame, *, caption: str) -> Plot:
     """Hold-out rms log error per law (columns `rms NAME`) as grouped points, best law first."""
     columns = [c for c in table.columns if str(c).startswith("rms ")]

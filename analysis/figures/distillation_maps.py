@@ -9,12 +9,13 @@ import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 
 from pdstudy.analysis.figures.isoflop_curves import flops_axis
-from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
 from pdstudy.analysis.scaling.scenarios import ComputeModel, distil_or_train
 from pdstudy.core.format import si
 
 
+@redrawable
 def student_and_teacher(
     model: ComputeModel,
     students: Sequence[tuple[float, float]],
@@ -49,7 +50,7 @@ def student_and_teacher(
             rows.append(pd.DataFrame({"N": n, "D": d, "LT": teacher_losses, "loss": loss}))
         axes.set_xlabel("teacher loss $L_T$ (nats per token)")
         axes.set_ylabel("student loss $L_S$ (nats per token)")
-        axes.legend(fontsize=5.8)
+        axes.legend(fontsize="small")
     caption = (
         "Student against teacher loss under the distillation law; marks: each student's best teacher (capacity gap)."
     )
@@ -57,6 +58,7 @@ def student_and_teacher(
     return Plot(figure, pd.concat(rows, ignore_index=True), caption)
 
 
+@redrawable
 def u_curves(
     model: ComputeModel, student_n: float, tokens: Sequence[float], teacher_sizes: np.ndarray, ratio: float = 20.0
 ) -> Plot:
@@ -80,6 +82,7 @@ def u_curves(
     return Plot(figure, pd.concat(rows, ignore_index=True), caption)
 
 
+@redrawable
 def distil_or_train_map(
     model: ComputeModel, sizes: np.ndarray, tokens: np.ndarray, teacher_losses: Sequence[float]
 ) -> Plot:
@@ -115,6 +118,7 @@ def distil_or_train_map(
     return Plot(figure, pd.concat(frames, ignore_index=True), caption)
 
 
+@redrawable
 def best_teacher_map(model: ComputeModel, sizes: np.ndarray, tokens: np.ndarray) -> Plot:
     """The teacher loss that gives the best student, over student size and tokens."""
     n, d = np.meshgrid(sizes, tokens, indexing="ij")
@@ -128,7 +132,7 @@ def best_teacher_map(model: ComputeModel, sizes: np.ndarray, tokens: np.ndarray)
         counts_axis(axes, "y")
         filled = axes.contourf(tokens, sizes, teacher, levels=14, cmap="cividis")
         lines = axes.contour(tokens, sizes, teacher, levels=7, colors="white", linewidths=0.6)
-        axes.clabel(lines, fmt="%.2f", fontsize=6)
+        axes.clabel(lines, fmt="%.2f", fontsize="small")
         axes.set_xlabel("student tokens")
         axes.set_ylabel("student parameters (non-embedding)")
         axes.grid(visible=False)
@@ -139,6 +143,7 @@ def best_teacher_map(model: ComputeModel, sizes: np.ndarray, tokens: np.ndarray)
     return Plot(figure, data, "Teacher loss at which a student of this size and token count is best.")
 
 
+@redrawable
 def scenario_losses(table: pd.DataFrame) -> Plot:
     """Best student loss against compute, a line per scenario (frame of `compare_scenarios`), a panel per size."""
     sizes = list(dict.fromkeys(table["student_n"]))
@@ -167,6 +172,7 @@ def scenario_losses(table: pd.DataFrame) -> Plot:
     )
 
 
+@redrawable
 def scenario_allocation(table: pd.DataFrame, student_n: float) -> Plot:
     """Where the budget goes under each scenario: student tokens, teacher size and tokens, the student's share."""
     part = table[(table["student_n"] == student_n) & (table["scenario"] != "supervised")]

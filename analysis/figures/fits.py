@@ -7,13 +7,16 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.hover import say_points
+from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
 from pdstudy.analysis.fit.bootstrap import Bootstrap
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.holdout import HoldOut
+from pdstudy.core.format import si
 
 
+@redrawable
 def loss_and_law(
     fits: Mapping[str, Fit],
     bootstraps: Mapping[str, Bootstrap] | None = None,
@@ -33,6 +36,7 @@ def loss_and_law(
         for i, (name, fit) in enumerate(fits.items()):
             style, data = look(i), fit.points.x[x]
             axes.plot(data, fit.points.loss, style.marker, color=style.colour, markersize=3.5)
+            say_points(axes, data, fit.points.loss, (f"{name}, {si(n)}: {v:.4g}" for n, v in zip(data, fit.points.loss)))
             reach = 1.0 if name in rejected else extend
             at = np.geomspace(data.min() / reach, data.max() * reach, 120)
             curve = fit.predict({x: at})
@@ -57,6 +61,7 @@ def loss_and_law(
     return Plot(figure, pd.concat(rows, ignore_index=True), f"{'; '.join(notes)}{beyond}{band}.")
 
 
+@redrawable
 def predicted_and_measured(result: Fit | HoldOut) -> Plot:
     """Predicted against measured loss with the identity line, and the relative error beside; held-out runs hollow."""
     fit, test = (result.fit, result.test) if isinstance(result, HoldOut) else (result, None)

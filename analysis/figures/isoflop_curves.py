@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.style import BASELINE, PAGE, counts_axis, look, panels, plain, styled
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws import REPEATS
@@ -29,6 +29,7 @@ def flops_axis(axes: Axes) -> None:
     axes.set_xlabel("compute C (FLOPs)")
 
 
+@redrawable
 def isoflop_curves(found: IsoFlop) -> Plot:
     """Loss against size, one curve per budget, minima as stars; the frontier N*(C) with its band."""
     colours = matplotlib.colormaps["viridis"]
@@ -82,6 +83,7 @@ def isoflop_curves(found: IsoFlop) -> Plot:
     return Plot(figure, found.to_frame(), caption)
 
 
+@redrawable
 def allocation_curves(allocation: Allocation, published: Mapping[str, tuple[float, float]] | None = None) -> Plot:
     """N*, D* and D*/N* against compute with bands; `published`: name to (coefficient, exponent) of N* = c C^a."""
     frame = allocation.to_frame().sort_values("budget")
@@ -112,6 +114,7 @@ def allocation_curves(allocation: Allocation, published: Mapping[str, tuple[floa
     return Plot(figure, frame, f"Compute-optimal allocation under {allocation.law.name}, {allocation.note}{band}.")
 
 
+@redrawable
 def loss_surface(fit: Fit, *, flops_per: float = 6.0) -> Plot:
     """Contours of the fitted loss over compute and size, the runs, and the best size at each budget."""
     n, d = fit.points.x["N"], fit.points.x["D"]
@@ -144,6 +147,7 @@ def loss_surface(fit: Fit, *, flops_per: float = 6.0) -> Plot:
     )
 
 
+@redrawable
 def repeats_surface(
     values: Mapping[str, float], unique: float, *, epochs: Sequence[float], sizes: Sequence[float]
 ) -> Plot:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pdstudy.analysis.compare.comparison import Comparison, Verdict
+from pdstudy.analysis.compare.comparison import Comparison, Effect, Verdict
 from pdstudy.analysis.data.points import column
 from pdstudy.analysis.errors import DataError
-from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.hover import say_points
+from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
+from pdstudy.core.format import si
+
+MOST_NAMED = 60
+"""Most arms of a figure of differences that are named beside their marks; of more, marks alone say which they are."""
 
 
+@redrawable
 def learning_curves(
     curves: pd.DataFrame,
     *,
@@ -53,6 +59,7 @@ def learning_curves(
                         {"arm": name, x: whole.index, "mean": mean.values, "low": low.values, "high": high.values}
                     )
                 )
+                say_points(axes, whole.index, mean, (f"{name}, {si(at)}: {v:.4f}" for at, v in mean.items()))
             rest = wide_part.loc[wide_part.index > whole.index.max()] if len(whole) else wide_part
             for s in rest.columns:
                 axes.plot(rest.index, rest[s], color=style.colour, linewidth=0.6, alpha=0.7)
@@ -66,12 +73,16 @@ def learning_curves(
     return Plot(figure, data, f"{y_label.capitalize()} against {x_label}: mean over seeds (n = {n}){band}.")
 
 
+@redrawable
 def effects(comparison: Comparison, *, label: str = "", arms: str = "") -> Plot:
     """Differences to the baseline, each with its own interval (thick) and the outer one (thin); hollow marks are within
-    noise, crosses the same computation. `arms` says what their names are."""
-    shown = comparison.effects
+    noise, crosses the same computation. `arms` says what their names are. More than `MOST_NAMED` stand in the order of
+    their differences, without names."""
+    shown = list(comparison.effects)
+    named = len(shown) <= MOST_NAMED
+    shown = shown if named else sorted(shown, key=lambda e: e.difference)
     with styled():
-        figure, (axes,) = panels(COLUMN, 0.75 + 0.22 * len(shown))
+        figure, (axes,) = panels(COLUMN, 0.75 + (0.22 * len(shown) if named else 6.0))
         names = []
         for i, e in enumerate(shown):
             colour = {Verdict.BETTER: look(0).colour, Verdict.WORSE: look(1).colour}.get(e.verdict, BASELINE.colour)
@@ -80,25 +91,43 @@ def effects(comparison: Comparison, *, label: str = "", arms: str = "") -> Plot:
             if not np.isnan(e.low):
                 axes.plot([e.family_low, e.family_high], [i, i], color=colour, linewidth=0.6, solid_capstyle="butt")
                 axes.plot([e.low, e.high], [i, i], color=colour, linewidth=1.8, solid_capstyle="butt")
-            axes.plot(
-                e.difference, i, marker, color=colour, markerfacecolor=colour if solid else "white", markersize=4.5
-            )
-            where = " ".join(str(s) for s in e.stratum)
-            names.append(plain(f"{where} {e.arm}".strip()))
+            size, face = 4.5 if named else 2.5, colour if solid else "white"
+            axes.plot(e.difference, i, marker, color=colour, markerfacecolor=face, markersize=size)
+            names.append(f"{' '.join(map(str, e.stratum))} {e.arm}".strip())
+        say_points(axes, [e.difference for e in shown], range(len(shown)), map(_say_effect, names, shown))
         axes.axvline(0, color=BASELINE.colour, linewidth=0.8, linestyle=BASELINE.dash)
         if comparison.margin is not None:
             axes.axvspan(-comparison.margin, comparison.margin, color="#000000", alpha=0.06, linewidth=0)
-        axes.set_yticks(range(len(shown)), names)
+        axes.set_yticks(range(len(shown)), [*map(plain, names)]) if named else axes.set_yticks([])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
-        axes.set_ylabel(plain(arms))
+        axes.set_ylabel(plain(arms) if named else f"{len(shown)} arms, in the order of their differences")
         unit = " (%)" if comparison.relative else ""
         axes.set_xlabel(label or plain(f"difference of {comparison.metric} to the baseline{unit}"))
     text = comparison.caption() + " Thin: outer interval. Hollow: within noise; cross: same computation."
     text += " Grey region: equivalence margin." if comparison.margin is not None else ""
-    return Plot(figure, comparison.to_frame(), text)
+    return Plot(figure, comparison.to_frame(), text, _see_effects(names, shown, comparison.metric))
 
 
+def _say_effect(name: str, e: Effect) -> str:
+    interval = "" if np.isnan(e.low) else f" [{e.low:+.4g}, {e.high:+.4g}]"
+    return f"{name}: {e.difference:+.4g}{interval}, {e.verdict.value}"
+
+
+def _see_effects(names: list[str], shown: list[Effect], metric: str) -> str:
+    """What the figure of differences shows, in words."""
+    if not shown:
+        return ""
+    counts = ", ".join(
+        f"{sum(e.verdict is v for e in shown)} {v.value}" for v in Verdict if any(e.verdict is v for e in shown)
+    )
+    order = sorted(range(len(shown)), key=lambda i: shown[i].difference)
+    ends = f"from {shown[order[0]].difference:+.3g} ({names[order[0]]})"
+    ends += f" to {shown[order[-1]].difference:+.3g} ({names[order[-1]]})" if len(shown) > 1 else ""
+    return f"{len(shown)} differences of {metric}, {ends}: {counts}."
+
+
+@redrawable
 def bars(
     table: pd.DataFrame,
     *,
@@ -133,6 +162,7 @@ def bars(
     return Plot(figure, table.reset_index(drop=True), caption)
 
 
+@redrawable
 def gain_and_kept(
     table: pd.DataFrame,
     *,
@@ -161,6 +191,8 @@ def gain_and_kept(
             rows[x], rows[gain], yerr=reach, color=first.colour, marker=first.marker, linestyle=first.dash
         )
         axes.axhline(0, color=BASELINE.colour, linewidth=0.8)
+        say_points(axes, rows[x], rows[gain], _say_gains(rows, x, gain, low, high))
+        say_points(twin, rows[x], rows[kept], (f"{a:g}: {n:.3g} kept" for a, n in zip(rows[x], rows[kept])))
         if logarithmic:
             counts_axis(axes)
         if rows[kept].max() > 30 * rows[kept].min() > 0:
@@ -173,9 +205,23 @@ def gain_and_kept(
         axes.legend(
             [left, right], ["gain (left)", "kept logits (right)"], ncols=2, loc="lower left", bbox_to_anchor=(0, 1)
         )
-    return Plot(figure, rows.reset_index(drop=True), caption)
+    seen = f"Gain {_see_range(rows[gain], rows[x])}; kept logits {_see_range(rows[kept], rows[x])}."
+    return Plot(figure, rows.reset_index(drop=True), caption, seen)
 
 
+def _say_gains(rows: pd.DataFrame, x: str, gain: str, low: str, high: str) -> list[str]:
+    return [f"{a:g}: {g:+.4g} [{lo:+.4g}, {hi:+.4g}]" for a, g, lo, hi in rows[[x, gain, low, high]].to_numpy()]
+
+
+def _see_range(values: pd.Series, at: pd.Series) -> str:
+    """Lowest and highest of a line and where they are, in words."""
+    if values.isna().all():
+        return "not known"
+    low, high = values.idxmin(), values.idxmax()
+    return f"from {values[low]:.3g} at {at[low]:g} to {values[high]:.3g} at {at[high]:g}"
+
+
+@redrawable
 def gain_by_size(
     table: pd.DataFrame,
     *,
@@ -193,6 +239,7 @@ def gain_by_size(
     another kind (`arms`: its name, over the legend)."""
     if not len(table):
         raise DataError("no runs to draw a gain against size from")
+    seen = []
     with styled():
         figure, (axes,) = panels(COLUMN, 2.4)
         for i, (name, part) in enumerate(table.groupby(teacher, sort=False)):
@@ -203,12 +250,14 @@ def gain_by_size(
             at = part[size] * (1 + 0.02 * i)
             axes.errorbar(at, part[gain], yerr=reach, color=style.colour, marker=style.marker, linestyle=style.dash,
                           label=plain(name))  # fmt: skip
+            say_points(axes, at, part[gain], (f"{name}, {each}" for each in _say_gains(part, size, gain, low, high)))
+            seen.append(f"{name} {_see_range(part[gain], part[size])}")
         axes.axhline(0, color=BASELINE.colour, linewidth=0.8)
         counts_axis(axes)
         axes.set_xlabel(size_label)
         axes.set_ylabel(gain_label)
         axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), title=plain(arms))
-    return Plot(figure, table.reset_index(drop=True), caption)
+    return Plot(figure, table.reset_index(drop=True), caption, f"Gains by size: {'; '.join(seen)}.")
 
 
 def _reach(table: pd.DataFrame, value: str, low: str, high: str) -> np.ndarray | None:

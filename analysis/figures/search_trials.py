@@ -16,7 +16,9 @@ from scipy import stats
 
 from pdstudy.analysis.data.trials_table import Dimension, Searched
 from pdstudy.analysis.errors import AnalysisError
-from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.hover import say_points
+from pdstudy.analysis.figures.medium import SHARED_PANEL, current_medium
+from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, look, panels, plain, styled
 from pdstudy.core.format import si
 
@@ -37,6 +39,7 @@ def limits(values: pd.Series) -> tuple[float, float]:
     return low - 0.09 * span, top + 0.12 * span
 
 
+@redrawable
 def history(searched: Searched) -> Plot:
     """Value against the order of trials, with the best so far; pruned and failed ones as ticks above."""
     trials, scored = searched.trials, searched.scored
@@ -54,6 +57,8 @@ def history(searched: Searched) -> Plot:
                 axes.plot(
                     inside["number"], inside["value"], style.marker, color=style.colour, markersize=4, label=label
                 )
+            texts = (f"trial {n:.0f}: {v:.4f}" for n, v in zip(inside["number"], inside["value"]))
+            say_points(axes, inside["number"], inside["value"], texts)
             for _, row in part[part["value"] > top].iterrows():
                 axes.plot(row["number"], top, "^", color=style.colour, markersize=4, clip_on=False)
         best = scored.sort_values("number")
@@ -75,6 +80,7 @@ def history(searched: Searched) -> Plot:
     return Plot(figure, trials[["number", "state", "value"]], caption)
 
 
+@redrawable
 def importances(searched: Searched) -> Plot:
     """Shares of importance as bars."""
     shares = searched.record["importances"]
@@ -86,7 +92,7 @@ def importances(searched: Searched) -> Plot:
         for i, dimension in enumerate(ranked):
             share = shares[dimension.column]
             axes.barh(i, share, 0.7, color=look(0).colour)
-            axes.annotate(f"{share:.2f}", (share, i), (3, 0), textcoords="offset points", va="center", fontsize=6.5)
+            axes.annotate(f"{share:.2f}", (share, i), (3, 0), textcoords="offset points", va="center", fontsize="small")
         axes.set_yticks(range(len(ranked)), [plain(d.label) for d in ranked])
         axes.set_ylim(len(ranked) - 0.4, -0.6)
         axes.set_xlim(0, 1.15 * max(shares.values()))
@@ -102,13 +108,14 @@ def importances(searched: Searched) -> Plot:
     return Plot(figure, data, caption)
 
 
+@redrawable
 def slices(searched: Searched) -> Plot:
     """Value against each dimension, a panel each, coloured by the trial's place in the order."""
     scored, pruned = searched.scored, searched.trials[searched.trials["state"] == "pruned"]
     if not len(scored):
         raise AnalysisError("no trial has been trained in full yet")
     dimensions = [d for d in searched.dimensions if d.column in scored]
-    columns = min(4, len(dimensions))
+    columns = current_medium().fit(min(4, len(dimensions)), SHARED_PANEL)
     count = -(-len(dimensions) // columns)
     low, top = limits(scored["value"])
     with styled():
@@ -119,6 +126,8 @@ def slices(searched: Searched) -> Plot:
             shown = axis.scatter(at, scored["value"].clip(upper=top), c=colours, cmap="Blues", vmin=-0.4, vmax=1, s=10,
                                  edgecolors="#333333", linewidths=0.3)  # fmt: skip
             shown.set_clip_on(False)
+            texts = (f"trial {n:.0f}: {v:.4f}" for n, v in zip(scored["number"], scored["value"]))
+            say_points(axis, at, scored["value"].clip(upper=top), texts)
             if len(rug):
                 axis.plot(rug, np.full(len(rug), top), "|", color=look(1).colour, markersize=5, clip_on=False)
             axis.set_ylim(low, top)
@@ -136,6 +145,7 @@ def slices(searched: Searched) -> Plot:
     return Plot(figure, scored[["number", "value", *(d.column for d in dimensions)]], caption)
 
 
+@redrawable
 def contours(searched: Searched, count: int = 3) -> Plot:
     """The mean value over pairs of the most important numbers, where there are trials to take a mean of."""
     numbers, scored = searched.ranked(numbers=True), searched.scored
@@ -179,6 +189,7 @@ def contours(searched: Searched, count: int = 3) -> Plot:
     return Plot(figure, pd.concat(rows, ignore_index=True), caption)
 
 
+@redrawable
 def pruning(searched: Searched) -> Plot:
     """Value at the first rung against that at full length: how far an early comparison predicts the last one."""
     (first, *_) = searched.rungs or [0]
@@ -208,6 +219,7 @@ def pruning(searched: Searched) -> Plot:
     return Plot(figure, part[["number", column, "value"]], caption)
 
 
+@redrawable
 def front(searched: Searched) -> Plot:
     """Two objectives against each other, those that no other trial beats in both joined by a line."""
     if "value2" not in searched.trials:
@@ -239,7 +251,7 @@ def _positions(axis: Axes, dimension: Dimension, trials: pd.DataFrame) -> Any:
         _scale_axis(axis, dimension, "x")
         return trials[dimension.column]
     places = {level: i for i, level in enumerate(dimension.levels)}
-    axis.set_xticks(range(len(places)), [plain(level) for level in places], rotation=35, ha="right", fontsize=6)
+    axis.set_xticks(range(len(places)), [plain(level) for level in places], rotation=35, ha="right", fontsize="small")
     axis.set_xlim(-0.6, len(places) - 0.4)
     spread = np.random.default_rng(0).uniform(-0.22, 0.22, len(trials))
     return trials[dimension.column].map(places).to_numpy(dtype=float) + spread

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.hover import say_points
+from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.style import COLUMN, counts_axis, look, panels, styled
 from pdstudy.core.format import si
 
 
+@redrawable
 def kept_against_p(cuts: pd.DataFrame, tokens: int) -> Plot:
     """Kept entries per token against p, a line per k (columns p, k, kept, mass of `cuts`; k missing where unlimited).
 
@@ -23,6 +25,7 @@ def kept_against_p(cuts: pd.DataFrame, tokens: int) -> Plot:
     )  # fmt: skip
 
 
+@redrawable
 def kept_against_k(cuts: pd.DataFrame, tokens: int) -> Plot:
     """Kept entries per token against k, a line per p: the two largest that the store admits."""
     limited = cuts[cuts["k"].notna()].astype({"k": int})
@@ -42,6 +45,8 @@ def _lines(
             axes.plot(
                 line[x], line["kept"], color=style.colour, linestyle=style.dash, marker=style.marker, label=label(value)
             )
+            texts = (f"{label(value)}, {x} = {at:g}: {n:.3g} kept" for at, n in zip(line[x], line["kept"]))
+            say_points(axes, line[x], line["kept"], texts)
         counts_axis(axes, "y")
         if x == "k":
             axes.set_xscale("log")

@@ -1,22 +1,25 @@
 """The one look of every figure: sizes, colours that colour-blind readers tell apart, markers, and byte-stable files.
 
 Fonts are DejaVu, which matplotlib ships, so that a figure has the same bytes on every machine; PDF embeds them as
-TrueType (type 42, which venues accept), SVG holds glyphs as paths.
+TrueType (type 42, which venues accept), SVG files hold glyphs as paths, SVG on a page text.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from pdstudy.analysis.figures.hover import Drawing, titles
+from pdstudy.analysis.figures.medium import current_medium
 from pdstudy.core.format import si
 from pdstudy.core.streams import printable
 
@@ -73,16 +76,35 @@ def plain(text: object) -> str:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Inside this context matplotlib has the style of the project, and outside what the user had."""
-    with matplotlib.style.context(STYLE):
+    """Inside this context matplotlib has the style of the project, with letters for the current medium, and outside
+    what the user had."""
+    medium = current_medium()
+    own: dict[str, object] = dict(matplotlib.rc_params_from_file(STYLE, use_default_template=False))
+    sizes = {name: medium.scale * float(own[name]) for name in _SIZES}  # type: ignore[arg-type]
+    with matplotlib.style.context([own, sizes, {"svg.fonttype": "none"} if medium.screen else {}]):  # type: ignore[list-item]
         yield
 
 
+_SIZES = ("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize",
+          "legend.title_fontsize")  # fmt: skip
+"""Settings of the style that are sizes of letters, in points."""
+
+
 def panels(width: float = COLUMN, height: float = 2.4, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of this size in inches and its axes, row by row. Call inside `styled()`."""
+    """A figure of this size in inches and its axes, row by row; call inside `styled()`.
+
+    The size is that on paper: the current medium may have another width and larger letters, and a row of panels that it
+    has no room for is broken into several.
+    """
+    medium = current_medium()
+    count, beside = rows * columns, columns if rows > 1 else medium.fit(columns)
+    lines = -(-count // beside)
     # Not through pyplot, which would keep every figure in memory until it is closed.
-    figure = Figure(figsize=(width, height))
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+    figure = Drawing(figsize=(medium.width or width, medium.scale * height * lines / rows))
+    axes = list(figure.subplots(lines, beside, squeeze=False).ravel())
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    return figure, axes[:count]
 
 
 def counts_axis(axes: Axes, which: str = "x", *, logarithmic: bool = True) -> None:
@@ -101,11 +123,14 @@ def counts_axis(axes: Axes, which: str = "x", *, logarithmic: bool = True) -> No
 
 
 def svg_text(figure: Figure) -> str:
-    """The figure as SVG, the same text every time: no date, no version, ids from a fixed salt."""
+    """The figure as SVG, the same text every time: no date, no version, ids from a fixed salt. On a screen its points
+    say what they are."""
     buffer = io.StringIO()
     with styled():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    text = buffer.getvalue()
+    end = text.rindex("</svg>")
+    return text[:end] + titles(figure) + text[end:] if current_medium().screen else text
 
 
 def png_bytes(figure: Figure) -> bytes:
@@ -116,14 +141,25 @@ def png_bytes(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def savefig(figure: Figure, stem: Path | str) -> list[Path]:
-    """Write `stem`.pdf, .svg and .png and return their paths; equal figures give equal bytes."""
+FIGURE_FORMATS = ("pdf", "svg", "png", "pgf")
+"""Kinds of files of a figure; PGF is for LaTeX, whose fonts it takes, and needs LaTeX to be made."""
+
+
+def savefig(figure: Figure, stem: Path | str, formats: Sequence[str] = ("pdf", "svg", "png")) -> list[Path]:
+    """Write `stem`.pdf and so on and return their paths; equal figures give equal bytes."""
     base = Path(stem)
     base.parent.mkdir(parents=True, exist_ok=True)
     # Not with_suffix: a stem such as "top-0.95" would lose its end.
-    files = [base.parent / f"{base.name}.{kind}" for kind in ("pdf", "svg", "png")]
-    with styled():
-        figure.savefig(files[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    files[1].write_text(svg_text(figure), encoding="utf-8")
-    files[2].write_bytes(png_bytes(figure))
+    files = [base.parent / f"{base.name}.{kind}" for kind in formats]
+    for kind, file in zip(formats, files, strict=True):
+        if kind == "svg":
+            file.write_text(svg_text(figure), encoding="utf-8")
+        elif kind == "png":
+            file.write_bytes(png_bytes(figure))
+        elif kind == "pdf":
+            with styled():
+                figure.savefig(file, metadata={"CreationDate": None, "Producer": None, "Creator": None})
+        else:
+            with styled():
+                figure.savefig(file)
     return files

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from pdstudy.analysis.data.trials_table import Searched, SimplexWeights
 from pdstudy.analysis.errors import AnalysisError
-from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.search_trials import COLOURS, colour_bar, scale
 from pdstudy.analysis.figures.style import COLUMN, PAGE, look, panels, plain, styled
 
@@ -18,6 +18,7 @@ HEIGHT = 3**0.5 / 2
 PANELS = 4
 
 
+@redrawable
 def ternary(searched: Searched, simplex: SimplexWeights) -> Plot:
     """Trials by their weights, a triangle per three terms, coloured by value.
 
@@ -82,6 +83,6 @@ def _frame(axis: Axes, names: list[str]) -> None:
         corners, names, ((-2, -4), (2, -4), (0, 4)), ("left", "right", "center"), strict=True
     ):
         axis.annotate(plain(name), (x, y), (dx, dy), textcoords="offset points", ha=side,
-                      va="bottom" if dy > 0 else "top", fontsize=7)  # fmt: skip
+                      va="bottom" if dy > 0 else "top", fontsize="medium")  # fmt: skip
     axis.set_xlim(-0.06, 1.06)
     axis.set_ylim(-0.12, HEIGHT + 0.1)

@@ -2,12 +2,15 @@
 
 Draws and computes nothing itself: figures, tables and statistics are those of the packages below."""
 
-from pdstudy.analysis.report.page import Link, Listing, Page, Section, Text
+from pdstudy.analysis.report.index_page import build_index
+from pdstudy.analysis.report.page import Folded, Link, Listing, Page, Section, Text
 from pdstudy.analysis.report.search_page import build_search
 from pdstudy.analysis.report.study_outputs import Outputs
-from pdstudy.analysis.report.study_page import build, build_index
+from pdstudy.analysis.report.study_page import build
+from pdstudy.analysis.report.write_report import rewrite_report, write_report
 
 __all__ = [
+    "Folded",
     "Link",
     "Listing",
     "Outputs",
@@ -17,4 +20,6 @@ __all__ = [
     "build",
     "build_index",
     "build_search",
+    "rewrite_report",
+    "write_report",
 ]

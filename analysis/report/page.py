@@ -1,16 +1,20 @@
 """One self-contained HTML page: figures inline as SVG, tables, a banner, where everything came from.
 
-No script, no font and no picture is loaded from anywhere; every text is escaped; equal input gives equal bytes.
+No script, no font and no picture is loaded from anywhere; every text is escaped; equal input gives equal bytes. A
+figure is there twice, drawn for a wide screen and for a phone; numbers and LaTeX of figures and tables are links to
+themselves, files beside the page are linked where they were written.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
+from pdstudy.analysis.figures.medium import PHONE, SCREEN
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.tables.table import Table
 
@@ -21,6 +25,14 @@ CSS = Path(__file__).with_name("page.css")
 class Text:
     """A paragraph."""
 
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A sentence that answers the page's question; `lead`, the metric that it is by, stands before it."""
+
+    lead: str
     text: str
 
 
@@ -40,7 +52,24 @@ class Link:
     about: str = ""
 
 
-Block = Plot | Table | Text | Listing | Link
+@dataclass(frozen=True)
+class Exhibit:
+    """A figure or table with its name, and the files beside the page that hold it (addresses relative to the page)."""
+
+    block: Plot | Table
+    name: str
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that are shown when their title is opened: what few readers want."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+Block = Plot | Table | Text | Answer | Listing | Link | Exhibit | Folded
 
 
 @dataclass(frozen=True)
@@ -56,39 +85,28 @@ class Page:
     """A page of a report.
 
     `banner` is shown above everything (for example "3 of 12 runs are not done: partial results"); `provenance` is the
-    footer (commit, versions, data, number of runs used and left out), in the order given. Nothing else is added: a
-    date, if wanted, is the caller's, so that equal results give an equal page.
+    footer (commit, versions, data, number of runs used and left out), in the order given; `up` leads to the page above.
+    Nothing else is added: a date, if wanted, is the caller's, so that equal results give an equal page.
     """
 
     title: str
     sections: tuple[Section, ...]
     banner: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
+    up: Link | None = None
 
     def render(self) -> str:
         """The page as text."""
-        figures = 0
+        made = _Writer()
         parts: list[str] = []
         for number, section in enumerate(self.sections, 1):
             parts.append(f'<section id="s{number}">\n<h2>{html.escape(section.title)}</h2>')
-            for block in section.blocks:
-                if isinstance(block, Plot):
-                    figures += 1
-                    parts.append(_figure(block, figures))
-                elif isinstance(block, Table):
-                    parts.append(f'<div class="scroll">{block.to_html()}</div>')
-                elif isinstance(block, Listing):
-                    parts.append(f"<pre>{html.escape(block.text)}</pre>")
-                elif isinstance(block, Link):
-                    address = html.escape(block.address, quote=True)
-                    about = f"<br>{html.escape(block.about)}" if block.about else ""
-                    parts.append(f'<p><a href="{address}">{html.escape(block.text)}</a>{about}</p>')
-                else:
-                    parts.append(f"<p>{html.escape(block.text)}</p>")
+            parts += map(made.write, section.blocks)
             parts.append("</section>")
         links = "".join(f'<li><a href="#s{i}">{html.escape(s.title)}</a></li>' for i, s in enumerate(self.sections, 1))
         rows = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in self.provenance.items())
         banner = f'<p class="banner" role="status">{html.escape(self.banner)}</p>' if self.banner else ""
+        up = f'<p class="up">{_anchor(self.up.address, f"← {self.up.text}")}</p>' if self.up else ""
         return "\n".join(
             [
                 "<!DOCTYPE html>",
@@ -97,15 +115,24 @@ class Page:
                 f"<title>{html.escape(self.title)}</title>",
                 f"<style>\n{CSS.read_text(encoding='utf-8')}</style></head>",
                 "<body>",
+                *([up] if up else []),
                 f"<h1>{html.escape(self.title)}</h1>",
                 *([banner] if banner else []),
-                *([f"<nav><ol>{links}</ol></nav>"] if len(self.sections) > 1 else []),
+                *([f"<nav><ol>{links}</ol></nav>"] if len(self.sections) > 2 else []),
                 *parts,
                 *([f"<footer><h2>Provenance</h2><dl>{rows}</dl></footer>"] if rows else []),
                 "</body></html>",
                 "",
             ]
         )
+
+    def close(self) -> None:
+        """Free the figures' artists now."""
+        for section in self.sections:
+            for block in section.blocks:
+                plot = block.block if isinstance(block, Exhibit) else block
+                if isinstance(plot, Plot):
+                    plot.close()
 
     def save(self, path: Path | str) -> Path:
         """Write the page; return its path."""
@@ -115,17 +142,82 @@ class Page:
         return target
 
 
+class _Writer:
+    """Writes blocks as HTML and counts figures."""
+
+    def __init__(self) -> None:
+        self.figures = 0
+
+    def write(self, block: Block) -> str:
+        if isinstance(block, Exhibit):
+            shown = self.write(block.block)
+            end = "</figure>" if isinstance(block.block, Plot) else "</div>"
+            return shown.removesuffix(end) + f'<p class="files">{" · ".join(_file_links(block))}</p>\n{end}'
+        if isinstance(block, Plot):
+            self.figures += 1
+            return _figure(block, self.figures)
+        if isinstance(block, Table):
+            label = html.escape(block.columns[0] or "table", quote=True)
+            return f'<div class="table"><div class="scroll" tabindex="0" role="region" aria-label="Table by {label}">' \
+                   f"{block.to_html(captioned=False)}</div>\n<p class=\"caption\">{html.escape(block.note)}</p>\n</div>"  # fmt: skip
+        if isinstance(block, Listing):
+            return f"<pre>{html.escape(block.text)}</pre>"
+        if isinstance(block, Link):
+            about = f"<br>{html.escape(block.about)}" if block.about else ""
+            return f"<p>{_anchor(block.address, block.text)}{about}</p>"
+        if isinstance(block, Folded):
+            inside = "\n".join(map(self.write, block.blocks))
+            return f"<details><summary>{html.escape(block.title)}</summary>\n{inside}\n</details>"
+        if isinstance(block, Answer):
+            return f'<p class="answer"><b>{html.escape(block.lead)}</b> {html.escape(block.text)}</p>'
+        return f"<p>{html.escape(block.text)}</p>"
+
+
+def _anchor(address: str, text: str) -> str:
+    return f'<a href="{html.escape(address, quote=True)}">{html.escape(text)}</a>'
+
+
+def _file_links(exhibit: Exhibit) -> Iterator[str]:
+    """Links to the files of a figure or table; what it is made of is a link to itself, a file or none."""
+    for path in exhibit.files:
+        yield _anchor(path, path.rpartition(".")[2].upper().replace("TEX", "LaTeX").replace("MD", "Markdown"))
+    if isinstance(exhibit.block, Plot):
+        within = {"csv": exhibit.block.data.to_csv(index=False, lineterminator="\n")}
+    else:
+        within = {"csv": exhibit.block.to_csv(), "tex": exhibit.block.to_latex()}
+    for kind, text in within.items():
+        if not any(path.endswith(f".{kind}") for path in exhibit.files):
+            address = f"data:text/plain;charset=utf-8,{quote(text, safe=',;:/()+=@!*$?~[]|')}"
+            name = html.escape(f"{exhibit.name}.{kind}", quote=True)
+            yield f'<a download="{name}" href="{html.escape(address, quote=True)}">{_KINDS[kind]}</a>'
+
+
+_KINDS = {"csv": "CSV", "tex": "LaTeX"}
+
+_COLOURS = {"#000000": "currentColor", "#ffffff": "var(--page)", "#e3e3e3": "var(--line)", "#555555": "var(--grey)"}
+"""Colours of figures that follow the reader's choice of a light or a dark page."""
+
+
 def _figure(plot: Plot, number: int) -> str:
-    """A plot as inline SVG; its ids get a prefix, since two figures on one page would share them otherwise."""
-    svg = plot.svg()
+    """A plot as inline SVG, for a wide screen and a narrow one."""
+    label = html.escape(plot.seen or plot.caption, quote=True)
+    media = {"wide": SCREEN, "narrow": PHONE} if plot.redraw else {"any": SCREEN}
+    drawn = []
+    for name, medium in media.items():
+        svg = _inline(plot.svg(medium), f"f{number}{name[0]}-")
+        drawn.append(f'<div class="{name}">\n' + svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1) + "\n</div>")
+    caption = f"<figcaption>Figure {number}. {html.escape(plot.caption)}</figcaption>"
+    return f"<figure>\n{chr(10).join(drawn)}\n{caption}\n</figure>"
+
+
+def _inline(svg: str, prefix: str) -> str:
+    """SVG for a page; its ids get a prefix, since two figures on one page would share them otherwise."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    prefix = f"f{number}-"
     # A hundredth of a point is finer than any screen; matplotlib writes six decimals.
-    svg = re.sub(r'\bd="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg)
+    svg = re.sub(r'\b(d|x|y|cx|cy|transform)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg)
     svg = re.sub(r'(\sid=")', rf"\g<1>{prefix}", svg)
     svg = re.sub(r"(url\(#)", rf"\g<1>{prefix}", svg)
     svg = re.sub(r'((?:xlink:)?href="#)', rf"\g<1>{prefix}", svg)
-    label = html.escape(plot.caption, quote=True)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return f"<figure>\n{svg.strip()}\n<figcaption>Figure {number}. {html.escape(plot.caption)}</figcaption>\n</figure>"
+    svg = re.sub(r"(?<=: )#(?:000000|ffffff|e3e3e3|555555)\b", lambda found: _COLOURS[found[0]], svg)
+    return svg.strip()

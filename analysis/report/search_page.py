@@ -11,28 +11,49 @@ from pdstudy.analysis.data.study_record import Record, axis_column
 from pdstudy.analysis.data.trials_table import Searched
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures import search_trials as figures
+from pdstudy.analysis.figures.medium import SCREEN, drawn_for
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.ternary import ternary
 from pdstudy.analysis.report.page import Block, Page, Section, Text
+from pdstudy.analysis.report.report_files import WANTED, FilesBeside, save_blocks
 from pdstudy.analysis.report.study_outputs import Outputs
-from pdstudy.analysis.report.study_page import collect_provenance, save_blocks
+from pdstudy.analysis.report.study_page import collect_provenance
 from pdstudy.analysis.tables.table import Table, TableCell
 from pdstudy.core.format import si
 
 SHOWN = 15
 
 
-def build_search(workspace: Path, record: Record, final: Record | None, out: Path) -> str:
+def build_search(
+    workspace: Path, record: Record, final: Record | None, out: Path, beside: FilesBeside = WANTED
+) -> str:
     """Write `out`/index.html with figures/, tables/ and data/. Returns the table of the best trials as text.
 
     `final` is the record of the final comparison, an ordinary study; None where there is none, or not yet.
     """
-    searched = Searched(record)
+    with drawn_for(SCREEN):
+        page, searched, report = _make_page(workspace, record, final, out, beside)
+        page.save(out / "index.html")
+    page.close()
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    searched.trials.to_csv(out / "data" / "trials.csv", index=False, lineterminator="\n")
+    if report is not None:
+        report.runs.to_csv(out / "data" / "final.csv", index=False, lineterminator="\n")
     best = best_table(searched)
+    return pd.DataFrame([[c.text if isinstance(c, TableCell) else c for c in row] for row in best.rows],
+                        columns=list(best.columns)).to_string(index=False)  # fmt: skip
+
+
+def _make_page(
+    workspace: Path, record: Record, final: Record | None, out: Path, beside: FilesBeside
+) -> tuple[Page, Searched, Outputs | None]:
+    """The page, whose files beside it are written, the search, and its final comparison where there is one."""
+    searched = Searched(record)
+    report = None
     sections = [
         Section("Question", tuple(Text(t) for t in (record["about"], _describe_search(searched)) if t)),
         Section("Trials and cost", (cost_table(searched),)),
-        Section("Best trials", (best,)),
+        Section("Best trials", (best_table(searched),)),
         Section("History", (_draw_or_say_why(lambda: figures.history(searched)),)),
         *(Section("Mixture", (_draw_or_say_why(lambda s=s: ternary(searched, s)),)) for s in searched.simplexes),  # type: ignore[misc]
         Section("Importances", (_draw_or_say_why(lambda: figures.importances(searched)),)),
@@ -56,19 +77,9 @@ def build_search(workspace: Path, record: Record, final: Record | None, out: Pat
         verdicts = report.compared.verdicts()
         sections += [Section("Verdict by metric", tuple(verdicts))] if verdicts else []
         notes |= collect_provenance(report)
-        (out / "data").mkdir(parents=True, exist_ok=True)
-        report.runs.to_csv(out / "data" / "final.csv", index=False, lineterminator="\n")
-    for number, section in enumerate(sections, 1):
-        save_blocks(section, number, record["search"], out)
-    (out / "data").mkdir(parents=True, exist_ok=True)
-    searched.trials.to_csv(out / "data" / "trials.csv", index=False, lineterminator="\n")
-    Page(record["title"], tuple(sections), _warn_of_missing(searched), notes).save(out / "index.html")
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Plot):
-                block.close()
-    return pd.DataFrame([[c.text if isinstance(c, TableCell) else c for c in row] for row in best.rows],
-                        columns=list(best.columns)).to_string(index=False)  # fmt: skip
+    numbered = enumerate(sections, 1)
+    written = tuple(save_blocks(section, number, record["search"], out, beside) for number, section in numbered)
+    return Page(record["title"], written, _warn_of_missing(searched), notes), searched, report
 
 
 def _draw_or_say_why(make: Callable[[], Plot]) -> Block:

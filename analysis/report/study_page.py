@@ -6,9 +6,6 @@ one, a sentence says why. Equal results give equal files."""
 from __future__ import annotations
 
 import datetime
-import re
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,10 +13,11 @@ import pandas as pd
 from pdstudy.analysis.data.runs import arm_summary, final_evaluations, heldout
 from pdstudy.analysis.data.study_record import Record
 from pdstudy.analysis.data.task_answers import load_answers
-from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.medium import SCREEN, drawn_for
 from pdstudy.analysis.report.downstream_section import task_blocks
 from pdstudy.analysis.report.kept_entries import kept_blocks
 from pdstudy.analysis.report.page import Link, Page, Section, Text
+from pdstudy.analysis.report.report_files import WANTED, FilesBeside, save_blocks
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.teacher_section import teacher_table, teacher_warnings
 from pdstudy.analysis.tables.finetuned import finetuning_table
@@ -27,8 +25,28 @@ from pdstudy.analysis.tables.table import Table
 from pdstudy.core.run_files import whole_answers, whole_run_file
 
 
-def build(workspace: Path, record: Record, out: Path) -> str:
+def build(
+    workspace: Path, record: Record, out: Path, beside: FilesBeside = WANTED, up: Link | None = None
+) -> str:
     """Write `out`/index.html with figures/, tables/ and data/. Returns the result table as text."""
+    with drawn_for(SCREEN):
+        page, report = make_page(workspace, record, out, beside, up)
+        page.save(out / "index.html")
+    page.close()
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    report.runs.to_csv(out / "data" / "runs.csv", index=False, lineterminator="\n")
+    report.evaluations.to_csv(out / "data" / "evaluations.csv", index=False, lineterminator="\n")
+    answers = load_answers(workspace, record)
+    if len(answers):
+        answers.to_csv(out / "data" / "answers.csv", index=False, lineterminator="\n")
+    table = arm_summary(report.runs)
+    return table.to_string(index=False) if len(table) else "no runs: stores alone"
+
+
+def make_page(
+    workspace: Path, record: Record, out: Path, beside: FilesBeside, up: Link | None
+) -> tuple[Page, Outputs]:
+    """The page of a study, whose files beside it are written, and what it is made of."""
     report = Outputs(workspace, record)
     texts = (
         record["about"],
@@ -37,8 +55,7 @@ def build(workspace: Path, record: Record, out: Path) -> str:
         _warn_of_temperatures(report),
         *teacher_warnings(workspace, record, report.runs),
     )
-    opening = [Text(t) for t in texts if t]
-    sections = [Section("Question", tuple(opening))]
+    sections = [Section("Question", tuple(Text(t) for t in texts if t))]
     shown = [(output["title"], report.blocks(output)) for output in record["outputs"]]
     verdicts = report.compared.verdicts()
     shown += [("Verdict by metric", verdicts)] if verdicts else []
@@ -49,36 +66,12 @@ def build(workspace: Path, record: Record, out: Path) -> str:
     shown += [(f"Kept of {each['name']}", kept_blocks(workspace, each["store"])) for each in record.get("captures", ())]
     teachers = teacher_table(workspace, record)
     shown += [] if teachers is None else [("Teachers", [teachers])]
-    for number, (title, blocks) in enumerate(shown, 1):
-        section = Section(title, tuple(blocks))
-        save_blocks(section, number, record["study"], out)
-        sections.append(section)
     table = arm_summary(report.runs)
-    if len(table):
-        sections.append(Section("All arms", (_make_arm_table(table),)))
-    (out / "data").mkdir(parents=True, exist_ok=True)
-    report.runs.to_csv(out / "data" / "runs.csv", index=False, lineterminator="\n")
-    report.evaluations.to_csv(out / "data" / "evaluations.csv", index=False, lineterminator="\n")
-    if answered:
-        load_answers(workspace, record).to_csv(out / "data" / "answers.csv", index=False, lineterminator="\n")
-    page = Page(record["title"], tuple(sections), _warn_of_missing(report), collect_provenance(report))
-    page.save(out / "index.html")
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Plot):
-                block.close()
-    return table.to_string(index=False) if len(table) else "no runs: stores alone"
-
-
-def save_blocks(section: Section, number: int, study: str, out: Path) -> None:
-    """Write a section's figures and tables as files, named by its number and title. Their LaTeX labels also have the
-    study's name, so that a paper can take tables of several studies."""
-    for i, block in enumerate(section.blocks):
-        stem = f"{number}-{_make_slug(section.title)}" + (f"-{i}" if i else "")
-        if isinstance(block, Plot):
-            block.save(out / "figures" / stem)
-        elif isinstance(block, Table):
-            replace(block, label=f"tab:{_make_slug(study)}-{stem}").save(out / "tables" / stem)
+    shown += [("All arms", [_make_arm_table(table)])] if len(table) else []
+    for number, (title, blocks) in enumerate(shown, 1):
+        sections.append(save_blocks(Section(title, tuple(blocks)), number, record["study"], out, beside))
+    page = Page(record["title"], tuple(sections), _warn_of_missing(report), collect_provenance(report), up)
+    return page, report
 
 
 def _make_arm_table(frame: pd.DataFrame) -> Table:
@@ -139,14 +132,3 @@ def collect_provenance(report: Outputs) -> dict[str, str]:
         lines["newest run"] = f"{datetime.datetime.fromtimestamp(newest, datetime.UTC):%Y-%m-%d %H:%M} UTC"
     lines["corpus"] = ", ".join(f"{c['name']} ({c['key']})" for c in report.record["corpora"])
     return lines | {name: "; ".join(sorted(values)) for name, values in notes.items()}
-
-
-def _make_slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-
-
-def build_index(title: str, records: Sequence[Record], out: Path) -> Path:
-    """Write `out`/index.html: the studies of a folder, each a link to its page in `out`/STUDY/."""
-    links = tuple(Link(f"{record['study']}/index.html", record["title"], record["about"]) for record in records)
-    opening = Text(f"{len(records)} studies; the runs that they share were made once.")
-    return Page(title, (Section("Studies", (opening, *links)),)).save(out / "index.html")

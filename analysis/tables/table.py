@@ -39,6 +39,13 @@ _LATEX = {
 }  # fmt: skip
 
 
+TABLE_FORMATS = ("csv", "md", "tex")
+"""Kinds of files of a table."""
+
+LONG = 40
+"""Letters beyond which the text of a cell is broken into lines on a page."""
+
+
 def latex(text: str) -> str:
     """Text that LaTeX sets as it is written; line breaks are spaces, since a blank line would end a paragraph."""
     return "".join(_LATEX.get(letter, letter) for letter in re.sub(r"\s*\n\s*", " ", text))
@@ -83,11 +90,15 @@ class Table:
     caption: str
     label: str = ""
     """LaTeX label; where it is empty, `save` makes one of the file's name, so that no two files share one."""
+    heads: tuple[str, ...] = ()
+    """Headings that readers see where they are longer than the columns' names in CSV; empty: those names."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"a row of {len(row)} cells under {len(self.columns)} columns {self.columns}: {row}")
+        if self.heads and len(self.heads) != len(self.columns):
+            raise ValueError(f"{len(self.heads)} headings {self.heads} over {len(self.columns)} columns")
 
     def _cells(self) -> list[list[TableCell]]:
         return [[cell if isinstance(cell, TableCell) else TableCell(cell) for cell in row] for row in self.rows]
@@ -95,6 +106,10 @@ class Table:
     def _numeric(self) -> list[bool]:
         """Which columns hold numbers, and so are set to the right."""
         return [all(row[i].number is not None for row in self._cells()) for i in range(len(self.columns))]
+
+    @property
+    def shown_heads(self) -> tuple[str, ...]:
+        return self.heads or self.columns
 
     @property
     def note(self) -> str:
@@ -121,7 +136,7 @@ class Table:
             text = f"**{text}**" if cell.best else text
             return text + "†" if cell.noise else text
 
-        lines = [f"| {' | '.join(markdown(c) for c in self.columns)} |", f"|{'---|' * len(self.columns)}"]
+        lines = [f"| {' | '.join(markdown(c) for c in self.shown_heads)} |", f"|{'---|' * len(self.columns)}"]
         lines += [f"| {' | '.join(shown(cell) for cell in row)} |" for row in self._cells()]
         return "\n".join([*lines, "", markdown(self.note), ""])
 
@@ -142,7 +157,7 @@ class Table:
                 *([rf"\label{{{self.label}}}"] if self.label else []),
                 rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in self._numeric())}}}",
                 r"\toprule",
-                _latex_row([latex(c) for c in self.columns]),
+                _latex_row([latex(c) for c in self.shown_heads]),
                 r"\midrule",
                 *body,
                 r"\bottomrule",
@@ -152,20 +167,23 @@ class Table:
             ]
         )
 
-    def to_html(self) -> str:
+    def to_html(self, *, captioned: bool = True) -> str:
         """A `<table>` with its caption; everything escaped."""
 
         def shown(cell: TableCell) -> str:
             text = html.escape(cell.text)
             text = f"<b>{text}</b>" if cell.best else text
             text = text + "<sup>†</sup>" if cell.noise else text
-            return f"<td>{text}</td>" if cell.number is None else f'<td class="n">{text}</td>'
+            if cell.number is not None:
+                return f'<td class="n">{text}</td>'
+            return f'<td class="long">{text}</td>' if len(cell.text) > LONG else f"<td>{text}</td>"
 
         kinds = [' class="n"' if n else "" for n in self._numeric()]
-        head = "".join(f'<th scope="col"{k}>{html.escape(c)}</th>' for k, c in zip(kinds, self.columns))
+        head = "".join(f'<th scope="col"{k}>{html.escape(c)}</th>' for k, c in zip(kinds, self.shown_heads))
         body = "\n".join(f"<tr>{''.join(shown(cell) for cell in row)}</tr>" for row in self._cells())
+        caption = f"<caption>{html.escape(self.note)}</caption>\n" if captioned else ""
         return (
-            f"<table>\n<caption>{html.escape(self.note)}</caption>\n"
+            f"<table>\n{caption}"
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
         )
 
@@ -173,13 +191,15 @@ class Table:
         """The table, for a notebook."""
         return self.to_html()
 
-    def save(self, stem: Path | str) -> list[Path]:
-        """Write `stem`.csv, .md and .tex; return the paths."""
+    def save(self, stem: Path | str, formats: Sequence[str] = TABLE_FORMATS) -> list[Path]:
+        """Write `stem`.csv, .md and .tex, or those of the formats; return the paths."""
         base = Path(stem)
         named = self if self.label else replace(self, label="tab:" + re.sub(r"[^A-Za-z0-9.:-]+", "-", base.name))
+        written: list[Path] = []
         base.parent.mkdir(parents=True, exist_ok=True)
-        written = []
         for kind, text in (("csv", self.to_csv()), ("md", self.to_markdown()), ("tex", named.to_latex())):
+            if kind not in formats:
+                continue
             path = base.parent / f"{base.name}.{kind}"
             path.write_text(text, encoding="utf-8")
             written.append(path)

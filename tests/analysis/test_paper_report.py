@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from pdstudy.analysis.report.study_outputs import Outputs
-from pdstudy.analysis.report.study_page import build, build_index
+from pdstudy.analysis.report.index_page import build_index
+from pdstudy.analysis.report.study_page import build
 from pdstudy.analysis.tables.table import Table
 from pdstudy.config.evaluation import Heldout
 from pdstudy.core.identity import fingerprint
