@@ -67,7 +67,7 @@ def save_excerpt(workspace: Path, report: Report, folder: Path) -> None:
 
 @contextlib.contextmanager
 def open_excerpt(folder: Path) -> Iterator[tuple[Path, Report]]:
-    """A folder laid out as a workspace with what `save_excerpt` wrote, for as long as the context lasts, and the report.
+    """A folder laid out as a workspace with what `save_excerpt` wrote, while the context lasts, and the report.
 
     Raises:
         DataError: the folder holds no page data, or it is damaged.
@@ -89,7 +89,9 @@ def open_excerpt(folder: Path) -> Iterator[tuple[Path, Report]]:
                         path.parent.mkdir(parents=True, exist_ok=True)
                         path.write_bytes(archive.read(name))
         except (ConfigError, KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{folder} is damaged: {error}; restore it, or make the report from its workspace") from error
+            raise DataError(
+                f"{folder} is damaged: {error}; restore it, or make the report from its workspace"
+            ) from error
         yield workspace, Report(about["title"], tuple(about["records"]), about.get("search"))
 
 

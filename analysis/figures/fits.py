@@ -36,7 +36,9 @@ def loss_and_law(
         for i, (name, fit) in enumerate(fits.items()):
             style, data = look(i), fit.points.x[x]
             axes.plot(data, fit.points.loss, style.marker, color=style.colour, markersize=3.5)
-            say_points(axes, data, fit.points.loss, (f"{name}, {si(n)}: {v:.4g}" for n, v in zip(data, fit.points.loss)))
+            say_points(
+                axes, data, fit.points.loss, (f"{name}, {si(n)}: {v:.4g}" for n, v in zip(data, fit.points.loss))
+            )
             reach = 1.0 if name in rejected else extend
             at = np.geomspace(data.min() / reach, data.max() * reach, 120)
             curve = fit.predict({x: at})

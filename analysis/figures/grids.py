@@ -53,7 +53,7 @@ def line_grid(
     rows: list[pd.DataFrame] = []
     with styled():
         width = PAGE if len(levels) > 1 else COLUMN
-        figure, axes = panels(width, 0.45 + 1.75 * count if len(levels) > 1 else 2.5, count, columns)
+        figure, axes = panels(width, 0.45 + 1.75 * count if len(levels) > 1 else 2.5, count, columns, wrap=False)
         for axis, level in zip(axes, levels):
             part = table[table[panel] == level] if panel else table
             for name in arms:

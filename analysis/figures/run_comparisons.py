@@ -59,7 +59,7 @@ def learning_curves(
                         {"arm": name, x: whole.index, "mean": mean.values, "low": low.values, "high": high.values}
                     )
                 )
-                say_points(axes, whole.index, mean, (f"{name}, {si(at)}: {v:.4f}" for at, v in mean.items()))
+                say_points(axes, whole.index, mean, (f"{name}, {si(at)}: {v:.4f}" for at, v in zip(whole.index, mean)))
             rest = wide_part.loc[wide_part.index > whole.index.max()] if len(whole) else wide_part
             for s in rest.columns:
                 axes.plot(rest.index, rest[s], color=style.colour, linewidth=0.6, alpha=0.7)
@@ -217,8 +217,8 @@ def _see_range(values: pd.Series, at: pd.Series) -> str:
     """Lowest and highest of a line and where they are, in words."""
     if values.isna().all():
         return "not known"
-    low, high = values.idxmin(), values.idxmax()
-    return f"from {values[low]:.3g} at {at[low]:g} to {values[high]:.3g} at {at[high]:g}"
+    low, high = int(values.argmin()), int(values.argmax())
+    return f"from {values.iloc[low]:.3g} at {at.iloc[low]:g} to {values.iloc[high]:.3g} at {at.iloc[high]:g}"
 
 
 @redrawable

@@ -119,7 +119,7 @@ def slices(searched: Searched) -> Plot:
     count = -(-len(dimensions) // columns)
     low, top = limits(scored["value"])
     with styled():
-        figure, axes = panels(PAGE, 0.5 + 1.45 * count, count, columns)
+        figure, axes = panels(PAGE, 0.5 + 1.45 * count, count, columns, wrap=False)
         for i, (axis, dimension) in enumerate(zip(axes, dimensions)):
             at, rug = _positions(axis, dimension, scored), _positions(axis, dimension, pruned)
             colours = scored["number"] / max(1, searched.trials["number"].max())

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.style
@@ -79,9 +80,10 @@ def styled() -> Iterator[None]:
     """Inside this context matplotlib has the style of the project, with letters for the current medium, and outside
     what the user had."""
     medium = current_medium()
-    own: dict[str, object] = dict(matplotlib.rc_params_from_file(STYLE, use_default_template=False))
-    sizes = {name: medium.scale * float(own[name]) for name in _SIZES}  # type: ignore[arg-type]
-    with matplotlib.style.context([own, sizes, {"svg.fonttype": "none"} if medium.screen else {}]):  # type: ignore[list-item]
+    settings: Any = matplotlib.rc_params_from_file(STYLE, use_default_template=False)
+    settings.update({name: medium.scale * settings[name] for name in _SIZES})
+    settings["svg.fonttype"] = "none" if medium.screen else "path"
+    with matplotlib.style.context(settings):
         yield
 
 
@@ -90,14 +92,16 @@ _SIZES = ("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "y
 """Settings of the style that are sizes of letters, in points."""
 
 
-def panels(width: float = COLUMN, height: float = 2.4, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def panels(
+    width: float = COLUMN, height: float = 2.4, rows: int = 1, columns: int = 1, *, wrap: bool = True
+) -> tuple[Figure, list[Axes]]:
     """A figure of this size in inches and its axes, row by row; call inside `styled()`.
 
-    The size is that on paper: the current medium may have another width and larger letters, and a row of panels that it
-    has no room for is broken into several.
+    The size is that on paper: the current medium may have another width and larger letters. `wrap`: a row of panels
+    that it has no room for is broken into several.
     """
     medium = current_medium()
-    count, beside = rows * columns, columns if rows > 1 else medium.fit(columns)
+    count, beside = rows * columns, medium.fit(columns) if wrap and rows == 1 else columns
     lines = -(-count // beside)
     # Not through pyplot, which would keep every figure in memory until it is closed.
     figure = Drawing(figsize=(medium.width or width, medium.scale * height * lines / rows))

@@ -157,9 +157,9 @@ class _Writer:
             self.figures += 1
             return _figure(block, self.figures)
         if isinstance(block, Table):
-            label = html.escape(block.columns[0] or "table", quote=True)
-            return f'<div class="table"><div class="scroll" tabindex="0" role="region" aria-label="Table by {label}">' \
-                   f"{block.to_html(captioned=False)}</div>\n<p class=\"caption\">{html.escape(block.note)}</p>\n</div>"  # fmt: skip
+            region = f'tabindex="0" role="region" aria-label="Table by {html.escape(block.columns[0], quote=True)}"'
+            table = f'<div class="scroll" {region}>{block.to_html(captioned=False)}</div>'
+            return f'<div class="table">{table}\n<p class="caption">{html.escape(block.note)}</p>\n</div>'
         if isinstance(block, Listing):
             return f"<pre>{html.escape(block.text)}</pre>"
         if isinstance(block, Link):
@@ -205,7 +205,9 @@ def _figure(plot: Plot, number: int) -> str:
     drawn = []
     for name, medium in media.items():
         svg = _inline(plot.svg(medium), f"f{number}{name[0]}-")
-        drawn.append(f'<div class="{name}">\n' + svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1) + "\n</div>")
+        drawn.append(
+            f'<div class="{name}">\n' + svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1) + "\n</div>"
+        )
     caption = f"<figcaption>Figure {number}. {html.escape(plot.caption)}</figcaption>"
     return f"<figure>\n{chr(10).join(drawn)}\n{caption}\n</figure>"
 

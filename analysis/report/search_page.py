@@ -24,9 +24,7 @@ from pdstudy.core.format import si
 SHOWN = 15
 
 
-def build_search(
-    workspace: Path, record: Record, final: Record | None, out: Path, beside: FilesBeside = WANTED
-) -> str:
+def build_search(workspace: Path, record: Record, final: Record | None, out: Path, beside: FilesBeside = WANTED) -> str:
     """Write `out`/index.html with figures/, tables/ and data/. Returns the table of the best trials as text.
 
     `final` is the record of the final comparison, an ordinary study; None where there is none, or not yet.

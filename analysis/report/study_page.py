@@ -25,9 +25,7 @@ from pdstudy.analysis.tables.table import Table
 from pdstudy.core.run_files import whole_answers, whole_run_file
 
 
-def build(
-    workspace: Path, record: Record, out: Path, beside: FilesBeside = WANTED, up: Link | None = None
-) -> str:
+def build(workspace: Path, record: Record, out: Path, beside: FilesBeside = WANTED, up: Link | None = None) -> str:
     """Write `out`/index.html with figures/, tables/ and data/. Returns the result table as text."""
     with drawn_for(SCREEN):
         page, report = make_page(workspace, record, out, beside, up)
@@ -43,9 +41,7 @@ def build(
     return table.to_string(index=False) if len(table) else "no runs: stores alone"
 
 
-def make_page(
-    workspace: Path, record: Record, out: Path, beside: FilesBeside, up: Link | None
-) -> tuple[Page, Outputs]:
+def make_page(workspace: Path, record: Record, out: Path, beside: FilesBeside, up: Link | None) -> tuple[Page, Outputs]:
     """The page of a study, whose files beside it are written, and what it is made of."""
     report = Outputs(workspace, record)
     texts = (

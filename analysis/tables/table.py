@@ -182,10 +182,7 @@ class Table:
         head = "".join(f'<th scope="col"{k}>{html.escape(c)}</th>' for k, c in zip(kinds, self.shown_heads))
         body = "\n".join(f"<tr>{''.join(shown(cell) for cell in row)}</tr>" for row in self._cells())
         caption = f"<caption>{html.escape(self.note)}</caption>\n" if captioned else ""
-        return (
-            f"<table>\n{caption}"
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-        )
+        return f"<table>\n{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
     def _repr_html_(self) -> str:
         """The table, for a notebook."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pdstudy.cli import search_commands
 from pdstudy.cli.arguments import AddCommand
@@ -12,17 +12,29 @@ from pdstudy.cli.progress import slow_work
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned, workspace_of
 from pdstudy.cli.terminal import say
+from pdstudy.core.errors import ConfigError
 from pdstudy.plan.plan import Plan
 from pdstudy.plan.study_plan import member_plans
 from pdstudy.search.search_file import find_search
 from pdstudy.workspace.layout import Workspace
 
+if TYPE_CHECKING:
+    from pdstudy.analysis.report.report_files import FilesBeside
+
 
 def add(command: AddCommand) -> None:
     sub = command("results", _results, "one row per run, failed and diverged ones included")
     sub.add_argument("--csv", type=Path, help="write the full table here")
-    sub = command("report", _report, "figures, tables and one HTML page of a study or a search; works on partial data")
-    sub.add_argument("--out", type=Path, help="folder to write (default: reports/NAME)")
+    about = "one HTML page of a study or a search, with figures and tables; works on partial data"
+    sub = command("report", _report, about, study=False)
+    sub.add_argument("study", nargs="?", help="a study file, a folder of them, or the name of one in studies/")
+    sub.add_argument("--scale", help="the scale to pass to study(scale); default: the study's own")
+    sub.add_argument("--data", type=Path, help="make a page anew from its folder data/, without study and workspace")
+    sub.add_argument(
+        "--out", type=Path, help="folder to write (default: reports/NAME; with --data the folder above it)"
+    )
+    sub.add_argument("--format", help="files beside the page, of pdf,svg,png,pgf,csv,md,tex, or none: the page alone "
+                     "(default: all but pgf)")  # fmt: skip
 
 
 def _results(args: argparse.Namespace) -> int:
@@ -55,27 +67,48 @@ def _record(plan: Plan, workspace: Workspace) -> dict[str, Any]:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from pdstudy.analysis.report.study_page import build, build_index
+    from pdstudy.analysis.data.excerpt import Report
+    from pdstudy.analysis.report.write_report import rewrite_report, write_report
     from pdstudy.distill.store.inspection import look_into
 
+    beside = _files_beside(args)
+    if (args.study is None) == (args.data is None):
+        raise ConfigError("report takes a study or a search, or --data and the folder data/ of a page: one of both")
+    if args.data is not None:
+        out = args.out or args.data.resolve().parent
+        with slow_work(f"report of {args.data}"):
+            text = rewrite_report(args.data, out, beside)
+        return _tell(args, text, out)
     search = find_search(args.study, args.scale, workspace_of(args))
     if search is not None:
-        return search_commands.report(args, search, workspace_of(args))
+        workspace, out = workspace_of(args), args.out or Path("reports") / search.name
+        text = write_report(workspace.root, search_commands.make_report(search, workspace), out, beside)
+        return _tell(args, text, out)
     plan, workspace = planned(args)
     out = args.out or Path("reports") / plan.study.name
-    records = [_record(part, workspace) for part in member_plans(plan, workspace)]
+    records = tuple(_record(part, workspace) for part in member_plans(plan, workspace))
     stores = [workspace.root / "stores" / each["store"] for record in records for each in record["captures"]]
     with slow_work(f"report of {plan.study.name}") as progress:
         progress("reading its stores", 0.0)
         look_into(stores)
-        texts = []
-        for number, record in enumerate(records):
-            progress(f"writing {record['study']}", number / len(records))
-            texts.append(build(workspace.root, record, out / record["study"] if len(records) > 1 else out))
-    text = texts[0]
-    if len(records) > 1:
-        text = "\n\n".join(f"{record['study']}\n{found}" for record, found in zip(records, texts, strict=True))
-        build_index(plan.study.name, records, out)
+        text = write_report(workspace.root, Report(plan.study.name, records), out, beside, progress)
+    return _tell(args, text, out)
+
+
+def _files_beside(args: argparse.Namespace) -> FilesBeside:
+    from pdstudy.analysis.report.report_files import FORMATS, NONE, WANTED, FilesBeside
+
+    if args.format is None:
+        return WANTED
+    if args.format == "none":
+        return NONE
+    formats = tuple(args.format.split(","))
+    if wrong := [each for each in formats if each not in FORMATS]:
+        raise ConfigError(f"--format: found {', '.join(wrong)}; allowed: none, or some of {','.join(FORMATS)}")
+    return FilesBeside(formats)
+
+
+def _tell(args: argparse.Namespace, text: str, out: Path) -> int:
     if args.json:
         print_json({"page": str(out / "index.html")})
     else:

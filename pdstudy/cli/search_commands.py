@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdstudy.cli.arguments import AddCommand, message_stream, positive_integer, study_call
@@ -20,6 +19,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.workspace.layout import Workspace
 
 if TYPE_CHECKING:
+    from pdstudy.analysis.data.excerpt import Report
     from pdstudy.search.search import Search
 
 TRIALS_AT_A_TIME = 8
@@ -117,20 +117,14 @@ def plan(args: argparse.Namespace, search: Search, workspace: Workspace) -> int:
     return 0
 
 
-def report(args: argparse.Namespace, search: Search, workspace: Workspace) -> int:
-    """Carry out `pdstudy report` of a file that declares a search."""
-    from pdstudy.analysis.report.search_page import build_search
+def make_report(search: Search, workspace: Workspace) -> Report:
+    """What `pdstudy report` of a file that declares a search is of."""
+    from pdstudy.analysis.data.excerpt import Report
     from pdstudy.plan.record import make_record
     from pdstudy.search.final import make_final_plan
     from pdstudy.search.search_record import make_search_record
 
     record = make_search_record(search, workspace)
     chosen = search.final is not None and any(t["values"] and t["within"] for t in record["trials"])
-    final = make_record(make_final_plan(search, workspace)) if chosen else None
-    out = args.out or Path("reports") / search.name
-    text = build_search(workspace.root, record, final, out)
-    if args.json:
-        print_json({"page": str(out / "index.html")})
-    else:
-        say(f"{text}\n{out / 'index.html'}")
-    return 0
+    final = (make_record(make_final_plan(search, workspace)),) if chosen else ()
+    return Report(search.title or search.name, final, record)

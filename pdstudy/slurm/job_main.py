@@ -197,13 +197,14 @@ def _export_ranks() -> None:
 
 
 def _make_report(workspace: Workspace, report: dict[str, Any]) -> None:
-    from pdstudy.analysis.report.study_page import build
+    from pdstudy.analysis.data.excerpt import Report
+    from pdstudy.analysis.report.write_report import write_report
     from pdstudy.distill.store.inspection import look_into
     from pdstudy.plan.record import read_record
 
     record = read_record(workspace, report["study"])
     look_into(workspace.root / "stores" / capture["store"] for capture in record.get("captures", ()))
-    print(build(workspace.root, record, Path(report["out"])))
+    print(write_report(workspace.root, Report(record["title"], (record,)), Path(report["out"])))
 
 
 def _make_packed(path: str, index: int, element: ArrayElement, signals: StopSignals) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.index_page import build_index
+from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.study_page import build
 from pdstudy.analysis.tables.table import Table
 from pdstudy.config.evaluation import Heldout
