@@ -7,6 +7,25 @@ from tests.mutants.slip import Slip
 SLIPS = (
     Slip(
         "pdstudy/train/weight_update.py",
+        "RATE_FACTOR: 1 / width_multiplier",
+        "RATE_FACTOR: 1.0",
+        "tests/models/test_mup.py",
+    ),
+    Slip(
+        "pdstudy/train/weight_update.py",
+        "settings.weight_decay * width_multiplier",
+        "settings.weight_decay",
+        "tests/models/test_mup.py",
+    ),
+    Slip("pdstudy/models/build_model.py", "width_multiplier(student) ** -0.5", "1.0", "tests/models/test_mup.py"),
+    Slip(
+        "pdstudy/config/model.py",
+        'found["residual_multiplier"] = mup.base_layers / self.layers',
+        'found["residual_multiplier"] = 1.0',
+        "tests/models/test_mup.py",
+    ),
+    Slip(
+        "pdstudy/train/weight_update.py",
         'if p.ndim < 2], "weight_decay": 0.0}',
         'if p.ndim < 2], "weight_decay": settings.weight_decay}',
         "tests/train/test_plain_loop.py",
