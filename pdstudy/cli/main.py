@@ -18,6 +18,7 @@ from pdstudy.cli import (
     doctor,
     inspect,
     job_command,
+    mirror_command,
     new_command,
     report_commands,
     search_commands,
@@ -96,6 +97,7 @@ def command_parser(*, analyse: bool) -> argparse.ArgumentParser:
     slurm_commands.add_submit_and_cancel(command)
     status_commands.add(command)
     report_commands.add(command)
+    mirror_command.add(command)
     inspect.add(command)
     slurm_commands.add_gc(command)
     if analyse:
