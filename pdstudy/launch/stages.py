@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pdstudy.core.claim import Claim
+from pdstudy.core.collector import quick_imports
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.progress import Progress
 from pdstudy.launch.devices import own_devices
@@ -38,7 +39,8 @@ def perform_claimed(
 ) -> str:
     """`perform` for one who holds the claim. `guard`: see `RunDir`."""
     if isinstance(order.work, TrainingJob):
-        from pdstudy.train.run_job import run_job
+        with quick_imports():
+            from pdstudy.train.run_job import run_job
 
         return run_job(order.work, progress, should_stop, guard)
     if lacking := order.work.missing_input():
@@ -73,16 +75,18 @@ def _(work: CorpusJob, progress: Progress) -> None:
 
 @make.register
 def _(work: TasksJob, progress: Progress) -> None:
-    from pdstudy.evaluate.lm_eval_run import evaluate_downstream
+    with quick_imports():
+        from pdstudy.evaluate.lm_eval_run import evaluate_downstream
 
     evaluate_downstream(work.model, work.downstream, work.directory, bos=work.bos, progress=progress)
 
 
 @make.register
 def _(work: TeacherLossJob, progress: Progress) -> None:
-    from pdstudy.corpus import open_corpus
-    from pdstudy.evaluate.heldout_teacher import evaluate_teacher
-    from pdstudy.models.distributed import open_ranks
+    with quick_imports():
+        from pdstudy.corpus import open_corpus
+        from pdstudy.evaluate.heldout_teacher import evaluate_teacher
+        from pdstudy.models.distributed import open_ranks
 
     with open_ranks(replicas=1, sharded=False) as ranks:
         evaluate_teacher(
@@ -99,13 +103,14 @@ def _(work: TeacherLossJob, progress: Progress) -> None:
 
 @make.register
 def _(work: CaptureJob, progress: Progress) -> None:
-    from pdstudy.corpus import open_corpus
-    from pdstudy.distill.teacher.capture import capture
-    from pdstudy.models.distributed import open_ranks
-    from pdstudy.models.parallelize import shard_frozen
-
     if holds(work.directory, work.sequences) and (work.directory / "manifest.json").exists():
         return
+    with quick_imports():
+        from pdstudy.corpus import open_corpus
+        from pdstudy.distill.teacher.capture import capture
+        from pdstudy.models.distributed import open_ranks
+        from pdstudy.models.parallelize import shard_frozen
+
     with open_ranks(replicas=1, sharded=False) as ranks:
         capture(
             work.spec,

@@ -116,11 +116,13 @@ def _record_failure(order: WorkOrder, error: Exception, short: str) -> None:
 
 
 def _free_memory() -> None:
-    """Give back what torch keeps of a GPU's memory for itself: another worker may be on that GPU next."""
+    """Drop the models of the last order, which are cycles, and give back what torch keeps of a GPU's memory for itself:
+    another worker may be on that GPU next."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
+    if torch is not None:
         gc.collect()
-        torch.cuda.empty_cache()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
 
 class output_to(contextlib.AbstractContextManager[None]):

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from pdstudy.core.claim import Claim
+from pdstudy.core.collector import quick_imports
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.streams import prepare_streams
-from pdstudy.train.run_job import run_job
 from pdstudy.train.stop_signals import StopSignals
 from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.run_dir import RunDir
@@ -33,6 +33,8 @@ def main(path: Path) -> int:
                 held.enter_context(Claim(job.claim, f"run {job.directory.name}"))
         except ConfigError as error:
             return _refused(error)
+        with quick_imports():
+            from pdstudy.train.run_job import run_job
         try:
             state = run_job(job, should_stop=signals.seen)
         except Exception as error:

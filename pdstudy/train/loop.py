@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from pdstudy.config.run import Objective
 from pdstudy.config.trajectory import alpha_at, learning_rate
+from pdstudy.core.collector import no_collection
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.progress import Progress, no_progress
 from pdstudy.corpus import open_corpus
@@ -68,7 +67,7 @@ def _train(trainer: Trainer, should_stop: Callable[[], bool], until: int) -> str
     run, vocab = trainer.run, trainer.corpus.vocab
     model, optimiser, loader, recorder = trainer.model, trainer.optimiser, trainer.loader, trainer.recorder
     try:
-        with _quiet_gc():
+        with no_collection():
             for step in range(trainer.resume(), run.num_steps):
                 alpha = alpha_at(run.objective, step, run.num_steps)
                 rate = learning_rate(run, step)
@@ -93,7 +92,7 @@ def _train(trainer: Trainer, should_stop: Callable[[], bool], until: int) -> str
                     recorder.write(step + 1, lr=rate, alpha=alpha)
                 if trainer.after(step + 1, should_stop() or step + 1 >= until):
                     return trainer.stopped(step + 1)
-        return trainer.done()
+            return trainer.done()
     except Diverged as divergence:
         return trainer.diverged(divergence)
 
@@ -126,16 +125,3 @@ def gradients(
         for name, value in {"loss": loss.detach(), **parts}.items():
             sums[name] = sums[name] + value if name in sums else value
     return valid, sums
-
-
-@contextlib.contextmanager
-def _quiet_gc() -> Iterator[None]:
-    """Keep the garbage collector out of the loop, whose steps make no cycles: objects that live now are set aside."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()
