@@ -102,7 +102,7 @@ def _instead(path: Path, name: str, other: str) -> str:
         return f"it declares a {other}: `pdstudy {'search' if other == 'search' else 'run'}`"
     if name == "study":
         return "`pdstudy new NAME` writes an example"
-    return "the README has an example, below `Searching a mixture of losses`"
+    return "`pdstudy new NAME --with search` writes an example"
 
 
 def _called(function: object, path: Path, scale: str | None, wanted: type[T]) -> T:

@@ -1,6 +1,7 @@
 """The scales at which the studies of the paper run: `mini` on two CPU cores, `paper` as Peng et al. 2024 had them.
 
-`tasks` is `mini` with the paper's protocol behind it: each model is finetuned, then evaluated on tasks (needs
+`node` is the paper's on one node of eight GPUs, with a Qwen3-8B as the teacher (`node_scale.py`: copy it for a scale of
+yours). `tasks` is `mini` with the paper's protocol behind it: each model is finetuned, then evaluated on tasks (needs
 `pdstudy[eval]`).
 
 Add yours to `SCALES`: a copy of one of these with another ladder, other teachers, your corpus. `pdstudy plan
@@ -10,6 +11,7 @@ studies/paper --scale YOURS` shows what it comes to.
 import dataclasses
 from typing import Literal
 
+from paper.node_scale import node
 from paper.scale import Scale
 
 from pdstudy import (
@@ -257,4 +259,4 @@ def _paper() -> Scale:
     )
 
 
-SCALES = {"mini": _mini(), "tasks": _tasks(), "paper": _paper()}
+SCALES = {"mini": _mini(), "tasks": _tasks(), "paper": _paper(), "node": node(_paper())}

@@ -44,7 +44,7 @@ def test_a_wheel_holds_one_package_and_its_data(wheel: Path) -> None:
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"pdstudy"}
     inside = {name for name in names if not name.endswith(".py")}
     for path in ("py.typed", "analysis/report/page.css", "analysis/figures/pdstudy.mplstyle",
-                 "analysis/tables/published/peng2024.json"):  # fmt: skip
+                 "analysis/tables/published/peng2024.json", "cli/templates/new_quickstart.txt"):  # fmt: skip
         assert f"pdstudy/{path}" in inside
 
 

@@ -9,6 +9,7 @@ import pytest
 from pdstudy.config.placement import Execution, misfit, resolve, warning_exceeds_limit
 from pdstudy.core.errors import ConfigError
 from pdstudy.slurm.profiles import load_profile
+from tests.core.guides import block
 
 
 @pytest.fixture
@@ -113,9 +114,6 @@ def test_a_file_that_is_not_toml_is_named(site: tuple[Path, Path]) -> None:
         load_profile(None)
 
 
-README = Path(__file__).parents[2] / "README.md"
-
-
 @pytest.mark.parametrize(
     ("stage", "parameters", "gpus"),
     [
@@ -123,11 +121,10 @@ README = Path(__file__).parents[2] / "README.md"
         ("logits", 7e9, 1), ("student", 1e8, 1), ("student", 2e9, 8), ("finetune", 2e9, 8), ("evaluate", 2e9, 1),
     ],
 )  # fmt: skip
-def test_the_example_of_the_readme_gives_gpus_to_all_that_compute(
+def test_the_example_of_the_guide_gives_gpus_to_all_that_compute(
     site: tuple[Path, Path], stage: str, parameters: float, gpus: int
 ) -> None:
-    (example,) = (block.partition("```")[0] for block in README.read_text().split("```toml\n")[1:])
-    site[1].write_text(example)
+    site[1].write_text(block("pdstudy/slurm/README.md", "profile = ").text)
     execution = resolve(load_profile(None).rules(()), stage, parameters)
     assert execution.gpus == gpus
     assert not list(misfit(execution, sequences_per_step=256))

@@ -1,10 +1,9 @@
-"""One run of a study under torchrun, by the README's own lines: it leaves what the worker leaves."""
+"""One run of a study under torchrun, by the guide's own lines: it leaves what the worker leaves."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -29,15 +28,14 @@ from pdstudy.train.training_job import TrainingJob, never
 from pdstudy.workspace.layout import Workspace
 from pdstudy.workspace.run_dir import RunDir
 from tests.core.cli import call
+from tests.core.guides import block
 from tests.core.tiny import write_tiny
 
-README = Path(__file__).parents[2] / "README.md"
 HELDOUT = 'Heldout(data=Slice(split="test", tokens=512))'
 
 
-def readme_lines() -> list[str]:
-    (block,) = (b for b in re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL) if "pdstudy.train" in b)
-    return [line.partition("#")[0].strip() for line in block.splitlines()]
+def guide_lines() -> list[str]:
+    return block("pdstudy/slurm/README.md", "pdstudy.train").lines
 
 
 def table(path: Path) -> tuple[list[list[str]], list[tuple[Any, ...]]]:
@@ -47,7 +45,7 @@ def table(path: Path) -> tuple[list[list[str]], list[tuple[Any, ...]]]:
 
 
 @pytest.mark.slow
-def test_the_lines_of_the_readme_leave_what_the_worker_leaves(
+def test_the_lines_of_the_guide_leave_what_the_worker_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study_file = write_tiny(tmp_path, steps=6).rename(tmp_path / "my_study.py")
@@ -58,7 +56,7 @@ def test_the_lines_of_the_readme_leave_what_the_worker_leaves(
     study_file = study_file.rename(tmp_path / "studies" / "my_study.py")
     workspace, by_worker = Workspace(tmp_path / "workspace"), Workspace(tmp_path / "by worker")
     study = load_study(str(study_file))
-    refused = call(tmp_path, *readme_lines()[0].replace("'", "").split()[1:])
+    refused = call(tmp_path, *guide_lines()[0].replace("'", "").split()[1:])
     assert refused.returncode == 2
     assert refused.stderr.startswith("pdstudy: loss=KD,seed=0: its corpus")
     assert len(refused.stderr.splitlines()) == 1
@@ -79,7 +77,7 @@ def test_the_lines_of_the_readme_leave_what_the_worker_leaves(
 
     environment = {**os.environ, "PDSTUDY_WORKSPACE": str(workspace.root), "OMP_NUM_THREADS": "1"}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
-    for line in readme_lines():
+    for line in guide_lines():
         done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     ours = RunDir(workspace.root / "runs" / artifact.key)
