@@ -14,10 +14,12 @@ from pdstudy.analysis.data.runs import arm_summary, final_evaluations, heldout
 from pdstudy.analysis.data.study_record import Record
 from pdstudy.analysis.data.task_answers import load_answers
 from pdstudy.analysis.figures.medium import SCREEN, drawn_for
+from pdstudy.analysis.report.answer import answer
 from pdstudy.analysis.report.downstream_section import task_blocks
 from pdstudy.analysis.report.kept_entries import kept_blocks
-from pdstudy.analysis.report.page import Link, Page, Section, Text
+from pdstudy.analysis.report.page import Block, Link, Page, Section, Text
 from pdstudy.analysis.report.report_files import WANTED, FilesBeside, save_blocks
+from pdstudy.analysis.report.settings import settings_table
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.teacher_section import teacher_table, teacher_warnings
 from pdstudy.analysis.tables.finetuned import finetuning_table
@@ -27,6 +29,19 @@ from pdstudy.core.run_files import whole_answers, whole_run_file
 
 def build(workspace: Path, record: Record, out: Path, beside: FilesBeside = WANTED, up: Link | None = None) -> str:
     """Write `out`/index.html with figures/, tables/ and data/. Returns the result table as text."""
+    return show_runs(build_page(workspace, record, out, beside, up))
+
+
+def show_runs(report: Outputs) -> str:
+    """The result table of a study as text."""
+    table = arm_summary(report.runs)
+    return table.to_string(index=False) if len(table) else "no runs: stores alone"
+
+
+def build_page(
+    workspace: Path, record: Record, out: Path, beside: FilesBeside = WANTED, up: Link | None = None
+) -> Outputs:
+    """Write `out`/index.html with figures/, tables/ and data/. Returns what they are made of."""
     with drawn_for(SCREEN):
         page, report = make_page(workspace, record, out, beside, up)
         page.save(out / "index.html")
@@ -37,22 +52,28 @@ def build(workspace: Path, record: Record, out: Path, beside: FilesBeside = WANT
     answers = load_answers(workspace, record)
     if len(answers):
         answers.to_csv(out / "data" / "answers.csv", index=False, lineterminator="\n")
-    table = arm_summary(report.runs)
-    return table.to_string(index=False) if len(table) else "no runs: stores alone"
+    return report
 
 
 def make_page(workspace: Path, record: Record, out: Path, beside: FilesBeside, up: Link | None) -> tuple[Page, Outputs]:
     """The page of a study, whose files beside it are written, and what it is made of."""
     report = Outputs(workspace, record)
     texts = (
-        record["about"],
         _count_runs(report) if record["cells"] else "",
         report.diverged,
         _warn_of_temperatures(report),
         *teacher_warnings(workspace, record, report.runs),
     )
-    sections = [Section("Question", tuple(Text(t) for t in texts if t))]
-    shown = [(output["title"], report.blocks(output)) for output in record["outputs"]]
+    answers = answer(report.comparisons)
+    opening: list[Block] = [
+        *([Text(record["about"])] if record["about"] else []),
+        *answers,
+        *(Text(t) for t in texts if t),
+    ]
+    sections = [Section("Question and answer" if answers else "Question", tuple(opening))]
+    settings = settings_table(workspace, record, report.runs)
+    shown: list[tuple[str, list[Block]]] = [("Settings", [settings])] if settings else []
+    shown += [(output["title"], report.blocks(output)) for output in record["outputs"]]
     verdicts = report.compared.verdicts()
     shown += [("Verdict by metric", verdicts)] if verdicts else []
     answered = task_blocks(workspace, record, report.comparisons)

@@ -10,7 +10,7 @@ from pdstudy.analysis.report.index_page import build_index
 from pdstudy.analysis.report.page import Link
 from pdstudy.analysis.report.report_files import WANTED, FilesBeside
 from pdstudy.analysis.report.search_page import build_search
-from pdstudy.analysis.report.study_page import build
+from pdstudy.analysis.report.study_page import build, build_page, show_runs
 
 
 def write_report(
@@ -27,13 +27,12 @@ def write_report(
     elif len(report.records) == 1:
         text = build(workspace, report.records[0], out, beside)
     else:
-        up, texts = Link("../index.html", report.title), []
+        up, made = Link("../index.html", report.title), []
         for number, record in enumerate(report.records):
             progress(f"writing {record['study']}", number / len(report.records))
-            found = build(workspace, record, out / record["study"], beside, up)
-            texts.append(f"{record['study']}\n{found}")
-        build_index(report.title, report.records, out)
-        text = "\n\n".join(texts)
+            made.append(build_page(workspace, record, out / record["study"], beside, up))
+        build_index(report.title, made, out)
+        text = "\n\n".join(f"{each.record['study']}\n{show_runs(each)}" for each in made)
     save_excerpt(workspace, report, out / "data")
     return text
 

@@ -72,13 +72,15 @@ def _exact(value: float) -> str:
 class TableCell:
     """One cell: what is shown, the number behind it (CSV has it in full), and its marks.
 
-    `best` is set bold. `noise` adds a dagger: the difference to the reference is within noise.
+    `best` is set bold. `noise` adds a dagger: the difference to the reference is within noise. `link` is the address of
+    a page that the text leads to.
     """
 
     text: str
     number: float | None = None
     best: bool = False
     noise: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class Table:
         def shown(cell: TableCell) -> str:
             text = html.escape(cell.text)
             text = f"<b>{text}</b>" if cell.best else text
+            text = f'<a href="{html.escape(cell.link, quote=True)}">{text}</a>' if cell.link else text
             text = text + "<sup>†</sup>" if cell.noise else text
             if cell.number is not None:
                 return f'<td class="n">{text}</td>'

@@ -94,7 +94,7 @@ def test_gain_by_size_has_a_line_per_teacher(tmp_path: Path) -> None:
     assert data.groupby("teacher")["difference"].mean().to_dict() == pytest.approx({"0.7M": 0.1, "1.8M": 0.2})
     assert sorted(data["student"].unique()) == [21_664, 49_392, 89_408, 304_800]
     build(workspace.root, record, tmp_path / "out" / "mini-s10")
-    page = build_index("paper-mini", [record], tmp_path / "out").read_text()
+    page = build_index("paper-mini", [Outputs(workspace.root, record)], tmp_path / "out").read_text()
     assert 'href="mini-s10/index.html"' in page
     assert (tmp_path / "out" / "mini-s10" / "index.html").exists()
     assert list((tmp_path / "out" / "mini-s10" / "figures").glob("*gain-against-student-size*.pdf"))
