@@ -16,8 +16,8 @@ Imports neither torch nor the trainer, and trains nothing. From the ground up, e
     compare   compare(table, metric=, baseline=, within=, margin=, text=) -> Comparison: arms paired by seed; adjust:
               verdicts of several together; compare_gains(table, over=): do gains differ?; measure_noise(runs, metric);
               accuracy_effect, bits_effect, mean_effect: two models on the same items
-    scaling   isoflop(table, n=, loss=, budget=, tokens=) -> IsoFlop; exponents(table, budget=, optimal=) -> Frontier;
-              allocate(fit, budgets, bootstrap=) -> Allocation;
+    scaling   isoflop(table, n=, loss=, budget=, tokens=) -> IsoFlopFrontier;
+              exponents(table, budget=, optimal=) -> Frontier; allocate(fit, budgets, bootstrap=) -> Allocation;
               multiplier(fit, "D", tokens, loss, at=) -> Multiplier; ComputeModel, compare_scenarios: distil or train?
     summary   summary(result) -> str for each of these results
     figures   functions of results that return a Plot: .save(stem) writes .pdf .svg .png .csv

@@ -16,18 +16,18 @@ from pdstudy.analysis.fit.extrapolation import measure_distance
 from pdstudy.analysis.fit.findings import parameter_frame, warnings
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.given_law import GivenLaw
-from pdstudy.analysis.fit.holdout import HoldOut
+from pdstudy.analysis.fit.holdout import HeldOutErrors
 from pdstudy.analysis.fit.lack_of_fit import lack_of_fit
 from pdstudy.analysis.scaling.allocation import Allocation
 from pdstudy.analysis.scaling.frontier import Frontier
-from pdstudy.analysis.scaling.isoflop import IsoFlop
+from pdstudy.analysis.scaling.isoflop import IsoFlopFrontier
 from pdstudy.analysis.scaling.multiplier import Multiplier
 
 
 @singledispatch
 def summary(result: object) -> str:
-    """The account of a `Fit`, `Bootstrap` (its fit with intervals), `HoldOut`, `GivenLaw`, `LawChoice`, `Comparison`,
-    `IsoFlop`, `Frontier`, `Allocation` or `Multiplier` as text.
+    """The account of a `Fit`, `Bootstrap` (its fit with intervals), `HeldOutErrors`, `GivenLaw`, `LawChoice`,
+    `Comparison`, `IsoFlopFrontier`, `Frontier`, `Allocation` or `Multiplier` as text.
 
     Raises:
         TypeError: for any other object.
@@ -46,7 +46,7 @@ def _(result: Bootstrap) -> str:
 
 
 @summary.register
-def _(result: HoldOut) -> str:
+def _(result: HeldOutErrors) -> str:
     fit = result.fit
     line = (
         f"{fit.law.name}: {len(fit.points)} runs fitted, {len(result.errors)} held out: "
@@ -109,7 +109,7 @@ def _(result: Comparison) -> str:
 
 
 @summary.register
-def _(result: IsoFlop) -> str:
+def _(result: IsoFlopFrontier) -> str:
     low, high = result.size.interval()
     bounds = "" if np.isnan(low) else f" ({low:.3f}, {high:.3f})"
     lines = [

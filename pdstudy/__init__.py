@@ -24,6 +24,7 @@ formula, its units and its source. The map, by topic:
     a machine       Placement, Execution, Machine (CPU_CORE, H100)
     a report        Compare, Curves, Sweep, SizeLaw, LossByTokens, Cost, BesidePaper, PaperTable, GainAndKept,
     GainBySize, GainDifferences, NoiseFloor
+    scaling laws    JointLaw, IsoFlop, ComputeOptimal, DistillationLaw, DistilOrTrain, HoldOut, TransferCheck
 
 `results(study)` is a table of runs; `curves(study)` and `figures(study)` show themselves in a notebook.
 `pdstudy.search` declares searches; `pdstudy.analysis` fits laws and draws figures from any table. Importing pdstudy
@@ -151,6 +152,15 @@ from pdstudy.config.outputs import (
     PaperTable as PaperTable,
     SizeLaw as SizeLaw,
     Sweep as Sweep,
+)
+from pdstudy.config.declared_laws import (
+    ComputeOptimal as ComputeOptimal,
+    DistillationLaw as DistillationLaw,
+    DistilOrTrain as DistilOrTrain,
+    HoldOut as HoldOut,
+    IsoFlop as IsoFlop,
+    JointLaw as JointLaw,
+    TransferCheck as TransferCheck,
 )
 from pdstudy.results import curves as curves, figures as figures, results as results
 

@@ -56,9 +56,9 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
     `responses_loss`, `responses_accuracy` (of held-out examples, where the study evaluates them), `train_loss`,
     `flops_student`,
     `flops_evaluation`, `flops_planned`, `seconds_train`, `seconds_evaluate`, `tokens_per_second`, `peak_memory_bytes`,
-    `attempts`, `teacher` (key of its run, or of its folder), `teacher_total`, `teacher_validation_loss`,
-    `teacher_test_loss`, `teacher_*_accuracy`, `error`, every field of the configuration
-    as `config.FIELD`, and downstream scores as `tasks.NAME` (see
+    `attempts`, `teacher` (key of its run, or of its folder), `teacher_non_embedding`, `teacher_total`, `teacher_tokens`
+    (those that it read, where they are known), `teacher_validation_loss`, `teacher_test_loss`, `teacher_*_accuracy`,
+    `error`, every field of the configuration as `config.FIELD`, and downstream scores as `tasks.NAME` (see
     `pdstudy.analysis.data.task_answers.answer_columns`)."""
     teachers = teacher_outcomes(workspace, record)
     rows = []
@@ -74,7 +74,7 @@ def load_runs(workspace: Path, record: Record) -> pd.DataFrame:
             row["active"] = cell["planned"]["active"]
         teacher = teachers.get(cell.get("teacher_losses") or cell["teacher"], {})
         row["teacher"] = cell["teacher"]
-        row |= {f"teacher_{name}": teacher.get(name) for name in ("total", *OF_TEACHER)}
+        row |= {f"teacher_{name}": teacher.get(name) for name in ("non_embedding", "total", "tokens", *OF_TEACHER)}
         row |= _config(workspace, cell["run"])
         rows.append(row)
     if not rows:  # a study of stores alone
@@ -127,7 +127,7 @@ def arm_summary(frame: pd.DataFrame) -> pd.DataFrame:
         row: dict[str, Any] = dict(zip(map(axis_title, axes), labels, strict=True))
         row |= {"N (non-embedding)": f"{int(part['non_embedding'].iloc[0]):,}", "runs": f"{len(done)}/{len(part)}"}
         others = [c.removesuffix("_loss") for c in seen if c.endswith(("_validation_loss", "_test_loss"))]
-        for split in ("validation", "test", *(other for other in others if other != "teacher_test")):
+        for split in ("validation", "test", *(other for other in others if not other.startswith("teacher_"))):
             losses = trained[f"{split}_loss"].dropna()
             spread = f" ± {losses.std():.3f}" if len(losses) > 1 else ""
             row[f"{split.replace('_', ' ')} loss"] = f"{losses.mean():.3f}{spread}" if len(losses) else "-"

@@ -12,7 +12,7 @@ from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.style import BASELINE, COLUMN, PAGE, counts_axis, look, panels, plain, styled
 from pdstudy.analysis.fit.bootstrap import Bootstrap
 from pdstudy.analysis.fit.fit_result import Fit
-from pdstudy.analysis.fit.holdout import HoldOut
+from pdstudy.analysis.fit.holdout import HeldOutErrors
 from pdstudy.core.format import si
 
 
@@ -64,9 +64,9 @@ def loss_and_law(
 
 
 @redrawable
-def predicted_and_measured(result: Fit | HoldOut) -> Plot:
+def predicted_and_measured(result: Fit | HeldOutErrors) -> Plot:
     """Predicted against measured loss with the identity line, and the relative error beside; held-out runs hollow."""
-    fit, test = (result.fit, result.test) if isinstance(result, HoldOut) else (result, None)
+    fit, test = (result.fit, result.test) if isinstance(result, HeldOutErrors) else (result, None)
     measured, predicted = fit.points.loss, np.exp(fit.points.log_loss - fit.residuals)
     rows = [pd.DataFrame({"set": "fitted", "measured": measured, "predicted": predicted})]
     if test is not None:

@@ -16,7 +16,7 @@ from pdstudy.analysis.figures.style import BASELINE, PAGE, counts_axis, look, pa
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws import REPEATS
 from pdstudy.analysis.scaling.allocation import Allocation, allocate
-from pdstudy.analysis.scaling.isoflop import IsoFlop
+from pdstudy.analysis.scaling.isoflop import IsoFlopFrontier
 from pdstudy.core.format import si
 
 
@@ -30,7 +30,7 @@ def flops_axis(axes: Axes) -> None:
 
 
 @redrawable
-def isoflop_curves(found: IsoFlop) -> Plot:
+def isoflop_curves(found: IsoFlopFrontier) -> Plot:
     """Loss against size, one curve per budget, minima as stars; the frontier N*(C) with its band."""
     colours = matplotlib.colormaps["viridis"]
     norm = LogNorm(found.points["budget"].min(), found.points["budget"].max() * 1.3)

@@ -8,8 +8,9 @@ from pdstudy.analysis.fit.findings import as_data, parameter_frame, warnings
 from pdstudy.analysis.fit.fit import DELTA, fit
 from pdstudy.analysis.fit.fit_result import Fit, FitMinimum
 from pdstudy.analysis.fit.given_law import GivenLaw, judge_law
-from pdstudy.analysis.fit.holdout import HoldOut, akaike, hold_out, leave_one, select
+from pdstudy.analysis.fit.holdout import HeldOutErrors, akaike, hold_out, leave_one, select
 from pdstudy.analysis.fit.identifiability import NotIdentified, influence, not_identified, profile
+from pdstudy.analysis.fit.joint_fit import JointFit, joint_fit
 from pdstudy.analysis.fit.lack_of_fit import LackOfFit, lack_of_fit
 from pdstudy.analysis.fit.outliers import leave_out_outliers
 from pdstudy.analysis.fit.residual_scale import ResidualScale, measure_scale
@@ -21,7 +22,8 @@ __all__ = [
     "Fit",
     "FitMinimum",
     "GivenLaw",
-    "HoldOut",
+    "HeldOutErrors",
+    "JointFit",
     "LackOfFit",
     "LawChoice",
     "NotIdentified",
@@ -34,6 +36,7 @@ __all__ = [
     "hold_out",
     "influence",
     "interval",
+    "joint_fit",
     "judge_law",
     "lack_of_fit",
     "largest_runs",

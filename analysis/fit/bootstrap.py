@@ -50,6 +50,8 @@ class Bootstrap(Shown):
     method: str
     units: int
     seed: int
+    noise_scale: Array
+    """The noise of the runs in each resample over its estimate (B,): of residuals, as few of them tell it."""
 
     @property
     def doubt(self) -> str:
@@ -111,7 +113,7 @@ class Bootstrap(Shown):
             residuals = free_residuals(self.fit) / scale.at(self.fit.points.log_loss - self.fit.residuals)
             rng = np.random.default_rng([self.seed, len(residuals), 1])
             here = scale.at(law.log_loss(self.fit.theta[None, :], columns)[0])
-            values = values + rng.choice(residuals, size=values.shape) * here
+            values = values + rng.choice(residuals, size=values.shape) * here * self.noise_scale[:, None]
         tail = (1 - level) / 2
         low, high = np.quantile(np.exp(values), [tail, 1 - tail], axis=0)
         return low, high
@@ -131,7 +133,8 @@ def bootstrap(
     """Resample and fit again.
 
     Pairs by default: runs are drawn with replacement (whole clusters when the points have some), as weights on one
-    design. `residual=True` keeps the design and resamples log residuals: for small fixed designs. Each resample begins
+    design. `residual=True` keeps the design and resamples log residuals, widened by Student's t, whose degrees of
+    freedom are those that the fit left: for small fixed designs. Each resample begins
     from every distinct minimum of the fit, or from a point of the grid where that is better.
 
     Args:
@@ -153,7 +156,7 @@ def bootstrap(
             f"no intervals: {units} {kind} for {k} free parameters; at least {2 * k + 2} are needed. "
             "Add runs, fix or tie parameters, or report the fit without intervals"
         )
-    free, objective, decrement = [], [], []
+    free, objective, decrement, scales = [], [], [], []
     base = fit.problem.sample
     count = n if indices is None else len(indices)
     block = _BLOCK if estimates is None else _SHARED_DRAW
@@ -164,7 +167,10 @@ def bootstrap(
             drawn = np.asarray(indices)[first : first + many]
         else:
             drawn = np.random.default_rng([seed, first // block]).integers(0, units, (block, units))[:many]
-        sample = _resample_residuals(fit, base, drawn) if residual else _resample_pairs(base, drawn, labels, units)
+        scale = _draw_noise_scale(fit, [seed, first // block, 2], block)[:many] if residual else np.ones(many)
+        sample = (
+            _resample_residuals(fit, base, drawn, scale) if residual else _resample_pairs(base, drawn, labels, units)
+        )
         problem = fit.problem
         if estimates is not None:
             x = {**fit.points.x, **estimates(np.random.default_rng([seed, first // block, 1]))}
@@ -173,6 +179,7 @@ def bootstrap(
         free.append(solved[0])
         objective.append(solved[1])
         decrement.append(solved[2])
+        scales.append(scale)
     found = np.concatenate(free)
     constraint = fit.problem.constraint
     hit = ((found <= constraint.lower) | (found >= constraint.upper)).any(axis=1)
@@ -180,7 +187,7 @@ def bootstrap(
     method += ", estimated columns drawn anew" if estimates is not None else ""
     return Bootstrap(
         fit, constraint.full(found), np.concatenate(objective), int((np.concatenate(decrement) > 1e-5).sum()),
-        int(hit.sum()), method, units, seed,
+        int(hit.sum()), method, units, seed, np.concatenate(scales),
     )  # fmt: skip
 
 
@@ -191,11 +198,17 @@ def _resample_pairs(base: Sample, drawn: Index, labels: Index, units: int) -> Sa
     return Sample(counts[:, labels] * base.weights, base.target)
 
 
-def _resample_residuals(fit: Fit, base: Sample, drawn: Index) -> Sample:
+def _draw_noise_scale(fit: Fit, seed: list[int], many: int) -> Array:
+    """True noise over that of the residuals, by their degrees of freedom: what makes normal draws Student's t."""
+    dof = len(fit.points) - fit.problem.size
+    return np.sqrt(dof / np.random.default_rng(seed).chisquare(dof, many))
+
+
+def _resample_residuals(fit: Fit, base: Sample, drawn: Index, scale: Array) -> Sample:
     """The law's curve plus resampled residuals, blown up by the degrees of freedom that the fit used."""
     residuals = fit.residuals - fit.residuals.mean()
     residuals = residuals * np.sqrt(len(residuals) / (len(residuals) - fit.problem.size))
-    return Sample(base.weights, base.target - fit.residuals + residuals[drawn % len(residuals)])
+    return Sample(base.weights, base.target - fit.residuals + residuals[drawn % len(residuals)] * scale[:, None])
 
 
 def _minimise_resamples(fit: Fit, problem: Objective, sample: Sample, many: int) -> tuple[Array, Array, Array]:

@@ -21,7 +21,7 @@ from pdstudy.analysis.shown import Shown
 
 
 @dataclass(frozen=True)
-class HoldOut(LogErrors, Shown):
+class HeldOutErrors(LogErrors, Shown):
     """A law fitted to some runs, and its predictions of the others.
 
     `errors` are ln measured - ln predicted of the held-out runs (relative errors). `coverage` is the share of them in
@@ -56,7 +56,7 @@ def hold_out(
     tied: Sequence[tuple[str, ...]] = (),
     resamples: int = 0,
     seed: int = 0,
-) -> HoldOut:
+) -> HeldOutErrors:
     """Fit the runs where `test` is False and predict the others.
 
     Args:
@@ -82,7 +82,7 @@ def hold_out(
             coverage = float(((held.loss >= low) & (held.loss <= high)).mean())
         except TooFewRuns:  # errors are worth having without a band
             pass
-    return HoldOut(trained, held, errors, coverage, half_width)
+    return HeldOutErrors(trained, held, errors, coverage, half_width)
 
 
 def leave_one(

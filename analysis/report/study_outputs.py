@@ -23,6 +23,7 @@ from pdstudy.analysis.fit.size_fit import size_fit
 from pdstudy.analysis.report.arm_comparison import ArmComparisons
 from pdstudy.analysis.report.captions import name_diverged, noted, parse_numbers, tau_convention
 from pdstudy.analysis.report.comparison_outputs import ComparisonOutputs
+from pdstudy.analysis.report.law_outputs import LawOutputs
 from pdstudy.analysis.report.page import Block, Listing, Text
 from pdstudy.analysis.summary import summary
 from pdstudy.analysis.tables.planned_and_spent import cost_table
@@ -50,6 +51,7 @@ class Outputs:
         sequences = functools.cache(lambda split: load_sequences(workspace, record, split))
         self.comparisons = ArmComparisons(self.runs, record, sequences)
         self.compared = ComparisonOutputs(workspace, record, self.runs, self.comparisons)
+        self.laws = LawOutputs(record, self.runs)
 
     @property
     def trained(self) -> pd.DataFrame:
@@ -75,6 +77,8 @@ class Outputs:
             "GainBySize": self.compared.gain_by_size,
             "GainDifferences": self.compared.gain_differences,
             "NoiseFloor": self.compared.noise_floor,
+            "JointLaw": self.laws.joint_law,
+            "HoldOut": self.laws.hold_out,
             "Cost": lambda _: [cost_table(self.workspace, self.record, self.runs)],
         }
         try:

@@ -5,7 +5,7 @@ Fits no law itself (`fit`)."""
 from pdstudy.analysis.scaling.allocation import Allocation, TableFlops, TrueFlops, allocate, hoffmann_optimum, six_n
 from pdstudy.analysis.scaling.budget_minimum import BudgetMinimum, Method
 from pdstudy.analysis.scaling.frontier import Frontier, exponents, frontier
-from pdstudy.analysis.scaling.isoflop import IsoFlop, isoflop, methods_disagree, parabola_bias
+from pdstudy.analysis.scaling.isoflop import IsoFlopFrontier, isoflop, methods_disagree, parabola_bias
 from pdstudy.analysis.scaling.multiplier import Multiplier, multiplier
 from pdstudy.analysis.scaling.scenarios import (
     Best,
@@ -23,7 +23,7 @@ __all__ = [
     "BudgetMinimum",
     "ComputeModel",
     "Frontier",
-    "IsoFlop",
+    "IsoFlopFrontier",
     "Method",
     "Multiplier",
     "Scenario",

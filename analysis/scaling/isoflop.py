@@ -32,7 +32,7 @@ _OF_SIZES = ("loss", "repeats", "ln_d", "scale")
 
 
 @dataclass(frozen=True)
-class IsoFlop(Shown):
+class IsoFlopFrontier(Shown):
     """Minima per budget and the frontiers N*(C), D*(C)."""
 
     method: Method
@@ -67,7 +67,7 @@ def isoflop(
     draws: int = 1000,
     seed: int = 0,
     flops_per: float = 6.0,
-) -> IsoFlop:
+) -> IsoFlopFrontier:
     """Minima per budget and the power law through them.
 
     Budgets within 10 % of each other are one; runs of one budget and size are averaged. A budget is refused when it has
@@ -143,7 +143,7 @@ def isoflop(
     warnings += _compare_methods(curves, shape, method, sizes)
     rule = f"D = C / ({flops_per:g} N)" if tokens is None else f"D from column {tokens!r}"
     frame = frame.drop(columns=["ln_d", "scale"])
-    return IsoFlop(method, tuple(minima), frame, sizes, data, known.sigma, known.source, rule, tuple(warnings))
+    return IsoFlopFrontier(method, tuple(minima), frame, sizes, data, known.sigma, known.source, rule, tuple(warnings))
 
 
 @dataclass(frozen=True)

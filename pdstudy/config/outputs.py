@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from pdstudy.config.declared_laws import LawOutput, Split
 from pdstudy.core.identity import declared, neutral
 from pdstudy.core.validation import Problem
-
-Split = Literal["validation", "test"]
 
 
 @declared
@@ -212,6 +211,7 @@ Output = (
     | GainBySize
     | GainDifferences
     | NoiseFloor
+    | LawOutput
 )
 
 

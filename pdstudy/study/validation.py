@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from pdstudy.config.data import View
+from pdstudy.config.declared_laws import LawOutput
 from pdstudy.config.downstream import Downstream
 from pdstudy.config.evaluation import Evaluation, Heldout, HeldoutResponses, Probe, corpus_of, split_of, text_of
 from pdstudy.config.finetuning import Finetuning
@@ -131,6 +132,9 @@ def check_outputs(outputs: Sequence[Output], grid: Grid, baseline: Mapping[str, 
         for field, name in output.axes().items() if not wrong else ():
             if name not in axes:
                 yield Problem(f"{at}.{field}", name, f"an axis: {sorted(axes)}", hint=nearest(name, axes))
+        if isinstance(output, LawOutput) and not wrong:
+            for field, labels in output.selections().items():
+                yield from _check_selection(labels, f"{at}.{field}", axes)
         if not baseline and isinstance(output, Compare | GainAndKept | GainBySize | GainDifferences):
             yield Problem("baseline", dict(baseline), f"the arm that {type(output).__name__} compares with",
                           hint="such as baseline={'loss': 'LM'}")  # fmt: skip
@@ -142,3 +146,17 @@ def check_outputs(outputs: Sequence[Output], grid: Grid, baseline: Mapping[str, 
             if output.against not in arms and baseline.keys() <= axes.keys():
                 yield Problem(f"{at}.against", output.against, f"an arm: {sorted(arms)}",
                               hint=nearest(output.against, arms))  # fmt: skip
+
+
+def _check_selection(
+    labels: Mapping[str, str | Sequence[str]], at: str, axes: Mapping[str, Set[str]]
+) -> Iterator[Problem]:
+    """Axes and labels that the study does not have."""
+    for axis, wanted in labels.items():
+        if axis not in axes:
+            yield Problem(at, axis, f"an axis: {sorted(axes)}", hint=nearest(axis, axes))
+            continue
+        for label in (wanted,) if isinstance(wanted, str) else wanted:
+            if label not in axes[axis]:
+                allowed = f"a level of {axis!r}: {sorted(axes[axis])}"
+                yield Problem(f"{at}[{axis!r}]", label, allowed, hint=nearest(label, axes[axis]))

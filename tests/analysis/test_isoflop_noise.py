@@ -9,7 +9,7 @@ import pytest
 from pdstudy.analysis.laws import HOFFMANN
 from pdstudy.analysis.scaling.allocation import hoffmann_optimum
 from pdstudy.analysis.scaling.budget_minimum import Method, draw_budget_minimum
-from pdstudy.analysis.scaling.isoflop import IsoFlop, isoflop
+from pdstudy.analysis.scaling.isoflop import IsoFlopFrontier, isoflop
 from pdstudy.analysis.scaling.isoflop_fit import Curve
 from pdstudy.analysis.summary import summary
 
@@ -113,7 +113,7 @@ def test_sizes_without_the_shape_are_left_out() -> None:
     assert sum("one shape" in summary(f) for f in clean) <= 4
 
 
-def cover(found: IsoFlop, true: float) -> bool:
+def cover(found: IsoFlopFrontier, true: float) -> bool:
     low, high = found.size.interval()
     return bool(low <= true <= high)
 
