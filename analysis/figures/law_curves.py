@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 
-from pdstudy.analysis.figures.plot import Plot
+from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.style import BASELINE, PAGE, counts_axis, look, panels, plain, styled
 from pdstudy.core.format import si
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pdstudy.analysis.fit.joint_fit import JointFit
 
 
+@redrawable
 def joint_law_curves(joint: JointFit, held: pd.DataFrame, *, size_label: str, y_label: str) -> Plot:
     """Loss against tokens, a line and a colour per size: runs (filled), the law, its 95 % band; `held` are predictions
     (rows of `JointFit.predict`, with `loss` where it is measured): a cross with its interval, the run hollow."""
@@ -55,6 +56,7 @@ def joint_law_curves(joint: JointFit, held: pd.DataFrame, *, size_label: str, y_
     return Plot(figure, pd.concat(rows, ignore_index=True), f"{caption}.")
 
 
+@redrawable
 def held_out_predictions(table: pd.DataFrame, *, x_label: str) -> Plot:
     """Predictions of held-out runs with 95 % intervals, a row per run, and what was measured (filled).
 
