@@ -175,7 +175,7 @@ def bootstrap(
         if estimates is not None:
             x = {**fit.points.x, **estimates(np.random.default_rng([seed, first // block, 1]))}
             problem = replace(problem, points=replace(fit.points, x=x))
-        solved = _minimise_resamples(fit, problem, sample, many)
+        solved = minimise_resamples(fit, problem, sample, many)
         free.append(solved[0])
         objective.append(solved[1])
         decrement.append(solved[2])
@@ -211,7 +211,7 @@ def _resample_residuals(fit: Fit, base: Sample, drawn: Index, scale: Array) -> S
     return Sample(base.weights, base.target - fit.residuals + residuals[drawn % len(residuals)] * scale[:, None])
 
 
-def _minimise_resamples(fit: Fit, problem: Objective, sample: Sample, many: int) -> tuple[Array, Array, Array]:
+def minimise_resamples(fit: Fit, problem: Objective, sample: Sample, many: int) -> tuple[Array, Array, Array]:
     """The best minimum of each resample: from each distinct minimum of the fit, and from the grid where it is ahead.
 
     `problem` is the fit's, or that with columns drawn anew.

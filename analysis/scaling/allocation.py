@@ -105,7 +105,7 @@ def allocate(
     rows = []
     theta = fit.theta[None, :] if bootstrap is None else np.concatenate([fit.theta[None, :], bootstrap.theta])
     for budget in budgets:
-        ln_n, ln_loss, inside = _search(fit.law, theta, budget, flops)
+        ln_n, ln_loss, inside = best_sizes(fit.law, theta, budget, flops)
         if not inside[0]:
             raise NoMinimum(f"{fit.law.name} has no best size at C = {budget:g} between 1e3 and 1e16 parameters")
         n = np.exp(ln_n)
@@ -134,7 +134,7 @@ def _doubt_budgets(fit: Fit, frame: pd.DataFrame, flops: Flops) -> list[str]:
             continue
         others = []
         for other in fit_other_laws(fit):
-            ln_n, _, inside = _search(other.law, other.theta[None, :], row["budget"], flops)
+            ln_n, _, inside = best_sizes(other.law, other.theta[None, :], row["budget"], flops)
             others.append(f"{other.law.name} gives N* {np.exp(ln_n[0]):.3g}" if inside[0] else
                           f"{other.law.name} has no optimum")  # fmt: skip
         text = f"the optimum at C {row['budget']:.3g} is beyond the runs: {', '.join(distance)}"
@@ -157,8 +157,11 @@ def doubt_units(points: Points) -> list[str]:
     return found
 
 
-def _search(law: Law, theta: Array, budget: float, flops: Flops) -> tuple[Array, Array, Array]:
-    """ln N of the lowest loss for each parameter vector, by a grid and two zooms of it; the loss; inside the range?"""
+def best_sizes(law: Law, theta: Array, budget: float, flops: Flops) -> tuple[Array, Array, Array]:
+    """ln N of the lowest loss at a budget for each parameter vector, ln of that loss, is N inside 1e3 to 1e16?
+
+    All (S,); by a grid that zooms in on its best point.
+    """
     low, high = np.full(len(theta), np.log(1e3)), np.full(len(theta), np.log(1e16))
     steps = np.linspace(0, 1, 60)
     edge = np.zeros(len(theta), dtype=bool)

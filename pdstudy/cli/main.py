@@ -15,6 +15,7 @@ from typing import Any
 
 from pdstudy.analysis.errors import AnalysisError, describe_os_error
 from pdstudy.cli import (
+    design,
     doctor,
     inspect,
     job_command,
@@ -92,6 +93,7 @@ def command_parser(*, analyse: bool) -> argparse.ArgumentParser:
     )
     command = _adder(commands)
     study_commands.add_plan_and_run(command)
+    design.add(command)
     job_command.add(command)
     search_commands.add(command)
     slurm_commands.add_submit_and_cancel(command)

@@ -31,7 +31,7 @@ def branched(students: Iterable[RunArtifact], workspace: Workspace) -> dict[str,
     families: dict[str, list[tuple[int, RunArtifact]]] = {}
     for student in students:
         for step in lasting_steps(student.run):
-            families.setdefault(_family(student.run), []).append((step, student))
+            families.setdefault(branch_family(student.run), []).append((step, student))
     out: dict[str, RunArtifact] = {}
     for members in families.values():
         members.sort(key=lambda member: (member[0], member[1].key))
@@ -48,5 +48,6 @@ def branched(students: Iterable[RunArtifact], workspace: Workspace) -> dict[str,
     return out
 
 
-def _family(run: Run) -> str:
+def branch_family(run: Run) -> str:
+    """What runs share that may go on from each other: all that is declared but length and schedule."""
     return canonical(dataclasses.replace(run, schedule=WSD(warmup_tokens=0, decay_tokens=0), steps=1))

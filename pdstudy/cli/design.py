@@ -1,0 +1,60 @@
+"""The command `design`. Imports nothing heavy: `pdstudy.cli.main` builds its parser with this."""
+
+from __future__ import annotations
+
+import argparse
+
+from pdstudy.cli.arguments import AddCommand, positive_integer
+from pdstudy.cli.progress import slow_work
+from pdstudy.cli.tables import print_json
+from pdstudy.cli.target import planned
+
+USUAL_LAW = "E=2.47,A=21.65,B=115.9,alpha=.35,beta=.345"
+"""Coefficients assumed where the user has none: of runs of 0.04M to 4M parameters on English, simulated for the design
+of a study at that scale (N without embeddings, D in tokens, nats per token)."""
+
+
+def add(command: AddCommand) -> None:
+    sub = command("design", _design, "what a study's LM runs will tell about a scaling law, or which to make next")
+    sub.add_argument(
+        "--law",
+        metavar="NAME=VALUE,...",
+        default=USUAL_LAW,
+        help="the law that is assumed, by its coefficients: E, A, B, alpha, beta (Hoffmann), without beta (tied), or "
+        f"with gamma; default: {USUAL_LAW}",
+    )
+    sub.add_argument(
+        "--noise", type=float, default=0.003, help="standard deviation of ln loss of one run (default: .003, 0.3 %%)"
+    )
+    sub.add_argument(
+        "--draws", type=positive_integer, default=1000, metavar="N", help="simulated studies (default: 1000)"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="seed of the simulated studies")
+    sub.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        metavar="loss:N=...,D=... | optimum:C=...",
+        help="a quantity that the study is for: the loss at a size and tokens, or the best size and its loss at a "
+        "budget of FLOPs; may be repeated (default: held-out runs, else the optimum at four times the largest run)",
+    )
+    sub.add_argument(
+        "--next",
+        type=float,
+        metavar="FLOPS",
+        help="the runs within this budget that would tell most about the targets, given those that are done",
+    )
+
+
+def _design(args: argparse.Namespace) -> int:
+    plan, workspace = planned(args)
+    with slow_work(f"designing {plan.study.name}"):
+        from pdstudy.cli.design_tables import design_json, print_design
+        from pdstudy.cli.study_design import foretell, suggest
+
+        found = foretell(plan, args) if args.next is None else suggest(plan, workspace, args)
+    if args.json:
+        print_json(design_json(found))
+    else:
+        print_design(found)
+    return 0

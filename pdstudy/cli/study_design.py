@@ -1,0 +1,199 @@
+"""What a study's runs will tell, and which to make next: plans joined with `pdstudy.analysis.design`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pdstudy.analysis.data.points import points
+from pdstudy.analysis.data.runs import load_runs
+from pdstudy.analysis.design.design_targets import BestLoss, BestSize, DesignTarget, LossAt, SizeExponent, usual_targets
+from pdstudy.analysis.design.information import STEADY, Posterior, assumed, fitted, weak_prior
+from pdstudy.analysis.design.run_pool import Design, NextRuns, RunPool, better_designs, next_runs
+from pdstudy.analysis.design.run_prices import RunPrices
+from pdstudy.analysis.design.simulate import Simulation, StudySpread, simulate
+from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.laws import Law, laws_of
+from pdstudy.analysis.laws.base import Array
+from pdstudy.analysis.scaling.allocation import TableFlops
+from pdstudy.core.errors import ConfigError
+from pdstudy.plan.candidate_runs import CandidateRun, declared_runs, grid_around
+from pdstudy.plan.plan import Plan
+from pdstudy.plan.record import make_record
+from pdstudy.workspace.layout import Workspace
+
+AHEAD = 4.0
+"""Budget of the usual targets over the FLOPs of the largest run (no unit)."""
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What a study will tell: its runs, spreads over simulated studies beside first-order errors, other designs with
+    their own simulated errors (None where the law can't be fitted to one)."""
+
+    study: str
+    runs: tuple[CandidateRun, ...]
+    law: Law
+    values: dict[str, float]
+    noise: float
+    draws: int
+    failed: int
+    spreads: tuple[tuple[StudySpread, float], ...]
+    unknown: tuple[str, ...]
+    targets: tuple[str, ...]
+    designs: tuple[tuple[Design, tuple[float, ...] | None], ...]
+    pool: tuple[CandidateRun, ...]
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """The runs that would tell most next, out of `pool`; `done` runs are known, `basis` says how the law is."""
+
+    study: str
+    done: int
+    basis: str
+    budget: float
+    found: NextRuns
+    pool: tuple[CandidateRun, ...]
+
+
+def foretell(plan: Plan, args: argparse.Namespace) -> Foretold:
+    """Simulate a study before it runs. Raises `ConfigError` where it has no runs for the law, or a bad option."""
+    law, values = assumed_law(args.law)
+    theta = law.internal(values)
+    runs = _runs_of(plan)
+    targets = _targets(args.target, runs, law, theta)
+    x = _columns(runs)
+    simulated = simulate(law, theta, x, args.noise, draws=args.draws, seed=args.seed)
+    linear = assumed(law, theta, x, args.noise)
+    errors = np.sqrt(np.diag(linear.covariance)) * np.where([p.log for p in law.parameters], law.natural(theta), 1.0)
+    spreads = [(simulated.parameter(name), float(e)) for name, e in zip(law.names, errors)]
+    spreads += [(simulated.target(target), linear.error(target)) for target in targets]
+    most = max(run.flops for run in runs)
+    pool = (*runs, *(run for run in grid_around(runs) if run.flops <= most))
+    start = Posterior(law, theta, weak_prior(law, theta), args.noise)
+    designs = better_designs(start, _pool(pool, done=()), range(len(runs)), targets)
+    checked = [(d, _simulated(law, theta, [pool[i] for i in d.chosen], targets, args)) for d in designs]
+    return Foretold(
+        plan.study.name, tuple(runs), law, values, args.noise, args.draws, simulated.failed, tuple(spreads),
+        simulated.unknown(), tuple(t.name for t in targets), tuple(checked), pool,
+    )  # fmt: skip
+
+
+def suggest(plan: Plan, workspace: Workspace, args: argparse.Namespace) -> Suggested:
+    """The runs to make next. Raises `ConfigError` where the study has no runs for the law, or a bad option."""
+    runs = _runs_of(plan)
+    done = [run for run in runs if run.done]
+    posterior, basis = _known(plan, workspace, done, args)
+    targets = _targets(args.target, runs, posterior.law, posterior.theta)
+    pool = [run for run in (*runs, *grid_around(runs)) if not run.done]
+    found = next_runs(posterior, _pool(pool, done), args.next, targets)
+    return Suggested(plan.study.name, len(done), basis, args.next, found, tuple(pool))
+
+
+def assumed_law(text: str) -> tuple[Law, dict[str, float]]:
+    """The law of N and D that has these coefficients ("E=2.47,A=21.65,..."). Raises `ConfigError` where none has."""
+    values = _numbers(text, "--law")
+    for law in laws_of(("N", "D")):
+        if set(law.names) == set(values):
+            if not np.isfinite(law.internal(values)).all():
+                raise ConfigError(f"--law: found {text}; allowed: coefficients above 0")
+            return law, values
+    forms = "; ".join(f"{', '.join(law.names)} ({law.name})" for law in laws_of(("N", "D")))
+    raise ConfigError(f"--law: found {', '.join(values)}; allowed: {forms}")
+
+
+def _numbers(text: str, option: str) -> dict[str, float]:
+    try:
+        return {name.strip(): float(value) for name, value in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise ConfigError(f"{option}: found {text!r}; allowed: NAME=NUMBER,NAME=NUMBER") from None
+
+
+def _runs_of(plan: Plan) -> list[CandidateRun]:
+    runs = declared_runs(plan, total=False, chosen=lambda cell: True)
+    sizes, budgets = ({getattr(run, field) for run in runs} for field in ("size", "tokens"))
+    if len(sizes) < 3 or len(budgets) < 3:
+        raise ConfigError(
+            f"study {plan.study.name} has {len(runs)} LM runs of {len(sizes)} sizes and {len(budgets)} token budgets; "
+            "a law of size and tokens takes 3 or more of each: add sizes or budgets to its grid"
+        )
+    return runs
+
+
+def _targets(texts: Sequence[str], runs: Sequence[CandidateRun], law: Law, theta: Array) -> tuple[DesignTarget, ...]:
+    n, d, flops = (np.array([getattr(run, f) for run in runs], dtype=float) for f in ("size", "tokens", "per_token"))
+    per_token = TableFlops.measure(n, d, flops * d)
+    if not texts:
+        return usual_targets(law, theta, AHEAD * float((flops * d).max()), per_token)
+    found: list[DesignTarget] = []
+    for text in texts:
+        kind, _, rest = text.partition(":")
+        values = _numbers(rest, f"--target {kind}") if rest else {}
+        if min(values.values(), default=0.0) > 0 and (kind, set(values)) == ("loss", {"N", "D"}):
+            found.append(LossAt(values))
+        elif min(values.values(), default=0.0) > 0 and (kind, set(values)) == ("optimum", {"C"}):
+            found += [BestLoss(values["C"], per_token), BestSize(values["C"], per_token)]
+        else:
+            raise ConfigError(f"--target: found {text!r}; allowed: loss:N=...,D=... or optimum:C=..., above 0")
+    if {"alpha", "beta"} <= set(law.names) and any(isinstance(t, BestSize) for t in found):
+        found.append(SizeExponent())
+    return tuple(found)
+
+
+def _columns(runs: Sequence[CandidateRun]) -> dict[str, Array]:
+    return {"N": np.array([float(run.size) for run in runs]), "D": np.array([run.tokens for run in runs])}
+
+
+def _pool(runs: Sequence[CandidateRun], done: Sequence[CandidateRun]) -> RunPool:
+    numbers = {family: i for i, family in enumerate(dict.fromkeys(run.family for run in (*runs, *done)))}
+    there: dict[int, list[float]] = {}
+    for run in done:
+        there.setdefault(numbers[run.family], []).append(run.trunk)
+    prices = RunPrices(
+        np.array([numbers[run.family] for run in runs]),
+        np.array([run.trunk for run in runs]),
+        np.array([run.own for run in runs]),
+        there,
+    )
+    return RunPool(tuple(run.name for run in runs), _columns(runs), prices)
+
+
+def _simulated(
+    law: Law, theta: Array, runs: Sequence[CandidateRun], targets: Sequence[DesignTarget], args: argparse.Namespace
+) -> tuple[float, ...] | None:
+    try:
+        simulated: Simulation = simulate(law, theta, _columns(runs), args.noise, draws=args.draws, seed=args.seed)
+    except AnalysisError:  # too few places to fit the law at
+        return None
+    return tuple(simulated.target(target).error for target in targets)
+
+
+def _known(
+    plan: Plan, workspace: Workspace, done: Sequence[CandidateRun], args: argparse.Namespace
+) -> tuple[Posterior, str]:
+    """The law as the finished runs leave it, by a fit, or by the assumed law where they are too few."""
+    law, values = assumed_law(args.law)
+    theta = law.internal(values)
+    if done:
+        runs = load_runs(workspace.root, make_record(plan)).drop_duplicates("run").set_index("run")
+        runs = runs.loc[[run.key for run in done if run.key is not None]]
+        table = pd.DataFrame({**_columns(done), "loss": runs["test_loss"].to_numpy()})
+        table = table[table["loss"].notna()]
+        try:
+            data = points(table, law, duplicates="keep")
+            first = fit(data, law)
+            scale = 1.4826 * float(np.median(np.abs(first.residuals)))
+            posterior = fitted(fit(data, law, delta=STEADY * scale))
+            return posterior, f"{law.name} fitted to {len(data)} runs, noise {posterior.noise:.2%} of the loss"
+        except AnalysisError as error:
+            why = f"{law.name} with assumed coefficients, since {error}"
+    else:
+        why = f"{law.name} with assumed coefficients, since no run is done"
+    start = Posterior(law, theta, weak_prior(law, theta), args.noise)
+    return (assumed(law, theta, _columns(done), args.noise) if done else start), why
