@@ -20,15 +20,18 @@ from pdstudy.core.validation import problems
 from pdstudy.models.build_model import build_model, start_from
 from pdstudy.models.export import write_model
 from pdstudy.models.self_test import self_test
+from pdstudy.study.grid import axis
 from pdstudy.study.validation import check_head_sizes
 from pdstudy.train.weight_update import adamw, set_learning_rate
 from tests.core.test_normal import make_run
 from tests.models.coordinate_check import KINDS, changes, slope
 from tests.models.coordinate_check import shape as checked
+from tests.study.test_study import make_study
 
 PLAIN = Shape(width=64, layers=2, heads=4, query_groups=2, ffn=96, vocab=80, init_std=0.1)
 WIDE = dataclasses.replace(PLAIN, parametrisation=MuP(base_width=16, base_head_dim=8, base_layers=1))
 UNTIED = dataclasses.replace(WIDE, tied=False)
+GROWING = MuP(base_width=16)
 BLOCK = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -116,9 +119,11 @@ def test_a_base_of_nothing_is_refused(name: str) -> None:
 
 
 def test_heads_that_grow_need_the_size_at_the_base() -> None:
-    two = [dataclasses.replace(PLAIN, width=w, parametrisation=MuP(base_width=16)) for w in (32, 64)]
-    (problem,) = check_head_sizes(two)
+    sizes = {str(w): dataclasses.replace(PLAIN, width=w, vocab=512, parametrisation=GROWING) for w in (32, 64)}
+    (problem,) = make_study(grid=axis("width", sizes, field="student"), baseline={}).problems()
+    assert problem.field == "student.parametrisation.base_head_dim"
     assert "[8, 16]" in problem.allowed
+    two = list(sizes.values())
     assert not list(check_head_sizes([dataclasses.replace(s, head_dim=16) for s in two]))
     assert not list(check_head_sizes(dataclasses.replace(s, parametrisation=WIDE.parametrisation) for s in two))
 
