@@ -32,22 +32,24 @@ class Extent:
     """Widths and budgets of a scale.
 
     `flops` is the most that a run of the fits may cost in training, `held_out` are runs above it, as widths and tokens,
-    which the laws predict.
+    which the laws predict. `teachers` are runs of the ladder, as widths and tokens, of the `students` at
+    `student_tokens`.
     """
 
     widths: tuple[int, ...]
     tokens: tuple[int, ...]
     flops: float
     held_out: tuple[tuple[int, int], ...]
+    teachers: tuple[tuple[int, int], ...]
+    students: tuple[int, ...]
+    student_tokens: tuple[int, ...]
 
     def has(self, width: int, tokens: int) -> bool:
         """Whether the ladder has the run: two tokens or more per parameter, within the FLOPs, or held out."""
         student = shape(width)
         enough = tokens >= 2 * student.parameters().non_embedding
-        return (enough and 3 * student.forward_flops(CONTEXT) * tokens <= self.flops) or (
-            width,
-            tokens,
-        ) in self.held_out
+        affordable = 3 * student.forward_flops(CONTEXT) * tokens <= self.flops
+        return (enough and affordable) or (width, tokens) in self.held_out
 
 
 SCALES = {
@@ -57,9 +59,20 @@ SCALES = {
         tokens=tuple(2**n for n in range(19, 25)),
         flops=1e14,
         held_out=((192, 2**23), (256, 2**23)),
+        teachers=((48, 2**24), (64, 2**22), (64, 2**24), (96, 2**22), (128, 2**23)),
+        students=(32, 48, 64, 96),
+        student_tokens=tuple(2**n for n in range(19, 23)),
     ),
     # A rehearsal of a minute, for tests.
-    "tiny": Extent(widths=(16, 32, 48), tokens=(2**18, 2**19, 2**20), flops=2e12, held_out=((48, 2**20),)),
+    "tiny": Extent(
+        widths=(16, 32, 48),
+        tokens=(2**18, 2**19, 2**20),
+        flops=2e12,
+        held_out=((48, 2**20),),
+        teachers=((32, 2**20), (48, 2**19)),
+        students=(16, 32),
+        student_tokens=(2**17, 2**18),
+    ),
 }
 
 
