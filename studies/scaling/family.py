@@ -31,15 +31,16 @@ HELDOUT = (
 class Extent:
     """Widths and budgets of a scale.
 
-    `flops` is the most that a run of the fits may cost in training, `held_out` are runs above it, as widths and tokens,
-    which the laws predict. `teachers` are runs of the ladder, as widths and tokens, of the `students` at
-    `student_tokens`.
+    `flops` is the most that a run of the fits may cost in training; `held_out` are runs above it, as widths and tokens,
+    which the laws predict; `budgets` are the FLOPs of profiles at equal compute. `teachers` are runs of the ladder, as
+    widths and tokens, from which `students` learn over `student_tokens`.
     """
 
     widths: tuple[int, ...]
     tokens: tuple[int, ...]
     flops: float
     held_out: tuple[tuple[int, int], ...]
+    budgets: tuple[float, ...]
     teachers: tuple[tuple[int, int], ...]
     students: tuple[int, ...]
     student_tokens: tuple[int, ...]
@@ -59,6 +60,7 @@ SCALES = {
         tokens=tuple(2**n for n in range(19, 25)),
         flops=1e14,
         held_out=((192, 2**23), (256, 2**23)),
+        budgets=(4e12, 8e12, 1.6e13, 3.2e13),
         teachers=((48, 2**24), (64, 2**22), (64, 2**24), (96, 2**22), (128, 2**23)),
         students=(32, 48, 64, 96),
         student_tokens=tuple(2**n for n in range(19, 23)),
@@ -69,6 +71,7 @@ SCALES = {
         tokens=(2**18, 2**19, 2**20),
         flops=2e12,
         held_out=((48, 2**20),),
+        budgets=(4e11, 8e11),
         teachers=((32, 2**20), (48, 2**19)),
         students=(16, 32),
         student_tokens=(2**17, 2**18),

@@ -5,7 +5,9 @@ The larger the run the longer: `--only` makes a part of it, and everything else 
 
 from scaling.family import HELDOUT, SCALES, budget, shape, trained
 
-from pdstudy import Cost, Slice, Study, axis
+from pdstudy import ComputeOptimal, Cost, HoldOut, IsoFlop, JointLaw, Slice, Study, axis
+
+LAW = JointLaw()
 
 
 def study(scale: str = "small") -> Study:
@@ -23,5 +25,15 @@ def study(scale: str = "small") -> Study:
         grid=grid.where(lambda arm: s.has(widths[arm["width"]], budgets[arm["tokens"]])),
         seeds=(0,),
         evaluations=HELDOUT,
-        outputs=(Cost(),),
+        outputs=(
+            LAW,
+            IsoFlop(budgets=s.budgets),
+            ComputeOptimal(law=LAW, budgets=s.budgets),
+            *(
+                HoldOut(law=LAW, where={"width": f"w{width}", "tokens": label})
+                for width, tokens in s.held_out
+                for label in [f"{tokens / 1e6:.3g}M"]
+            ),
+            Cost(),
+        ),
     )
