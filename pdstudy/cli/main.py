@@ -15,7 +15,9 @@ from typing import Any
 
 from pdstudy.analysis.errors import AnalysisError, describe_os_error
 from pdstudy.cli import (
+    completion_command,
     design,
+    diff_command,
     doctor,
     inspect,
     job_command,
@@ -99,6 +101,7 @@ def command_parser(*, analyse: bool) -> argparse.ArgumentParser:
     slurm_commands.add_submit_and_cancel(command)
     status_commands.add(command)
     report_commands.add(command)
+    diff_command.add(command)
     mirror_command.add(command)
     inspect.add(command)
     slurm_commands.add_gc(command)
@@ -111,6 +114,7 @@ def command_parser(*, analyse: bool) -> argparse.ArgumentParser:
         commands.add_parser("analyse", help="fit scaling laws, isoFLOP minima, allocations, comparisons to any CSV")
     doctor.add(command)
     new_command.add(command)
+    completion_command.add(command, lambda: command_parser(analyse=True))
     return parser
 
 

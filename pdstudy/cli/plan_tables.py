@@ -193,16 +193,19 @@ def _why(workspace: Workspace, run: RunArtifact) -> str:
     nearest = explain(workspace, run)
     if not nearest:
         return f"{label}: new, nothing like it exists"
-    fields = ", ".join(f"{path} = {_short(here)} (there: {_short(there)})" for path, here, there in nearest[:4])
+    fields = ", ".join(
+        f"{path} = {short_value(here)} (there: {short_value(there)})" for path, here, there in nearest[:4]
+    )
     more = f" and {len(nearest) - 4} more" if len(nearest) > 4 else ""
     return f"{label}: new; the nearest that exists differs in {fields}{more}"
 
 
-def _short(value: Any) -> str:
+def short_value(value: Any) -> str:
+    """A value of a configuration in few characters: the class of an object, the entries of a list."""
     if isinstance(value, dict):
         return str(value.get("is", "..."))
     if isinstance(value, list):
-        return f"[{', '.join(map(_short, value))}]"
+        return f"[{', '.join(map(short_value, value))}]"
     return str(value)
 
 

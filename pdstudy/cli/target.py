@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from fnmatch import fnmatch
 
 from pdstudy.cli.progress import slow_work
+from pdstudy.core.errors import ConfigError
+from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.plan import Plan
 from pdstudy.plan.study_plan import checked_plan
 from pdstudy.search.search_file import find_search
@@ -38,3 +41,15 @@ def observed_plan(name: str, scale: str | None, workspace: Workspace, only: str 
     from pdstudy.search.trial_plans import plan_requested
 
     return plan_requested(search, workspace, only)
+
+
+def one_run(plan: Plan, pattern: str) -> RunArtifact:
+    """The one run that a pattern names. Raises `ConfigError` where there is none, or more."""
+    by_role = [run for run in plan.runs if run.role == pattern]
+    found = by_role or [
+        run for run in plan.runs if any(name == pattern or fnmatch(name, pattern) for name in (*run.cells, run.key))
+    ]
+    if len(found) != 1:
+        names = ", ".join(run.label for run in (found or plan.runs)[:4])
+        raise ConfigError(f"pattern: found {pattern!r}, which matches {len(found)} runs; allowed: one of {names}, ...")
+    return found[0]
