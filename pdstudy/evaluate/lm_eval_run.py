@@ -18,6 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from pdstudy.config.downstream import Downstream, Task
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json, write_jsonl
@@ -49,7 +51,7 @@ def evaluate_downstream(
     Does nothing where results.json is there. Tasks that were evaluated before an interruption are kept. Raises
     `ConfigError` where results.json is about other tasks, where lm-eval is not installed, where the model cannot be
     loaded whole, where a file of items is missing or not as `ItemFile` says, and where an official task's data set
-    cannot be reached.
+    cannot be reached, where lm-eval fails over a task, and where a task does not have the metric that is to be shown.
     """
     found: dict[str, Any] | None = read_json(directory / "results.json")
     if found is not None:
@@ -117,10 +119,26 @@ def _evaluate_task(model: Any, task: Task, limit: int | None) -> dict[str, Any]:
             )
         except (OSError, ValueError) as error:
             raise ConfigError(_unreachable(task, error)) from error
+        except (LookupError, TypeError, AttributeError, ImportError, TemplateError) as error:
+            raise ConfigError(
+                f"task {task.name!r}: lm-eval fails over it ({type(error).__name__}: {error}); items of one's own must "
+                f"have the columns and splits that the official task reads; a package that it lacks can be installed"
+            ) from error
+    _check_metric(task, done["results"][task.name])
     items = [_item(name, sample) for name, samples in done["samples"].items() for sample in samples]
     rows = [{"task": task.name, **item} for item in _first_filter(items)]
     summary = _summary(task, done["results"], rows)
     return {"summary": summary | ({"cut": model.cut / model.requests} if model.cut else {}), "items": rows}
+
+
+def _check_metric(task: Task, results: dict[str, Any]) -> None:
+    """Raise `ConfigError` where lm-eval does not compute the metric that is to be shown, nor one by item."""
+    found = sorted({key.partition(",")[0] for key, value in results.items() if "," in key and "_stderr" not in key})
+    if task.metric not in found:
+        raise ConfigError(
+            f"task {task.name!r}: metric is {task.metric!r}; lm-eval computes {', '.join(found) or 'none'} for it; "
+            f"allowed: acc, acc_norm or exact_match where it is among them"
+        )
 
 
 def _require_lm_eval() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pwd
 import time
@@ -119,8 +120,12 @@ class Ledger:
         return made
 
     def append(self, event: str, **fields: Any) -> None:
-        """Add a row; on disk, whole and synced, before this returns."""
-        row = {"event": event, "time": time.time(), **fields}
+        """Add a row; on disk, whole and synced, before this returns.
+
+        Times rise from row to row, also where the clock was set back: they tell what came before a retry.
+        """
+        last = float(self.rows[-1].get("time", 0.0)) if self.rows else 0.0
+        row = {"event": event, "time": max(time.time(), math.nextafter(last, math.inf)), **fields}
         if self._path is not None:
             append_row(self._path, row)
         self.rows.append(row)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,7 +14,7 @@ from pdstudy.config.downstream import OFFLINE_SUITE, PAPER_SUITE, Downstream, It
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import decode, encode, fingerprint
 from pdstudy.core.validation import problems
-from pdstudy.evaluate.lm_eval_run import _first_filter, _gold, _item, evaluate_downstream
+from pdstudy.evaluate.lm_eval_run import _check_metric, _first_filter, _gold, _item, evaluate_downstream
 from pdstudy.evaluate.lm_eval_tasks import _file_lines
 
 
@@ -111,3 +112,16 @@ def test_of_several_filters_the_first_of_each_part_counts() -> None:
     assert _first_filter(items) == [
         {"part": part, "doc": doc, "correct": 0.0} for part in ("gsm8k", "more") for doc in (0, 1)
     ]
+
+
+@pytest.mark.parametrize(("metric", "known"), [("acc", True), ("exact_match", False)])
+def test_a_metric_that_a_task_does_not_have_is_refused_and_no_other_shown_for_it(
+    metric: Literal["acc", "exact_match"], known: bool
+) -> None:
+    task = Task(name="colours", official="piqa/piqa.yaml", metric=metric)
+    results = {"alias": "colours", "acc,none": 0.5, "acc_stderr,none": "N/A", "acc_norm,none": 0.5}
+    if known:
+        _check_metric(task, results)
+    else:
+        with pytest.raises(ConfigError, match="'colours': metric is 'exact_match'; lm-eval computes acc, acc_norm for"):
+            _check_metric(task, results)

@@ -129,6 +129,19 @@ def test_evaluated_tasks_are_kept_when_a_later_one_has_no_items(
     assert names == ["c3"]
 
 
+def test_a_task_that_lm_eval_fails_over_is_named(student: Path, tmp_path: Path) -> None:
+    """Rows without the official task's columns and splits; and a metric that open answers do not have."""
+    (tmp_path / "rows.jsonl").write_text(json.dumps(KBQA[0]) + "\n")
+    items = ItemFile(path=str(tmp_path / "rows.jsonl"))
+    for task, said in {
+        Task(name="drop", official="drop/default.yaml", items=items): r"'drop': lm-eval fails over it \(KeyError",
+        Task(name="kbqa", items=items): r"'kbqa': metric is 'acc'; lm-eval computes exact_match for it",
+    }.items():
+        with pytest.raises(ConfigError, match=said):
+            evaluate_downstream(student, Downstream(tasks=(task,)), tmp_path / task.name)
+        assert not (tmp_path / task.name / "results.json").exists()
+
+
 def test_answers_longer_than_the_context_are_scored_in_pieces(student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lm_eval.models.huggingface import HFLM
 

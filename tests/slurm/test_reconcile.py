@@ -241,6 +241,20 @@ def test_a_retry_forgets_what_was_before_it() -> None:
     assert [end.cause for end in after.endings] == ["exception"]
 
 
+def test_a_clock_that_is_set_back_changes_no_order_in_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry forgives what ended before it, by the order of rows."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for now in (1000.0, 400.0, 400.0, 2000.0):
+        monkeypatch.setattr("pdstudy.slurm.ledger.time.time", lambda now=now: now)
+        ledger.append("retry", study="s", units=["a"])
+    times = [row["time"] for row in Ledger(tmp_path / "ledger.jsonl").rows]
+    assert times == sorted(set(times))
+    assert (times[0], times[-1]) == (1000.0, 2000.0)
+    assert times[2] < 1001
+
+
 def test_half_a_row_of_the_ledger_is_left_out_and_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     Ledger(path).append("retry", study="s", units=["u"])
