@@ -73,6 +73,7 @@ def test_gemstones_of_one_width_are_not_identified() -> None:
     assert "alpha is not identified: N spans only a factor of 1.21" in summary(found)
 
 
+@pytest.mark.integration
 def test_gemstones_width_and_depth_never_above_the_authors() -> None:
     folder = DATA / "gemstones" / "parameters_delta-3"
     for file, subset, law in (
@@ -141,6 +142,7 @@ def test_porian_exponents_from_optimal_pairs() -> None:
     assert len(found) == 15
 
 
+@pytest.mark.integration
 def test_porian_exponents_from_raw_points_by_akima() -> None:
     """Akima's minima with the authors' weights give their exponents; a parabola over the whole range doesn't."""
     pairs = pd.read_csv(DATA / "porian" / "optimal_pairs.csv").dropna(subset="n_star_std")

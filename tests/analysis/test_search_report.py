@@ -140,6 +140,7 @@ def test_a_search_that_has_just_begun_says_what_is_missing(tmp_path: Path) -> No
         assert "Not shown: " in page
 
 
+@pytest.mark.integration
 def test_weights_in_a_triangle_stand_where_they_belong(tmp_path: Path) -> None:
     record, _ = carried_out(rungs(pruner=None), tmp_path)
     searched = Searched(record)
@@ -162,6 +163,7 @@ def test_weights_in_a_triangle_stand_where_they_belong(tmp_path: Path) -> None:
         ternary(searched, dataclasses.replace(simplex, terms=simplex.terms[:2], columns=simplex.columns[:2]))
 
 
+@pytest.mark.integration
 def test_what_matters_most_is_found(tmp_path: Path) -> None:
     """A loss of the rate alone: its share is the largest, those of two fields that do nothing are small."""
     space = {"optimiser.lr": Log(1e-3, 1e-2), "objective.temperature.tau": Log(0.5, 2.0), "steps": Integer(10, 10)}

@@ -96,6 +96,7 @@ def test_sums_by_sequence_are_those_of_the_run(tmp_path: Path) -> None:
         load_sequences(tmp_path, record, "test")
 
 
+@pytest.mark.integration
 def test_a_page_has_the_verdict_by_every_metric_that_its_runs_have(tmp_path: Path) -> None:
     record = three_arms(tmp_path)
     tables = [block for block in Outputs(tmp_path, record).compared.verdicts() if isinstance(block, Table)]

@@ -43,6 +43,7 @@ def many(workspace: Workspace, runs: int = 100, failed: int = 3, done: int = 10)
     return make_plan(study, workspace)
 
 
+@pytest.mark.integration
 def test_of_many_artifacts_those_that_failed_come_first(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:

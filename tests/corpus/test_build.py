@@ -199,6 +199,7 @@ def _stall(what: str, share: float) -> None:
         time.sleep(600)
 
 
+@pytest.mark.integration
 def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path) -> None:
     target = tmp_path / "corpus"
     corpus = small(tmp_path / "text")
@@ -228,7 +229,9 @@ class _Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("shares", [[0.3], [0.41, 0.6, 0.9], [0.995]])
+@pytest.mark.parametrize(
+    "shares", [[0.3], *(pytest.param(each, marks=pytest.mark.integration) for each in ([0.41, 0.6, 0.9], [0.995]))]
+)
 def test_an_interrupted_build_goes_on_and_is_the_same_byte_for_byte(
     shares: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +302,7 @@ def _build_with_small_files(size: int, corpus: Corpus, directory: Path, queue: M
         queue.put((error.errno, names))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("size", "where"), [(100, "__exit__"), (70_000, "keep")])
 def test_a_write_that_fails_leaves_nothing(size: int, where: str, tmp_path: Path) -> None:
     """A limit on the size of files makes the system refuse a write as a full disk does: of texts, and of tokens."""
@@ -370,6 +374,7 @@ def tokenizer_of(folder: Path, vocab: int) -> PretrainedTokenizer:
     return PretrainedTokenizer(path=str(folder))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("vocab", "dtype"), [(65_536, "uint16"), (65_537, "uint32")])
 def test_the_largest_id_is_read_as_it_was_written(vocab: int, dtype: str, tmp_path: Path) -> None:
     """Two bytes hold ids up to 65,535: one more entry needs four."""

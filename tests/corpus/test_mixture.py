@@ -73,6 +73,7 @@ def _is_digit(corpus: TokenCorpus, token: np.int64) -> bool:
     return {number: name for name, number in names.items()}[int(token)].isdigit()
 
 
+@pytest.mark.integration
 @given(
     st.lists(st.lists(st.integers(1, LONGEST_PIECE), min_size=1, max_size=60), min_size=2, max_size=4),
     st.lists(st.integers(1, 9), min_size=4, max_size=4),

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ def test_golden_splits() -> None:
     }
 
 
+@pytest.mark.integration
 def test_shares_are_met_and_the_seed_changes_order_only() -> None:
     texts = [f"document {i}" for i in range(20_000)]
     one, two = streams(texts, 1), streams(texts, 2)

@@ -30,7 +30,7 @@ CLOSE = {
 }
 
 
-@pytest.mark.parametrize("distance", [0.1, 0.01])
+@pytest.mark.parametrize("distance", [pytest.param(0.1, marks=pytest.mark.integration), 0.01])
 @pytest.mark.parametrize("name", CLOSE)
 def test_bfloat16_gradients_of_a_student_close_to_its_teacher(name: str, distance: float) -> None:
     """Teacher's logits are the student's and noise of `distance` nats: a KL divergence of distance squared / 2.

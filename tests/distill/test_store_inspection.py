@@ -23,7 +23,7 @@ from pdstudy.workspace.store_index import merged_ranges
 from tests.distill.conftest import CONTEXT, SEQUENCES
 
 
-@pytest.mark.parametrize("encoding", ["exact", "small"])
+@pytest.mark.parametrize("encoding", [pytest.param("exact", marks=pytest.mark.integration), "small"])
 def test_the_statistics_are_those_of_the_store(
     tmp_path: Path, encoding: str, spec: StoreSpec, corpus: TokenCorpus, teacher: Path
 ) -> None:

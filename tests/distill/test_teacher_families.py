@@ -28,7 +28,9 @@ def assert_close(found: dict[str, float | str]) -> None:
         assert difference < CLOSE, way
 
 
-@pytest.mark.parametrize("family", ["gemma2", "granite", "phi", "opt"])
+@pytest.mark.parametrize(
+    "family", ["gemma2", *(pytest.param(name, marks=pytest.mark.integration) for name in ("granite", "phi", "opt"))]
+)
 def test_caps_scales_biases_and_projections_are_the_teacher_s_own(family: str) -> None:
     assert_close(taught(student_of(family)))
 

@@ -25,12 +25,16 @@ from pdstudy.plan import cost, model_size
 from tests.core.test_normal import make_run
 from tests.models.families import CONTEXT, FAMILIES, NARROW, OLD, STILL, student_of
 
+SLOWER = pytest.mark.integration
+
 
 def failed(family: str) -> dict[str, str]:
     return tests.self_test(student_of(family), CONTEXT, 0).faults
 
 
-@pytest.mark.parametrize("family", ["mistral", "gemma2", "gpt_oss", "opt", "bloom"])
+@pytest.mark.parametrize(
+    "family", ["mistral", *(pytest.param(name, marks=SLOWER) for name in ("gemma2", "gpt_oss", "opt", "bloom"))]
+)
 def test_documents_that_see_each_other_are_found(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert failed(family) == {}
     monkeypatch.setattr("pdstudy.models.build_model.respecting", lambda positions: attention.respecting(None))

@@ -190,6 +190,7 @@ def test_a_scale_that_names_no_student_of_its_own_is_refused_at_once() -> None:
     assert dataclasses.replace(mini, rates=1).rate(mini.run()) == 1
 
 
+@pytest.mark.integration
 def test_the_scale_with_tasks_has_the_runs_of_mini_and_finetunes_each_model_that_is_asked(tmp_path: Path) -> None:
     tasks, mini = (make_plan(load_study(FOLDER, scale), Workspace(tmp_path)) for scale in ("tasks", "mini"))
     assert not tasks.problems

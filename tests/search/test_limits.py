@@ -110,6 +110,7 @@ def test_compute_is_that_of_the_whole_run_whatever_rung_it_ends_at(tmp_path: Pat
     assert {v for constraints in ends.values() for v in constraints.values()} == {whole / 2}
 
 
+@pytest.mark.integration
 def test_trials_beyond_a_bound_do_not_raise_the_cut_for_those_that_keep_it(tmp_path: Path) -> None:
     """The better the loss, the worse the calibration: as the teacher's share grows."""
 

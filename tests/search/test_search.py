@@ -139,6 +139,7 @@ def test_rungs_compare_at_equal_tokens_and_keep_the_band(tmp_path: Path) -> None
     assert strict < completed(0.1) < completed(100.0) == 40
 
 
+@pytest.mark.integration
 def test_two_objectives_make_a_front(tmp_path: Path) -> None:
     base = make_run(objective=KD(teacher=make_teacher(), rest=Tail()), tokens=None, steps=10)
     space = {"objective": SIMPLEX, "steps": Choice({"5": 5, "10": 10})}
