@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,18 @@ from pdstudy.analysis.figures.run_comparisons import effects, gain_and_kept, gai
 from pdstudy.analysis.report.arm_comparison import ArmComparisons
 from pdstudy.analysis.report.captions import name_diverged, parse_numbers
 from pdstudy.analysis.report.controls import name_controls
-from pdstudy.analysis.report.page import Block, Text
+from pdstudy.analysis.report.page import Block, Folded, Text
 from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.noise import noise_table, seeds_table
+from pdstudy.analysis.tables.pairwise import pairwise_table
 from pdstudy.analysis.tables.paper import loss_beside_paper, paper_table, tasks_beside_paper
 from pdstudy.analysis.tables.table import Table
 from pdstudy.analysis.tables.verdicts import verdict_table
 from pdstudy.core.run_files import whole_run_file
 from pdstudy.core.run_state import TRAINED
+
+MATRIX_FROM = 3
+"""Arms compared with, beside the baseline, from which one matrix stands for a section each."""
 
 
 class ComparisonOutputs:
@@ -56,11 +61,31 @@ class ComparisonOutputs:
         """The verdicts of the page's comparisons on every metric: a table per arm that others are compared with."""
         blocks: list[Block] = []
         for split, against in self.comparisons.references:
+            if against is not None and len(self.against(split)) >= MATRIX_FROM:
+                continue  # the matrix has them
             try:
                 blocks.append(self._verdict_table(split, against))
             except AnalysisError:
                 continue  # its output says why
         return blocks
+
+    def against(self, split: str) -> list[str]:
+        """Arms, beside the baseline, that the page compares with."""
+        return [a for s, a in self.comparisons.references if s == split and a is not None]
+
+    def matrices(self, split: str) -> list[Block]:
+        """Every arm beside the baseline and every arm compared with, a matrix per metric: by loss first, others
+        folded."""
+        names = {"/".join(self.record["baseline"].values()): None} | {a: a for a in self.against(split)}
+        made: list[Block] = []
+        for score in self.comparisons.measured(split):
+            found = {}
+            for name, against in names.items():
+                with contextlib.suppress(AnalysisError):
+                    found[name] = self.comparisons.find(split, score, against)[0]
+            if found:
+                made.append(pairwise_table(found, self.comparisons.metrics[score].unit))
+        return made[:1] + ([Folded("By other metrics", tuple(made[1:]))] if made[1:] else [])
 
     def _verdict_table(self, split: str, against: str | None) -> Table:
         self.comparisons.find(split, "loss", against)

@@ -116,7 +116,10 @@ class Suite:
         seeds = self.answers.groupby(["name", "tokens"], sort=False)["seed"].nunique()
         moments = wide.index.get_level_values("tokens").nunique() > 1
         best = wide.min() if measure.lower_is_better else wide.max()
-        varies = wide.nunique() > 1
+        chance = [100 * self._chance(task) for task in wide.columns[:-1]] if measure is ACCURACY else []
+        guessed = [*chance, float(np.mean(chance))] if chance else [-np.inf] * wide.shape[1]
+        # What is no better than guessing is no best.
+        varies = (wide.nunique() > 1) & (best > np.array(guessed))
         rows: list[tuple[TableCell | str, ...]] = []
         for (name, tokens), row in zip(wide.index.to_list(), wide.to_numpy(), strict=True):
             marked = [bool(value == top and differ) for value, top, differ in zip(row, best, varies, strict=True)]
@@ -126,8 +129,7 @@ class Suite:
             when = [TableCell(si(tokens), int(tokens))] if moments else []
             rows.append((name, *when, TableCell(str(count), count), *cells, *gain))
         if measure is ACCURACY:
-            chance = [100 * self._chance(task) for task in wide.columns[:-1]]
-            cells = [TableCell(fixed(v, 1), v) for v in (*chance, float(np.mean(chance)))]
+            cells = [TableCell(fixed(v, 1), v) for v in guessed]
             rows.append(("guessing", *([""] if moments else []), "", *cells, *([""] if self.reference else [])))
         named = " ".join(map(axis_title, self.axes)) or "model"
         heads = (named, *(["tokens"] if moments else []), "seeds", *wide.columns)

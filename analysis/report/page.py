@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -128,11 +128,9 @@ class Page:
 
     def close(self) -> None:
         """Free the figures' artists now."""
-        for section in self.sections:
-            for block in section.blocks:
-                plot = block.block if isinstance(block, Exhibit) else block
-                if isinstance(plot, Plot):
-                    plot.close()
+        for plot in (block for section in self.sections for block in unfold(section.blocks)):
+            if isinstance(plot, Plot):
+                plot.close()
 
     def save(self, path: Path | str) -> Path:
         """Write the page; return its path."""
@@ -140,6 +138,15 @@ class Page:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(self.render(), encoding="utf-8")
         return target
+
+
+def unfold(blocks: Iterable[Block]) -> Iterator[Block]:
+    """All blocks, those that are folded or exhibited too, in the order of the page."""
+    for block in blocks:
+        if isinstance(block, Folded):
+            yield from unfold(block.blocks)
+        else:
+            yield block.block if isinstance(block, Exhibit) else block
 
 
 class _Writer:

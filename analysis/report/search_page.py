@@ -71,7 +71,7 @@ def _make_page(
                 (Text(final["about"]), _count_runs(report), *_compare_fresh(searched, report)),
             )
         )
-        sections += [Section(o["title"], tuple(report.blocks(o))) for o in final["outputs"]]
+        sections += [Section(title, tuple(blocks)) for title, blocks in report.sections()]
         verdicts = report.compared.verdicts()
         sections += [Section("Verdict by metric", tuple(verdicts))] if verdicts else []
         notes |= collect_provenance(report)

@@ -22,10 +22,10 @@ from pdstudy.analysis.fit.lack_of_fit import lack_of_fit
 from pdstudy.analysis.fit.size_fit import size_fit
 from pdstudy.analysis.report.arm_comparison import ArmComparisons
 from pdstudy.analysis.report.captions import name_diverged, noted, parse_numbers, tau_convention
-from pdstudy.analysis.report.comparison_outputs import ComparisonOutputs
+from pdstudy.analysis.report.comparison_outputs import MATRIX_FROM, ComparisonOutputs
+from pdstudy.analysis.report.fit_details import fit_details
 from pdstudy.analysis.report.law_outputs import LawOutputs
-from pdstudy.analysis.report.page import Block, Listing, Text
-from pdstudy.analysis.summary import summary
+from pdstudy.analysis.report.page import Block, Folded, Text
 from pdstudy.analysis.tables.planned_and_spent import cost_table
 from pdstudy.analysis.tables.table import Table, TableCell
 from pdstudy.core.errors import ConfigError
@@ -62,6 +62,22 @@ class Outputs:
     def diverged(self) -> str:
         """Runs that diverged, as a sentence; empty where none did."""
         return name_diverged(self.runs)
+
+    def sections(self) -> list[tuple[str, list[Block]]]:
+        """Titles and blocks of all outputs, in the order of the study file; comparisons with many arms are one
+        matrix."""
+        shown: list[tuple[str, list[Block]]] = []
+        in_matrix: set[str] = set()
+        for output in self.record["outputs"]:
+            split = output.get("split", "test")
+            many = len(self.compared.against(split)) >= MATRIX_FROM
+            if output["is"] == "Compare" and output.get("against") is not None and many:
+                if split not in in_matrix:
+                    shown.append(("Pairwise differences", self.compared.matrices(split)))
+                in_matrix.add(split)
+            else:
+                shown.append((output["title"], self.blocks(output)))
+        return shown
 
     def blocks(self, output: dict[str, Any]) -> list[Block]:
         """An output's figures and tables, or the reason why there are none."""
@@ -190,7 +206,8 @@ class Outputs:
         label = f"student parameters ({output['size'].replace('_', '-')})"
         y_label = f"{output['split']} loss (nats/token)"
         plot = loss_and_law(fits, bands, x="N", x_label=label, y_label=y_label, rejected=rejected)
-        return [plot, *notes, *(Listing(f"{name}\n{summary(found)}") for name, found in fits.items())]
+        details = [block for name, f in fits.items() for block in fit_details(name, f, bands.get(name))]
+        return [plot, *notes, Folded("Details of the fits", tuple(details))]
 
 
 def _tabulate_best(data: pd.DataFrame, x: str, panel: str | None, lines: str) -> Table:

@@ -73,7 +73,7 @@ def make_page(workspace: Path, record: Record, out: Path, beside: FilesBeside, u
     sections = [Section("Question and answer" if answers else "Question", tuple(opening))]
     settings = settings_table(workspace, record, report.runs)
     shown: list[tuple[str, list[Block]]] = [("Settings", [settings])] if settings else []
-    shown += [(output["title"], report.blocks(output)) for output in record["outputs"]]
+    shown += report.sections()
     verdicts = report.compared.verdicts()
     shown += [("Verdict by metric", verdicts)] if verdicts else []
     answered = task_blocks(workspace, record, report.comparisons)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from pdstudy.analysis.compare.comparison import Comparison, Verdict
+from pdstudy.analysis.compare.comparison import Comparison, Effect, Verdict
+from pdstudy.analysis.compare.gains import FLAT
 from pdstudy.analysis.data.study_record import axis_title
 from pdstudy.analysis.errors import DataError
 from pdstudy.analysis.fit.bootstrap import Bootstrap
@@ -49,49 +50,53 @@ def fixed(value: float, places: int, *, signed: bool = False) -> str:
     return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{places}f}".replace("-", MINUS)
 
 
+def shared_places(errors: Sequence[float]) -> int:
+    """Decimal places of a column of numbers with these uncertainties: those that the middle one of them carries."""
+    known = sorted(e for e in errors if e > 0 and math.isfinite(e))
+    return places_for(known[len(known) // 2]) if known else 3
+
+
 def comparison_table(comparison: Comparison, caption: str = "", label: str = "") -> Table:
-    """One row per arm: value, difference with its own and its outer interval, adjusted p, verdict. Best arm per stratum
-    bold."""
-    columns = (
-        *map(axis_title, comparison.within),
-        "arm",
-        "baseline",
-        "seeds",
-        comparison.metric,
-        "difference",
-        "low",
-        "high",
-        "outer low",
-        "outer high",
-        "p",
-        "verdict",
-    )
-    unit = " %" if comparison.relative else ""
+    """A row per arm, below that of its baseline: value, difference with its own and its outer interval, adjusted p,
+    verdict. The best of a stratum is bold."""
+    columns = (*map(axis_title, comparison.within), "arm", "baseline", "seeds", comparison.metric, "difference", "low",
+               "high", "outer low", "outer high", "p", "verdict")  # fmt: skip
+    level = f"{comparison.level:.0%}".replace("%", " %")
+    ends = {"low": f"{level} low", "high": f"{level} high"}
+    heads = tuple(ends.get(c, c) for c in columns)
+    places = shared_places([(e.high - e.low) / 2 for e in comparison.effects])
+    values = [v for e in comparison.effects for v in (e.value, e.baseline_value)]
+    digits = max(0, 3 - math.floor(math.log10(max(map(abs, values))))) if any(values) else 3
     best: dict[tuple[object, ...], float] = {}
     for e in comparison.effects:
         ahead = min if comparison.lower_is_better else max
         best[e.stratum] = ahead(best.get(e.stratum, e.value), e.value, e.baseline_value)
     rows: list[tuple[TableCell | str, ...]] = []
-    for e in comparison.effects:
-        places = places_for((e.high - e.low) / 2)
-        noise = e.verdict in (Verdict.WITHIN_NOISE, Verdict.EQUIVALENT)
-        rows.append(
-            (
-                *(str(s) for s in e.stratum),
-                e.arm,
-                e.baseline,
-                TableCell(str(e.seeds), e.seeds),
-                TableCell(number(e.value), e.value, best=e.value == best[e.stratum]),
-                TableCell(fixed(e.difference, places, signed=True) + unit, e.difference, noise=noise),
-                TableCell(fixed(e.low, places, signed=True), e.low),
-                TableCell(fixed(e.high, places, signed=True), e.high),
-                TableCell(fixed(e.family_low, places, signed=True), e.family_low),
-                TableCell(fixed(e.family_high, places, signed=True), e.family_high),
-                TableCell(probability(e.p), e.p),
-                e.verdict.value,
-            )
-        )
-    return Table(columns, tuple(rows), " ".join(filter(None, [caption, comparison.caption()])), label)
+    for stratum, baseline in dict.fromkeys((e.stratum, e.baseline) for e in comparison.effects):
+        part = [e for e in comparison.effects if (e.stratum, e.baseline) == (stratum, baseline)]
+        whole = max(part, key=lambda e: e.seeds)
+        value = TableCell(fixed(whole.baseline_value, digits), whole.baseline_value,
+                          best=whole.baseline_value == best[stratum])  # fmt: skip
+        seeds = TableCell(str(whole.seeds), whole.seeds)
+        none = [TableCell("–", math.nan)] * 6
+        if baseline != FLAT:  # which is no arm
+            rows.append((*map(str, stratum), baseline, "–", seeds, value, *none, "the baseline"))
+        rows += [(*map(str, stratum), e.arm, baseline, *_describe(e, digits, places, best[stratum])) for e in part]
+    return Table(columns, tuple(rows), " ".join(filter(None, [caption, comparison.caption()])), label, heads)
+
+
+def _describe(e: Effect, digits: int, places: int, best: float) -> tuple[TableCell | str, ...]:
+    """Cells of an effect: seeds, value, difference, intervals, p, verdict."""
+    noise = e.verdict in (Verdict.WITHIN_NOISE, Verdict.EQUIVALENT)
+    ends = (e.low, e.high, e.family_low, e.family_high)
+    return (
+        TableCell(str(e.seeds), e.seeds),
+        TableCell(fixed(e.value, digits), e.value, best=e.value == best),
+        TableCell(fixed(e.difference, places, signed=True), e.difference, noise=noise),
+        *(TableCell(fixed(end, places, signed=True), end) for end in ends),
+        TableCell(probability(e.p), e.p),
+        e.verdict.value,
+    )
 
 
 def design_table(
@@ -176,7 +181,7 @@ def fit_table(
         if published:
             cells.append(TableCell(number(published.get(name, math.nan)), published.get(name)))
         rows.append(tuple(cells))
-    text = f"{fit.law.name}, {len(fit.points)} runs, Huber δ = {fit.problem.delta:g} on log residuals"
+    text = f"{fit.law.name}, {len(fit.points)} runs, Huber δ = {fit.problem.delta:.3g} on log residuals"
     text += (
         f", {len(bootstrap.theta)} bootstraps over {bootstrap.method}, 95 % percentiles (seed {bootstrap.seed})"
         if bootstrap

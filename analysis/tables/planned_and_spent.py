@@ -19,8 +19,7 @@ MAX_STAGES = 12
 
 def cost_table(workspace: Path, record: Record, runs: pd.DataFrame) -> Table:
     """Planned FLOPs and seconds of every stage against what it took; `runs` is what `load_runs` gives."""
-    rate = (record.get("first_planned") or record)["rate"]
-    source = (record.get("first_planned") or record)["rate_source"]
+    rate, source = _plan_rate(record)
     stages = _stages(workspace, record, runs)
     rows = [_cost_row(name, flops, flops / rate, seconds) for name, flops, seconds in stages]
     timed = [(flops, seconds) for _, flops, seconds in stages if np.isfinite(seconds)]
@@ -34,6 +33,15 @@ def cost_table(workspace: Path, record: Record, runs: pd.DataFrame) -> Table:
         "seconds of training and evaluation; – where not all of a stage has run or is timed."
     )
     return Table(("stage", "planned FLOPs", "planned s", "actual s", "actual/planned"), tuple(rows), caption)
+
+
+def _plan_rate(record: Record) -> tuple[float, str]:
+    """FLOP/s of a device at which the study was planned before any of its runs was, and where the number is from: a
+    rate measured from the runs themselves would be no plan."""
+    planned = record.get("first_planned") or record
+    if "machine" in record and "finished runs" in planned["rate_source"]:
+        return record["machine"]["flops_per_second"], f"assumed for {record['machine']['name']}"
+    return planned["rate"], planned["rate_source"]
 
 
 def _stages(workspace: Path, record: Record, runs: pd.DataFrame) -> list[tuple[str, float, float]]:

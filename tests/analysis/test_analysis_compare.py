@@ -288,7 +288,7 @@ def test_equivalence_is_adjusted_for_the_number_of_arms() -> None:
 
 def test_best_of_a_stratum_is_bold_and_the_direction_counts() -> None:
     table = runs(lm=[0.40, 0.41, 0.42], a=[0.50, 0.52, 0.51], b=[0.45, 0.46, 0.48])
-    for lower, bold in ((False, ["a"]), (True, [])):  # of losses the baseline, which has no row, is best
+    for lower, bold in ((False, ["a"]), (True, ["lm"])):
         made = comparison_table(compare(table, metric="loss", baseline="lm", lower_is_better=lower))
         place = made.columns.index("loss")
         assert [r[0] for r in made.rows if isinstance(c := r[place], TableCell) and c.best] == bold

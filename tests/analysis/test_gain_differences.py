@@ -94,6 +94,6 @@ def test_the_output_has_a_figure_a_table_and_verdicts(tmp_path: Path) -> None:
     figure, table, verdicts = Outputs(tmp_path, record).blocks(encode(GainDifferences(axis="size")))
     assert isinstance(table, Table)
     assert isinstance(verdicts, Table)
-    assert [row[1] for row in table.rows] == ["4", "9", "20", TREND]
+    assert [row[1] for row in table.rows] == ["1", "4", "9", "20", TREND]
     assert verdicts.columns == ("gain of", "arm", "baseline", "gain in test loss (nats/token)")
     assert "difference of gain in test loss to the baseline" in figure.caption.lower()  # type: ignore[union-attr]
