@@ -3,6 +3,7 @@
 results.json   per task: items, the shown `metric` and its `value`, all of lm-eval's metrics, bits per byte of the gold
                answer (where it is scored by likelihood), the share `cut` of prompts that were longer than the model's
                context (absent: none), the tasks as declared, and versions
+lm-eval/       MODEL/results_DATE.json, all tasks as lm-eval's command line writes them, for tools that read its results
 items.jsonl    per item: task, doc, correct, loglikelihoods of the choices, gold, and the bits and bytes of the gold
 
 lm-eval makes the prompts, the scores and the metrics; this module gives it the items, and keeps what paired tests
@@ -11,9 +12,11 @@ need.
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -74,16 +77,18 @@ def evaluate_downstream(
     language_model = ShortContextLM(bos=bos, pretrained=loaded, tokenizer=str(model), batch_size=batch_size)
     summary: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
     for number, task in enumerate(downstream.tasks):
         progress(f"evaluate {task.name}", number / len(downstream.tasks))
         questions = fingerprint(Downstream(tasks=(task,), limit=downstream.limit))
         kept = directory / "parts" / f"{task.name}-{questions}.json"
         part = read_json(kept)
-        if part is None:
+        if part is None or "lm_eval" not in part:  # of a version that did not keep it
             part = _evaluate_task(language_model, task, downstream.limit)
             write_json(kept, part)
         summary[task.name] = part["summary"]
         rows += part["items"]
+        parts.append(part["lm_eval"])
     write_jsonl(directory / "items.jsonl", rows)
     results = {
         "questions": fingerprint(downstream.questions),
@@ -93,6 +98,7 @@ def evaluate_downstream(
         "computed": f"{language_model.model.dtype} on {device}".removeprefix("torch."),
         "versions": {name: version(name) for name in ("lm_eval", "transformers", "torch")},
     }
+    _write_as_lm_eval(parts, model, directory / "lm-eval")
     write_json(directory / "results.json", results)
     shutil.rmtree(directory / "parts")
     return results
@@ -128,7 +134,38 @@ def _evaluate_task(model: Any, task: Task, limit: int | None) -> dict[str, Any]:
     items = [_item(name, sample) for name, samples in done["samples"].items() for sample in samples]
     rows = [{"task": task.name, **item} for item in _first_filter(items)]
     summary = _summary(task, done["results"], rows)
-    return {"summary": summary | ({"cut": model.cut / model.requests} if model.cut else {}), "items": rows}
+    return {
+        "summary": summary | ({"cut": model.cut / model.requests} if model.cut else {}),
+        "items": rows,
+        "lm_eval": _plain({name: value for name, value in done.items() if name != "samples"}),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value of lm-eval as JSON keeps it, by lm-eval's own rule: functions and types as text."""
+    from lm_eval.utils import handle_non_serializable
+
+    return json.loads(json.dumps(value, default=handle_non_serializable))
+
+
+def _write_as_lm_eval(parts: Sequence[dict[str, Any]], model: Path, folder: Path) -> None:
+    """Write lm-eval's results of all tasks, one call each, as one call for all would have left them."""
+    from lm_eval.loggers import EvaluationTracker
+
+    joined = dict(parts[0])
+    for part in parts[1:]:
+        joined |= {name: {**joined[name], **value} for name, value in part.items() if name in _BY_TASK}
+    shutil.rmtree(folder, ignore_errors=True)
+    tracker = EvaluationTracker(output_path=str(folder))
+    tracker.general_config_tracker.log_experiment_args(
+        model_source="hf", model_args=f"pretrained={model}", system_instruction="", chat_template="",
+        fewshot_as_multiturn=False,
+    )  # fmt: skip
+    tracker.save_results_aggregated(joined)
+
+
+_BY_TASK = ("results", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better", "n-samples")
+"""Fields of lm-eval's results that have an entry per task; of the others those of the first call are kept."""
 
 
 def _check_metric(task: Task, results: dict[str, Any]) -> None:

@@ -14,11 +14,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from pdstudy.config.run import KD, Run
+from pdstudy.config.run import Run
 from pdstudy.core.files import sync, write_bytes
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.head import vocabulary_tensors
 from pdstudy.distill.teacher.weights import write_digests
+from pdstudy.models.model_card import model_card
 
 
 def export(
@@ -47,7 +48,7 @@ def export(
     for file in partial.iterdir():
         file.chmod(0o644)  # safetensors are written readable by their owner alone
         sync(file)
-    write_bytes(partial / "README.md", _card(run, key, steps, parameters, evals).encode())
+    write_bytes(partial / "README.md", model_card(run, key, steps, parameters, evals).encode())
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 
@@ -96,37 +97,3 @@ def _plain_positions(config: PretrainedConfig) -> bool:
         return False
     layers = [rope] if "rope_type" in rope else list(rope.values())  # one for all layers, or one for each type
     return all(isinstance(each, dict) and each.get("rope_type") == "default" for each in layers)
-
-
-def _card(run: Run, key: str, steps: int, parameters: int, evals: list[dict[str, Any]]) -> str:
-    objective = run.objective
-    if isinstance(objective, KD):
-        trained = "distilled from a teacher while it was pre-trained"
-        parts = {"share of distillation": objective.alpha, "loss": objective.loss, "teacher": objective.truncation,
-                 "temperature": objective.temperature}  # fmt: skip
-        how = ", (1 - alpha) L_lm + alpha L_kd; " + ", ".join(f"{name} `{part}`" for name, part in parts.items())
-    else:
-        trained, how = "pre-trained", " with the plain language-modelling loss"
-    rows = "".join(
-        f"| {row['split']} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} | {row['tokens_scored']:,} |\n"
-        for row in evals
-    )
-    return f"""---
-library_name: transformers
-pipeline_tag: text-generation
-tags:
-- pdstudy
-- {"distillation" if isinstance(objective, KD) else "pre-training"}
----
-# {parameters:,} parameters, {trained}
-
-A research model made by pdstudy, run `{key}`: {trained}{how}. It read {steps * run.tokens_per_step:,} tokens
-({steps:,} steps of {run.tokens_per_step:,}, context {run.view.context}), peak learning rate
-{run.optimiser.lr:g}, seed {run.seed}.
-
-| held-out split | nats per token | bits per byte | tokens |
-|---|---|---|---|
-{rows}
-It is meant for comparisons with models of the same study. It is not instruction-tuned, and nothing was done about what
-it may say. `config.json` of the run directory has the whole declaration.
-"""

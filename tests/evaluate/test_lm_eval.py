@@ -104,9 +104,27 @@ def test_the_papers_local_tasks_are_evaluated_with_their_shots(
     assert results["tasks"]["c3"]["cut"] == 1  # no student of context 128 reads five of them
     assert [row["gold"] for row in rows(out) if row["task"] == "c3"] == [0, 0]
     assert not (out / "parts").exists()
+    check_what_lm_evals_tools_read(out / "lm-eval", results)
     assert evaluate_downstream(student, Downstream(tasks=local), out) == results
     with pytest.raises(ConfigError, match="results of other tasks"):
         evaluate_downstream(student, Downstream(tasks=local, limit=1), out)
+
+
+def check_what_lm_evals_tools_read(folder: Path, results: dict[str, Any]) -> None:
+    """One file under the model's name, which lm-eval finds, tabulates and scores as ours does."""
+    from lm_eval.utils import get_latest_filename, get_results_filenames, make_table
+
+    (model,) = folder.iterdir()
+    names = get_results_filenames([str(path) for path in model.iterdir()])
+    found = json.loads(Path(get_latest_filename(names)).read_text())
+    assert found["results"]["c3"]["acc,none"] == results["tasks"]["c3"]["value"]
+    assert found["n-samples"]["kbqa"]["effective"] == 2
+    assert set(found["configs"]) == set(found["versions"]) == {"kbqa", "c3"}
+    assert found["configs"]["c3"]["num_fewshot"] == 5
+    assert found["model_source"] == "hf"
+    table = make_table(found)
+    assert "|c3" in table.replace(" ", "")
+    assert "|kbqa" in table.replace(" ", "")
 
 
 def test_evaluated_tasks_are_kept_when_a_later_one_has_no_items(
