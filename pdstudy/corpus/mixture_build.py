@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pdstudy.config.data import Mixture
 from pdstudy.core.errors import ConfigError
 from pdstudy.corpus.spool import SPLITS
+from pdstudy.corpus.stream import write_places
 from pdstudy.corpus.token_corpus import TOKEN_BYTES, TOKENIZER, TokenCorpus
 
 LONGEST_PIECE = 8192
@@ -42,16 +43,11 @@ def mix_parts(work: Path, mixture: Mixture, parts: Sequence[TokenCorpus]) -> dic
         before = np.cumsum([0] + [len(stream) for stream in streams])
         starts = np.concatenate([starts + at for (starts, _), at in zip(pieces, before[:-1], strict=True)])
         lengths = np.concatenate([lengths for _, lengths in pieces])[order]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        names = [f"documents-{split}.npy", f"places-{split}.npy"]
-        for name, array in zip(names, (offsets, starts[order]), strict=True):
-            np.save(work / name, array)
-        splits[split] = {
-            "tokens": int(offsets[-1]),
-            "documents": len(order),
-            "files": names,
+        splits[split] = write_places(work, split, lengths, starts[order])
+        tokens = splits[split]["tokens"]
+        splits[split] |= {
             "deviation": round(deviation, 1),
-            "unused": [len(stream) - round(share * int(offsets[-1])) for stream, share in zip(streams, shares)],
+            "unused": [len(stream) - round(share * tokens) for stream, share in zip(streams, shares)],
         }
     return {"splits": splits, "parts": [part.manifest["fingerprint"] for part in parts]}
 

@@ -190,6 +190,20 @@ class StreamWriter:
         return [*self.names, name]
 
 
+def write_places(
+    work: Path, split: Split, lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]
+) -> dict[str, Any]:
+    """Write the documents of a split whose tokens lie elsewhere, in order; the manifest's entry of the split.
+
+    `lengths` and `starts` are int64 [documents], in tokens; `starts` are places in what the split is read from.
+    """
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    names = [f"documents-{split}.npy", f"places-{split}.npy"]
+    for name, array in zip(names, (offsets, starts), strict=True):
+        np.save(work / name, array)
+    return {"tokens": int(offsets[-1]), "documents": len(starts), "files": names}
+
+
 def _open_at(path: Path, size: int) -> BinaryIO:
     """Open a file to append behind its first `size` bytes."""
     file = path.open("r+b" if size else "wb")

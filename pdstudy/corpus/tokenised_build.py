@@ -16,6 +16,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.progress import Progress
 from pdstudy.corpus.permutation import mix
 from pdstudy.corpus.spool import SPLITS, Index
+from pdstudy.corpus.stream import write_places
 from pdstudy.corpus.token_files import TokenFile, read_token_file
 from pdstudy.corpus.tokenizer import Encoder
 
@@ -69,14 +70,8 @@ def index_tokens(work: Path, corpus: Corpus, encoder: Encoder, progress: Progres
         order, end = orders[split], checked[split if given else "train"]["end"]
         if not len(order):
             raise ConfigError(f"no document for the {split} split of {len(starts):,}; give more, or a larger share")
-        offsets = np.concatenate([[0], np.cumsum(lengths[order] + (end == "added"))])
-        names = [f"documents-{split}.npy", f"places-{split}.npy"]
-        for name, array in zip(names, (offsets, starts[order]), strict=True):
-            np.save(work / name, array)
-        splits[split] = {
-            "tokens": int(offsets[-1]),
-            "documents": len(order),
-            "files": names,
+        splits[split] = write_places(work, split, lengths[order] + (end == "added"), starts[order])
+        splits[split] |= {
             "end": end,
             "shards": [
                 {"path": str(file.path), "dtype": file.dtype, "bytes": file.path.stat().st_size,

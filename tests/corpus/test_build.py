@@ -1,7 +1,5 @@
 """What is built is whole, repeatable, checked, and the same however it is stored."""
 
-import dataclasses
-import errno
 import hashlib
 import itertools
 import json
@@ -10,8 +8,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +18,15 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from pdstudy.config.data import BPE, Corpus, PretrainedTokenizer
 from pdstudy.config.text_sources import LocalFiles, StandardLibrary
 from pdstudy.core.errors import ConfigError
-from pdstudy.corpus import TokenCorpus, build, encode, kept_texts, open_corpus
+from pdstudy.corpus import TokenCorpus, build, encode, open_corpus
 from pdstudy.corpus.sources import documents
 from pdstudy.corpus.spool import Spool
 from pdstudy.corpus.stream import StreamWriter, TokenStream
 from pdstudy.corpus.tokenizer import Encoder
+from tests.corpus.small import files, small
 
 Messages = Any
 """A queue of the spawn context."""
-
-
-def small(folder: Path, documents: int = 300) -> Corpus:
-    """A few hundred short documents of the standard library's json and email packages."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = Path(json.__file__).parent.joinpath("decoder.py").read_text().splitlines(keepends=True)
-    rows = [{"text": "".join(lines[i : i + 5])} for i in range(documents)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return Corpus(sources=(LocalFiles(paths=(str(folder / "rows.jsonl"),)),), tokenizer=BPE(vocab=300),
-                  validation=0.1, test=0.1)  # fmt: skip
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
 
 
 def test_two_builds_are_equal_byte_for_byte(tmp_path: Path) -> None:
@@ -144,78 +127,6 @@ def test_shards_are_one_index_space(dtype: type, tmp_path: Path) -> None:
             stream.tokens(start, stop)
 
 
-def flip(path: Path) -> None:
-    raw = bytearray(path.read_bytes())
-    raw[len(raw) // 2] ^= 1
-    path.write_bytes(raw)
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-2])
-
-
-@pytest.mark.parametrize(
-    ("name", "damage", "reason"),
-    [
-        ("tokens-train-00000.bin", flip, "its sha256 is not the one in the manifest"),
-        ("tokens-test-00000.bin", cut, "bytes, the manifest says"),
-        ("documents-validation.npy", flip, "its sha256 is not the one in the manifest"),
-        ("token_bytes.npy", Path.unlink, "it is missing"),
-        ("tokenizer/tokenizer.json", flip, "its sha256 is not the one in the manifest"),
-        ("manifest.json", cut, "it cannot be read"),
-    ],
-)
-def test_damage_is_refused_with_file_and_reason(name: str, damage: object, reason: str, tmp_path: Path) -> None:
-    corpus = small(tmp_path / "text")
-    build(corpus, tmp_path / "a")
-    open_corpus(tmp_path / "a")
-    damage(tmp_path / "a" / name)  # type: ignore[operator]
-    with pytest.raises(ConfigError, match=rf"{name} is damaged: .*{reason}.*; delete .*/a and run again"):
-        open_corpus(tmp_path / "a")
-    with pytest.raises(ConfigError, match="is damaged"):
-        build(corpus, tmp_path / "a")
-
-
-def test_an_absent_corpus_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no corpus at .*: it has no manifest.json"):
-        open_corpus(tmp_path)
-
-
-def test_a_corpus_without_its_manifest_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    corpus = small(tmp_path / "text")
-    build(corpus, tmp_path / "a")
-    (tmp_path / "a/manifest.json").unlink()
-    for attempt in (lambda: build(corpus, tmp_path / "a"), lambda: open_corpus(tmp_path / "a")):
-        with pytest.raises(ConfigError, match=r"/a holds files, but no manifest.json.* delete .*/a and run again"):
-            attempt()
-    for path in sorted((tmp_path / "a").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    build(corpus, tmp_path / "a")  # an empty folder is no corpus
-    open_corpus(tmp_path / "a")
-
-
-def _stall(what: str, share: float) -> None:
-    if what == "tokens of train":
-        time.sleep(600)
-
-
-@pytest.mark.integration
-def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path) -> None:
-    target = tmp_path / "corpus"
-    corpus = small(tmp_path / "text")
-    child = multiprocessing.get_context("spawn").Process(target=build, args=(corpus, target, _stall))
-    child.start()
-    while not list(tmp_path.glob("corpus.partial/tokens-train*")):
-        assert child.is_alive()
-        time.sleep(0.02)
-    child.kill()
-    child.join()
-    assert not target.exists()
-    build(corpus, target)
-    open_corpus(target)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "text"]
-
-
 def test_batches_have_a_megabyte_or_4096_documents() -> None:
     def sizes(lengths: list[int], first: int = 0) -> list[int]:
         return [len(batch) for batch in encode._batches(np.append(0, np.cumsum(lengths)), first)]
@@ -223,53 +134,6 @@ def test_batches_have_a_megabyte_or_4096_documents() -> None:
     assert sizes([1] * 10_000) == [4096, 4096, 1808]
     assert sizes([400_000] * 5) == [2, 2, 1]
     assert sizes([3_000_000, 1, 3_000_000], 1) == [1, 1]
-
-
-class _Stopped(Exception):
-    pass
-
-
-@pytest.mark.parametrize(
-    "shares", [[0.3], *(pytest.param(each, marks=pytest.mark.integration) for each in ([0.41, 0.6, 0.9], [0.995]))]
-)
-def test_an_interrupted_build_goes_on_and_is_the_same_byte_for_byte(
-    shares: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(encode, "BATCH_BYTES", 20_000)
-    monkeypatch.setattr(encode, "KEPT_BYTES", 60_000)
-    corpus, target = small(tmp_path / "text"), tmp_path / "corpus"
-    build(corpus, tmp_path / "whole")
-    said: list[str] = []
-    for stop in shares:
-
-        def until(what: str, share: float, stop: float = stop) -> None:
-            said.append(what)
-            if share > stop:
-                raise _Stopped
-
-        with pytest.raises(_Stopped):
-            build(corpus, target, until)
-        assert not target.exists()
-        said.clear()
-    build(corpus, target, lambda what, share: said.append(what))
-    assert files(target) == files(tmp_path / "whole")
-    assert not [what for what in said if what.startswith("read")]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "text", "whole"]
-
-
-def test_what_another_version_left_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus = small(tmp_path / "text")
-
-    def stop(what: str, share: float) -> None:
-        if share > 0.5:
-            raise _Stopped
-
-    with pytest.raises(_Stopped):
-        build(corpus, tmp_path / "corpus", stop)
-    monkeypatch.setattr(kept_texts, "EDITION", 0)
-    said: list[str] = []
-    build(corpus, tmp_path / "corpus", lambda what, share: said.append(what))
-    assert said[0].startswith("read")
 
 
 @pytest.mark.integration
@@ -291,31 +155,6 @@ def test_processes_encode_as_this_one_does(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ConfigError, match="a process that encodes text ended with 1; its error is above"):
         build(corpus, tmp_path / "broken")
     assert not list(tmp_path.glob("broken*"))
-
-
-def _build_with_small_files(size: int, corpus: Corpus, directory: Path, queue: Messages) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-    try:
-        build(corpus, directory)
-    except OSError as error:
-        names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-        queue.put((error.errno, names))
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize(("size", "where"), [(100, "__exit__"), (70_000, "keep")])
-def test_a_write_that_fails_leaves_nothing(size: int, where: str, tmp_path: Path) -> None:
-    """A limit on the size of files makes the system refuse a write as a full disk does: of texts, and of tokens."""
-    corpus = dataclasses.replace(small(tmp_path / "text"), tokenizer=BPE(vocab=260))
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    child = context.Process(target=_build_with_small_files, args=(size, corpus, tmp_path / "out/corpus", queue))
-    child.start()
-    number, names = queue.get(timeout=60)
-    child.join()
-    assert number == errno.EFBIG
-    assert where in names
-    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.integration
@@ -400,30 +239,6 @@ def test_a_shard_that_is_exactly_full_is_followed_by_none_until_a_token_is_left(
             writer.write(np.arange(length, dtype=np.uint32), np.array([length]))
         *shards, _ = writer.close()
         assert [(folder / name).stat().st_size // 2 for name in shards] == sizes
-
-
-def test_every_file_is_safe_on_the_disk_before_the_corpus_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[str] = []
-    real_fsync, real_rename = os.fsync, os.rename
-
-    def fsync(handle: int) -> None:
-        real_fsync(handle)
-        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
-
-    def rename(source: Path, target: Path) -> None:
-        names = [path.name for path in source.rglob("*") if path.is_file()]
-        assert {name.removeprefix(".").split(".json.")[0].removesuffix(".json") for name in synced} >= {
-            name.removesuffix(".json") for name in names
-        }
-        real_rename(source, target)
-        synced.append("renamed")
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "rename", rename)
-    build(small(tmp_path / "text"), tmp_path / "corpus")
-    assert synced[-1] == "renamed"
 
 
 def test_a_document_is_read_whole_where_the_system_reads_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

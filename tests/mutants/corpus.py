@@ -4,61 +4,64 @@ from __future__ import annotations
 
 from tests.mutants.slip import Slip
 
+BUILDS = "tests/corpus/test_build.py tests/corpus/test_interrupted_build.py tests/corpus/test_damaged_corpus.py"
+"""Tests of building a corpus."""
+
 SLIPS = (
     Slip(
         "pdstudy/corpus/build.py",
         "if not text or text.isspace():",
         "if not text:",
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
     ),
     Slip(
         "pdstudy/corpus/encode_places.py",
         "int(token_bytes[ids].sum())",
         "len(ids)",
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
     ),
     Slip(
         "pdstudy/corpus/encode.py",
         "min(max(stop, at + 1), at + BATCH_DOCUMENTS)",
         "max(stop, at + 1)",
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
     ),
     Slip(
         "pdstudy/corpus/build.py",
         "len(index) - int(index.unique.sum())",
         "int(index.unique.sum())",
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
     ),
     Slip(
         "pdstudy/corpus/spool.py",
         "(place >= low) & (place < high)",
         "(place > low) & (place <= high)",
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
     ),
     Slip(
         "pdstudy/corpus/spool.py",
         "second ^ _seed_word(seed)",
         "second",
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
     ),
     Slip(
         "pdstudy/corpus/spool.py",
         "while len(parts) < length:",
         "if length:",
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
     ),
     Slip(
         "pdstudy/corpus/stream.py",
         'self._edges, start, side="right")) - 1',
         'self._edges, start, side="left")) - 1',
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
         harmless="a position between two is read from the end of the first, where nothing is left of that",
     ),
     Slip(
         "pdstudy/corpus/stream.py",
         "np.searchsorted(self._offsets[:-1], [start, stop])",
         "np.searchsorted(self._offsets, [start, stop])",
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
     ),
     Slip("pdstudy/corpus/batch.py", "begins[:, 0] = 0  #", "pass  #", "tests/corpus tests/train/test_loader.py"),
     Slip(
@@ -71,13 +74,13 @@ SLIPS = (
         "pdstudy/corpus/tokenizer.py",
         "self._tokenizer.encode_special_tokens = True",
         "pass",
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
     ),
     Slip(
         "pdstudy/corpus/tokenizer.py",
         "self._tokenizer.no_truncation()",
         "pass",
-        "tests/corpus/test_tokenizer.py tests/corpus/test_build.py",
+        f"tests/corpus/test_tokenizer.py {BUILDS}",
     ),
     Slip("pdstudy/corpus/tokenizer.py", '0 if added["special"] else', "", "tests/corpus"),
     Slip(
@@ -153,13 +156,13 @@ SLIPS = (
         "pdstudy/corpus/stream.py",
         "8 * self.documents",
         "0",
-        "tests/corpus/test_build.py",
+        BUILDS,
     ),
     Slip(
         "pdstudy/corpus/encode.py",
         "saved = at\n",
         "pass\n",
-        "tests/corpus/test_build.py",
+        BUILDS,
         harmless="what is encoded is then kept more often",
     ),
     Slip("pdstudy/corpus/word_cache.py", r"(?= [A-Za-z])", r"(?=[A-Za-z])", "tests/corpus/test_tokenizer.py"),
