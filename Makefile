@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EVAL_STAMP := $(VENV)/.installed-eval
 
-.PHONY: help setup quickstart test test-fast test-slow test-slurm test-published test-long mutants lint typecheck gallery bench-angles bench-corpus bench-fit bench-head bench-head-gpu bench-store bench-train bench-train-gpu clean
+.PHONY: help setup quickstart test test-fast test-slow test-slurm test-published test-kernels test-long mutants lint typecheck gallery bench-angles bench-corpus bench-fit bench-head bench-head-gpu bench-store bench-train bench-train-gpu clean
 
 # Another interpreter, in an environment of its own: make test-fast PYTHON=python3.13 VENV=.venv-3.13
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test         set up, run the default test suite"
 	@echo "make test-fast    its quick part, which starts no process"
 	@echo "make test-slow, test-slurm, test-published    the marked ones (test-slurm starts a real SLURM, as root)"
+	@echo "make test-kernels                             the CUDA kernels by Triton's interpreter, where triton is installed"
 	@echo "make test-long                                storms, simulations, a real teacher's tasks: hours"
 	@echo "make mutants                                  which realistic slips the tests notice: hours"
 	@echo "make gallery                                  every kind of figure and table"
@@ -50,6 +51,10 @@ test-slow: setup $(EVAL_STAMP)
 
 test-slurm: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slurm
+
+# The Triton kernels by Triton's interpreter, where triton is installed.
+test-kernels: setup
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -m slow tests/distill/test_triton_kernels.py
 
 test-long: setup $(EVAL_STAMP)
 	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 300

@@ -13,6 +13,7 @@ from pdstudy.config.run import KD
 from pdstudy.distill.loss import kernels
 from pdstudy.distill.loss.fused import fused_loss
 from pdstudy.distill.loss.matmul import HalfHeadMatmul, HeadMatmul, choose_matmul
+from pdstudy.distill.loss.narrow import NarrowGradient
 from pdstudy.distill.loss.softmax import RowSoftmax
 from pdstudy.distill.signal import SparseTargets
 from tests.distill.dense import kd_rows, signal_of, support
@@ -43,9 +44,12 @@ def test_rows_by_kernels(vocab: int) -> None:
     softmax = RowSoftmax(buffer)
     want = RowSoftmax(logits.double())
     torch.testing.assert_close(softmax.log_sum.cpu().double(), want.log_sum, rtol=1e-6, atol=1e-6)
+    exact = want.gradient(share.double())
+    narrow = NarrowGradient(torch.zeros(9, vocab + 64, device="cuda", dtype=torch.float16)[:, :vocab], 64.0)
     torch.testing.assert_close(
-        softmax.weigh(share.cuda()).cpu().double(), want.weigh(share.double()), rtol=1e-5, atol=1e-9
+        softmax.gradient(share.cuda(), narrow=narrow).cpu().double() / 64, exact, rtol=2e-3, atol=1e-7
     )
+    torch.testing.assert_close(softmax.gradient(share.cuda()).cpu().double(), exact, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize(("rest", "temperature"), combinations(), ids=str)

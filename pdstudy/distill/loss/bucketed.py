@@ -8,6 +8,7 @@ takes a second buffer and goes over the logits a second time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from pdstudy.config.losses import KLD, Decoupled, NormKD, RenormaliseBoth, Tail, Temperature, terms
 from pdstudy.config.run import KD
 from pdstudy.distill.loss.divergences import Entries, kl, row_loss
+from pdstudy.distill.loss.narrow import NarrowGradient
 from pdstudy.distill.loss.softmax import RowSoftmax
 from pdstudy.distill.loss.targets import Target, make_target, teacher_tau
 from pdstudy.distill.signal import SparseTargets
@@ -41,10 +43,17 @@ class _BucketedLogits:
         self._softmax = RowSoftmax(buffer)
         self.rest = self._softmax.log_sum
 
-    def backward(self, kept_gradient: Tensor, rest_gradient: Tensor) -> Tensor:
-        """Turn the buffer into the gradient of the logits, from the gradients of `kept` and `rest`."""
-        buffer = self._softmax.weigh(rest_gradient)
-        return buffer.scatter_add_(1, self._ids, kept_gradient.to(buffer.dtype))
+    def backward(
+        self,
+        kept_gradient: Tensor,
+        rest_gradient: Tensor,
+        entries: Sequence[tuple[Tensor, Tensor]] = (),
+        narrow: NarrowGradient | None = None,
+    ) -> Tensor:
+        """The gradient of the logits, from the gradients of `kept` and `rest` and with `entries` besides: in the buffer
+        or in `narrow`."""
+        kept = self._ids, kept_gradient.to(self.kept.dtype)
+        return self._softmax.gradient(rest_gradient, [kept, *entries], narrow=narrow)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class BucketedLoss:
         kd_share: Tensor,
         z_share: Tensor,
         gradients: bool,
+        narrow: NarrowGradient | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         assert signal is not None
         objective = self.objective
@@ -83,7 +93,8 @@ class BucketedLoss:
                 total = (lm_share * lm + kd_share * kd + z_share * normaliser.square()).sum()
                 found = torch.autograd.grad(total, leaves, materialize_grads=True)
         if gradients:
-            warm.backward(*found[:2]).scatter_add_(1, gold[:, None], -lm_share[:, None])
+            data = [(gold[:, None], -lm_share[:, None])]
+            warm.backward(found[0], found[1], data, narrow if cold is None else None)
             if cold is not None and tau is not None:
                 cold_gradient = cold.backward(*found[2:]).div_(tau[:, None])
                 if adapted is not None:
@@ -92,6 +103,8 @@ class BucketedLoss:
                     adapted -= adapted.mean(1, keepdim=True)
                     cold_gradient -= adapted.mul_((slope / adapted.square().sum(1))[:, None])
                 logits += cold_gradient
+                if narrow is not None:
+                    narrow.fill(logits)
         lm, kd, normaliser = (value.detach().to(logits.dtype) for value in (lm, kd, normaliser))
         return lm, kd, normaliser
 

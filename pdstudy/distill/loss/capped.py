@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pdstudy.distill.loss.narrow import NarrowGradient
 from pdstudy.distill.signal import SparseTargets
 
 
@@ -28,11 +29,12 @@ class ChunkLoss(Protocol):
         kd_share: Tensor,
         z_share: Tensor,
         gradients: bool,
+        narrow: NarrowGradient | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute lm, kd and the log-sum-exp s of each row, [C], from `logits` [C, vocab], which is overwritten.
 
-        With `gradients` it becomes the gradient of sum(lm_share * lm + kd_share * kd + z_share * s^2). Shares are [C];
-        `gold`, int64 [C], holds valid ids.
+        With `gradients` it becomes the gradient of sum(lm_share * lm + kd_share * kd + z_share * s^2), or `narrow` does
+        where that is given. Shares are [C]; `gold`, int64 [C], holds valid ids.
         """
 
     def extra_bytes(self, vocab: int, kept: int, dtype: torch.dtype) -> int:
@@ -58,6 +60,7 @@ class CappedLoss:
         kd_share: Tensor,
         z_share: Tensor,
         gradients: bool,
+        narrow: NarrowGradient | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         logits.div_(self.cap).tanh_()
         slope = torch.square(logits).neg_().add_(1) if gradients else None
@@ -65,6 +68,8 @@ class CappedLoss:
         found = self.loss(logits, gold, signal, lm_share, kd_share, z_share, gradients)
         if slope is not None:
             logits.mul_(slope)
+            if narrow is not None:
+                narrow.fill(logits)
         return found
 
     def extra_bytes(self, vocab: int, kept: int, dtype: torch.dtype) -> int:

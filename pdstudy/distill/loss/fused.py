@@ -23,6 +23,7 @@ from pdstudy.distill.loss.capped import CappedLoss, ChunkLoss
 from pdstudy.distill.loss.chunk_size import choose_chunk_rows
 from pdstudy.distill.loss.linear import LinearLoss, is_linear
 from pdstudy.distill.loss.matmul import choose_matmul
+from pdstudy.distill.loss.narrow import NarrowGradient
 from pdstudy.distill.loss.token_weights import token_share
 from pdstudy.distill.signal import Signal
 
@@ -73,8 +74,11 @@ class _LossInputs:
     dtype: torch.dtype
     z_loss: float
 
-    def sum_chunk(self, logits: Tensor, part: slice, chunk_loss: ChunkLoss, gradients: bool) -> Tensor:
-        """Sum (loss, lm, kd) over a chunk, float64 [3]; with `gradients`, `logits` becomes the gradient of the loss."""
+    def sum_chunk(
+        self, logits: Tensor, part: slice, chunk_loss: ChunkLoss, gradients: bool, narrow: NarrowGradient | None
+    ) -> Tensor:
+        """Sum (loss, lm, kd) over a chunk, float64 [3]; with `gradients`, `logits` becomes the gradient of the loss, or
+        `narrow` does."""
         valid = (self.targets[part] != IGNORED).to(self.dtype)
         gold = self.targets[part].clamp(min=0)  # any id will do where the target is ignored
         signal = None if self.signal is None else self.signal.rows(part)
@@ -83,7 +87,8 @@ class _LossInputs:
             alpha = alpha * token_share(self.objective.tokens, signal, self.dtype)
         scale = 1 / self.divisor
         z_share = valid * (self.z_loss * scale)
-        lm, kd, log_sum = chunk_loss(logits, gold, signal, (valid - alpha) * scale, alpha * scale, z_share, gradients)
+        shares = (valid - alpha) * scale, alpha * scale, z_share
+        lm, kd, log_sum = chunk_loss(logits, gold, signal, *shares, gradients, narrow)
         loss = ((valid - alpha) * lm + alpha * kd) * scale + z_share * log_sum.square()
         values = torch.stack([loss, valid * lm, valid * kd])
         return values.sum(1, dtype=torch.float64)
@@ -128,9 +133,10 @@ class _FusedLoss(torch.autograd.Function):
         for start in range(0, len(hidden), size):
             part = slice(start, min(start + size, len(hidden)))
             logits = matmul.logits(part)
-            sums += inputs.sum_chunk(logits, part, chunk_loss, any(wanted))
+            narrow = matmul.narrow(part)
+            sums += inputs.sum_chunk(logits, part, chunk_loss, any(wanted), narrow)
             if any(wanted):
-                matmul.add(part, logits)
+                matmul.add(part, logits if narrow is None else narrow.buffer)
         ctx.grads = (
             None if matmul.hidden_gradient is None else matmul.hidden_gradient.to(hidden.dtype),
             None if matmul.weight_gradient is None else matmul.weight_gradient.to(weight.dtype),

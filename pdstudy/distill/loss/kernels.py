@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -59,6 +60,47 @@ def scale_exponentials(logits: Tensor, top: Tensor, factor: Tensor) -> Tensor:
             logits, top, factor, logits.stride(0), logits.shape[1], BLOCK=BLOCK_LOGITS
         )
     return logits
+
+
+def narrow_gradient(
+    logits: Tensor,
+    top: Tensor,
+    factor: Tensor,
+    shift: Tensor | None,
+    entries: Sequence[tuple[Tensor, Tensor]],
+    out: Tensor,
+    scale: float,
+) -> None:
+    """Fill `out` [C, V], of a 16-bit type, with scale * (factor * exp(logits - top) + shift + entries).
+
+    Logits are read once and `out` is written once. Entries, (ids, values) of [C, K] each, are formed in float32 and
+    written afterwards where they lie; what they need of `logits` is added up there, which leaves it of no further use.
+    """
+    from pdstudy.distill.loss import triton_kernels
+
+    offset = torch.zeros_like(factor) if shift is None else shift[:, None].to(factor.dtype).contiguous()
+    softmax = [factor * torch.exp(logits.gather(1, ids) - top) for ids, _ in entries]
+    grid = (len(logits), triton_kernels.count_blocks(logits.shape[1], BLOCK_LOGITS))
+    with torch.cuda.device(logits.device):
+        triton_kernels.narrow_exponentials[grid](
+            logits,
+            top,
+            factor,
+            offset,
+            out,
+            scale,
+            logits.stride(0),
+            out.stride(0),
+            logits.shape[1],
+            BLOCK=BLOCK_LOGITS,
+        )
+    for ids, _ in entries:
+        logits.scatter_(1, ids, 0)
+    for ids, values in entries:
+        logits.scatter_add_(1, ids, values)
+    for (ids, _), part in zip(entries, softmax, strict=True):
+        whole = (part + offset + logits.gather(1, ids)) * scale
+        out.scatter_(1, ids, whole.to(out.dtype))  # equal ids have equal values by now
 
 
 def scale_to_half(values: Tensor, out: Tensor, scale: float) -> Tensor:

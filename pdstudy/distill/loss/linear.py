@@ -25,6 +25,7 @@ from pdstudy.config.losses import (
     terms,
 )
 from pdstudy.config.run import KD, LM
+from pdstudy.distill.loss.narrow import NarrowGradient
 from pdstudy.distill.loss.softmax import RowSoftmax
 from pdstudy.distill.loss.targets import make_target
 from pdstudy.distill.signal import SparseTargets
@@ -92,6 +93,7 @@ class LinearLoss:
         kd_share: Tensor,
         z_share: Tensor,
         gradients: bool,
+        narrow: NarrowGradient | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         lm = -logits.gather(1, gold[:, None])[:, 0]
         kd = torch.zeros_like(lm)
@@ -109,14 +111,14 @@ class LinearLoss:
             share = lm_share + 2 * z_share * normaliser
             if sparse is not None:
                 share = share + kd_share * (sparse.mass + 2 * sparse.square * normaliser)
-            softmax.weigh(share)
-            logits.scatter_add_(1, gold[:, None], -lm_share[:, None])
+            entries = [(gold[:, None], -lm_share[:, None])]
+            shift = None
+            if sparse is not None:
+                entries.append((sparse.ids, sparse.soft * -kd_share[:, None]))
+                shift = None if sparse.flat is None else sparse.flat * -kd_share
+            softmax.gradient(share, entries, shift, narrow)
         if sparse is not None:
             kd += (sparse.mass + sparse.square * normaliser) * normaliser
-            if gradients:
-                logits.scatter_add_(1, sparse.ids, sparse.soft * -kd_share[:, None])
-                if sparse.flat is not None:
-                    logits.sub_((sparse.flat * kd_share)[:, None])
         return lm, kd, normaliser
 
     def extra_bytes(self, vocab: int, kept: int, dtype: torch.dtype) -> int:

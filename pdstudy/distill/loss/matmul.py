@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from pdstudy.distill.loss import kernels
+from pdstudy.distill.loss.narrow import NarrowGradient
 
 ALIGNED_COLUMNS = 64
 """The number of columns of a buffer is a multiple of this: products are slow where rows begin between vectors."""
@@ -65,6 +65,10 @@ class HeadMatmul:
         states = self._hidden[part].to(self._buffer.dtype)
         return torch.mm(states, self._table.t(), out=self._buffer[: len(states)])
 
+    def narrow(self, part: slice) -> NarrowGradient | None:
+        """Where `add` expects the gradient of a chunk's logits; None: in the type of the loss, wherever it lies."""
+        return None
+
     def add(self, part: slice, gradient: Tensor) -> None:
         """Add what the gradient of a chunk's logits contributes to those of hidden states and weight."""
         if self.hidden_gradient is not None:
@@ -103,16 +107,15 @@ class HalfHeadMatmul(HeadMatmul):
         out = self._buffer[: len(states)]
         return torch.mm(states, self._table.t(), out_dtype=out.dtype, out=out)
 
+    def narrow(self, part: slice) -> NarrowGradient | None:
+        if self._half_buffer is None:
+            return None
+        return NarrowGradient(self._half_buffer[: part.stop - part.start], self.scale)
+
     def add(self, part: slice, gradient: Tensor) -> None:
-        assert self._half_buffer is not None
-        rounded = self._half_buffer[: len(gradient)]
-        if kernels.can_use(gradient):
-            kernels.scale_to_half(gradient, rounded, self.scale)
-        else:
-            torch.mul(gradient, self.scale, out=rounded)
         if self.hidden_gradient is not None and self._half_table is not None:
             out = self.hidden_gradient[part]
-            torch.mm(rounded, self._half_table, out_dtype=out.dtype, out=out)
+            torch.mm(gradient, self._half_table, out_dtype=out.dtype, out=out)
         if self.weight_gradient is not None:
-            out, states = self.weight_gradient[: self._vocab], self._hidden[part].to(rounded.dtype)
-            torch.addmm(out, rounded.t(), states, out_dtype=out.dtype, out=out)
+            out, states = self.weight_gradient[: self._vocab], self._hidden[part].to(gradient.dtype)
+            torch.addmm(out, gradient.t(), states, out_dtype=out.dtype, out=out)

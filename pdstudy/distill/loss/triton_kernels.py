@@ -48,3 +48,14 @@ def scale_to_half(values, out, scale, stride, out_stride, WIDTH: tl.constexpr, B
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(values + row * stride + at, mask=at < WIDTH, other=0.0)
     tl.store(out + row * out_stride + at, (x * scale).to(out.dtype.element_ty), mask=at < WIDTH)
+
+
+@triton.jit
+def narrow_exponentials(
+    logits, top, factor, shift, out, scale, stride, out_stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(logits + row * stride + at, mask=at < WIDTH, other=-float("inf"))
+    gradient = tl.load(factor + row) * tl.exp(x - tl.load(top + row)) + tl.load(shift + row)
+    tl.store(out + row * out_stride + at, (gradient * scale).to(out.dtype.element_ty), mask=at < WIDTH)
