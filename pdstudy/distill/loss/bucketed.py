@@ -96,7 +96,7 @@ class BucketedLoss:
             data = [(gold[:, None], -lm_share[:, None])]
             warm.backward(found[0], found[1], data, narrow if cold is None else None)
             if cold is not None and tau is not None:
-                cold_gradient = cold.backward(*found[2:]).div_(tau[:, None])
+                cold_gradient = cold.backward(found[2], found[3]).div_(tau[:, None])
                 if adapted is not None:
                     # tau = scale std(z), so that d loss / d tau = -sum_j (d loss / d z_j at fixed tau) z_j / tau.
                     slope = torch.linalg.vecdot(cold_gradient, adapted)
