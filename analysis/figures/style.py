@@ -7,6 +7,7 @@ TrueType (type 42, which venues accept), SVG files hold glyphs as paths, SVG on 
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures.hover import Drawing, titles
 from pdstudy.analysis.figures.medium import current_medium
 from pdstudy.core.format import si
@@ -82,6 +84,7 @@ def styled() -> Iterator[None]:
     medium = current_medium()
     settings: Any = matplotlib.rc_params_from_file(STYLE, use_default_template=False)
     settings.update({name: medium.scale * settings[name] for name in _SIZES})
+    settings["pgf.texsystem"], settings["pgf.rcfonts"] = "pdflatex", False  # letters are the document's
     settings["svg.fonttype"] = "none" if medium.screen else "path"
     with matplotlib.style.context(settings):
         yield
@@ -163,6 +166,8 @@ def savefig(figure: Figure, stem: Path | str, formats: Sequence[str] = ("pdf", "
         elif kind == "pdf":
             with styled():
                 figure.savefig(file, metadata={"CreationDate": None, "Producer": None, "Creator": None})
+        elif shutil.which("pdflatex") is None:
+            raise AnalysisError("figures as PGF are measured by pdflatex, which is not installed; take pdf")
         else:
             with styled():
                 figure.savefig(file)

@@ -22,6 +22,8 @@ class FilesBeside:
 
     formats: tuple[str, ...] = ("pdf", "svg", "png", "csv", "md", "tex")
     medium: Medium = PAPER
+    paper: bool = False
+    """Whether LaTeX that takes them in is written, too."""
 
 
 WANTED = FilesBeside()

@@ -18,6 +18,7 @@ from pdstudy.analysis.report.answer import answer
 from pdstudy.analysis.report.downstream_section import task_blocks
 from pdstudy.analysis.report.kept_entries import kept_blocks
 from pdstudy.analysis.report.page import Block, Link, Page, Section, Text
+from pdstudy.analysis.report.paper_fragments import write_paper
 from pdstudy.analysis.report.report_files import WANTED, FilesBeside, save_blocks
 from pdstudy.analysis.report.settings import settings_table
 from pdstudy.analysis.report.study_outputs import Outputs
@@ -88,6 +89,8 @@ def make_page(workspace: Path, record: Record, out: Path, beside: FilesBeside, u
     for number, (title, blocks) in enumerate(shown, 1):
         sections.append(save_blocks(Section(title, tuple(blocks)), number, record["study"], out, beside))
     page = Page(record["title"], tuple(sections), _warn_of_missing(report), collect_provenance(report), up)
+    if beside.paper:
+        write_paper(page, report, out)
     return page, report
 
 

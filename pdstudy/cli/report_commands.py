@@ -35,6 +35,10 @@ def add(command: AddCommand) -> None:
     )
     sub.add_argument("--format", help="files beside the page, of pdf,svg,png,pgf,csv,md,tex, or none: the page alone "
                      "(default: all but pgf)")  # fmt: skip
+    sub.add_argument("--for", dest="for_paper", choices=["paper"], help="also paper.tex, which compiles and takes in "
+                     "figures, tables, methods and references of a study")  # fmt: skip
+    sub.add_argument("--width", type=float, metavar="INCHES", help="width of figures in files")
+    sub.add_argument("--font-size", type=float, metavar="POINTS", help="size of letters of figures in files")
 
 
 def _results(args: argparse.Namespace) -> int:
@@ -96,16 +100,20 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _files_beside(args: argparse.Namespace) -> FilesBeside:
-    from pdstudy.analysis.report.report_files import FORMATS, NONE, WANTED, FilesBeside
+    from pdstudy.analysis.figures.medium import FONT, PAPER, Medium
+    from pdstudy.analysis.report.report_files import FORMATS, WANTED, FilesBeside
 
-    if args.format is None:
-        return WANTED
-    if args.format == "none":
-        return NONE
-    formats = tuple(args.format.split(","))
-    if wrong := [each for each in formats if each not in FORMATS]:
+    given = WANTED.formats if args.format is None else () if args.format == "none" else args.format.split(",")
+    if wrong := [each for each in given if each not in FORMATS]:
         raise ConfigError(f"--format: found {', '.join(wrong)}; allowed: none, or some of {','.join(FORMATS)}")
-    return FilesBeside(formats)
+    sized = args.width is not None or args.font_size is not None
+    medium = Medium(args.width, args.font_size or FONT) if sized else PAPER
+    if args.for_paper is None:
+        return FilesBeside(tuple(given), medium)
+    if args.format is not None and not {"pdf", "pgf"} & set(given):
+        raise ConfigError(f"--for paper: found --format {args.format}; allowed: with pdf or pgf among them")
+    formats = ("pdf",) if args.format is None else tuple(given)
+    return FilesBeside(tuple(dict.fromkeys((*formats, "tex", "csv"))), medium, paper=True)
 
 
 def _tell(args: argparse.Namespace, text: str, out: Path) -> int:
