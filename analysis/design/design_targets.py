@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from pdstudy.analysis.errors import AnalysisError, NoMinimum
-from pdstudy.analysis.laws.base import Array, Law
+from pdstudy.analysis.laws.base import Array, Columns, Law
 from pdstudy.analysis.scaling.allocation import Flops, best_sizes, six_n
 
 STEP = 1e-4
@@ -30,6 +30,10 @@ class DesignTarget(ABC):
     @abstractmethod
     def estimate(self, law: Law, theta: Array) -> Array:
         """Its value, or the logarithm of that, for each parameter vector (S, k) in fitted form: (S,)."""
+
+    def place(self, law: Law, theta: Array) -> Columns | None:
+        """The columns at which the law's misfit would move it; None where it is no loss."""
+        return None
 
     def value(self, estimate: float) -> float:
         """The quantity in its own units."""
@@ -56,6 +60,9 @@ class LossAt(DesignTarget):
         if missing:
             raise AnalysisError(f"{self.name}: {law.name} needs {', '.join(law.columns)}; missing: {missing[0]}")
         return law.log_loss(theta, {c: np.array([float(self.at[c])]) for c in law.columns})[0][:, 0]
+
+    def place(self, law: Law, theta: Array) -> Columns | None:
+        return {c: np.array([float(self.at[c])]) for c in law.columns}
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,10 @@ class BestLoss(DesignTarget):
     def estimate(self, law: Law, theta: Array) -> Array:
         return best_sizes(law, theta, self.budget, self.flops)[1]
 
+    def place(self, law: Law, theta: Array) -> Columns | None:
+        n = np.exp(best_sizes(law, theta[None, :], self.budget, self.flops)[0])
+        return {"N": n, "D": self.budget / self.flops(n)}
+
 
 @dataclass(frozen=True)
 class SizeExponent(DesignTarget):
@@ -115,8 +126,3 @@ def usual_targets(law: Law, theta: Array, budget: float, flops: Flops) -> tuple[
     if not best_sizes(law, theta[None, :], budget, flops)[2][0]:
         raise NoMinimum(f"{law.name} has no best size at C = {budget:g} between 1e3 and 1e16 parameters")
     return BestLoss(budget, flops), BestSize(budget, flops), SizeExponent()
-
-
-def gradients(targets: Sequence[DesignTarget], law: Law, theta: Array) -> Array:
-    """Gradients of several targets at (k,), (T, k)."""
-    return np.stack([target.gradient(law, theta) for target in targets])

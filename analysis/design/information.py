@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 from pdstudy.analysis.design.design_targets import DesignTarget
+from pdstudy.analysis.design.misfit import Misfit
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.laws.base import Array, Columns, Law
@@ -38,6 +40,8 @@ class Posterior:
 
     `precision` is the inverse covariance (k, k), `noise` the standard deviation of ln loss of one run, `dof` the
     degrees of freedom behind that (infinite where it is assumed), `threshold` Huber's in the fits, over the noise.
+    With a misfit of the law `precision` is that of the parameters and the misfit's weights together, (k + B, k + B),
+    and `weights` (B,) are the means of those.
     """
 
     law: Law
@@ -46,35 +50,63 @@ class Posterior:
     noise: float
     dof: float = np.inf
     threshold: float = STEADY
+    misfit: Misfit | None = None
+    weights: Array | None = None
 
     @property
     def covariance(self) -> Array:
-        """Covariance of the parameters, (k, k)."""
+        """Covariance of the parameters (and of the misfit's weights)."""
         return np.asarray(np.linalg.inv(self.precision), dtype=np.float64)
 
     def scaled(self, x: Columns) -> Array:
         """The jacobian at `x` over the noise: squares of its rows add up to precision, (n, k)."""
-        return jacobian(self.law, self.theta, x) / (self.noise * huber_inflation(self.threshold) ** 0.5)
+        rows = self._extended(jacobian(self.law, self.theta, x), x)
+        return rows / (self.noise * huber_inflation(self.threshold) ** 0.5)
+
+    def _extended(self, rows: Array, x: Columns | None) -> Array:
+        """Derivatives by the parameters (n, k) with those by the misfit's weights, none where there is no place `x`."""
+        if self.misfit is None or self.weights is None:
+            return rows
+        more = np.zeros((len(rows), len(self.weights)))
+        if x is not None:
+            more = self.misfit.features({c: x[c] for c in self.law.columns})
+        return np.concatenate([rows, more], axis=1)
+
+    def slopes(self, targets: Sequence[DesignTarget]) -> Array:
+        """Gradients of targets, (T, k); with those by the misfit's weights)."""
+        found = []
+        for target in targets:
+            row = target.gradient(self.law, self.theta)[None, :]
+            found.append(self._extended(row, target.place(self.law, self.theta))[0])
+        return np.stack(found)
+
+    def estimate(self, target: DesignTarget) -> float:
+        """A target's most probable value, or the logarithm of that, the misfit at its place included."""
+        law_alone = float(target.estimate(self.law, self.theta[None, :])[0])
+        place = target.place(self.law, self.theta)
+        if self.misfit is None or self.weights is None or place is None:
+            return law_alone
+        return law_alone + float(self.misfit.features(place)[0] @ self.weights)
 
     def after(self, x: Columns) -> Posterior:
         """The parameters as further runs at `x` would leave them, whatever their losses will be."""
         rows = self.scaled(x)
-        return Posterior(self.law, self.theta, self.precision + rows.T @ rows, self.noise, self.dof, self.threshold)
+        return replace(self, precision=self.precision + rows.T @ rows)
 
     def error(self, target: DesignTarget) -> float:
         """Standard error of a target's estimate (relative where that is a logarithm)."""
-        slope = target.gradient(self.law, self.theta)
+        (slope,) = self.slopes([target])
         return float(np.sqrt(slope @ self.covariance @ slope))
 
     def interval(self, target: DesignTarget, level: float = 0.95) -> tuple[float, float, float]:
         """The target, and the ends of its interval, in its own units."""
-        middle = float(target.estimate(self.law, self.theta[None, :])[0])
+        middle = self.estimate(target)
         width = float(stats.t.ppf(0.5 + level / 2, self.dof)) * self.error(target)
         return target.value(middle), target.value(middle - width), target.value(middle + width)
 
     def unknown(self) -> tuple[str, ...]:
         """Parameters whose 95 % intervals reach as far as `Parameter.reach`: a fit will call them not identified."""
-        width = 1.96 * np.sqrt(np.diag(self.covariance))
+        width = 1.96 * np.sqrt(np.diag(self.covariance))[: len(self.theta)]
         own = self.law.natural(self.theta)
         return tuple(p.name for p, w, v in zip(self.law.parameters, width, own) if w > p.reach(float(v)))
 

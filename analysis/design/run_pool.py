@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pdstudy.analysis.design.choose_runs import RunChoice, choose_runs
-from pdstudy.analysis.design.design_targets import DesignTarget, gradients
+from pdstudy.analysis.design.design_targets import DesignTarget
 from pdstudy.analysis.design.information import Posterior
 from pdstudy.analysis.design.run_prices import RunPrices
 from pdstudy.analysis.laws.base import Array, Columns
@@ -54,7 +54,7 @@ def better_designs(
     """The declared design and others of the pool: the best for the targets at its price, the D-optimal one, and the
     cheapest that leaves no target with a larger standard error."""
     rows = start.scaled(pool.x)
-    slopes = gradients(targets, start.law, start.theta)
+    slopes = start.slopes(targets)
     own = describe_design("declared", declared, start, pool, targets)
 
     def best(budget: float, wanted: Array | None) -> RunChoice:
@@ -100,7 +100,7 @@ class NextRuns:
 
 def next_runs(posterior: Posterior, pool: RunPool, budget: float, targets: Sequence[DesignTarget]) -> NextRuns:
     """The candidates within a budget of FLOPs that lower the expected variance of targets most, given a posterior."""
-    slopes = gradients(targets, posterior.law, posterior.theta)
+    slopes = posterior.slopes(targets)
     choice = choose_runs(posterior.precision, posterior.scaled(pool.x), pool.prices, budget, slopes)
     order, left = _order(posterior, pool, choice.chosen, slopes)
     after = posterior.after(pool.at(order))

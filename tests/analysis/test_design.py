@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 from pdstudy.analysis.design.choose_runs import choose_runs
-from pdstudy.analysis.design.design_targets import BestLoss, BestSize, LossAt, SizeExponent, gradients
+from pdstudy.analysis.design.design_targets import BestLoss, BestSize, LossAt, SizeExponent
 from pdstudy.analysis.design.information import assumed, fitted, huber_inflation, jacobian
+from pdstudy.analysis.design.learned_law import learn
 from pdstudy.analysis.design.run_pool import RunPool, better_designs, next_runs
 from pdstudy.analysis.design.run_prices import RunPrices
 from pdstudy.analysis.design.simulate import simulate
@@ -88,7 +89,7 @@ def test_choice_is_within_the_budget_and_no_worse_than_chance():
     x, flops = ladder()
     start = assumed(HOFFMANN, THETA, {c: v[:0] for c, v in x.items()}, 0.003)
     rows, prices = start.scaled(x), RunPrices.apart(flops)
-    slopes = gradients([BestLoss(4e14)], HOFFMANN, THETA)
+    slopes = start.slopes([BestLoss(4e14)])
     budget = 0.2 * flops.sum()
     rng = np.random.default_rng(1)
     for wanted in (slopes, None):
@@ -197,3 +198,26 @@ def test_the_gamma_law_is_designed_for_as_well():
     x, _ = ladder()
     told = assumed(GAMMA, theta, x, 0.003)
     assert 0 < told.error(BestLoss(4e14)) < 0.05
+
+
+def test_a_law_learned_with_its_misfit_follows_a_bend_that_the_law_has_not():
+    """Runs of a law with a smooth bend of 1 %: intervals at a place between and beyond them hold the truth, as the
+    law's own do not; without a bend both agree."""
+    x, _ = ladder()
+    target = LossAt({"N": 4.3e6, "D": 2.1e7})
+    rng = np.random.default_rng(0)
+    for bend, misses in ((0.0, False), (0.02, True)):
+        def bent(n, d, bend=bend):
+            return np.log(HOFFMANN.predict(TRUE, {"N": n, "D": d})) + bend * np.sin(1.5 * np.log(n))
+
+        log_loss = bent(x["N"], x["D"]) + 0.002 * rng.standard_normal(len(x["N"]))
+        told = learn(HOFFMANN, THETA, x, log_loss, [{"N": np.array([4.3e6]), "D": np.array([2.1e7])}])
+        true = float(bent(np.array([4.3e6]), np.array([2.1e7]))[0])
+        _, low, high = told.interval(target)
+        assert np.log(low) < true < np.log(high)
+        alone = fitted(fit(pd.DataFrame({**x, "loss": np.exp(log_loss)}), HOFFMANN, delta=0.01))
+        assert (told.error(target) > 1.5 * alone.error(target)) == misses
+        assert told.misfit.size < 0.003 if not misses else told.misfit.size > 0.003
+    few = {c: v[:3] for c, v in x.items()}
+    unsure = learn(HOFFMANN, THETA, few, np.log(HOFFMANN.predict(TRUE, few)), [x])
+    assert unsure.error(target) > 3 * told.error(target)
