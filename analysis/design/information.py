@@ -12,10 +12,8 @@ from pdstudy.analysis.design.design_targets import DesignTarget
 from pdstudy.analysis.design.misfit import Misfit
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.fit_result import Fit
+from pdstudy.analysis.fit.joint_fit import STEADY
 from pdstudy.analysis.laws.base import Array, Columns, Law
-
-STEADY = 3.0
-"""Huber threshold of the fits over the standard deviation of the noise (no unit): nearly least squares."""
 
 
 def jacobian(law: Law, theta: Array, x: Columns) -> Array:

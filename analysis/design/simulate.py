@@ -8,10 +8,10 @@ import numpy as np
 
 from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.design.design_targets import DesignTarget
-from pdstudy.analysis.design.information import STEADY
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.bootstrap import minimise_resamples
 from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.fit.joint_fit import STEADY
 from pdstudy.analysis.fit.objective import Sample
 from pdstudy.analysis.laws.base import Array, Columns, Law
 

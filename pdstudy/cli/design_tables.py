@@ -50,6 +50,7 @@ def _(found: Foretold) -> None:
         for design, simulated in found.designs
     ]
     print_table(["design", "runs", "FLOPs", *found.targets], rows, right=frozenset(range(1, 3 + len(found.targets))))
+    say("runs are taken to err independently, branches of one trunk too: spread them over sizes rather than branches")
     for design, _ in found.designs[1:2]:
         say(f"\n{design.title}, tokens by size:")
         _print_grid([found.pool[i] for i in design.chosen])

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from pdstudy.analysis.data.law_runs import law_runs
 from pdstudy.analysis.data.points import points
 from pdstudy.analysis.data.runs import load_runs
 from pdstudy.analysis.design.design_targets import BestLoss, BestSize, DesignTarget, LossAt, SizeExponent, usual_targets
-from pdstudy.analysis.design.information import STEADY, Posterior, assumed, fitted, weak_prior
+from pdstudy.analysis.design.information import Posterior, assumed, weak_prior
+from pdstudy.analysis.design.learned_law import learn
 from pdstudy.analysis.design.run_pool import Design, NextRuns, RunPool, better_designs, next_runs
 from pdstudy.analysis.design.run_prices import RunPrices
 from pdstudy.analysis.design.simulate import Simulation, StudySpread, simulate
-from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
 from pdstudy.analysis.fit.fit import fit
 from pdstudy.analysis.laws import Law, laws_of
-from pdstudy.analysis.laws.base import Array
+from pdstudy.analysis.laws.base import Array, Columns
 from pdstudy.analysis.scaling.allocation import TableFlops
+from pdstudy.config.declared_laws import HoldOut, JointLaw
 from pdstudy.core.errors import ConfigError
+from pdstudy.core.identity import encode
 from pdstudy.plan.candidate_runs import CandidateRun, declared_runs, grid_around
 from pdstudy.plan.plan import Plan
 from pdstudy.plan.record import make_record
+from pdstudy.study.study import Cell
 from pdstudy.workspace.layout import Workspace
 
 AHEAD = 4.0
@@ -66,8 +72,8 @@ def foretell(plan: Plan, args: argparse.Namespace) -> Foretold:
     """Simulate a study before it runs. Raises `ConfigError` where it has no runs for the law, or a bad option."""
     law, values = assumed_law(args.law)
     theta = law.internal(values)
-    runs = _runs_of(plan)
-    targets = _targets(args.target, runs, law, theta)
+    runs, held = _runs_of(plan)
+    targets = _targets(args.target, runs, held, law, theta)
     x = _columns(runs)
     simulated = simulate(law, theta, x, args.noise, draws=args.draws, seed=args.seed)
     linear = assumed(law, theta, x, args.noise)
@@ -87,11 +93,13 @@ def foretell(plan: Plan, args: argparse.Namespace) -> Foretold:
 
 def suggest(plan: Plan, workspace: Workspace, args: argparse.Namespace) -> Suggested:
     """The runs to make next. Raises `ConfigError` where the study has no runs for the law, or a bad option."""
-    runs = _runs_of(plan)
+    runs, held = _runs_of(plan)
     done = [run for run in runs if run.done]
-    posterior, basis = _known(plan, workspace, done, args)
-    targets = _targets(args.target, runs, posterior.law, posterior.theta)
     pool = [run for run in (*runs, *grid_around(runs)) if not run.done]
+    law, values = assumed_law(args.law)
+    targets = _targets(args.target, runs, held, law, law.internal(values))
+    places = [x for target in targets if (x := target.place(law, law.internal(values))) is not None]
+    posterior, basis = _known(plan, workspace, done, [_columns(pool), *places], args)
     found = next_runs(posterior, _pool(pool, done), args.next, targets)
     return Suggested(plan.study.name, len(done), basis, args.next, found, tuple(pool))
 
@@ -115,20 +123,45 @@ def _numbers(text: str, option: str) -> dict[str, float]:
         raise ConfigError(f"{option}: found {text!r}; allowed: NAME=NUMBER,NAME=NUMBER") from None
 
 
-def _runs_of(plan: Plan) -> list[CandidateRun]:
-    runs = declared_runs(plan, total=False, chosen=lambda cell: True)
+def _declared_law(plan: Plan) -> JointLaw:
+    """The first law of size and tokens that the study's outputs name; one of all runs where none does."""
+    found = (output if isinstance(output, JointLaw) else getattr(output, "law", None) for output in plan.study.outputs)
+    return next((law for law in found if isinstance(law, JointLaw)), JointLaw())
+
+
+def _runs_of(plan: Plan) -> tuple[list[CandidateRun], list[CandidateRun]]:
+    """The runs of the declared law, and those that it must predict."""
+    law = _declared_law(plan)
+    outputs = [each for each in plan.study.outputs if isinstance(each, HoldOut) and each.law == law]
+
+    def held(cell: Cell) -> bool:
+        return any(_has(cell, output.where) for output in outputs)
+
+    total = law.size == "total"
+    runs = declared_runs(plan, total, lambda cell: _has(cell, law.where) and not held(cell))
     sizes, budgets = ({getattr(run, field) for run in runs} for field in ("size", "tokens"))
     if len(sizes) < 3 or len(budgets) < 3:
         raise ConfigError(
             f"study {plan.study.name} has {len(runs)} LM runs of {len(sizes)} sizes and {len(budgets)} token budgets; "
             "a law of size and tokens takes 3 or more of each: add sizes or budgets to its grid"
         )
-    return runs
+    return runs, declared_runs(plan, total, held)
 
 
-def _targets(texts: Sequence[str], runs: Sequence[CandidateRun], law: Law, theta: Array) -> tuple[DesignTarget, ...]:
+def _has(cell: Cell, where: Mapping[str, Any]) -> bool:
+    """Whether a run has one of the labels on every axis."""
+    return all(cell.labels.get(a) in ((labels,) if isinstance(labels, str) else labels) for a, labels in where.items())
+
+
+def _targets(
+    texts: Sequence[str], runs: Sequence[CandidateRun], held: Sequence[CandidateRun], law: Law, theta: Array
+) -> tuple[DesignTarget, ...]:
     n, d, flops = (np.array([getattr(run, f) for run in runs], dtype=float) for f in ("size", "tokens", "per_token"))
     per_token = TableFlops.measure(n, d, flops * d)
+    if held and not texts:
+        return *(
+            LossAt({"N": n, "D": d}) for n, d in dict.fromkeys((float(r.size), r.tokens) for r in held)
+        ), SizeExponent()
     if not texts:
         return usual_targets(law, theta, AHEAD * float((flops * d).max()), per_token)
     found: list[DesignTarget] = []
@@ -175,25 +208,24 @@ def _simulated(
 
 
 def _known(
-    plan: Plan, workspace: Workspace, done: Sequence[CandidateRun], args: argparse.Namespace
+    plan: Plan, workspace: Workspace, runs: Sequence[CandidateRun], around: Sequence[Columns], args: argparse.Namespace
 ) -> tuple[Posterior, str]:
-    """The law as the finished runs leave it, by a fit, or by the assumed law where they are too few."""
+    """The law with its misfit as the finished runs leave it, about the assumed one where they are too few to fit."""
     law, values = assumed_law(args.law)
-    theta = law.internal(values)
-    if done:
-        runs = load_runs(workspace.root, make_record(plan)).drop_duplicates("run").set_index("run")
-        runs = runs.loc[[run.key for run in done if run.key is not None]]
-        table = pd.DataFrame({**_columns(done), "loss": runs["test_loss"].to_numpy()})
-        table = table[table["loss"].notna()]
-        try:
-            data = points(table, law, duplicates="keep")
-            first = fit(data, law)
-            scale = 1.4826 * float(np.median(np.abs(first.residuals)))
-            posterior = fitted(fit(data, law, delta=STEADY * scale))
-            return posterior, f"{law.name} fitted to {len(data)} runs, noise {posterior.noise:.2%} of the loss"
-        except AnalysisError as error:
-            why = f"{law.name} with assumed coefficients, since {error}"
-    else:
-        why = f"{law.name} with assumed coefficients, since no run is done"
-    start = Posterior(law, theta, weak_prior(law, theta), args.noise)
-    return (assumed(law, theta, _columns(done), args.noise) if done else start), why
+    centre = law.internal(values)
+    keys = {run.key for run in runs if run.done}
+    if not keys:
+        start = Posterior(law, centre, weak_prior(law, centre), args.noise)
+        return start, f"{law.name} with assumed coefficients, since no run is done"
+    declared = _declared_law(plan)
+    table = law_runs(load_runs(workspace.root, make_record(plan)), encode(declared), declared.where)
+    data = points(table[table["run"].isin(keys) & table["loss"].notna()], law, duplicates="keep")
+    about = "with assumed coefficients before them"
+    with contextlib.suppress(TooFewRuns, DataError):
+        first = fit(data, law)
+        if first.ok:
+            centre, about = first.theta, ""
+    told = learn(law, centre, data.x, data.log_loss, around)
+    bend = told.misfit.size if told.misfit else 0.0
+    basis = f"{law.name} learned from {len(data)} runs, noise {told.noise:.2%} of the loss, misfit {bend:.2%}"
+    return told, f"{basis} {about}".rstrip()

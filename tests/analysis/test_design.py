@@ -201,12 +201,13 @@ def test_the_gamma_law_is_designed_for_as_well():
 
 
 def test_a_law_learned_with_its_misfit_follows_a_bend_that_the_law_has_not():
-    """Runs of a law with a smooth bend of 1 %: intervals at a place between and beyond them hold the truth, as the
-    law's own do not; without a bend both agree."""
+    """Runs of a law with a smooth bend of 2 %: it is told apart from the noise of runs, and the interval at the edge of
+    them holds the truth; without a bend the noise is the law's own."""
     x, _ = ladder()
     target = LossAt({"N": 4.3e6, "D": 2.1e7})
     rng = np.random.default_rng(0)
     for bend, misses in ((0.0, False), (0.02, True)):
+
         def bent(n, d, bend=bend):
             return np.log(HOFFMANN.predict(TRUE, {"N": n, "D": d})) + bend * np.sin(1.5 * np.log(n))
 
@@ -216,8 +217,8 @@ def test_a_law_learned_with_its_misfit_follows_a_bend_that_the_law_has_not():
         _, low, high = told.interval(target)
         assert np.log(low) < true < np.log(high)
         alone = fitted(fit(pd.DataFrame({**x, "loss": np.exp(log_loss)}), HOFFMANN, delta=0.01))
-        assert (told.error(target) > 1.5 * alone.error(target)) == misses
-        assert told.misfit.size < 0.003 if not misses else told.misfit.size > 0.003
+        assert (told.noise < 0.5 * alone.noise) == misses
+        assert alone.error(target) < told.error(target) < 3 * alone.error(target)
     few = {c: v[:3] for c, v in x.items()}
     unsure = learn(HOFFMANN, THETA, few, np.log(HOFFMANN.predict(TRUE, few)), [x])
     assert unsure.error(target) > 3 * told.error(target)

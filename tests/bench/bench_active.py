@@ -97,7 +97,9 @@ def ours(task: Any, group: Any, shares: tuple[float, ...], seed: int, *, for_tar
 
     rows = []
     for share in shares:
-        while left := [i for i in np.setdiff1d(np.arange(len(price)), made) if price[i] <= share * price.sum() - price[made].sum()]:  # noqa: E501
+        while left := [
+            i for i in np.setdiff1d(np.arange(len(price)), made) if price[i] <= share * price.sum() - price[made].sum()
+        ]:
             budget = share * price.sum() - price[made].sum()
             told, there = learned(), {c: v[left] for c, v in pool.items()}
             if for_targets:
@@ -185,7 +187,8 @@ def main() -> int:
     for (pool, share, name), rows in all_rows.items():
         mean = {key: float(np.mean([row.get(key, np.nan) for row in rows])) for key in ("r2", "cover", "runs")}
         median = 100 * float(np.median([row["rms"] for row in rows]))
-        print(f"{pool:<17} {share:<6} {name:<10} {median:<15.3f} {mean['r2']:<10.3f} {mean['cover']:<6.2f} {mean['runs']:.0f}")
+        cells = f"{median:<15.3f} {mean['r2']:<10.3f} {mean['cover']:<6.2f} {mean['runs']:.0f}"
+        print(f"{pool:<17} {share:<6} {name:<10} {cells}")
     return 0
 
 

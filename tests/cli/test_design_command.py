@@ -92,7 +92,7 @@ def test_the_next_runs_follow_from_those_that_are_done(tmp_path: Path, capsys: p
         path.write_text(json.dumps(result))
     found = suggest(make_plan(study, workspace), workspace, options(next=1e13, target=["loss:N=2e5,D=1e6"]))
     assert found.done == 15
-    assert found.basis.startswith("hoffmann fitted to 15 runs")
+    assert found.basis.startswith("hoffmann learned from 15 runs")
     assert 0 < found.found.flops <= 1e13
     assert all(not run.done for run in found.pool)
     (target,) = found.found.targets
