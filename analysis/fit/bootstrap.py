@@ -20,8 +20,8 @@ from pdstudy.analysis.shown import Shown
 _BLOCK = 100
 # Resamples drawn by one generator, so that the first 1,000 of 4,000 are those of a bootstrap of 1,000.
 
-_SHARED_DRAW = 10
-# Resamples that share one draw of columns which are estimates themselves.
+SHARED_DRAW = 10
+"""Resamples that share one draw of columns which are estimates themselves, one after another."""
 
 Estimates = Callable[[np.random.Generator], Mapping[str, Array]]
 """Draws columns of the law that are estimates themselves, (n,) each, from their own uncertainty."""
@@ -159,7 +159,7 @@ def bootstrap(
     free, objective, decrement, scales = [], [], [], []
     base = fit.problem.sample
     count = n if indices is None else len(indices)
-    block = _BLOCK if estimates is None else _SHARED_DRAW
+    block = _BLOCK if estimates is None else SHARED_DRAW
     for first in range(0, count, block):
         many = min(block, count - first)
         drawn: Index

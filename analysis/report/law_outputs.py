@@ -13,6 +13,7 @@ from pdstudy.analysis.data.study_record import Record
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures.diagnostics import residual_panels
 from pdstudy.analysis.figures.law_curves import held_out_predictions, joint_law_curves
+from pdstudy.analysis.fit.distilled_fit import DistilledFit, check_teachers, distilled_fit
 from pdstudy.analysis.fit.extrapolation import fit_other_laws, measure_distance
 from pdstudy.analysis.fit.joint_fit import JointFit, joint_fit
 from pdstudy.analysis.report.page import Block, Listing, Text
@@ -36,6 +37,7 @@ class LawOutputs:
         self.axes = list(record["axes"])
         self.hold_outs = [output for output in record["outputs"] if output["is"] == "HoldOut"]
         self._joint: dict[str, JointFit] = {}
+        self._distilled: dict[str, DistilledFit] = {}
 
     def held_out(self, law: Mapping[str, Any]) -> pd.Series:
         """Which runs the study's hold-outs leave out of the fit of a law."""
@@ -49,14 +51,43 @@ class LawOutputs:
         """The fit of a `JointLaw` without the runs that are held out."""
         key = json.dumps(law, sort_keys=True)
         if key not in self._joint:
-            rows = law_runs(self.runs[~self.held_out(law)], law, law["where"])
-            done = rows.dropna(subset=["loss"])
+            rows, done = self._kept(law, law, law["where"])
             check_told_apart(done, self.runs, self.axes, ["N", "D"])
             try:
                 self._joint[key] = joint_fit(done[["N", "D", "loss"]], law["law"])
             except AnalysisError as error:
                 raise AnalysisError(f"{len(done)} of {len(rows)} runs of the law are done: {error}") from None
         return self._joint[key]
+
+    def distilled(self, law: Mapping[str, Any]) -> DistilledFit:
+        """The fit of a `DistillationLaw` without the runs that are held out."""
+        key = json.dumps(law, sort_keys=True)
+        if key not in self._distilled:
+            rows, done = self._kept(law, law["supervised"], law["where"], taught=True)
+            try:
+                check_teachers(done)
+                check_told_apart(done, self.runs, self.axes, ["N", "D", "teacher"])
+                self._distilled[key] = distilled_fit(done[["N", "D", "LT", "loss"]], self.joint(law["supervised"]))
+            except AnalysisError as error:
+                raise AnalysisError(f"{len(done)} of {len(rows)} students of the law are done: {error}") from None
+        return self._distilled[key]
+
+    def students(self, law: Mapping[str, Any]) -> pd.DataFrame:
+        """The runs that a `DistillationLaw` is fitted to."""
+        return self._kept(law, law["supervised"], law["where"], taught=True)[1]
+
+    def supervised_runs(self, law: Mapping[str, Any]) -> pd.DataFrame:
+        """The runs that a `JointLaw` is fitted to."""
+        return self._kept(law, law, law["where"])[1]
+
+    def _kept(
+        self, law: Mapping[str, Any], measured: Mapping[str, Any], where: Mapping[str, Any], *, taught: bool = False
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Runs of a law that are not held out, and those of them that are done; `taught`: only those with a teacher.
+        `measured` is the law whose size, metric and split count."""
+        rows = law_runs(self.runs[~self.held_out(law)], measured, where)
+        rows = rows[rows["teacher"].notna()] if taught else rows
+        return rows, rows.dropna(subset=["loss"])
 
     def joint_law(self, output: dict[str, Any]) -> list[Block]:
         """The fit of a law with its figures, coefficients and limits."""
@@ -76,14 +107,20 @@ class LawOutputs:
     def hold_out(self, output: dict[str, Any]) -> list[Block]:
         """Predictions of the runs held out, and how they came out."""
         law = output["law"]
-        found = self.joint(law)
-        held = law_runs(self.runs[select_cells(self.runs, output["where"])], law, law["where"])
+        taught = law["is"] == "DistillationLaw"
+        measured = law["supervised"] if taught else law
+        found = self.distilled(law) if taught else self.joint(law)
+        held = law_runs(self.runs[select_cells(self.runs, output["where"])], measured, law["where"])
+        held = held[held["teacher"].notna()] if taught else held
         if not len(held):
             raise AnalysisError("none of the runs held out is one of the law's")
-        table = pd.concat([held[["cell", "loss"]].reset_index(drop=True), found.predict(held)], axis=1)
-        others = {other.law.name: other.predict(held) for other in fit_other_laws(found.fit)}
-        label = f"{law['split']} {UNITS[law['metric']]}"
-        distance = measure_distance(found.fit.points, {c: held[c] for c in found.fit.law.columns})
+        if taught:
+            check_teachers(held)
+        predicted = found.predict(held)
+        table = pd.concat([held[["cell", "loss"]].reset_index(drop=True), predicted], axis=1)
+        others = {other.law.name: other.predict(predicted) for other in fit_other_laws(found.fit)}
+        label = f"{measured['split']} {UNITS[measured['metric']]}"
+        distance = measure_distance(found.fit.points, {c: predicted[c] for c in found.fit.law.columns})
         beyond = f"Beyond the runs of the fit: {'; '.join(distance)}." if distance else ""
         return [
             held_out_predictions(table, x_label=label),
@@ -97,7 +134,7 @@ def _name_size(law: Mapping[str, Any]) -> str:
     return f"parameters N ({law['size'].replace('_', '-')})"
 
 
-def _judge(table: pd.DataFrame, found: JointFit) -> str:
+def _judge(table: pd.DataFrame, found: JointFit | DistilledFit) -> str:
     """How many of the held-out runs came out within their intervals, as a sentence."""
     done = table.dropna(subset=["loss"])
     law = f"{found.fit.law.name} fitted to {len(found.fit.points)} runs"

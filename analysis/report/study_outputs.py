@@ -23,6 +23,8 @@ from pdstudy.analysis.fit.size_fit import size_fit
 from pdstudy.analysis.report.arm_comparison import ArmComparisons
 from pdstudy.analysis.report.captions import name_diverged, noted, parse_numbers, tau_convention
 from pdstudy.analysis.report.comparison_outputs import MATRIX_FROM, ComparisonOutputs
+from pdstudy.analysis.report.compute_outputs import ComputeOutputs
+from pdstudy.analysis.report.distilled_outputs import DistilledOutputs
 from pdstudy.analysis.report.fit_details import fit_details
 from pdstudy.analysis.report.law_outputs import LawOutputs
 from pdstudy.analysis.report.page import Block, Folded, Text
@@ -52,6 +54,8 @@ class Outputs:
         self.comparisons = ArmComparisons(self.runs, record, sequences)
         self.compared = ComparisonOutputs(workspace, record, self.runs, self.comparisons)
         self.laws = LawOutputs(record, self.runs)
+        self.compute = ComputeOutputs(self.laws)
+        self.distilled = DistilledOutputs(self.laws)
 
     @property
     def trained(self) -> pd.DataFrame:
@@ -95,6 +99,11 @@ class Outputs:
             "NoiseFloor": self.compared.noise_floor,
             "JointLaw": self.laws.joint_law,
             "HoldOut": self.laws.hold_out,
+            "IsoFlop": self.compute.isoflop,
+            "ComputeOptimal": self.compute.compute_optimal,
+            "TransferCheck": self.compute.transfer_check,
+            "DistillationLaw": self.distilled.distillation_law,
+            "DistilOrTrain": self.distilled.distil_or_train,
             "Cost": lambda _: [cost_table(self.workspace, self.record, self.runs)],
         }
         try:

@@ -50,7 +50,11 @@ class TrueFlops:
 
 @dataclass(frozen=True)
 class TableFlops:
-    """FLOPs per token from measured runs: the ratio to 6 N, linear in ln N between sizes and constant beyond them."""
+    """FLOPs per token from measured runs, by their ratio to 6 N.
+
+    Where all runs cost more than 6 N D, head and attention, what the ratio has above 1 is a power of N between sizes
+    and goes on so beyond them; else the ratio is linear in ln N and constant beyond.
+    """
 
     ln_n: Array
     ratio: Array
@@ -63,7 +67,14 @@ class TableFlops:
         return cls(np.log(sizes), np.array([ratio[n == size].mean() for size in sizes]))
 
     def __call__(self, n: Array) -> Array:
-        return 6.0 * n * np.interp(np.log(n), self.ln_n, self.ratio)
+        x = np.log(n)
+        if len(self.ln_n) < 2 or self.ratio.min() <= 1.001:
+            return 6.0 * n * np.interp(x, self.ln_n, self.ratio)
+        above = np.log(self.ratio - 1)
+        left, right = ((above[j] - above[i]) / (self.ln_n[j] - self.ln_n[i]) for i, j in ((0, 1), (-2, -1)))
+        line = np.interp(x, self.ln_n, above)
+        line = line + left * np.minimum(x - self.ln_n[0], 0) + right * np.maximum(x - self.ln_n[-1], 0)
+        return 6.0 * n * (1 + np.exp(line))
 
 
 def hoffmann_optimum(values: Mapping[str, float], budget: float, flops_per: float = 6.0) -> tuple[float, float]:

@@ -109,10 +109,10 @@ class DistillationLaw:
     """Loss of a student against its size, its tokens and its teacher's loss, L_S(N, D, L_T), in Busbridge et al.'s form
     (2025, eq. 8), fitted to the selected runs that have a teacher.
 
-    L_T is the teacher's own held-out loss on the split. L_M, the loss of the same student without a teacher, is that of
-    the run of `supervised` with the same size and tokens, where there is one, or else that law's prediction; both enter
-    the intervals with their uncertainty. Size, metric and split are those of `supervised`. Predictions, the best
-    teacher loss and the crossover are published; most coefficients of the law lie on a ridge.
+    L_T is the teacher's own held-out loss on the split. L_M, the loss of the same student without a teacher, is what
+    the law `supervised` predicts, whose uncertainty is carried; a single run would enter with its noise at a high
+    power. Size, metric and split are those of `supervised`. Predictions, the best teacher loss and the crossover are
+    published; most coefficients of the law lie on a ridge.
     """
 
     supervised: JointLaw
@@ -135,7 +135,8 @@ class DistilOrTrain:
     the best loss for each of `budgets` (FLOPs) where the teacher is free, its inference is paid, its pre-training, or
     both.
 
-    Without budgets they are a grid of factor two over those of the students.
+    Without budgets they are a grid of factor four, from the cheapest student to four times the dearest run without a
+    teacher.
     """
 
     law: DistillationLaw

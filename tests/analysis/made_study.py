@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +70,23 @@ def make_study(root: Path, rows: Sequence[dict[str, Any]], outputs: Sequence[dic
         "stores": [], "corpora": [], "outputs": list(outputs), "rate": 1e9, "rate_source": "assumed",
         "evaluations": [{"eval": "e", "split": "test", "heldout": {"is": "Heldout"}}],
     }  # fmt: skip
+
+
+def taught_students(
+    runs: Sequence[dict[str, Any]], loss: Callable[[float, float, float], float], noise: float, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Students of four sizes and four budgets under five runs of the ladder, whose losses are their teachers'.
+
+    `loss` gives that of a student of N parameters, D tokens and a teacher's loss, without noise.
+    """
+    shorter = list(BUDGETS)[:4]
+    teachers = np.linspace(len(runs) // 3, len(runs) - 1, 5).round().astype(int)
+    rows = []
+    for teacher in teachers:
+        of = runs[teacher]["labels"]
+        for run in runs:
+            if run["labels"]["size"] in ("w32", "w48", "w64", "w96") and run["labels"]["tokens"] in shorter:
+                labels = {**run["labels"], "loss": "KD", "teacher": f"{of['size']} {of['tokens']}"}
+                value = loss(run["N"], run["D"], runs[teacher]["loss"]) * np.exp(noise * rng.standard_normal())
+                rows.append(run | {"labels": labels, "loss": float(value), "teacher": int(teacher)})
+    return rows
