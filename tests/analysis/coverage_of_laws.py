@@ -1,10 +1,10 @@
 """Coverage of what pages say of a study's own laws, on simulated ladders and students, and rates of "not identified".
 
 `python -m tests.analysis.coverage_of_laws [--draws 100] [--noise 0.003]` prints, for a ladder of seven sizes
-(Hoffmann's law) and 5 teachers x 4 students x 4 budgets (80 runs, Busbridge's law, exponents as published): coverage of the 95 %
-intervals of held-out losses (one more run), of the laws' curves, of the crossover and of the best teacher; and for
-several designs the share of draws in which each parameter is flagged, beside the share in which its estimate is
-farther from the truth than the distance that the flag is about.
+(Hoffmann's law) and 5 teachers x 4 students x 4 budgets (80 runs, Busbridge's law, exponents as published):
+coverage of the 95 % intervals of held-out losses (one more run), of the laws' curves, of the crossover and of the
+best teacher; and for several designs the share of draws in which each parameter is flagged, beside the share in which
+its estimate is farther from the truth than the distance that the flag is about.
 """
 
 from __future__ import annotations
