@@ -1,6 +1,6 @@
 """The models and the recipe of the scaling study: one family of widths, four layers deep, on English prose.
 
-Everything but width and tokens is equal: muP from a base of 64, one peak rate, heads of 16, a tied table of 2,048
+Everything but width and tokens is equal: muP from a base of 32, one peak rate, heads of 16, a tied table of 2,048
 byte-pair tokens, contexts of 256, 2,048 tokens a step. Runs of one width share a trunk at a constant rate; each ends in
 a decay over the last fifth of its tokens. Text is fresh: the ladder reads the first 2^24 tokens of the training split,
 students those after them.
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pdstudy import BPE, ENGLISH, WSD, AdamW, Corpus, Heldout, MuP, Run, Shape, Slice, View
 
 VOCAB, CONTEXT, STEP = 2048, 256, 2048
-BASE_WIDTH = 64
+BASE_WIDTH = 32
 """Width at which muP is the standard parametrisation."""
 
-RATE = 8e-3
-"""Peak learning rate of every run; `studies/transfer.py` shows over which widths it holds."""
+RATE = 1.13e-2
+"""Peak learning rate of every run: a step of root two below the best of short runs, which is .016 at widths 32 to 256
+(`studies/transfer.py`, reports/NOTES.md), since longer runs want lower ones."""
 
 WARMUP = 64 * STEP
 """Tokens of warm-up, the same for every run, so that budgets of a width share a trunk."""
@@ -88,7 +89,7 @@ def shape(width: int) -> Shape:
         query_groups=width // 16,
         ffn=8 * width // 3 // 16 * 16,
         vocab=VOCAB,
-        init_std=0.05,
+        init_std=0.0707,
         parametrisation=MuP(base_width=BASE_WIDTH),
     )
 
