@@ -20,7 +20,7 @@ from pdstudy.study.study import Cell, Study
 from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
 
-FOLDER = Path(__file__).parents[2] / "studies" / "scaling"
+FOLDER = Path(__file__).parents[2] / "studies" / "published"
 NAMED = {"198M": 198e6, "546M": 546e6, "975M": 975e6, "1.82B": 1.82e9, "7.75B": 7.75e9}
 """Non-embedding parameters that Busbridge et al. 2025 name (their designs and figures)."""
 
