@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EVAL_STAMP := $(VENV)/.installed-eval
 
-.PHONY: help setup quickstart test test-fast test-slow test-slurm test-published test-kernels test-long mutants lint typecheck gallery bench-angles bench-corpus bench-fit bench-head bench-head-gpu bench-store bench-train bench-train-gpu clean
+.PHONY: help setup quickstart test test-fast test-slow test-slurm test-published test-kernels test-long mutants lint typecheck gallery bench-angles bench-corpus bench-fit bench-head bench-head-gpu bench-store bench-train bench-train-gpu bench-device clean
 
 # Another interpreter, in an environment of its own: make test-fast PYTHON=python3.13 VENV=.venv-3.13
 help:
@@ -19,7 +19,7 @@ help:
 	@echo "make gallery                                  every kind of figure and table"
 	@echo "make lint, typecheck                          ruff and import-linter, mypy"
 	@echo "make bench-train, bench-head, bench-store, bench-angles, bench-fit, bench-corpus"
-	@echo "make bench-head-gpu, bench-train-gpu          on a CUDA device"
+	@echo "make bench-head-gpu, bench-train-gpu, bench-device    on a CUDA device; the last prints one JSON object"
 
 setup: $(STAMP)
 
@@ -77,7 +77,7 @@ lint: setup
 typecheck: setup
 	$(BIN)/mypy
 
-bench-train bench-head bench-store bench-angles bench-fit bench-corpus bench-head-gpu bench-train-gpu: bench-%: setup
+bench-train bench-head bench-store bench-angles bench-fit bench-corpus bench-head-gpu bench-train-gpu bench-device: bench-%: setup
 	$(BIN)/python tests/bench/bench_$(subst -,_,$*).py
 
 # Published tables are read from ../shared/data, where they are kept beside the checkout.

@@ -35,16 +35,23 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     if "not integration" in item.config.option.markexpr and not any(map(item.get_closest_marker, SLOWER)):
         _quick.append(item.nodeid)
     try:
-        return (yield)
+        with pytest.MonkeyPatch.context() as patch:
+            if item.get_closest_marker("gpu") is None:
+                _hide_gpus(patch)
+            return (yield)
     finally:
         _quick.clear()
 
 
-@pytest.fixture(autouse=True)
-def _no_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see the GPUs of their machine where they are marked so; all others find none, on any machine."""
-    if request.node.get_closest_marker("gpu") is None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+def _hide_gpus(patch: pytest.MonkeyPatch) -> None:
+    """Tests see the GPUs of their machine where they are marked so; all others find none, on any machine.
+
+    Before the fixtures of a session are made, which outlive their first test. The variable is for processes that a test
+    starts; this one has looked at it already where CUDA was asked for anything.
+    """
+    patch.setenv("CUDA_VISIBLE_DEVICES", "")
+    if (torch := sys.modules.get("torch")) is not None:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="session")

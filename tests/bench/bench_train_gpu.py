@@ -49,10 +49,10 @@ STUDENT = Shape(width=1_024, layers=16, heads=16, query_groups=8, ffn=2_816, voc
 WARMING = 2
 
 
-def make_corpus(folder: Path) -> tuple[Corpus, TokenCorpus]:
+def make_corpus(folder: Path, modules: int = 3_000) -> tuple[Corpus, TokenCorpus]:
     library = Path(json.__file__).parent.parent
     with (folder / "texts.jsonl").open("w") as file:
-        for module in sorted(library.rglob("*.py"))[:3_000]:
+        for module in sorted(library.rglob("*.py"))[:modules]:
             if "site-packages" not in module.parts:
                 file.write(json.dumps({"text": module.read_text(errors="ignore")}) + "\n")
     sources = (LocalFiles(paths=(str(folder / "texts.jsonl"),)),)
