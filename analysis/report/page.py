@@ -193,13 +193,16 @@ def _file_links(exhibit: Exhibit) -> Iterator[str]:
     else:
         within = {"csv": exhibit.block.to_csv(), "tex": exhibit.block.to_latex()}
     for kind, text in within.items():
-        if not any(path.endswith(f".{kind}") for path in exhibit.files):
+        if len(text) <= MOST_LETTERS and not any(path.endswith(f".{kind}") for path in exhibit.files):
             address = f"data:text/plain;charset=utf-8,{quote(text, safe=',;:/()+=@!*$?~[]|')}"
             name = html.escape(f"{exhibit.name}.{kind}", quote=True)
             yield f'<a download="{name}" href="{html.escape(address, quote=True)}">{_KINDS[kind]}</a>'
 
 
 _KINDS = {"csv": "CSV", "tex": "LaTeX"}
+
+MOST_LETTERS = 100_000
+"""Longest text that is a link to itself: a page has to stay small."""
 
 _COLOURS = {"#000000": "currentColor", "#ffffff": "var(--page)", "#e3e3e3": "var(--line)", "#555555": "var(--grey)"}
 """Colours of figures that follow the reader's choice of a light or a dark page."""

@@ -17,9 +17,10 @@ from pdstudy.analysis.figures.medium import SCREEN, drawn_for
 from pdstudy.analysis.report.answer import answer
 from pdstudy.analysis.report.downstream_section import task_blocks
 from pdstudy.analysis.report.kept_entries import kept_blocks
-from pdstudy.analysis.report.page import Block, Link, Page, Section, Text
+from pdstudy.analysis.report.page import Block, Folded, Link, Page, Section, Text
 from pdstudy.analysis.report.paper_fragments import write_paper
 from pdstudy.analysis.report.report_files import WANTED, FilesBeside, save_blocks
+from pdstudy.analysis.report.run_list import list_runs
 from pdstudy.analysis.report.settings import settings_table
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.teacher_section import teacher_table, teacher_warnings
@@ -85,7 +86,9 @@ def make_page(workspace: Path, record: Record, out: Path, beside: FilesBeside, u
     teachers = teacher_table(workspace, record)
     shown += [] if teachers is None else [("Teachers", [teachers])]
     table = arm_summary(report.runs)
-    shown += [("All arms", [_make_arm_table(table)])] if len(table) else []
+    if len(table):
+        each = Folded("Each run", (list_runs(workspace, report.runs, out),))
+        shown.append(("All arms", [_make_arm_table(table), each]))
     for number, (title, blocks) in enumerate(shown, 1):
         sections.append(save_blocks(Section(title, tuple(blocks)), number, record["study"], out, beside))
     page = Page(record["title"], tuple(sections), _warn_of_missing(report), collect_provenance(report), up)

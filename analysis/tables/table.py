@@ -42,7 +42,7 @@ _LATEX = {
 TABLE_FORMATS = ("csv", "md", "tex")
 """Kinds of files of a table."""
 
-LONG = 40
+LONG = 24
 """Letters beyond which the text of a cell is broken into lines on a page."""
 
 

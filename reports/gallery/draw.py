@@ -26,6 +26,7 @@ from pdstudy.analysis.fit.holdout import hold_out, select
 from pdstudy.analysis.fit.identifiability import profile
 from pdstudy.analysis.laws import GAMMA, HOFFMANN, KAPLAN, REPEATS, TIED, power_law
 from pdstudy.analysis.report.page import Block, Listing, Page, Section, Text
+from pdstudy.analysis.report.report_files import NONE, save_blocks
 from pdstudy.analysis.scaling.allocation import allocate
 from pdstudy.analysis.scaling.budget_minimum import Method
 from pdstudy.analysis.scaling.isoflop import isoflop, methods_disagree
@@ -287,7 +288,7 @@ def _note(plot: Plot, text: str) -> Plot:
 
 
 def build(data: Path, out: Path) -> Path:
-    """Draw everything and write `index.html`, `figures/` and `tables/`."""
+    """Draw everything and write `index.html`, which holds all."""
     law, fitted = law_section(data)
     sections = (
         law,
@@ -299,23 +300,15 @@ def build(data: Path, out: Path) -> Path:
     )
     intro = Text(
         "Every kind of figure and table that the analysis has, drawn from published results where they exist. "
-        "Each figure is also a PDF, SVG, PNG and CSV in figures/, each table CSV, Markdown and LaTeX in tables/."
+        "The numbers of each figure are a link below it, as are those of each table and its LaTeX."
     )
-    drawn = written = 0
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Plot):
-                drawn += 1
-                block.save(out / "figures" / f"{drawn:02d}")
-            elif isinstance(block, Table):
-                written += 1
-                block.save(out / "tables" / f"{written:02d}-{block.label.removeprefix('tab:')}")
+    named = (save_blocks(section, number, "gallery", out, NONE) for number, section in enumerate(sections, 1))
     provenance = {
         "data": "Epoch AI, from Hoffmann et al.; Porian et al.; Muennighoff et al.; Alabdulmohsin et al.; Peng et al.",
         "fit": f"objective {fitted.objective:.14e}, {fitted.agreeing} of {fitted.polished} minimisations agree",
         "bootstrap": "4000 resamples of runs, seed 0",
     }
-    page = Page("Gallery of figures and tables", (Section("What this is", (intro,)), *sections), provenance=provenance)
+    page = Page("Gallery of figures and tables", (Section("What this is", (intro,)), *named), provenance=provenance)
     return page.save(out / "index.html")
 
 

@@ -19,6 +19,7 @@ from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.run_comparisons import MOST_NAMED, effects
 from pdstudy.analysis.report.page import Exhibit, Folded, Page, Section
 from pdstudy.analysis.report.report_files import NONE, save_blocks
+from pdstudy.analysis.report.run_list import list_runs
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.planned_and_spent import cost_table
@@ -147,3 +148,16 @@ def test_folded_tables_have_names_and_links_of_their_own(tmp_path: Path) -> None
     page = Page("t", (made,)).render()
     assert 'download="study-2-s-t-1.tex" href="data:text/plain;charset=utf-8,%5Cbegin' in page
     assert not list(tmp_path.iterdir())
+
+
+def test_runs_lead_to_their_configuration_and_log_where_those_are(tmp_path: Path) -> None:
+    record = two_arms(tmp_path / "workspace")
+    first = record["cells"][0]["run"]
+    (tmp_path / "workspace" / "runs" / first / "log.txt").write_text("")
+    runs = load_runs(tmp_path / "workspace", record)
+    table = list_runs(tmp_path / "workspace", runs, tmp_path / "reports" / "made")
+    page = table.to_html()
+    assert f'<a href="../../workspace/runs/{first}/config.json">{first}</a>' in page
+    assert f'<a href="../../workspace/runs/{first}/log.txt">log</a>' in page
+    assert page.count("<a ") == 2
+    assert len(table.rows) == len(record["cells"])

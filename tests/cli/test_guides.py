@@ -48,6 +48,7 @@ RUN_BY = {
     (ANALYSIS, "import compare"): (HERE, "test_the_python_of_the_analysis_guide"),
     (ANALYSIS, "pdstudy.results"): (HERE, "test_the_commands_of_the_readme_on_a_small_study"),
     ("reports/README.md", "report quickstart"): (HERE, "test_a_page_is_made_anew_from_its_data"),
+    ("reports/README.md", "--for paper"): (HERE, "test_a_page_becomes_a_paper"),
     (CORPUS, "texts/"): (HERE, "test_the_declarations_of_texts"),
     (CORPUS, "Mixture("): (HERE, "test_the_declarations_of_texts"),
     (CORPUS, "part = "): (HERE, "test_the_declarations_of_texts"),
@@ -190,6 +191,16 @@ def test_the_analyses_of_the_guide(here: Path) -> None:
     write_points(here / "runs.csv", "params", "tokens")
     shutil.copytree(ROOT / "reports" / "quickstart", here / "reports" / "quickstart")
     do(here, *block(ANALYSIS, "pdstudy analyse").lines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="figures as PGF take LaTeX")
+def test_a_page_becomes_a_paper(here: Path) -> None:
+    shutil.copytree(ROOT / "reports" / "quickstart", here / "reports" / "quickstart")
+    lines = [line.replace("/tmp/paper", "paper") for line in block("reports/README.md", "--for paper").lines]
+    do(here, *lines)
+    assert (here / "paper" / "paper.tex").is_file()
+    assert list((here / "paper" / "figures").glob("*.pgf"))
 
 
 @pytest.mark.slow
