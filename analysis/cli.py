@@ -1,4 +1,4 @@
-"""`analyse fit | allocate | isoflop | exponents | compare`: the functions of this package on a table in a file.
+"""`analyse COMMAND` (fit, allocate, isoflop, distil, transfer, exponents, compare): this package on a table in a file.
 
 The caller adds the parser with `add_parser(subparsers)` and calls `run(args)`; `python -m pdstudy.analysis.cli` works
 too."""
@@ -11,6 +11,7 @@ import sys
 
 from pdstudy.analysis.errors import AnalysisError, describe_os_error
 from pdstudy.analysis.fit_commands import run_allocate, run_fit
+from pdstudy.analysis.law_commands import run_distil, run_transfer
 from pdstudy.analysis.options import add_commands
 from pdstudy.analysis.table_commands import run_compare, run_exponents, run_isoflop
 from pdstudy.core.streams import printable
@@ -19,6 +20,8 @@ _COMMANDS = {
     "fit": run_fit,
     "allocate": run_allocate,
     "isoflop": run_isoflop,
+    "distil": run_distil,
+    "transfer": run_transfer,
     "exponents": run_exponents,
     "compare": run_compare,
 }

@@ -1,4 +1,4 @@
-"""Options of `pdstudy analyse`: its five commands and what each takes."""
+"""Options of `pdstudy analyse`: its commands and what each takes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from pdstudy.analysis.command_input import AUTO, LAWS
 from pdstudy.analysis.data.points import DUPLICATES
 from pdstudy.analysis.fit.fit import DELTA
+from pdstudy.analysis.fit.joint_fit import RESAMPLES
+from pdstudy.analysis.laws import laws_of
 from pdstudy.analysis.scaling.budget_minimum import Method
 
 EXAMPLES = """a law of runs, its intervals, and a prediction with the range over laws:
@@ -97,6 +99,37 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         "--noise", metavar="S", help="standard deviation of ln loss, or by loss 3.5:0.002,5:0.01 (default: estimated)"
     )
     iso.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    distil = commands.add_parser(
+        "distil", help="students against their teachers' loss: crossovers, best teachers, budgets"
+    )
+    _add_common_options(distil)
+    distil.add_argument("--n", metavar="COL", required=True, help="column of parameters N")
+    distil.add_argument("--d", metavar="COL", required=True, help="column of tokens D")
+    distil.add_argument("--teacher-loss", metavar="COL", required=True, help="column of the teacher's loss")
+    distil.add_argument("--loss", metavar="COL", required=True, help="column of the loss")
+    distil.add_argument(
+        "--supervised", metavar="EXPR", required=True, help="rows without a teacher: a law fitted to them gives LM"
+    )
+    distil.add_argument(
+        "--law",
+        choices=[*(law.name for law in laws_of(("N", "D"))), AUTO],
+        default="hoffmann",
+        help="law of the rows without a teacher",
+    )
+    distil.add_argument("--holdout", metavar="EXPR", help="leave these rows out of both laws and predict those taught")
+    distil.add_argument("--budget", type=float, nargs="+", default=[], help="FLOPs to spend, distilled or trained")
+    distil.add_argument("--c", metavar="COL", help="column of training FLOPs (default: 6 N D)")
+    distil.add_argument("--bootstrap", metavar="N", type=int, default=RESAMPLES, help="resamples for intervals")
+    distil.add_argument("--seed", type=int, default=0, help="seed of the resamples")
+    transfer = commands.add_parser("transfer", help="best learning rate against width")
+    _add_common_options(transfer)
+    transfer.add_argument("--rate", metavar="COL", required=True, help="column of the rate")
+    transfer.add_argument("--width", metavar="COL", required=True, help="column of the width")
+    transfer.add_argument(
+        "--loss", metavar="COL", required=True, help="column of the loss; rows of one place are seeds"
+    )
+    transfer.add_argument("--line", metavar="COL", help="column whose values are compared, such as the parametrisation")
+    transfer.add_argument("--seed", type=int, default=0, help="seed of the intervals")
     optima = commands.add_parser("exponents", help="the power law through a table of optima")
     _add_common_options(optima)
     optima.add_argument("--c", metavar="COL", required=True, help="column of the budget in FLOPs")

@@ -4,6 +4,7 @@ Knows nothing of compute-optimal allocation (`scaling`) and draws nothing (`figu
 
 from pdstudy.analysis.fit.bootstrap import Bootstrap, bootstrap, interval
 from pdstudy.analysis.fit.choice import LawChoice, choose_law, largest_runs
+from pdstudy.analysis.fit.distilled_fit import DistilledFit, distilled_fit
 from pdstudy.analysis.fit.findings import as_data, parameter_frame, warnings
 from pdstudy.analysis.fit.fit import DELTA, fit
 from pdstudy.analysis.fit.fit_result import Fit, FitMinimum
@@ -19,6 +20,7 @@ from pdstudy.analysis.fit.size_fit import size_fit
 __all__ = [
     "DELTA",
     "Bootstrap",
+    "DistilledFit",
     "Fit",
     "FitMinimum",
     "GivenLaw",
@@ -32,6 +34,7 @@ __all__ = [
     "as_data",
     "bootstrap",
     "choose_law",
+    "distilled_fit",
     "fit",
     "hold_out",
     "influence",
