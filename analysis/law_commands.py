@@ -74,8 +74,8 @@ def _find_conclusions(
     if args.budget:
         per_token = six_n
         if args.c:
-            cost = positive(alone, args.c, "training FLOPs")
-            per_token = TableFlops.measure(*(positive(alone, c, c) for c in (args.n, args.d)), cost)
+            n, d, cost = (positive(alone, c, m) for c, m in ((args.n, "N"), (args.d, "D"), (args.c, "training FLOPs")))
+            per_token = TableFlops.measure(n, d, cost)
         shown["budgets"] = pd.concat([spend(fitted, n, args.budget, per_token) for n in sizes], ignore_index=True)
     if args.holdout:
         if not len(unseen):
