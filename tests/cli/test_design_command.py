@@ -50,6 +50,7 @@ def options(**changes: object) -> argparse.Namespace:
     return argparse.Namespace(**(values | changes))
 
 
+@pytest.mark.integration
 def test_a_study_is_foretold_at_the_price_of_its_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = make_plan(ladder(), Workspace(tmp_path))
     assert not plan.problems
@@ -72,6 +73,7 @@ def test_a_study_is_foretold_at_the_price_of_its_plan(tmp_path: Path, capsys: py
     assert data["law"]["values"] == TRUE
 
 
+@pytest.mark.integration
 def test_the_next_runs_follow_from_those_that_are_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workspace = Workspace(tmp_path)
     study = ladder()
