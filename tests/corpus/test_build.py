@@ -70,6 +70,15 @@ def test_duplicates_are_dropped_and_counted(tmp_path: Path) -> None:
     assert thrice.manifest["duplicates"] - once.manifest["duplicates"] == 600
 
 
+def test_documents_of_white_space_are_counted_as_empty(tmp_path: Path) -> None:
+    corpus = small(tmp_path / "text")
+    with (tmp_path / "text/rows.jsonl").open("a") as file:
+        file.write("".join(json.dumps({"text": text}) + "\n" for text in ("", " \n\t", "\u00a0", "x")))
+    build(corpus, tmp_path / "built")
+    (source,) = open_corpus(tmp_path / "built").manifest["sources"]
+    assert (source["documents"], source["empty"]) == (301, 3)
+
+
 def small_again(corpus: Corpus) -> Corpus:
     """The same declaration as a new process would see it after its file changed."""
     source = corpus.sources[0]

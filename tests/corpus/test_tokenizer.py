@@ -46,6 +46,7 @@ PARTS = st.sampled_from(
 
 @given(text=st.lists(PARTS, max_size=30).map("".join))
 @example(text="don’t  stop \u00a0 now\n\n  at 1st '' 'sa")
+@example(text="the  other   way\n\n    is none")
 def test_words_have_the_ids_that_the_tokenizer_gives_the_text(
     encoder: Encoder, standard: TokenCorpus, text: str
 ) -> None:

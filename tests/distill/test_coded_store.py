@@ -102,6 +102,13 @@ def test_a_shard_numbers_its_frequent_ids_first_and_that_saves_bytes() -> None:
         np.testing.assert_array_equal(got.ids, block.ids)
 
 
+def test_a_small_shard_numbers_few_ids() -> None:
+    """One for each 64 entries at most: a longer list would cost more bytes than it saves."""
+    block = natural(vocab=20_000)
+    entries = int((block.log_probs > -np.inf).sum())
+    assert 0 < len(Planes(vocab=20_000, columns=6, draws=5).numbering([block]).first) <= entries // 64
+
+
 def test_the_error_is_the_kl_divergence() -> None:
     exact, coded = natural(tokens=1, k=3), natural(tokens=1, k=3)
     coded.log_probs[:] = np.log([[0.5, 0.2, 0.1]])

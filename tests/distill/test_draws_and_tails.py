@@ -21,7 +21,7 @@ from pdstudy.distill.loss.token_weights import token_share
 from pdstudy.distill.signal import SparseTargets
 from pdstudy.distill.store.store import open_store
 from pdstudy.distill.teacher.capture import capture
-from pdstudy.distill.teacher.statistics import summarise, summarise_states, whole_signal
+from pdstudy.distill.teacher.statistics import _draw, summarise, summarise_states, whole_signal
 from pdstudy.distill.truncate import cut
 from tests.distill.test_capture import dense
 
@@ -64,6 +64,14 @@ def test_fewer_draws_are_a_prefix(rich: Path, spec: StoreSpec, corpus: TokenCorp
     torch.testing.assert_close(few.log_probs.exp().sum(1), torch.ones(len(few.ids)))
     with pytest.raises(ConfigError, match=r"keeps p0\.99-k50-t0\.5-t2-d40, which cannot serve .*-d41"):
         signal_of(rich, spec, corpus, Sampled(draws=41))
+
+
+def test_draws_from_the_distribution_itself_count_one_each_exactly() -> None:
+    """Rounding of p / proposal would give equal counts unequal weights."""
+    log_probs = torch.log_softmax(3 * torch.randn(64, 50, generator=torch.Generator().manual_seed(0)), 1)
+    uniform = torch.rand(64, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    _, weights = _draw(log_probs, log_probs.exp(), Coverage(p=1.0, k=1, draws=40), uniform)
+    assert (weights == 1).all()
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.6])

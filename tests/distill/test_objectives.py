@@ -55,6 +55,7 @@ TEMPERATURES: tuple[AnyTemperature, ...] = (
     NormKD(scale=1.0), NormKD(scale=0.5),
     WTTM(tau=2.0), WTTM(tau=2.0, over="all"), WTTM(tau=0.5, weighted=False),
     Adaptive(by="entropy", reference=1.5), Adaptive(by="std", reference=2.5, power=-0.5, tau=1.3),
+    Adaptive(by="entropy", reference=3.0, low=0.95, high=1.05),
 )  # fmt: skip
 LOSSES: tuple[Divergence, ...] = (
     NLL(), KLD(), ReverseKL(), JensenShannon(), JensenShannon(beta=0.2), SkewKL(), SkewReverseKL(),

@@ -17,6 +17,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.corpus import TokenCorpus
 from pdstudy.distill.store import inspection as inspect
 from pdstudy.distill.store.inspection import QUANTILES, examine
+from pdstudy.distill.store.shard import entropy_bins
 from pdstudy.distill.store.store import open_store
 from pdstudy.distill.teacher.capture import capture
 from pdstudy.workspace.store_index import merged_ranges
@@ -125,6 +126,10 @@ def test_figures_are_of_the_two_largest_limits(store: Path) -> None:
     assert sorted(k["p"].unique()) == [0.95, 0.98]
     for _, line in p.groupby("k"):
         assert line.sort_values("p")["kept"].is_monotonic_increasing
+
+
+def test_entropies_beyond_the_histogram_count_in_its_last_bin() -> None:
+    assert entropy_bins(np.array([0, 1 / 64, 15.99, 16, 40], np.float32)).tolist() == [0, 1, 1023, 1023, 1023]
 
 
 def test_an_empty_store_is_refused(tmp_path: Path, store: Path) -> None:

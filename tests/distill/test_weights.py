@@ -23,6 +23,8 @@ from transformers.models.gemma3 import Gemma3Config
 
 import pdstudy
 from pdstudy.core.errors import ConfigError
+from pdstudy.corpus import TokenCorpus
+from pdstudy.distill.teacher.load import load_teacher
 from pdstudy.distill.teacher.weights import DIGESTS, check_finite, load_causal_lm, write_digests
 
 SMALL = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
@@ -151,3 +153,9 @@ def test_logits_that_are_not_numbers_name_teacher_and_position(value: float) -> 
     logits[1, 3, 2] = value
     with pytest.raises(ConfigError, match=r"the teacher teacher has logits .* first at position 3 of sequence 7"):
         check_finite(logits, Path("teacher"), [4, 7])
+
+
+def test_a_teacher_reads_contexts_up_to_its_longest(teacher: Path, corpus: TokenCorpus) -> None:
+    assert load_teacher(teacher, corpus, 64, torch.float32).config.max_position_embeddings == 64
+    with pytest.raises(ConfigError, match="reads 64 tokens at most, the view has 65"):
+        load_teacher(teacher, corpus, 65, torch.float32)

@@ -16,12 +16,14 @@ from pdstudy.config.model import TransformersConfig
 from pdstudy.config.optimizer import WSD
 from pdstudy.launch import worker_process
 from pdstudy.launch.local import RunOutcome, _Driver, run_plan
+from pdstudy.launch.work_order import make_order
 from pdstudy.plan.artifact import RunArtifact
 from pdstudy.plan.builder import make_plan
 from pdstudy.plan.model_size import counted
 from pdstudy.plan.plan import Plan
 from pdstudy.study.grid import axis
 from pdstudy.study.study_file import load_study
+from pdstudy.train.training_job import TrainingJob
 from pdstudy.workspace.layout import Workspace
 from tests.core.test_normal import make_run
 from tests.core.tiny import write_tiny
@@ -159,6 +161,9 @@ def test_a_run_waits_for_the_one_whose_checkpoint_it_may_start_from(tmp_path: Pa
     corpus, short, long = driver.plan.artifacts
     assert long.after == (short.key,)
     assert long.flops > short.flops
+    job = make_order(driver.plan, long, workspace).work
+    assert isinstance(job, TrainingJob)
+    assert job.relatives == (short.path(workspace),)
     driver.finished.add(corpus.key)
     del driver.waiting[corpus.key]
     assert driver._next() == short
