@@ -36,13 +36,14 @@ SLIPS = (
         "pdstudy/corpus/spool.py",
         "(place >= low) & (place < high)",
         "(place > low) & (place <= high)",
-        f"tests/corpus/test_tokenizer.py {BUILDS}",
+        "tests/corpus/test_spool.py",
+        harmless="another split only for a hash that equals an edge to the last of its bits",
     ),
     Slip(
         "pdstudy/corpus/spool.py",
         "second ^ _seed_word(seed)",
         "second",
-        f"tests/corpus/test_tokenizer.py {BUILDS}",
+        "tests/corpus/test_spool.py",
     ),
     Slip(
         "pdstudy/corpus/spool.py",
