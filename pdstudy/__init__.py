@@ -1,14 +1,14 @@
 """Studies of pre-training distillation: declared in Python, priced, run here or on SLURM, analysed, reported.
 
 A study file defines `study(scale) -> Study` with the names below, each a small frozen class whose docstring has its
-formula, its units and its source. The map, by topic:
+formula, its units and its source: `help(pdstudy.KD)` shows one (below, all follow by module). The map, by topic:
 
     a study         Study, Grid, axis, arm: a base run, a grid of changes to it, seeds, a baseline
     a run           Run: student, corpus, slice, view, objective, optimiser, schedule, budget, seed
     models          Shape, MuP, TransformersConfig (students); Run, Pretrained, Online (teachers); Start (initial
                     weights)
     text            Corpus of LocalFiles, Packaged, HubDataset, StandardLibrary, ENGLISH, Tokenised, or a Mixture
-                    of them; BPE, PretrainedTokenizer; Slice, View; Instructions of LocalExamples, Definitions
+                    of them (each a Source); BPE, PretrainedTokenizer; Slice, View; Instructions of LocalExamples, Definitions
     the objective   LM, KD: L = (1 - alpha) L_lm + alpha L_kd
       truncation    TopPK, Sampled; the mass left over: Renormalise, RenormaliseBoth, Tail, OntoGold, Plain, Smooth,
                     Decoupled
@@ -23,12 +23,12 @@ formula, its units and its source. The map, by topic:
     stores          Capture, Coverage, Kept
     a machine       Placement, Execution, Machine (CPU_CORE, H100)
     a report        Compare, Curves, Sweep, SizeLaw, LossByTokens, Cost, BesidePaper, PaperTable, GainAndKept,
-    GainBySize, GainDifferences, NoiseFloor
+                    GainBySize, GainDifferences, NoiseFloor
     scaling laws    JointLaw, IsoFlop, ComputeOptimal, DistillationLaw, DistilOrTrain, HoldOut, TransferCheck
 
 `results(study)` is a table of runs; `curves(study)` and `figures(study)` show themselves in a notebook.
 `pdstudy.search` declares searches; `pdstudy.analysis` fits laws and draws figures from any table. Importing pdstudy
-imports neither torch nor pandas. pdstudy/README.md is the map of the packages.
+imports neither torch nor pandas. The README begins with an example; pdstudy/README.md is the map of the packages.
 """
 
 # ruff: noqa: I001 (by topic, not by module)

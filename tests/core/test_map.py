@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import re
 from pathlib import Path
 
@@ -28,3 +29,12 @@ def test_every_package_is_on_the_map_and_has_a_face() -> None:
 
 def test_the_map_is_one_page() -> None:
     assert len(TEXT.split()) < 900
+
+
+def test_help_begins_with_a_map_of_all_public_names_by_topic() -> None:
+    shown = pydoc.plaintext.document(pdstudy)
+    description = shown[shown.index("DESCRIPTION") : shown.index("PACKAGE CONTENTS")]
+    assert shown.index("DESCRIPTION") < 300
+    named = {*re.findall(r"\w+", description), "ConfigError", "Problem"}  # the last two are what is raised
+    assert [name for name in pdstudy.__all__ if name not in named] == []
+    assert description.count("\n") < 50
