@@ -8,7 +8,7 @@ formula, its units and its source: `help(pdstudy.KD)` shows one (below, all foll
     models          Shape, MuP, TransformersConfig (students); Run, Pretrained, Online (teachers); Start (initial
                     weights)
     text            Corpus of LocalFiles, Packaged, HubDataset, StandardLibrary, ENGLISH, Tokenised, or a Mixture
-                    of them (each a Source); BPE, PretrainedTokenizer; Slice, View; Instructions of LocalExamples, Definitions
+                    (each a Source); BPE, PretrainedTokenizer; Slice, View; Instructions of LocalExamples, Definitions
     the objective   LM, KD: L = (1 - alpha) L_lm + alpha L_kd
       truncation    TopPK, Sampled; the mass left over: Renormalise, RenormaliseBoth, Tail, OntoGold, Plain, Smooth,
                     Decoupled
