@@ -11,11 +11,14 @@ import pandas as pd
 import pytest
 
 from pdstudy import KD, Tail
+from pdstudy.analysis.data.excerpt import Report
 from pdstudy.analysis.data.trials_table import Searched
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures import search_trials as figures
 from pdstudy.analysis.figures.ternary import ternary
+from pdstudy.analysis.report.report_files import NONE
 from pdstudy.analysis.report.search_page import build_search, cost_table
+from pdstudy.analysis.report.write_report import rewrite_report, write_report
 from pdstudy.analysis.tables.table import TableCell
 from pdstudy.config.run import Run
 from pdstudy.core.files import write_json
@@ -107,6 +110,14 @@ def test_a_run_that_went_on_from_anothers_checkpoint_costs_what_was_left(tmp_pat
     (trial,) = make_search_record(search, Workspace(tmp_path))["trials"]
     assert trial["flops"] == pytest.approx(training_flops(run) * (1 - 4 / run.num_steps))
     assert record["trials"][0]["flops"] == training_flops(run)
+
+
+@pytest.mark.slow
+def test_the_page_of_a_search_is_made_anew_from_its_data(tmp_path: Path) -> None:
+    record, _ = carried_out(rungs(trials=8), tmp_path / "workspace")
+    write_report(tmp_path / "workspace", Report("Search", (), record), tmp_path / "out", NONE)
+    rewrite_report(tmp_path / "out" / "data", tmp_path / "again", NONE)
+    assert (tmp_path / "again" / "index.html").read_bytes() == (tmp_path / "out" / "index.html").read_bytes()
 
 
 @pytest.mark.slow
