@@ -8,7 +8,7 @@ students those after them.
 
 from dataclasses import dataclass
 
-from pdstudy import BPE, ENGLISH, WSD, AdamW, Corpus, Heldout, MuP, Run, Shape, Slice, View
+from pdstudy import BPE, ENGLISH, WSD, AdamW, Corpus, Grid, Heldout, MuP, Run, Shape, Slice, View, axis
 
 VOCAB, CONTEXT, STEP = 2048, 256, 2048
 BASE_WIDTH = 32
@@ -75,7 +75,7 @@ SCALES = {
         budgets=(4e11, 8e11),
         teachers=((32, 2**20), (48, 2**19)),
         students=(16, 32),
-        student_tokens=(2**17, 2**18),
+        student_tokens=(2**18, 2**19),
     ),
 }
 
@@ -116,3 +116,17 @@ def budget(tokens: int) -> dict[str, object]:
 def schedule(tokens: int) -> WSD:
     """Constant after the warm-up, which all runs of a width share, and down over the last fifth."""
     return WSD(warmup_tokens=WARMUP, decay_tokens=tokens // 5 // STEP * STEP)
+
+
+def ladder_grid(extent: Extent) -> Grid:
+    """The runs of the ladder, by width and tokens."""
+    widths = {f"w{width}": width for width in extent.widths}
+    budgets = {in_millions(tokens): tokens for tokens in extent.tokens}
+    grid = axis("width", {label: shape(width) for label, width in widths.items()}, field="student")
+    grid *= axis("tokens", {label: budget(tokens) for label, tokens in budgets.items()})
+    return grid.where(lambda arm: extent.has(widths[arm["width"]], budgets[arm["tokens"]]))
+
+
+def in_millions(tokens: int) -> str:
+    """Tokens as labels have them, such as 4.19M."""
+    return f"{tokens / 1e6:.3g}M"
