@@ -33,7 +33,7 @@ USED = {
 }
 """Private names of other packages that pdstudy uses, and whose they are."""
 
-OURS = {"_exit", "_getframe", "_apply", "_typeshed", "_replace", "_SubParsersAction", "_read"}
+OURS = {"_exit", "_getframe", "_apply", "_typeshed", "_replace", "_SubParsersAction", "_actions", "_read"}
 """Private by their first letter only: Python's own, or a class's own on another of its instances."""
 
 
