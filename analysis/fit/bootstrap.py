@@ -68,11 +68,15 @@ class Bootstrap(Shown):
         return {name: natural[:, j] for j, name in enumerate(self.fit.law.names)}
 
     def errors(self) -> dict[str, float]:
-        """Standard error of each parameter in its own units; coefficients also as 'ln A', whose tails are lighter."""
-        found = {name: float(values.std(ddof=1)) for name, values in self.draws.items()}
+        """Standard error of each parameter in its own units; coefficients also as 'ln A', whose tails are lighter.
+
+        At the noise as it was estimated: Student's t widens intervals, which quantiles are of, and no standard error.
+        """
+        widening = float(np.sqrt((self.noise_scale**2).mean()))
+        found = {name: float(values.std(ddof=1)) / widening for name, values in self.draws.items()}
         for j, p in enumerate(self.fit.law.parameters):
             if p.log:
-                found[f"ln {p.name}"] = float(self.theta[:, j].std(ddof=1))
+                found[f"ln {p.name}"] = float(self.theta[:, j].std(ddof=1)) / widening
         return found
 
     def intervals(self, level: float = 0.95) -> dict[str, tuple[float, float]]:

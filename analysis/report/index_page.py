@@ -111,6 +111,6 @@ def _say_agreement(gains: dict[tuple[object, ...], float], by_metric: dict[str, 
             same, opposite = same + (ours * gain > 0), opposite + (ours * gain < 0)
         if gains and effects:
             open_ = len(gains) - same - opposite
-            parts = [f"{n} {word}" for n, word in ((same, "agree"), (opposite, "disagree"), (open_, "not told")) if n]
+            parts = [f"{n} {word}" for n, word in ((same, "agree"), (opposite, "disagree"), (open_, "undecided")) if n]
             said.append(f"by {'loss' if score == 'loss' else 'top-1'} {', '.join(parts)}")
     return "; ".join(said) or "–"

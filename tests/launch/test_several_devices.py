@@ -202,7 +202,7 @@ def test_the_command_line_says_what_it_does_with_gpus(
         return out, err
 
     plain = said("plan")[0]
-    assert "here, on 4 GPUs: about " in plain
+    assert " here on 4 GPUs\n" in plain
     assert "2 GPUs at a time: teacher" in plain
     found = json.loads(said("plan", "--json", "--gpus", "0,3", "--set", "gpus=1")[0])
     assert found["devices"] == ["0", "3"]
