@@ -311,7 +311,9 @@ class Site:
     def ask(self, *words: str) -> str:
         done = subprocess.run(words, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=90)
         if done.returncode:
-            raise subprocess.CalledProcessError(done.returncode, words, done.stdout, f"{done.stdout}{done.stderr}")
+            error = subprocess.CalledProcessError(done.returncode, words, done.stdout, f"{done.stdout}{done.stderr}")
+            error.add_note(error.stderr)  # what it said is not in the error's own text
+            raise error
         return done.stdout
 
     def works(self, *words: str) -> bool:
