@@ -28,7 +28,7 @@ FUNCTIONS = ("exp", "log", "log10", "sqrt", "abs")
 _SUFFIX = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 
 
-def read_table(path: Path, labels: Collection[str] = ()) -> pd.DataFrame:
+def read_table(path: Path | str, labels: Collection[str] = ()) -> pd.DataFrame:
     """The table in a file, its index the file's own line numbers.
 
     A column all of whose values are numbers, also as 300M or 1.5B, is float64; decimal commas are read where the file
@@ -37,6 +37,7 @@ def read_table(path: Path, labels: Collection[str] = ()) -> pd.DataFrame:
     Raises:
         DataError: no table, or no rows. OSError: the file can't be read.
     """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
