@@ -22,7 +22,7 @@ from pdstudy.core.files import read_json, read_jsonl, write_bytes
 from pdstudy.core.run_files import SEQUENCES
 
 REPORT = "report.json"
-"""What is reported: title, records of studies, record of a search."""
+"""Content of a report: title, records of studies, record of a search."""
 
 FILES, ANSWERS, TABLES = "files.jsonl", "answers.jsonl.gz", "sequences.npz"
 """A row per JSON file of the workspace, the same of answers to tasks by item, and NumPy tables by sequence."""
@@ -33,7 +33,7 @@ RUN_FILES = ("config.json", "provenance.json", "status.json", "result.json", "ev
 
 @dataclass(frozen=True)
 class Report:
-    """What a report is of: one study, the studies of a folder, or a search with the study of its final comparison."""
+    """Subject of a report: one study, the studies of a folder, or a search with the study of its final comparison."""
 
     title: str
     records: tuple[Record, ...]

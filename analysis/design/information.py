@@ -1,4 +1,4 @@
-"""What runs tell about a law's parameters, to first order: Fisher information, standard errors, what stays unknown."""
+"""Fisher information of runs about a law's parameters: standard errors to first order, and what stays unknown."""
 
 from __future__ import annotations
 

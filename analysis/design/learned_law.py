@@ -20,7 +20,7 @@ MISFITS = np.array([1e-6, *np.geomspace(1e-3, 1e-1, 7)])
 """Standard deviations of ln loss that are tried, of the noise of one run and of the misfit (no unit)."""
 
 USUAL, WIDTH = 0.006, 1.2
-"""What both are thought to be before any run: a median, and the standard deviation of the logarithm (no unit)."""
+"""Prior of both, before any run: a median, and the standard deviation of the logarithm (no unit)."""
 
 SQUARES = 20.0
 """A Huber threshold over the noise that no residual reaches: least squares (no unit)."""

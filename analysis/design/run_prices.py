@@ -14,7 +14,7 @@ from pdstudy.analysis.laws.base import Array
 
 @dataclass(frozen=True, eq=False)
 class RunPrices:
-    """What candidates cost, (M,) each: FLOPs of their trunks from the start, and of all that is their own.
+    """Prices of candidates, (M,) each: FLOPs of their trunks from the start, and of all that is their own.
 
     Runs of one family (an integer) share trunks: each goes on from the longest one up to its own that is there.
     `there` has the trunks of finished runs by family, in FLOPs. A run that shares nothing has no trunk.
@@ -49,7 +49,7 @@ class RunPrices:
         return tops
 
     def marginal(self, chosen: Sequence[int]) -> Array:
-        """What each candidate adds to the price of those that are chosen, (M,)."""
+        """Addition of each candidate to the price of those that are chosen, (M,)."""
         return np.maximum(self.trunk - self._base - self._tops(chosen)[self._chain], 0.0) + self.own
 
     def total(self, chosen: Sequence[int]) -> float:

@@ -110,7 +110,7 @@ def _choose_looks(table: pd.DataFrame, arm: str, x: str, y: str) -> dict[object,
 
 
 def _say_means(where: str, wide: pd.DataFrame, logarithmic: bool) -> list[str]:
-    """What each point of a line is: its arm, its place, its mean and its range over seeds."""
+    """Title of each point of a line: its arm, its place, its mean and its range over seeds."""
     texts = []
     for at, row in zip(wide.index, wide.to_numpy(), strict=True):
         place = f"{at:g}" if logarithmic else si(at)

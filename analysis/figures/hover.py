@@ -26,7 +26,7 @@ class Drawing(Figure):
 
 
 def say_points(axes: Axes, xs: Iterable[Any], ys: Iterable[Any], texts: Iterable[str]) -> None:
-    """What the points at these positions are; shown where the pointer rests on one."""
+    """Titles of the points at these positions; shown where the pointer rests on one."""
     figure = axes.get_figure()
     if isinstance(figure, Drawing):
         figure.said.extend((axes, x, y, text) for x, y, text in zip(xs, ys, texts, strict=True))

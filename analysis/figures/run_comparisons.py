@@ -115,7 +115,7 @@ def _say_effect(name: str, e: Effect) -> str:
 
 
 def _see_effects(names: list[str], shown: list[Effect], metric: str) -> str:
-    """What the figure of differences shows, in words."""
+    """The figure of differences in words."""
     if not shown:
         return ""
     counts = ", ".join(

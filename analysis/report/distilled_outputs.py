@@ -87,7 +87,7 @@ def _fourfold(low: float, high: float) -> list[float]:
 
 
 def _limits(fitted: DistilledFit, runs: pd.DataFrame) -> list[str]:
-    """What the fit rests on, and what it does not tell."""
+    """Basis of the fit, and its limits."""
     joint = fitted.supervised
     said = (
         f"{len(fitted.fit.points)} students under {runs['LT'].nunique()} teachers; L_M by {joint.fit.law.name} fitted "

@@ -121,7 +121,7 @@ def _warn_of_temperatures(report: Outputs) -> str:
 
 
 def _warn_of_missing(report: Outputs) -> str:
-    """What the results lack of all that the study wants, as a sentence; empty where they are whole."""
+    """Results that the study wants and lacks, as a sentence; empty where they are whole."""
     runs = report.runs
     missing = runs[~runs["state"].isin(["done", "diverged"])]
     lacking = []

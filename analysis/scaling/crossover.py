@@ -1,4 +1,4 @@
-"""What a law of distilled students says that is well determined: the best teacher, and where training alone catches up.
+"""Well-determined conclusions of a law of distilled students: the best teacher, and where training alone catches up.
 
 Each draw of the law gives a value of its own; a draw without one counts as the end of the range that it passes, since
 leaving it out would narrow the interval.

@@ -138,7 +138,7 @@ def loss_beside_paper(
 
 
 def _say_verdict(comparison: Comparison, labels: Mapping[str, str], baseline: Mapping[str, str]) -> str:
-    """What a comparison says of the arm with these labels by axis; a dash for the baseline and for means over axes."""
+    """Verdict of a comparison on the arm with these labels by axis; a dash for the baseline and for means over axes."""
     if not set(comparison.within) | set(baseline) <= {*map(axis_column, labels), *labels}:
         return describe_effect(None)
     by_column = {axis_column(axis): label for axis, label in labels.items()}

@@ -15,7 +15,7 @@ LONG_HOURS = 48.0
 
 
 def price_line(plan: Plan, here: Here) -> str:
-    """What is left to pay for, in devices, FLOPs, bytes and, where the prices are those of this machine, its time."""
+    """The price of what is left, in devices, FLOPs, bytes and, where the prices are those of this machine, its time."""
     found = totals(plan)
     of = f"{found['items']} artifacts ({len(plan.study.cells)} runs)"
     if not plan.todo:

@@ -118,7 +118,7 @@ def plan(args: argparse.Namespace, search: Search, workspace: Workspace) -> int:
 
 
 def make_report(search: Search, workspace: Workspace) -> Report:
-    """What `pdstudy report` of a file that declares a search is of."""
+    """The subject of `pdstudy report` for a file that declares a search."""
     from pdstudy.analysis.data.excerpt import Report
     from pdstudy.plan.record import make_record
     from pdstudy.search.final import make_final_plan

@@ -1,4 +1,4 @@
-"""What a study's runs will tell, and which to make next: plans joined with `pdstudy.analysis.design`."""
+"""Precision that a study's runs will give, and runs to make next: plans joined with `pdstudy.analysis.design`."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ AHEAD = 4.0
 
 @dataclass(frozen=True)
 class Foretold:
-    """What a study will tell: its runs, spreads over simulated studies beside first-order errors, other designs with
-    their own simulated errors (None where the law can't be fitted to one)."""
+    """Precision that a study will have: its runs, spreads over simulated studies beside first-order errors, other
+    designs with their own simulated errors (None where the law can't be fitted to one)."""
 
     study: str
     runs: tuple[CandidateRun, ...]

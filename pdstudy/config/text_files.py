@@ -29,7 +29,7 @@ _DESCRIPTIONS = ("readme", "license", "licence", "notice", "citation", "changelo
 
 
 _PACKAGES = {".parquet": ("pyarrow", "parquet"), ".zst": ("zstandard", "zstd")}
-"""What reading files of an ending imports beyond the basics, and the extra of pdstudy that has it."""
+"""The package that reading files of an ending imports beyond the basics, and the extra of pdstudy that has it."""
 
 
 _CONVERSIONS = {

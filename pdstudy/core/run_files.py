@@ -71,7 +71,7 @@ def whole_run_file(folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def find_damage(folder: Path) -> str | None:
-    """What is wrong with the first damaged file of a run, and what to do; None where all are whole or absent."""
+    """The fault of the first damaged file of a run, and what to do; None where all are whole or absent."""
     for name in FIELDS:
         try:
             read_run_file(folder, name)
@@ -81,7 +81,7 @@ def find_damage(folder: Path) -> str | None:
 
 
 def find_row_damage(folder: Path, *names: str) -> str | None:
-    """What is wrong with the first damaged row of a run's files of rows, and what to do; None where all are whole."""
+    """The fault of the first damaged row of a run's files of rows, and what to do; None where all are whole."""
     try:
         for name in names:
             for _ in read_jsonl(folder / name):

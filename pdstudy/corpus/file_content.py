@@ -33,7 +33,7 @@ UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def describe_content(path: Path) -> str:
-    """What a file is instead of what its name says, and how to convert it, as the end of a message ("; it is ...");
+    """The kind that a file has in spite of its name, and how to convert it, as the end of a message ("; it is ...");
     empty where the name is right, or nothing can be told."""
     kind, fix = _look_at(path)
     return "" if not kind or path.name.endswith(_ENDINGS.get(kind, ())) else f"; it is {kind}: {fix}"

@@ -48,7 +48,7 @@ class Row:
 
 @dataclass
 class SentRows:
-    """What of a run a tracker has: training rows up to a step, and evaluations by the id of their row.
+    """Rows of a run that a tracker has: training rows up to a step, and evaluations by the id of their row.
 
     Steps, not bytes: a run that was interrupted takes the rows after its checkpoint back, and writes the same again.
     """

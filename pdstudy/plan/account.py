@@ -166,7 +166,7 @@ def _run_account(
 
 @dataclass(frozen=True)
 class Tally:
-    """What the studies of one group have, without what a group before it has already.
+    """Artifacts of the studies of one group, without those that a group before it has already.
 
     budgets    (tokens, number of students of so many), most tokens first
     evaluated  models evaluated on tasks, a job each; `finetuned` of them are finetuned before

@@ -49,5 +49,5 @@ def branched(students: Iterable[RunArtifact], workspace: Workspace) -> dict[str,
 
 
 def branch_family(run: Run) -> str:
-    """What runs share that may go on from each other: all that is declared but length and schedule."""
+    """Fields that runs share which may go on from each other: all that is declared but length and schedule."""
     return canonical(dataclasses.replace(run, schedule=WSD(warmup_tokens=0, decay_tokens=0), steps=1))

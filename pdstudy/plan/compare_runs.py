@@ -65,7 +65,7 @@ def differing_fields(first: ComparedRun, second: ComparedRun) -> Rows:
 
 
 def compared_results(first: ComparedRun, second: ComparedRun) -> Rows:
-    """What came of two runs, and where they were made, as far as that differs; None where one has nothing yet."""
+    """The results of two runs, and where they were made, as far as that differs; None where one has nothing yet."""
     one, two = (_results(run.folder) for run in (first, second))
     rows = [(name, one.get(name), two.get(name)) for name in dict.fromkeys((*one, *two))]
     found = [read_run_file(run.folder, "provenance.json") or {} for run in (first, second)]

@@ -46,7 +46,7 @@ def counted(student: TransformersConfig, context: int) -> dict[str, Any]:
 
 
 def check_students(runs: Iterable[Run]) -> Iterator[tuple[Run, Problem]]:
-    """What stands in the way of the students of runs: each that is to be built otherwise, with the first of its runs.
+    """Problems of the students of runs: each that is to be built otherwise, with the first of its runs.
 
     A field is that of the run. Students that are not known yet are examined together.
     """

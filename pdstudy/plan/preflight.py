@@ -1,4 +1,4 @@
-"""What would fail later and can be seen now: texts that are too short, packages that are not installed.
+"""Failures of later that can be seen now: texts that are too short, packages that are not installed.
 
 What a study's declaration and the folders that it names show is checked with them (`Study.problems`); here is what
 depends on the workspace and on this machine.

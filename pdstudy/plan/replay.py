@@ -33,8 +33,8 @@ class Replay:
 def replay_needed(
     run: Run, directory: RunDir, exports: Iterable[int], records: Iterable[tuple[Path, range]]
 ) -> Replay | None:
-    """What has to be trained again for the models after the steps `exports` and for `records`, each a store's folder
-    and the sequences of the run's text that it is to hold; None where nothing that is over is lacking."""
+    """Steps that have to be trained again for the models after the steps `exports` and for `records`, each a store's
+    folder and the sequences of the run's text that it is to hold; None where nothing that is over is lacking."""
     if find_damage(directory.path) is not None:
         return None
     finished = directory.result() is not None

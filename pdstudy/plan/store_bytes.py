@@ -69,7 +69,7 @@ def _bytes(store: StoreArtifact, entries: float | None = None, *, coded: bool = 
 
 
 def reading(plan: Plan) -> Reading | None:
-    """What the student that reads fastest needs of a node of the plan's machine; None where nobody reads a store."""
+    """Reading rate and cores that the fastest student takes of a node; None where nobody reads a store."""
     stores = {store.key: store for store in plan.stores}
     found = [_reading(plan.study.machine, run, stores[key]) for run in plan.runs for key in run.needs if key in stores]
     return max(found, key=lambda r: r.bytes_per_second, default=None)

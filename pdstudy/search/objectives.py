@@ -24,7 +24,7 @@ class Quantity(ABC):
     """A number of a trial; a frozen dataclass, whose fields are part of the search's identity."""
 
     DESCRIBED = "a Quantity: Loss(), Calibration(), Compute(), SecondsPerToken()"
-    """What messages say is allowed where one belongs."""
+    """The objectives that messages name as allowed where one belongs."""
 
     @property
     def recalibrates(self) -> bool:

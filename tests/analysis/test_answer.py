@@ -18,7 +18,7 @@ from pdstudy.analysis.report.index_page import build_index, shorten
 from pdstudy.analysis.report.settings import settings_table
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.core.identity import encode
-from tests.analysis.test_study_report import make_workspace, shown_rows, two_arms
+from tests.analysis.made_workspace import make_workspace, shown_rows, two_arms
 
 
 def made_comparison(gains: dict[str, float], sizes: tuple[str, ...] = ()) -> Comparison:

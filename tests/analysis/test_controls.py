@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from pdstudy.analysis.report.controls import name_controls
-from tests.analysis.test_study_report import two_arms
+from tests.analysis.made_workspace import two_arms
 
 
 def test_studies_that_share_the_baselines_runs_are_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pdstudy.analysis.report.report_files import NONE
 from pdstudy.analysis.report.write_report import rewrite_report, write_report
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import encode
-from tests.analysis.test_study_report import two_arms
+from tests.analysis.made_workspace import two_arms
 
 
 def made_report(root: Path) -> Report:

@@ -10,7 +10,7 @@ import pytest
 
 from pdstudy.analysis.report.study_page import build
 from pdstudy.analysis.tables.finetuned import finetuning_table, load_finetuned
-from tests.analysis.test_study_report import make_workspace
+from tests.analysis.made_workspace import make_workspace
 
 BEFORE, AFTER = {"LM": 5.0, "KD": 5.1}, {"LM": 4.4, "KD": 4.2}
 

@@ -16,7 +16,7 @@ from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.tables.table import Table
 from pdstudy.config.outputs import GainDifferences
 from pdstudy.core.identity import encode
-from tests.analysis.test_study_report import two_arms
+from tests.analysis.made_workspace import two_arms
 
 REPORTS = Path(__file__).parents[2] / "reports"
 SIZES = {"w32": 20e3, "w48": 50e3, "w64": 90e3}

@@ -17,7 +17,7 @@ from pdstudy.analysis.laws import power_law
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.config.outputs import SizeLaw
 from pdstudy.core.identity import encode
-from tests.analysis.test_study_report import make_workspace
+from tests.analysis.made_workspace import make_workspace
 
 REPORTS = Path(__file__).parents[2] / "reports"
 

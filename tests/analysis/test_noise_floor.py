@@ -16,7 +16,7 @@ from pdstudy.analysis.tables.table import Table
 from pdstudy.config.outputs import NoiseFloor
 from pdstudy.core.identity import encode
 from pdstudy.core.power import seeds_needed, smallest_effect
-from tests.analysis.test_study_report import two_arms
+from tests.analysis.made_workspace import two_arms
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 8])

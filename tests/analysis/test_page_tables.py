@@ -25,7 +25,7 @@ from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.planned_and_spent import cost_table
 from pdstudy.analysis.tables.table import Table, TableCell
 from pdstudy.core.identity import encode
-from tests.analysis.test_study_report import make_workspace, shown_rows, two_arms
+from tests.analysis.made_workspace import make_workspace, shown_rows, two_arms
 
 
 def many_arms(root: Path, outputs: list[Any]) -> dict[str, Any]:

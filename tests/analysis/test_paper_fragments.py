@@ -19,7 +19,7 @@ from pdstudy.analysis.report.report_files import FilesBeside
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.write_report import write_report
 from pdstudy.core.identity import encode
-from tests.analysis.test_study_report import two_arms
+from tests.analysis.made_workspace import two_arms
 
 
 def configured(root: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pdstudy.analysis.data.task_answers import Items
 from pdstudy.analysis.report.arm_comparison import compare_arms
 from pdstudy.analysis.report.downstream_section import ACCURACY, BITS, Suite, task_blocks
 from pdstudy.analysis.report.study_page import build
-from tests.analysis.test_study_report import make_workspace
+from tests.analysis.made_workspace import make_workspace
 
 ITEMS = 40
 

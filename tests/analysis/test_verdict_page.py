@@ -24,7 +24,7 @@ from pdstudy.config.outputs import Compare, GainBySize
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import encode
 from pdstudy.evaluate.metrics import SEQUENCE
-from tests.analysis.test_study_report import make_workspace
+from tests.analysis.made_workspace import make_workspace
 
 SEQUENCES = 64
 

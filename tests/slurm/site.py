@@ -1,12 +1,7 @@
 """A real SLURM on this machine, for tests: controller, several node daemons, munge, and accounting where it is wanted.
 
-All daemons listen on the loopback interface only. What had to be known (SLURM 22.05):
+All daemons listen on the loopback interface only. What had to be known (SLURM 22.05; of its files: `site_files.py`):
 
-- slurm.conf takes one key per line, but for node and partition lines.
-- `SlurmdParameters=config_overrides` lets a node claim more processors than there are.
-- A requeued job waits for its credential to expire; 5 seconds is the least that is taken.
-- `preempt_send_user_signal` belongs to SlurmctldParameters here, whatever the manual says.
-- slurmdbd wants its host's name and, apart from it, the address; its file must be readable by its owner alone.
 - Node names must resolve: the first one becomes the ranks' meeting point.
 - A database on /dev/shm starts ten times faster than on a disk.
 """
@@ -23,6 +18,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.slurm.processes import is_gone, kill, processes_of, started_on
+from tests.slurm.site_files import slurm_conf, slurmdbd_conf
 
 PACKAGES = [
     "slurmctld", "slurmd", "slurm-client", "munge", "slurmdbd", "slurm-wlm-mysql-plugin", "mariadb-server-core",
@@ -131,64 +129,8 @@ class Site:
                 file.writelines(f"127.0.0.1 {name}\n" for name in missing)
 
     def _configure(self) -> None:
-        host, folder, socket_ = socket.gethostname().split(".")[0], self.folder, self.folder / "run" / "munge.sock"
-        controller = {"SlurmctldParameters": "preempt_send_user_signal"} if self.user_signal else {}
-        settings: dict[str, object] = {
-            "ClusterName": "test",
-            "SlurmctldHost": f"{host}(127.0.0.1)",
-            "SlurmUser": "root",
-            "SlurmdUser": "root",
-            "AuthInfo": f"socket={socket_},cred_expire=5",
-            "MailProg": "/bin/true",
-            "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",
-            "SlurmctldPort": self.port,
-            "StateSaveLocation": folder / "state",
-            "SlurmdSpoolDir": folder / "spool" / "%n",
-            "SlurmctldPidFile": folder / "run" / "slurmctld.pid",
-            "SlurmdPidFile": folder / "run" / "slurmd.%n.pid",
-            "SlurmctldLogFile": folder / "log" / "slurmctld.log",
-            "SlurmdLogFile": folder / "log" / "slurmd.%n.log",
-            "ProctrackType": "proctrack/linuxproc",
-            "TaskPlugin": "task/none",
-            "SelectType": "select/cons_tres",
-            "SelectTypeParameters": "CR_CPU_Memory",
-            "DefMemPerCPU": 2000,
-            "SchedulerParameters": "batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1",
-            **controller,
-            "SlurmdParameters": "config_overrides",
-            "PreemptType": "preempt/partition_prio",
-            "PreemptMode": "REQUEUE",
-            "ReturnToService": 2,
-            "KillWait": 1,
-            "SlurmdTimeout": 10,
-            "MinJobAge": 600,
-            "GresTypes": "gpu",
-            "JobAcctGatherType": "jobacct_gather/linux",
-            "JobAcctGatherFrequency": "task=1",
-            "JobAcctGatherParams": "OverMemoryKill",
-            "AccountingStorageType": "accounting_storage/none",
-        }
-        if self.accounting:
-            settings |= {
-                "AccountingStorageType": "accounting_storage/slurmdbd",
-                "AccountingStorageHost": "127.0.0.1",
-                "AccountingStoragePort": self.port + 1,
-                "AccountingStoragePass": socket_,
-                "AccountingStorageTRES": "gres/gpu",
-                "AccountingStorageEnforce": "associations,limits,qos",
-            }
-        first = self.port + 10
-        lines = [f"{name}={value}" for name, value in settings.items()]
-        lines += [
-            f"NodeName=n[1-{self.nodes}] NodeHostname={host} NodeAddr=127.0.0.1 "
-            f"Port=[{first}-{first + self.nodes - 1}] CPUs={self.cpus} RealMemory=20000 Gres=gpu:{self.gpus}",
-            # Whoever is in `high` takes nodes away from the others: with ten seconds' notice, or with none.
-            "PartitionName=low Nodes=ALL Default=YES DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10",
-            "PartitionName=scavenge Nodes=ALL DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=0",
-            "PartitionName=high Nodes=ALL DefaultTime=10 PriorityTier=10 PreemptMode=OFF",
-        ]
-        (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
-        (folder / "gres.conf").write_text(f"Name=gpu File={folder}/dev/gpu[0-{self.gpus - 1}]\n")
+        (self.folder / "slurm.conf").write_text(slurm_conf(self))
+        (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/dev/gpu[0-{self.gpus - 1}]\n")
 
     def _start_munge(self) -> None:
         run, key = self.folder / "run", self.folder / "munge.key"
@@ -213,26 +155,8 @@ class Site:
         grant = "create user slurm@'127.0.0.1' identified by 'x'; grant all on slurm_acct.* to slurm@'127.0.0.1'"
         sql = ["mariadb", "--no-defaults", "-uroot", "-S", f"{run}/db.sock", "-e", grant]
         wait_until(lambda: self.works(*sql), 60, "the database")
-        settings = {
-            "AuthType": "auth/munge",
-            "AuthInfo": f"socket={run}/munge.sock",
-            "DbdHost": socket.gethostname().split(".")[0],
-            "DbdAddr": "127.0.0.1",
-            "DbdPort": self.port + 1,
-            "CommunicationParameters": "NoInAddrAny",
-            "SlurmUser": "root",
-            "CommitDelay": 1,
-            "LogFile": f"{log}/slurmdbd.log",
-            "PidFile": f"{run}/slurmdbd.pid",
-            "StorageType": "accounting_storage/mysql",
-            "StorageHost": "127.0.0.1",
-            "StoragePort": self.port + 2,
-            "StorageUser": "slurm",
-            "StoragePass": "x",
-            "StorageLoc": "slurm_acct",
-        }
         path = self.folder / "slurmdbd.conf"
-        path.write_text("\n".join(f"{k}={v}" for k, v in settings.items()) + "\n")
+        path.write_text(slurmdbd_conf(self))
         path.chmod(0o600)
         self.ask("slurmdbd")
         wait_until(lambda: self.works("sacctmgr", "-i", "add", "cluster", "test"), 60, "slurmdbd")
@@ -247,20 +171,20 @@ class Site:
     def kill_node(self, name: str) -> None:
         """The node's daemon, its step daemons and all that they started die at once."""
         pid = self.folder / "run" / f"slurmd.{name}.pid"
-        for victim in [*self._started_by(name), *([int(pid.read_text())] if pid.exists() else [])]:
-            _kill(victim)
+        for victim in [*started_on(name, self._conf), *([int(pid.read_text())] if pid.exists() else [])]:
+            kill(victim)
         pid.unlink(missing_ok=True)
 
     def kill_daemon(self, name: str) -> None:
         """Only the node's daemon dies; what runs on the node goes on."""
         pid = self.folder / "run" / f"slurmd.{name}.pid"
-        _kill(int(pid.read_text()))
+        kill(int(pid.read_text()))
         pid.unlink(missing_ok=True)
 
     def restart_controller(self) -> None:
         """The controller is killed and comes back with what it had written down."""
         pid = self.folder / "run" / "slurmctld.pid"
-        _kill(int(pid.read_text()))
+        kill(int(pid.read_text()))
         pid.unlink(missing_ok=True)
         wait_until(lambda: self.works("slurmctld"), 20, "slurmctld")
         wait_until(lambda: self.works("squeue"), 30, "the controller's answer")
@@ -279,28 +203,7 @@ class Site:
 
     def processes(self, job: str) -> list[int]:
         """Python processes of a job (raw id)."""
-        found = []
-        for proc in Path("/proc").glob("[0-9]*"):
-            variables = _environment(proc)
-            if variables.get(b"SLURM_JOB_ID") == job.encode() and variables.get(b"SLURM_CONF") == self._conf:
-                with contextlib.suppress(OSError):
-                    command = (proc / "cmdline").read_bytes().split(b"\0")
-                    if b"submitit.core._submit" in command and b"python" in command[0]:
-                        found.append(int(proc.name))
-        return found
-
-    def _started_by(self, name: str) -> list[int]:
-        """Step daemons of a node, and all that they started, which alone knows the node's name."""
-        found = []
-        for proc in Path("/proc").glob("[0-9]*"):
-            variables = _environment(proc)
-            if variables.get(b"SLURMD_NODENAME") == name.encode() and variables.get(b"SLURM_CONF") == self._conf:
-                found.append(int(proc.name))
-                with contextlib.suppress(OSError):
-                    parent = int((proc / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                    if b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes():
-                        found.append(parent)
-        return sorted(set(found))
+        return processes_of(job, self._conf)
 
     @property
     def _conf(self) -> bytes:
@@ -335,27 +238,6 @@ class Site:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            wait_until(lambda: _gone(pid), 10, pid_file.name)
-        _kill(pid)
+            wait_until(lambda: is_gone(pid), 10, pid_file.name)
+        kill(pid)
         pid_file.unlink(missing_ok=True)
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True
-
-
-def _environment(proc: Path) -> dict[bytes, bytes]:
-    """The variables with which a process was started; nothing of one that is gone."""
-    try:
-        pairs = (v.partition(b"=") for v in (proc / "environ").read_bytes().split(b"\0"))
-        return {name: value for name, _, value in pairs}
-    except OSError:
-        return {}

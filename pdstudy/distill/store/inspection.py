@@ -187,7 +187,7 @@ def _entropy(shards: list[Any]) -> dict[str, float]:
 
 
 def _coding(shards: list[Any], coverage: Coverage) -> dict[str, Any]:
-    """What coding changed, as measured when the shards were written: means over positions, and the largest."""
+    """Changes by coding, as measured when the shards were written: means over positions, and the largest."""
     from pdstudy.distill.store.quantised import MOST_ADDED_KL
 
     errors, tokens = [s.sidecar["added_kl"] for s in shards], [s.sidecar["tokens"] for s in shards]
