@@ -47,6 +47,32 @@ def test_a_row_is_the_mean_over_the_tokens_since_the_row_before(tmp_path: Path) 
     assert two["mfu"] == pytest.approx(6.0 * two["tokens_per_second"] / 1e3, rel=1e-3)
 
 
+def test_the_speed_after_a_resume_is_of_the_steps_since(tmp_path: Path) -> None:
+    """Not of all steps of the run over the seconds of this process, nor of the seconds of an earlier one."""
+    clock = Clock()
+    clock.seconds["train"] = 100.0
+    recorder = Recorder(
+        RunDir(tmp_path), clock, Ranks(torch.device("cpu")), num_steps=500, tokens_per_step=10, flops_per_token=6.0
+    )
+    recorder.resume([], step=400)
+    clock.seconds["train"] = 200.0
+    for step in (401, 402):
+        recorder.add(step, 10, {name: torch.tensor(1.0) for name in ("loss", "lm", "grad_norm")})
+    recorder.write(402, lr=0.1, alpha=0.0)
+    assert recorder.tokens_per_second == pytest.approx(0.2, rel=0.05)
+
+
+def test_the_flops_of_a_run_are_three_forwards_a_trained_token_and_one_a_scored_token(tmp_path: Path) -> None:
+    directory, run = RunDir(tmp_path), make_run()
+    directory.append_metrics({"step": 10, "loss": 1.0})
+    for scored in (640, 1280):
+        directory.append_eval({"step": 10, "tokens_scored": scored})
+    result = make_result(
+        run, directory, 10, evals=[], parameters={"head": 1}, forward_flops=7.0, seconds={"train": 2.0}
+    )  # fmt: skip
+    assert result["flops"] == {"student": 3 * 7.0 * 10 * run.tokens_per_step, "evaluation": 7.0 * 1920}
+
+
 def test_the_clock_tells_purposes_apart() -> None:
     clock = Clock()
     time.sleep(0.02)
