@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     except AnalysisError as error:
         print(f"analyse {args.analysis}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the caller ends quietly
+        raise
     except OSError as error:
         print(f"analyse {args.analysis}: {describe_os_error(error)}", file=sys.stderr)
         return 2

@@ -104,9 +104,11 @@ class Attempt:
         """Note how the attempt ended (`pdstudy.slurm.outcomes` lists the causes)."""
         self._append({"event": "end", "token": self.token, "cause": cause, "error": error, "time": time.time(), **more})
 
-    def count_endings(self, cause: str, since: float) -> int:
-        """The number of attempts at the job that ended by a cause since a time."""
-        return sum(r["event"] == "end" and r["cause"] == cause and r["time"] >= since for r in read_rows(self._file))
+    def count_endings(self, cause: str) -> int:
+        """The number of attempts at the job that ended by a cause since it was sent: those of this array element."""
+        mine = f"{self.element}."
+        ends = (r for r in read_rows(self._file) if r["event"] == "end")
+        return sum(r["cause"] == cause and r["token"].startswith(mine) for r in ends)
 
     def _append(self, row: Row) -> None:
         append_row(self._file, row)

@@ -180,7 +180,7 @@ def _end_stopped(element: ArrayElement, attempt: Attempt) -> int:
         return STAY
     goes_on = cause != "cancelled"
     if cause == "time":
-        goes_on = attempt.count_endings("time", element.header["sent"]) < element.header["time_limits"]
+        goes_on = attempt.count_endings("time") < element.header["time_limits"]
     attempt.end(cause, goes_on=goes_on)
     return REQUEUE if goes_on else STAY
 

@@ -14,7 +14,6 @@ import re
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,6 @@ class Cluster:
             "cwd": str(Path.cwd()),
             "warning_seconds": array.execution.warning_seconds,
             "time_limits": array.execution.time_limits,
-            "sent": time.time(),
         }
         lines = [header, *([self._describe(job) for job in element] for element in array.elements)]
         write_bytes(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode())

@@ -7,9 +7,8 @@ vocabulary of 32,168, sequences of 4,096 tokens of English C4, 90B of its tokens
 128 give the sizes that it names, 198M to 7.75B without embeddings.
 
 Not known to us, and so defaults: the batch (256 sequences), which sizes stand between those that it names, whether
-embeddings are tied. It trains in muP with one peak rate of 1e-2, which pdstudy has not: here the peak falls with the
-width, from 1e-2 at a base width of 128; and its teachers have the z-loss, too, which runs of LM() here have not. Put C4
-and a tokenizer at the paths below.
+embeddings are tied, and the base width of the muP in which it trains at one peak rate of 1e-2 (128). Put C4 and a
+tokenizer at the paths below.
 """
 
 import dataclasses
@@ -28,6 +27,7 @@ from pdstudy import (
     Grid,
     Heldout,
     LocalFiles,
+    MuP,
     Placement,
     PretrainedTokenizer,
     Run,
@@ -36,8 +36,6 @@ from pdstudy import (
     Study,
     TopPK,
     View,
-    Weighted,
-    ZLoss,
 )
 
 CONTEXT, VOCAB, STEP = 4096, 32_168, 256 * 4096
@@ -64,14 +62,14 @@ def shape(size: str) -> Shape:
         ffn=math.ceil(8 * width / 3 / 128) * 128,
         vocab=VOCAB,
         rope_theta=500_000,
+        parametrisation=MuP(base_width=128),
     )
 
 
 def trained(size: str, *, tokens: float, start: int, objective: LM | KD = LM()) -> Run:  # noqa: B008
     """A model on the half of C4 that begins at `start`, gone round again where `tokens` are more."""
-    student = shape(size)
     return Run(
-        student=student,
+        student=shape(size),
         corpus=Corpus(
             sources=(LocalFiles(paths=("c4/*.jsonl.gz",)),),
             tokenizer=PretrainedTokenizer(path="c4/tokenizer"),
@@ -81,10 +79,11 @@ def trained(size: str, *, tokens: float, start: int, objective: LM | KD = LM()) 
         data=Slice(start=start, tokens=HALF),
         view=View(context=CONTEXT),
         objective=objective,
-        optimiser=AdamW(lr=1e-2 * 128 / student.width, weight_decay=1e-4),
+        optimiser=AdamW(lr=1e-2, weight_decay=1e-4),
         schedule=Cosine(warmup_tokens=2000 * STEP, final=1e-3),
         tokens_per_step=STEP,
         steps=round(tokens / STEP),
+        z_loss=1e-4,
         precision="bfloat16",
     )
 
@@ -116,14 +115,13 @@ def teacher(size: str, tokens: float) -> KD:
     """Pure distillation from one of the family, which runs in the student's step: no store holds whole
     distributions."""
     run = trained(size, tokens=tokens, start=HALF)
-    loss = Weighted(terms=((1.0, KLD()), (1e-4, ZLoss())))
-    return KD(teacher=run, truncation=TopPK(p=1, k=None), loss=loss, alpha=1.0, stored="live")
+    return KD(teacher=run, truncation=TopPK(p=1, k=None), loss=KLD(), alpha=1.0, stored="live")
 
 
 def student(size: str, tokens: float) -> dict[str, object]:
     """Changes of the base run that make it this student."""
     run = trained(size, tokens=tokens, start=0)
-    return {name: getattr(run, name) for name in ("student", "optimiser", "steps")}
+    return {name: getattr(run, name) for name in ("student", "steps")}
 
 
 def planned(name: str, *, title: str, about: str, grid: Grid) -> Study:

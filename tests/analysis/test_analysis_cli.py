@@ -244,3 +244,16 @@ def test_units_and_labels_of_a_file(
     )
     assert status == 0
     assert "0.01 - 0.001: +0.081" in out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command that calls it ends quietly, as it does for all commands."""
+
+    def closed(*args: object, **named: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", closed)
+    with pytest.raises(BrokenPipeError):
+        call(monkeypatch, capsys, "isoflop", data, "--n", "params", "--c", "C", "--loss", "loss")

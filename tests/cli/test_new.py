@@ -10,9 +10,11 @@ import pytest
 
 from pdstudy.cli.main import main
 from pdstudy.cli.new_command import TEMPLATES, write_study
+from pdstudy.config.evaluation import Heldout
 from pdstudy.core.errors import ConfigError
 from pdstudy.plan.study_plan import checked_plan
 from pdstudy.search.search_file import load_search
+from pdstudy.study.study_file import load_study
 from pdstudy.workspace.layout import Workspace
 from tests.cli.own_material import write_teacher, write_texts
 from tests.core.cli import call
@@ -39,6 +41,20 @@ def test_what_is_written_is_planned_as_it_is(template: str, here: Path) -> None:
         return
     plan = checked_plan("first", None, Workspace(here / "workspace"))
     assert (plan.study.name, len(plan.study.cells)) == ("first", RUNS[template])
+
+
+PACKAGED_TOKENS = 1_982_696
+"""Tokens of wikipedia-leads under a vocabulary of 1,024, end tokens included, as a manifest of it has them."""
+
+
+@pytest.mark.parametrize("template", ["quickstart", "scaling"])
+def test_held_out_slices_fit_into_the_packaged_text(template: str, here: Path) -> None:
+    """Documents go to splits by hash: a share holds its tokens to some 10 %, and more where they are few."""
+    study = load_study(str(write_study("first", template)))
+    for evaluation in study.evaluations:
+        assert isinstance(evaluation, Heldout)
+        share = getattr(study.base.corpus, evaluation.data.split)
+        assert evaluation.data.tokens < 0.97 * share * PACKAGED_TOKENS
 
 
 def test_own_data_says_what_is_not_here_yet() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -129,24 +128,25 @@ def test_a_job_goes_on_as_often_as_its_time_limits_allow(
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr("pdstudy.slurm.job_main.find_stop_cause", lambda warning: cause)
-    assigned = ArrayElement({"warning_seconds": 60, "time_limits": 2, "sent": 0.0}, [])
+    assigned = ArrayElement({"warning_seconds": 60, "time_limits": 2}, [])
     made = [Attempt(Workspace(tmp_path), "student/x", tmp_path / "claim", None) for _ in codes]
     assert [_end_stopped(assigned, attempt) for attempt in made] == codes
 
 
 def test_time_limits_of_an_earlier_submit_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever submits again after the budget was spent gives the job a new one."""
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    """Whoever submits again after the budget was spent gives the job a new one, whatever the clocks say."""
     monkeypatch.setattr("pdstudy.slurm.job_main.find_stop_cause", lambda warning: "time")
-    for sent, code in ((0.0, REQUEUE), (0.0, STAY), (time.time() + 1, REQUEUE), (0.0, STAY)):
-        element = ArrayElement({"warning_seconds": 60, "time_limits": 1, "sent": sent}, [])
+    element = ArrayElement({"warning_seconds": 60, "time_limits": 1}, [])
+    for job, code in (("7", REQUEUE), ("7", STAY), ("71", REQUEUE), ("71", STAY)):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        monkeypatch.setattr("pdstudy.slurm.attempt.time.time", lambda: -1.0)  # set back to before the job was sent
         assert _end_stopped(element, Attempt(Workspace(tmp_path), "student/x", tmp_path / "claim", None)) == code
 
 
 def test_a_requeued_job_is_noted_as_one_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr("pdstudy.slurm.job_main.find_stop_cause", lambda warning: "requeued")
-    element = ArrayElement({"warning_seconds": 60, "time_limits": 1, "sent": 0.0}, [])
+    element = ArrayElement({"warning_seconds": 60, "time_limits": 1}, [])
     _end_stopped(element, Attempt(Workspace(tmp_path), "student/x", tmp_path / "claim", None))
     (row,) = read_attempts(Workspace(tmp_path), "student/x")
     assert (row["cause"], row["goes_on"]) == ("preempted", True)
