@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 from pdstudy.analysis.data.study_record import Record
 from pdstudy.analysis.errors import DataError
 from pdstudy.core.errors import ConfigError
-from pdstudy.core.files import read_json, read_jsonl, write_bytes
+from pdstudy.core.files import read_json, write_bytes
 from pdstudy.core.run_files import SEQUENCES
 
 REPORT = "report.json"
@@ -26,6 +28,10 @@ REPORT = "report.json"
 
 FILES, ANSWERS, TABLES = "files.jsonl", "answers.jsonl.gz", "sequences.npz"
 """A row per JSON file of the workspace, the same of answers to tasks by item, and NumPy tables by sequence."""
+
+RECORD_FIELDS = {"study", "title", "about", "seeds", "axes", "baseline", "cells", "teachers", "stores", "corpora",
+                 "evaluations", "outputs"}  # fmt: skip
+"""Fields of a study's record without which it has no page."""
 
 RUN_FILES = ("config.json", "provenance.json", "status.json", "result.json", "evals.jsonl")
 """Files of a run's folder that pages read."""
@@ -55,14 +61,26 @@ def save_excerpt(workspace: Path, report: Report, folder: Path) -> None:
     rows = [row for path in small if (row := _row(workspace, path))]
     write_bytes(folder / FILES, b"".join(map(_encode, [*rows, *_sharing(workspace, report.records)])))
     items = [row for key in answers if (row := _row(workspace, Path("downstream", key, "items.jsonl")))]
-    if items:
-        write_bytes(folder / ANSWERS, gzip.compress(b"".join(map(_encode, items)), mtime=0))
+    _write_or_remove(folder / ANSWERS, gzip.compress(b"".join(map(_encode, items)), mtime=0) if items else None)
     tables = [path for run in runs for path in sorted((workspace / run / SEQUENCES).glob("*.npy"))]
-    if tables:
-        with zipfile.ZipFile(folder / TABLES, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in tables:
-                archive.writestr(zipfile.ZipInfo(path.relative_to(workspace).as_posix()), path.read_bytes(),
-                                 zipfile.ZIP_DEFLATED)  # fmt: skip
+    _write_or_remove(folder / TABLES, _archive(workspace, tables) if tables else None)
+
+
+def _write_or_remove(path: Path, data: bytes | None) -> None:
+    """Write a file that a report may lack; one of an earlier report would be read as this one's."""
+    if data is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_bytes(path, data)
+
+
+def _archive(workspace: Path, tables: Iterable[Path]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for path in tables:
+            name = path.relative_to(workspace).as_posix()
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return made.getvalue()
 
 
 @contextlib.contextmanager
@@ -75,10 +93,20 @@ def open_excerpt(folder: Path) -> Iterator[tuple[Path, Report]]:
     about = read_json(folder / REPORT, "restore it, or make the report from its workspace", ("title", "records"))
     if about is None:
         raise DataError(f"{folder} holds no {REPORT}; `--data` takes the folder data/ of a page, as `report` writes it")
+    records, search = about["records"], about.get("search")
+    listed = isinstance(records, list) and (records or search)
+    if not listed or not all(isinstance(record, dict) and record.keys() >= RECORD_FIELDS for record in records):
+        wanted = ", ".join(sorted(RECORD_FIELDS))
+        raise DataError(
+            f"{folder / REPORT} is damaged: records are not those of studies, each with {wanted}; restore it, or make "
+            "the report from its workspace"
+        )
     with tempfile.TemporaryDirectory(prefix="pdstudy-") as made:
         workspace = Path(made)
         try:
-            for row in [*read_jsonl(folder / FILES), *_read_compressed(folder / ANSWERS)]:
+            answers = folder / ANSWERS
+            packed = gzip.decompress(answers.read_bytes()) if answers.exists() else b""
+            for row in [*_decode((folder / FILES).read_bytes(), FILES), *_decode(packed, ANSWERS)]:
                 path = _within(workspace, row["path"])
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(row["text"] if "text" in row else _as_file(row["content"]), encoding="utf-8")
@@ -88,11 +116,12 @@ def open_excerpt(folder: Path) -> Iterator[tuple[Path, Report]]:
                         path = _within(workspace, name)
                         path.parent.mkdir(parents=True, exist_ok=True)
                         path.write_bytes(archive.read(name))
-        except (ConfigError, KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (LookupError, TypeError, ValueError, OSError, EOFError, RuntimeError, zlib.error,
+                zipfile.BadZipFile) as error:  # fmt: skip
             raise DataError(
                 f"{folder} is damaged: {error}; restore it, or make the report from its workspace"
             ) from error
-        yield workspace, Report(about["title"], tuple(about["records"]), about.get("search"))
+        yield workspace, Report(str(about["title"]), tuple(records), search)
 
 
 def _run_folders(record: Record) -> set[str]:
@@ -150,11 +179,15 @@ def _encode(row: Mapping[str, Any]) -> bytes:
     return (json.dumps(row) + "\n").encode()
 
 
-def _read_compressed(path: Path) -> Iterable[dict[str, Any]]:
-    if path.exists():
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)
+def _decode(rows: bytes, name: str) -> Iterable[dict[str, Any]]:
+    """What `_encode` wrote. The file was written whole: a row without an end is damage."""
+    if rows and not rows.endswith(b"\n"):
+        raise ValueError(f"{name} ends within a row")
+    for number, row in enumerate(rows.splitlines(), 1):
+        try:
+            yield json.loads(row)
+        except ValueError as error:
+            raise ValueError(f"{name}, line {number} is not JSON") from error
 
 
 def _within(workspace: Path, name: str) -> Path:

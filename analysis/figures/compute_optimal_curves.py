@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 
 from pdstudy.analysis.figures.isoflop_curves import flops_axis
+from pdstudy.analysis.figures.medium import current_medium
 from pdstudy.analysis.figures.plot import Plot, redrawable
 from pdstudy.analysis.figures.style import COLUMN, PAGE, counts_axis, look, panels, plain, styled
 from pdstudy.analysis.scaling.compute_optimal import OptimalPath
 from pdstudy.analysis.scaling.rate_transfer import RateTransfer
+
+LEGEND_COLUMN = 1.9
+"""Width of a published exponent in a legend, in inches, at the letters that figures are made for."""
 
 
 @redrawable
@@ -43,7 +47,10 @@ def optimal_path(path: OptimalPath, published: Sequence[tuple[str, float, str]])
             counts_axis(ax, "y")
             ax.set_ylabel(label)
         figure.legend(
-            *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title="exponents of N*"
+            *axes[0].get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=current_medium().fit(3, LEGEND_COLUMN),
+            title="exponents of N*",
         )
     band = ", bands: 95 %" if frame["n_low"].notna().all() else ""
     stars = "; stars: minima of profiles with two standard deviations of their noise" if minima else ""

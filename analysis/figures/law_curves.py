@@ -75,6 +75,6 @@ def held_out_predictions(table: pd.DataFrame, *, x_label: str) -> Plot:
         axes.set_xlabel(x_label)
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside upper right", ncols=2)
-    done = int(table["loss"].notna().sum())
-    caption = f"Predictions of {len(table)} held-out runs, of which {done} are done, with 95 % intervals of one run."
+    done, runs = int(table["loss"].notna().sum()), f"{len(table)} held-out run{'s' if len(table) > 1 else ''}"
+    caption = f"Predictions of {runs}, {done} of them done, with 95 % intervals of one run."
     return Plot(figure, table, caption)

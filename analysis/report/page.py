@@ -17,6 +17,7 @@ from urllib.parse import quote
 from pdstudy.analysis.figures.medium import PHONE, SCREEN
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.tables.table import Table
+from pdstudy.core.files import write_bytes
 
 CSS = Path(__file__).with_name("page.css")
 
@@ -134,10 +135,8 @@ class Page:
 
     def save(self, path: Path | str) -> Path:
         """Write the page; return its path."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.render(), encoding="utf-8")
-        return target
+        write_bytes(Path(path), self.render().encode())
+        return Path(path)
 
 
 def unfold(blocks: Iterable[Block]) -> Iterator[Block]:

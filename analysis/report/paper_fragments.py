@@ -10,6 +10,7 @@ from pdstudy.analysis.report.methods import known_references, methods
 from pdstudy.analysis.report.page import Block, Exhibit, Folded, Page
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.tables.table import latex
+from pdstudy.core.files import write_bytes
 
 HEAD = r"""% Fragments for a paper: take what you need. They need the packages below.
 \documentclass{article}
@@ -33,12 +34,12 @@ def write_paper(page: Page, report: Outputs, out: Path) -> None:
     """Write `out`/paper.tex, which takes in methods.tex, references.bib and the files of the page's figures and tables;
     these have to be there as TEX, and as PDF or PGF."""
     text, keys = methods(report)
-    (out / "methods.tex").write_text(text + "\n", encoding="utf-8")
+    write_bytes(out / "methods.tex", f"{text}\n".encode())
     entries = known_references()
-    (out / "references.bib").write_text("\n\n".join(entries[key] for key in keys) + "\n", encoding="utf-8")
+    write_bytes(out / "references.bib", ("\n\n".join(entries[key] for key in keys) + "\n").encode())
     parts = [HEAD, rf"\section*{{{latex(page.title)}}}", r"\input{methods}", ""]
     parts += [_include(exhibit) for section in page.sections for exhibit in _exhibits(section.blocks)]
-    (out / "paper.tex").write_text("\n".join(parts) + END, encoding="utf-8")
+    write_bytes(out / "paper.tex", ("\n".join(parts) + END).encode())
 
 
 def _exhibits(blocks: tuple[Block, ...]) -> Iterator[Exhibit]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ def list_runs(workspace: Path, runs: pd.DataFrame, out: Path) -> Table:
     rows: list[tuple[TableCell | str, ...]] = []
     for _, row in runs.iterrows():
         folder = workspace / "runs" / str(row["run"])
-        near = os.path.relpath(folder, out) if (folder / "log.txt").exists() else ""
+        near = quote(os.path.relpath(folder, out)) if (folder / "log.txt").exists() else ""
         loss = row["test_loss"]
         rows.append(
             (

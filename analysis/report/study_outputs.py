@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class Outputs:
         matrix."""
         shown: list[tuple[str, list[Block]]] = []
         in_matrix: set[str] = set()
-        for output in self.record["outputs"]:
+        for output, title in zip(self.record["outputs"], name_apart(self.record["outputs"]), strict=True):
             split = output.get("split", "test")
             many = len(self.compared.against(split)) >= MATRIX_FROM
             if output["is"] == "Compare" and output.get("against") is not None and many:
@@ -80,7 +80,7 @@ class Outputs:
                     shown.append(("Pairwise differences", self.compared.matrices(split)))
                 in_matrix.add(split)
             else:
-                shown.append((output["title"], self.blocks(output)))
+                shown.append((title, self.blocks(output)))
         return shown
 
     def blocks(self, output: dict[str, Any]) -> list[Block]:
@@ -217,6 +217,24 @@ class Outputs:
         plot = loss_and_law(fits, bands, x="N", x_label=label, y_label=y_label, rejected=rejected)
         details = [block for name, f in fits.items() for block in fit_details(name, f, bands.get(name))]
         return [plot, *notes, Folded("Details of the fits", tuple(details))]
+
+
+def name_apart(outputs: Sequence[dict[str, Any]]) -> list[str]:
+    """Titles of outputs; those of one kind and title have what they differ in after it: "Held-out runs: w192, 16M"."""
+    titles = []
+    for output in outputs:
+        alike = [o for o in outputs if (o["is"], o["title"]) == (output["is"], output["title"])]
+        differing = [v for k, v in output.items() if any(o.get(k) != v for o in alike)]
+        told = [str(each) for value in differing for each in _leaves(value)]
+        titles.append(": ".join(filter(None, [output["title"], ", ".join(told)])))
+    return titles
+
+
+def _leaves(value: Any) -> list[Any]:
+    """Labels of a selection, the title of a law, or the value itself."""
+    if not isinstance(value, dict):
+        return [value]
+    return [value["title"]] if "title" in value else list(value.values())
 
 
 def _tabulate_best(data: pd.DataFrame, x: str, panel: str | None, lines: str) -> Table:

@@ -106,7 +106,8 @@ def _count_runs(report: Outputs) -> str:
     runs = report.runs.drop_duplicates("run")  # several arms may share one run
     counts = ", ".join(f"{n} {state}" for state, n in runs["state"].value_counts().items())
     shared = f" for {len(report.runs)} combinations of arm and seed" if len(runs) < len(report.runs) else ""
-    return f"{len(runs)} runs{shared}, {report.runs['seed'].nunique()} seeds: {counts}."
+    seeds = report.runs["seed"].nunique()
+    return f"{len(runs)} runs{shared}, {seeds} seed{'s' if seeds > 1 else ''}: {counts}."
 
 
 def _warn_of_temperatures(report: Outputs) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pdstudy.analysis.data.excerpt import Report, open_excerpt, save_excerpt
+from pdstudy.analysis.errors import DataError
 from pdstudy.analysis.report.index_page import build_index
 from pdstudy.analysis.report.page import Link
 from pdstudy.analysis.report.report_files import WANTED, FilesBeside
@@ -21,8 +22,17 @@ def write_report(
     progress: Callable[[str, float], None] = lambda text, share: None,
 ) -> str:
     """Write `out`/index.html, of a folder's studies also a page each in `out`/STUDY/, and `out`/data/, from which
-    `rewrite_report` makes the same pages. Returns what a terminal shows."""
+    `rewrite_report` makes the same pages. Returns what a terminal shows.
+
+    Raises:
+        DataError: a paper is wanted of a search.
+    """
     if report.search is not None:
+        if beside.paper:
+            raise DataError(
+                f"--for paper: found the search {report.title}; allowed: a study or a folder of studies; leave it out, "
+                "and --format tex writes the tables of a search"
+            )
         text = build_search(workspace, report.search, next(iter(report.records), None), out, beside)
     elif len(report.records) == 1:
         text = build(workspace, report.records[0], out, beside)

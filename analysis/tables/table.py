@@ -33,9 +33,11 @@ _LATEX = {
     "–": "--",
     "—": "---",
     "…": r"\dots{}",
-    **{c: f"${n}$" for c, n in zip("αβγδτηκλσΔ≤≥≈", (
-        r"\alpha", r"\beta", r"\gamma", r"\delta", r"\tau", r"\eta", r"\kappa", r"\lambda", r"\sigma", r"\Delta",
-        r"\le", r"\ge", r"\approx"))},
+    **{c: f"${n}$" for c, n in zip("αβγδεηθκλμνξπρστφχψωΓΔΘΛΞΠΣΦΨΩ≤≥≈≠", (
+        r"\alpha", r"\beta", r"\gamma", r"\delta", r"\varepsilon", r"\eta", r"\theta", r"\kappa", r"\lambda", r"\mu",
+        r"\nu", r"\xi", r"\pi", r"\rho", r"\sigma", r"\tau", r"\varphi", r"\chi", r"\psi", r"\omega", r"\Gamma",
+        r"\Delta", r"\Theta", r"\Lambda", r"\Xi", r"\Pi", r"\Sigma", r"\Phi", r"\Psi", r"\Omega", r"\le", r"\ge",
+        r"\approx", r"\ne"), strict=True)},
 }  # fmt: skip
 
 

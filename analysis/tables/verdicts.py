@@ -27,7 +27,7 @@ def verdict_table(comparisons: Mapping[str, Comparison], caption: str = "", labe
     count = f"{families[0]}" if len(families) == 1 else f"{families[0]} to {families[-1]}"
     parts = dict.fromkeys(f"{c.parts()}" for c in comparisons.values())
     by_part = "; ".join(
-        part if len(parts) == 1 else f"{', '.join(h for h, c in comparisons.items() if c.parts() == part)}: {part}"
+        part if len(parts) == 1 else f"of {', '.join(h for h, c in comparisons.items() if c.parts() == part)}: {part}"
         for part in parts
     )
     text = (

@@ -53,6 +53,18 @@ def message_stream(args: argparse.Namespace) -> TextIO:
     return sys.stderr if args.json else sys.stdout
 
 
+def number_within(low: float, high: float) -> Callable[[str], float]:
+    """Parser of a number between two ends, given as an option."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"found {text}; allowed: {low:g} to {high:g}")
+        return value
+
+    return number
+
+
 def positive_integer(text: str) -> int:
     """Parse a count given as an option."""
     number = int(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdstudy.cli import search_commands
-from pdstudy.cli.arguments import AddCommand
+from pdstudy.cli.arguments import AddCommand, number_within
 from pdstudy.cli.progress import slow_work
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned, workspace_of
@@ -37,8 +37,10 @@ def add(command: AddCommand) -> None:
                      "(default: all but pgf)")  # fmt: skip
     sub.add_argument("--for", dest="for_paper", choices=["paper"], help="also paper.tex, which compiles and takes in "
                      "figures, tables, methods and references of a study")  # fmt: skip
-    sub.add_argument("--width", type=float, metavar="INCHES", help="width of figures in files")
-    sub.add_argument("--font-size", type=float, metavar="POINTS", help="size of letters of figures in files")
+    sub.add_argument("--width", type=number_within(1, 40), metavar="INCHES", help="width of figures in files")
+    sub.add_argument(
+        "--font-size", type=number_within(3, 40), metavar="POINTS", help="size of letters of figures in files"
+    )
 
 
 def _results(args: argparse.Namespace) -> int:

@@ -23,10 +23,12 @@ class Follower:
     def __init__(self, tracker: Tracker, runs: Sequence[MirroredRun], notes: Path) -> None:
         self._tracker, self._runs, self._notes = tracker, runs, notes
         self._open: dict[str, OpenRun] = {}
+        self._read: set[str] = set()
+        """Runs that had ended when they were read: nothing comes of them."""
 
     def look(self) -> int:
         """Send what is new; the number of rows sent. Raises `ConfigError` where a file of a run is damaged."""
-        return sum(self._send(run) for run in self._runs)
+        return sum(self._send(run) for run in self._runs if run.key not in self._read)
 
     def follow(self, note: Callable[[str], None], seconds: float = LOOK_SECONDS) -> None:
         """Send what comes until every run has ended; `note` takes a line for each look that found something."""
@@ -53,6 +55,8 @@ class Follower:
             self._open[run.key].log(rows)
             sent.add(rows)
             sent.write(path)
-        if ended and run.key in self._open:
-            self._open.pop(run.key).close()
+        if ended:
+            self._read.add(run.key)
+            if run.key in self._open:
+                self._open.pop(run.key).close()
         return len(rows)

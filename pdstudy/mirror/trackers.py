@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -175,7 +176,7 @@ class MLflow:
             return _MLflowRun(self._client, found[0])
         made = self._client.create_run(self._experiment, run_name=run.name, tags={"key": run.key})
         for name, label in run.labels.items():
-            self._client.log_param(made.info.run_id, name.replace(" ", "_"), label)
+            self._client.log_param(made.info.run_id, re.sub(r"[^\w./-]", "_", name), label)  # letters that it takes
         self._client.log_dict(made.info.run_id, run.config(), "config.json")
         return _MLflowRun(self._client, made)
 

@@ -46,7 +46,8 @@ def stored_run(name: str, workspace: Workspace) -> ComparedRun:
     """
     folder = Path(name)
     if not (folder / "config.json").is_file():
-        keys = sorted(path.parent.name for path in (workspace.root / "runs").glob(f"{name}*/config.json"))
+        stored = (path.parent.name for path in (workspace.root / "runs").glob("*/config.json"))
+        keys = sorted(key for key in stored if key.startswith(name))
         if len(keys) != 1:
             found = f"{len(keys)} runs, {', '.join(keys[:4])}, begin so" if keys else "no run begins so"
             raise ConfigError(
@@ -54,9 +55,9 @@ def stored_run(name: str, workspace: Workspace) -> ComparedRun:
                 f"the beginning of that, or after a study the name of a run: pdstudy diff STUDY RUN RUN"
             )
         folder = workspace.root / "runs" / keys[0]
-    stored = read_run_file(folder, "config.json")
-    assert stored is not None
-    return ComparedRun(folder.name, folder, stored_form(stored))
+    config = read_run_file(folder, "config.json")
+    assert config is not None
+    return ComparedRun(folder.name, folder, stored_form(config))
 
 
 def differing_fields(first: ComparedRun, second: ComparedRun) -> Rows:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pdstudy import Compare, Curves
-from pdstudy.analysis.data.excerpt import FILES, REPORT, Report, open_excerpt, save_excerpt
+from pdstudy.analysis.data.excerpt import ANSWERS, FILES, REPORT, TABLES, Report, open_excerpt, save_excerpt
 from pdstudy.analysis.data.runs import load_runs
 from pdstudy.analysis.errors import DataError
-from pdstudy.analysis.report.report_files import NONE
+from pdstudy.analysis.report.report_files import NONE, FilesBeside
 from pdstudy.analysis.report.write_report import rewrite_report, write_report
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import encode
@@ -71,7 +71,13 @@ def test_a_damaged_file_of_a_run_stays_damaged(tmp_path: Path) -> None:
     ("name", "text", "said"),
     [(FILES, '{"path": "../../x", "content": {}}\n', "leads out of its folder"),
      (FILES, '{"path": "runs/a/result.json"}\n', "'content'"),
-     (FILES, "no JSON\n", "is not JSON"),
+     (FILES, "no JSON\n", "files.jsonl, line 1 is not JSON"),
+     (FILES, '{"path": "runs/a/resu', "files.jsonl ends within a row"),
+     (FILES, "[]\n", "is damaged"),
+     (REPORT, '{"title": "a", "records": "abc"}', "records are not those of studies"),
+     (REPORT, '{"title": "a", "records": []}', "records are not those of studies"),
+     (REPORT, '{"title": "a", "records": [{"study": "a"}]}', "records are not those of studies"),
+     (ANSWERS, "\x1f", "is damaged"),
      (REPORT, "{}", "lacks title, records")],
 )  # fmt: skip
 def test_damage_of_page_data_is_said(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -79,6 +85,35 @@ def test_damage_of_page_data_is_said(tmp_path: Path, name: str, text: str, said:
     (tmp_path / "data" / name).write_text(text)
     with pytest.raises((DataError, ConfigError), match=said), open_excerpt(tmp_path / "data"):
         pass
+
+
+def test_damage_within_what_is_compressed_is_said(tmp_path: Path) -> None:
+    save_excerpt(tmp_path / "workspace", made_report(tmp_path / "workspace"), tmp_path / "data")
+    (tmp_path / "data" / ANSWERS).write_bytes(b"\x1f\x8b\x08\0\0\0\0\0\2" + 6 * b"\xff")
+    with pytest.raises(DataError, match="is damaged"), open_excerpt(tmp_path / "data"):
+        pass
+
+
+def test_page_data_without_its_files_is_refused(tmp_path: Path) -> None:
+    save_excerpt(tmp_path / "workspace", made_report(tmp_path / "workspace"), tmp_path / "data")
+    (tmp_path / "data" / FILES).unlink()
+    with pytest.raises(DataError, match=r"files\.jsonl"), open_excerpt(tmp_path / "data"):
+        pass
+
+
+def test_files_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
+    report = made_report(tmp_path / "workspace")
+    (tmp_path / "data").mkdir()
+    for name in (ANSWERS, TABLES):
+        (tmp_path / "data" / name).write_text("of an earlier report")
+    save_excerpt(tmp_path / "workspace", report, tmp_path / "data")
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {FILES, REPORT}
+
+
+def test_a_paper_of_a_search_is_refused(tmp_path: Path) -> None:
+    report = Report("Made", (), {"search": "made"})
+    with pytest.raises(DataError, match="found the search Made; allowed: a study"):
+        write_report(tmp_path, report, tmp_path / "out", FilesBeside(("pdf",), paper=True))
 
 
 def test_a_folder_without_page_data_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pdstudy.analysis.figures.run_comparisons import MOST_NAMED, effects
 from pdstudy.analysis.report.page import Exhibit, Folded, Page, Section
 from pdstudy.analysis.report.report_files import NONE, save_blocks
 from pdstudy.analysis.report.run_list import list_runs
-from pdstudy.analysis.report.study_outputs import Outputs
+from pdstudy.analysis.report.study_outputs import Outputs, name_apart
 from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.planned_and_spent import cost_table
 from pdstudy.analysis.tables.table import Table, TableCell
@@ -161,3 +161,17 @@ def test_runs_lead_to_their_configuration_and_log_where_those_are(tmp_path: Path
     assert f'<a href="../../workspace/runs/{first}/log.txt">log</a>' in page
     assert page.count("<a ") == 2
     assert len(table.rows) == len(record["cells"])
+    odd = (tmp_path / "workspace").rename(tmp_path / "a #1")
+    assert "../../a%20%231/runs" in list_runs(odd, runs, tmp_path / "reports" / "made").to_html()
+
+
+def test_outputs_of_one_title_are_named_by_what_they_differ_in() -> None:
+    law = {"title": "A law"}
+    outputs = [
+        {"is": "HoldOut", "title": "Held-out runs", "law": law, "where": {"width": "w192", "tokens": "8M"}},
+        {"is": "HoldOut", "title": "Held-out runs", "law": law, "where": {"width": "w256", "tokens": "8M"}},
+        {"is": "Cost", "title": "Cost"},
+    ]
+    assert name_apart(outputs) == ["Held-out runs: w192, 8M", "Held-out runs: w256, 8M", "Cost"]
+    outputs[1] |= {"law": {"title": "Another"}, "where": outputs[0]["where"]}
+    assert name_apart(outputs)[:2] == ["Held-out runs: A law", "Held-out runs: Another"]

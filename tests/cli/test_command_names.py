@@ -31,6 +31,8 @@ def test_commands_that_are_named_anywhere_exist() -> None:
         ("plan mine --scael=mini", "pdstudy plan: .*'--scael=mini'.* (did you mean '--scale'?)"),
         ("pln mine", "pdstudy: .*invalid choice: 'pln'.* (did you mean 'plan'?)"),
         ("analyse fot runs.csv", "pdstudy analyse: .*invalid choice: 'fot'.* (did you mean 'fit'?)"),
+        ("report mine --width nan", "pdstudy report: argument --width: found nan; allowed: 1 to 40"),
+        ("report mine --font-size -1", "pdstudy report: argument --font-size: found -1; allowed: 3 to 40"),
         ("run one two", "pdstudy run: found 'two', which is no argument of it"),
     ],
 )

@@ -51,6 +51,9 @@ def test_runs_are_found_by_folder_key_and_beginning(workspace: Workspace) -> Non
     assert differing_fields(stored_run(done.key, workspace), planned_run(done, workspace)) == []
     with pytest.raises(ConfigError, match="run: found 'zz', and no run begins so"):
         stored_run("zz", workspace)
+    for name in ("*", str(workspace.root / "absent")):  # no pattern, and no folder
+        with pytest.raises(ConfigError, match="no run begins so"):
+            stored_run(name, workspace)
     other = folder.with_name(done.key[:4] + "0")
     other.mkdir()
     write_json(other / "config.json", json.loads((folder / "config.json").read_text()))

@@ -7,6 +7,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import append_jsonl, truncate_jsonl, write_json
 from pdstudy.mirror import TRACKERS, Follower, MirroredRun, make_tracker
 from pdstudy.mirror.run_rows import SentRows, new_rows
+from pdstudy.mirror.trackers import MLflow
 
 Points = dict[str, list[tuple[int, float]]]
 """Values by step of each name."""
@@ -210,6 +212,39 @@ def test_following_ends_with_the_last_run(tmp_path: Path) -> None:
 
     follower.follow(note, seconds=0.0)
     assert sent == ["open 0123 at 0", "train@1", "train@2", "train@3", "close"]
+
+
+def test_a_run_that_has_ended_is_read_once(tmp_path: Path) -> None:
+    growing = Growing(tmp_path)
+    growing.train(1, 2)
+    growing.end()
+
+    class Nowhere:
+        how_to_look = ""
+
+        def open(self, run: MirroredRun, at: int) -> Nowhere:
+            return self
+
+        def log(self, rows: Any) -> None: ...
+        def close(self) -> None: ...
+
+    follower = Follower(Nowhere(), [growing.run], tmp_path / "sent")  # type: ignore[arg-type]
+    assert follower.look() == 2
+    (growing.run.folder / "metrics.jsonl").write_text("damaged\n{}\n")
+    assert follower.look() == 0
+
+
+def test_labels_of_odd_axes_are_parameters_of_mlflow(tmp_path: Path) -> None:
+    names = list[str]()
+    made = SimpleNamespace(info=SimpleNamespace(run_id="1"), data=SimpleNamespace(metrics={}))
+    tracker = object.__new__(MLflow)
+    tracker._experiment = "0"
+    tracker._client = SimpleNamespace(
+        search_runs=lambda *given: [], create_run=lambda *given, **more: made, log_dict=lambda *given: None,
+        log_param=lambda run, name, value: names.append(name),
+    )  # fmt: skip
+    tracker.open(MirroredRun(tmp_path, "a", {"peak lr (k=50)": "1", "a/b-c.d": "2"}), 0)
+    assert names == ["peak_lr__k_50_", "a/b-c.d"]
 
 
 def test_an_absent_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
