@@ -13,8 +13,9 @@ import pytest
 from pdstudy import Compare
 from pdstudy.analysis.compare.seeds import compare
 from pdstudy.analysis.data.runs import load_runs
+from pdstudy.analysis.figures.compute_optimal_curves import LEGEND_COLUMN
 from pdstudy.analysis.figures.grids import MOST_LINES, line_grid
-from pdstudy.analysis.figures.medium import PHONE, SCREEN
+from pdstudy.analysis.figures.medium import PAPER, PHONE, SCREEN
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.run_comparisons import MOST_NAMED, effects
 from pdstudy.analysis.report.page import Exhibit, Folded, Page, Section
@@ -23,7 +24,7 @@ from pdstudy.analysis.report.run_list import list_runs
 from pdstudy.analysis.report.study_outputs import Outputs, name_apart
 from pdstudy.analysis.tables.builders import comparison_table
 from pdstudy.analysis.tables.planned_and_spent import cost_table
-from pdstudy.analysis.tables.table import Table, TableCell
+from pdstudy.analysis.tables.table import Table, TableCell, latex
 from pdstudy.core.identity import encode
 from tests.analysis.made_workspace import make_workspace, shown_rows, two_arms
 
@@ -175,3 +176,11 @@ def test_outputs_of_one_title_are_named_by_what_they_differ_in() -> None:
     assert name_apart(outputs) == ["Held-out runs: w192, 8M", "Held-out runs: w256, 8M", "Cost"]
     outputs[1] |= {"law": {"title": "Another"}, "where": outputs[0]["where"]}
     assert name_apart(outputs)[:2] == ["Held-out runs: A law", "Held-out runs: Another"]
+
+
+def test_a_legend_of_published_exponents_is_as_wide_as_its_medium() -> None:
+    assert [medium.fit(3, LEGEND_COLUMN) for medium in (PHONE, SCREEN, PAPER)] == [1, 3, 3]
+
+
+def test_greek_letters_and_relations_of_labels_are_commands_of_latex() -> None:
+    assert latex("θ ≠ Ω") == r"$\theta$ $\ne$ $\Omega$"
