@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pdstudy.analysis.command_input import read_command_table
-from pdstudy.analysis.data.points import positive
+from pdstudy.analysis.data.points import find_column, positive
 from pdstudy.analysis.data.table_file import evaluate
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.distilled_fit import DistilledFit, distilled_fit
@@ -29,6 +30,7 @@ def run_distil(args: argparse.Namespace) -> Printed:
     table = read_command_table(args)
     alone = evaluate(table, args.supervised)
     held = evaluate(table, args.holdout) if args.holdout else np.zeros(len(table), dtype=bool)
+    _check_rows(args, alone, held)
     runs = _rename(table[alone & ~held], {"N": args.n, "D": args.d, "loss": args.loss})
     names = {"N": args.n, "D": args.d, "LT": args.teacher_loss, "loss": args.loss}
     students, unseen = _rename(table[~alone & ~held], names), table[~alone & held]
@@ -52,6 +54,18 @@ def run_distil(args: argparse.Namespace) -> Printed:
         student_by_teacher(fitted, students, y_label=args.loss).save(args.figures / "students")
         predicted_and_measured(fitted.fit).save(args.figures / "predicted")
     return result, "\n".join(lines)
+
+
+def _check_rows(args: argparse.Namespace, alone: NDArray[np.bool_], held: NDArray[np.bool_]) -> None:
+    """Raises `AnalysisError` where a law has no rows, or none is held out (masks of the rows)."""
+    if not (alone & ~held).any() or not (~alone & ~held).any():
+        left = f" and --holdout {args.holdout!r} leaves" if args.holdout else " leaves"
+        raise AnalysisError(
+            f"--supervised {args.supervised!r}{left} {int((alone & ~held).sum())} runs without a teacher and "
+            f"{int((~alone & ~held).sum())} students, of {len(alone)} rows; allowed: some of both"
+        )
+    if args.holdout and not (~alone & held).any():
+        raise AnalysisError(f"--holdout {args.holdout!r} holds for no row with a teacher; allowed: one that does")
 
 
 def _find_conclusions(
@@ -78,8 +92,6 @@ def _find_conclusions(
             per_token = TableFlops.measure(n, d, cost)
         shown["budgets"] = pd.concat([spend(fitted, n, args.budget, per_token) for n in sizes], ignore_index=True)
     if args.holdout:
-        if not len(unseen):
-            raise AnalysisError(f"--holdout {args.holdout!r} holds for no row with a teacher")
         places = _rename(unseen, names)
         shown["held_out"] = fitted.predict(places).assign(measured=places["loss"].to_numpy())
     return shown
@@ -88,6 +100,8 @@ def _find_conclusions(
 def run_transfer(args: argparse.Namespace) -> Printed:
     """Best rates by width and line, and their drift."""
     table = read_command_table(args, [args.line] if args.line else [])
+    if args.line:
+        find_column(table, args.line, "lines")
     made = _rename(table, {"width": args.width, "rate": args.rate, "loss": args.loss})
     found = best_rates(made.assign(line=table[args.line] if args.line else "all runs"), seed=args.seed)
     if args.figures:

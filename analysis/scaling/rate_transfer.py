@@ -53,9 +53,7 @@ def best_rates(table: pd.DataFrame, *, seed: int = 0) -> RateTransfer:
             if first is None:
                 first = drawn
             if len(drawn) and len(first):
-                drifts = 2 * (drawn - first) / np.log(2)
-                centre = drifts[0]
-                low, high = np.quantile(drifts[1:], [0.025, 0.975]) if freedom else (drifts[1:].min(), drifts[1:].max())
+                centre, low, high = 2 * _differ(drawn, first, freedom) / np.log(2)
                 row |= {"drift": centre, "drift_low": min(low, centre), "drift_high": max(high, centre)}
             rows.append({"line": line, "width": width, **row})
     columns = ["line", "width", "rate", "low", "high", "loss", "drift", "drift_low", "drift_high", "note"]
@@ -75,10 +73,7 @@ def _find_best(
         ends = np.log([rates[at - 1], rates[at + 1]])
         row = {"rate": np.exp(vertex[0]), "low": rates[at - 1], "high": rates[at + 1], "loss": loss[0],
                "note": "interval: the neighbouring rates"}  # fmt: skip
-        # The differences of two places are largest between opposite ends.
-        return row, np.array(
-            [vertex[0], ends[0], ends[1], vertex[0] + ends[0] - ends[1], vertex[0] + ends[1] - ends[0]]
-        )
+        return row, np.array([vertex[0], *ends])
     scale = np.sqrt(variance * freedom / rng.chisquare(freedom, DRAWS))
     noisy = means[:, None] + scale * rng.standard_normal((len(rates), DRAWS)) / np.sqrt(counts)[:, None]
     drawn = _vertices(x, noisy)
@@ -86,6 +81,15 @@ def _find_best(
     note = f"{float(np.mean((drawn <= x[0]) | (drawn >= x[-1]))):.0%} of draws at an end"
     row = {"rate": np.exp(vertex[0]), "low": low, "high": high, "loss": loss[0], "note": note}
     return row, np.concatenate([vertex, drawn])
+
+
+def _differ(drawn: Array, first: Array, freedom: int) -> Array:
+    """Difference of two places in ln of the best rate, and the ends of its interval, (3,); arrays of `_find_best`."""
+    if drawn is first:
+        return np.zeros(3)
+    if not freedom:  # largest between opposite ends of the two intervals
+        return np.array([drawn[0] - first[0], drawn[1] - first[2], drawn[2] - first[1]])
+    return np.array([drawn[0] - first[0], *np.quantile(drawn[1:] - first[1:], [0.025, 0.975])])
 
 
 def _vertices(x: Array, values: Array) -> Array:

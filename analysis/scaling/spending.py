@@ -20,6 +20,12 @@ from pdstudy.analysis.scaling.scenarios import Scenario
 BEYOND = 4.0
 """Factor beyond the runs within which a teacher's size and tokens are chosen (no unit)."""
 
+COLUMNS = [
+    "N", "budget", "scenario", "loss", "low", "high", "D", "teacher_N", "teacher_D", "LT",
+    "gain", "gain_low", "gain_high",
+]  # fmt: skip
+"""Columns of a table of spent budgets; those on teachers are NaN where no scenario leaves the student a token."""
+
 
 def spend(
     fitted: DistilledFit, n: float, budgets: Sequence[float], per_token: Callable[[Array], Array]
@@ -34,8 +40,11 @@ def spend(
         per_token: training FLOPs per token of a size; a third of it is a forward pass.
 
     Raises:
-        AnalysisError: no teacher of these sizes and tokens has a loss like those of the runs.
+        AnalysisError: a budget is not positive; no teacher of these sizes and tokens has a loss like those of the runs.
     """
+    wrong = [budget for budget in budgets if not 0 < budget < np.inf]
+    if wrong:
+        raise AnalysisError(f"the budget is {wrong[0]:g}; it must be positive (FLOPs)")
     data = fitted.supervised.fit.points.x
     sizes = np.geomspace(data["N"].min(), BEYOND * data["N"].max(), 24)
     tokens = np.geomspace(data["D"].min(), BEYOND * data["D"].max(), 32)
@@ -70,7 +79,7 @@ def spend(
                  "teacher_D": np.nan if free else teacher_d[can][best], "LT": teacher[can][best],
                  **_bounds(found), **{f"gain{k}": v for k, v in zip(("", "_low", "_high"), _three(trained - found))}}
             )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _losses_alone(fitted: DistilledFit, n: float, d: Array) -> Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import typing
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,10 @@ import pandas as pd
 import pytest
 
 from pdstudy import ComputeOptimal, DistillationLaw, DistilOrTrain, HoldOut, IsoFlop, JointLaw, TransferCheck
-from pdstudy.analysis.cli import run
 from pdstudy.analysis.data.runs import load_runs
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.joint_fit import joint_fit
 from pdstudy.analysis.laws import HOFFMANN, laws_of
-from pdstudy.analysis.options import add_commands
 from pdstudy.analysis.report.law_outputs import LawOutputs
 from pdstudy.analysis.report.page import Listing, Text
 from pdstudy.analysis.report.study_outputs import Outputs
@@ -235,6 +231,15 @@ def test_the_drift_of_the_best_rate_is_found(seeds: int) -> None:
     assert found.by_seeds == (seeds > 1)
 
 
+def test_the_drift_of_two_grids_reaches_from_end_to_end() -> None:
+    rows = [("a", w, r, 3 + np.log(r / 4.0) ** 2) for w in (8, 16) for r in (1.0, 2.0, 4.0, 8.0, 16.0)]
+    first, second = best_rates(pd.DataFrame(rows, columns=["line", "width", "rate", "loss"])).frame.to_dict("records")
+    assert (first["drift_low"], first["drift"], first["drift_high"]) == (0, 0, 0)
+    assert (second["low"], second["high"]) == pytest.approx((2, 8))
+    # Each lies between 2 and 8: the second may be four times as large as the first or a quarter of it.
+    assert (second["drift_low"], second["drift"], second["drift_high"]) == pytest.approx((-4, 0, 4), abs=1e-9)
+
+
 def test_a_best_rate_at_an_end_is_none() -> None:
     found = best_rates(pd.DataFrame({"line": "a", "width": 8, "rate": [1.0, 2.0, 4.0], "loss": [3.0, 2.0, 1.0]}))
     assert found.frame["rate"].isna().all()
@@ -250,31 +255,3 @@ def test_transfer_is_shown_by_labels(tmp_path: Path) -> None:
     check = TransferCheck(rate="lr", width="size", lines="loss", split="test")
     table = next(b for b in make_outputs(tmp_path, rows, check).blocks(encode(check)) if isinstance(b, Table))
     assert [row[2].number for row in table.rows] == pytest.approx([0.01, 0.01])  # type: ignore[union-attr]
-
-
-@pytest.mark.integration
-def test_students_and_rates_of_any_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = ladder(0.002, np.random.default_rng(0), most=1e15)
-    runs += taught_students(runs, student_loss, 0.002, np.random.default_rng(1))
-    table = pd.DataFrame(runs).drop(columns="labels")
-    table["LT"] = table["teacher"].map(lambda t: table["loss"][int(t)] if t == t and t is not None else np.nan)
-    table["kd"] = table["LT"].notna().astype(int)
-    table.fillna({"LT": 0}).drop(columns="teacher").to_csv(tmp_path / "runs.csv", index=False)
-    options = ["--n", "N", "--d", "D", "--teacher-loss", "LT", "--loss", "loss", "--supervised", "kd == 0"]
-    more = ["--c", "C", "--budget", "1e13", "--holdout", "kd == 1 and N > 4e5", "--bootstrap", "100", "--json"]
-    assert run_command(["distil", str(tmp_path / "runs.csv"), *options, *more]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {row["N"] for row in found["held_out"]} == {max(table["N"][table["kd"] == 1])}
-    assert all(abs(row["predicted"] / row["measured"] - 1) < 0.02 for row in found["held_out"])
-    assert {row["scenario"] for row in found["budgets"]} >= {"trained", "teacher free", "teacher inference"}
-    sweep = pd.DataFrame([(w, r, (np.log(r / 0.01)) ** 2 + 3) for w in (8, 16) for r in (0.004, 0.008, 0.016, 0.032)])
-    sweep.set_axis(["width", "lr", "loss"], axis=1).to_csv(tmp_path / "sweep.csv", index=False)
-    command = ["transfer", str(tmp_path / "sweep.csv"), "--rate", "lr", "--width", "width", "--loss", "loss", "--json"]
-    assert run_command(command) == 0
-    assert [row["drift"] for row in json.loads(capsys.readouterr().out)["rates"]] == pytest.approx([0, 0], abs=1e-9)
-
-
-def run_command(words: list[str]) -> int:
-    parser = argparse.ArgumentParser()
-    add_commands(parser)
-    return run(parser.parse_args(words))
