@@ -10,14 +10,12 @@ import pandas as pd
 from pdstudy.analysis.data.points import column
 from pdstudy.analysis.data.table_file import derive, keep_lowest, parse_number, read_table, select_rows
 from pdstudy.analysis.errors import AnalysisError
+from pdstudy.analysis.fit.joint_fit import AUTO
 from pdstudy.analysis.laws import ALL, Law, parse_law, power_law
 from pdstudy.analysis.laws.law_text import EXAMPLE
 
 LAWS = {law.name: law for law in ALL}
 """Laws by their names on the command line."""
-
-AUTO = "auto"
-"""The name of the choice among all laws of the same quantities."""
 
 
 def read_command_table(args: argparse.Namespace, labels: Sequence[str] = ()) -> pd.DataFrame:

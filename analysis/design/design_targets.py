@@ -111,18 +111,32 @@ class SizeExponent(DesignTarget):
         return "a, exponent of N*"
 
     def estimate(self, law: Law, theta: Array) -> Array:
-        if not {"alpha", "beta"} <= set(law.names):
+        if not exponent_targets(law):
             raise AnalysisError(f"{law.name} has no exponents alpha and beta, whose ratio is that of N*")
         alpha, beta = (theta[:, law.names.index(name)] for name in ("alpha", "beta"))
         return beta / (alpha + beta)
 
 
+def exponent_targets(law: Law) -> tuple[SizeExponent, ...]:
+    """The exponent of N* where the law leaves it open; tied exponents fix it at 1/2."""
+    return (SizeExponent(),) if {"alpha", "beta"} <= set(law.names) else ()
+
+
 def usual_targets(law: Law, theta: Array, budget: float, flops: Flops) -> tuple[DesignTarget, ...]:
-    """The lowest loss and N* at a budget, and the exponent of N*.
+    """The lowest loss and N* at a budget, and the exponent of N* where the law leaves it open.
+
+    Raises:
+        NoMinimum: the law has no best size there.
+    """
+    return *optimum_targets(law, theta, budget, flops), *exponent_targets(law)
+
+
+def optimum_targets(law: Law, theta: Array, budget: float, flops: Flops) -> tuple[BestLoss, BestSize]:
+    """The lowest loss and N* at a budget.
 
     Raises:
         NoMinimum: the law has no best size there.
     """
     if not best_sizes(law, theta[None, :], budget, flops)[2][0]:
         raise NoMinimum(f"{law.name} has no best size at C = {budget:g} between 1e3 and 1e16 parameters")
-    return BestLoss(budget, flops), BestSize(budget, flops), SizeExponent()
+    return BestLoss(budget, flops), BestSize(budget, flops)

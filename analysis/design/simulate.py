@@ -21,10 +21,11 @@ _BLOCK = 250
 
 @dataclass(frozen=True)
 class StudySpread:
-    """A quantity over simulated studies: its true value, standard deviation (relative where the estimate is a
-    logarithm) with Monte Carlo error, and the ends of the range that holds 95 % of the studies, in its own units."""
+    """A quantity over simulated studies: its true value, standard deviation with Monte Carlo error (`relative` ones
+    where the estimate is a logarithm), and the ends of the range that holds 95 % of the studies, in its own units."""
 
     name: str
+    relative: bool
     value: float
     error: float
     monte_carlo: float
@@ -48,13 +49,15 @@ class Simulation:
         """The spread of one parameter, in its own units."""
         j = self.law.names.index(name)
         values = self.law.natural(self.theta)[:, j]
-        return _spread(name, float(self.law.natural(self.truth)[j]), values, values)
+        return _spread(name, False, float(self.law.natural(self.truth)[j]), values, values)
 
     def target(self, target: DesignTarget) -> StudySpread:
         """The spread of a target."""
         estimates = target.estimate(self.law, self.theta)
         true = target.value(float(target.estimate(self.law, self.truth[None, :])[0]))
-        return _spread(target.name, true, estimates, np.exp(estimates) if target.logarithmic else estimates)
+        return _spread(
+            target.name, target.logarithmic, true, estimates, np.exp(estimates) if target.logarithmic else estimates
+        )
 
     def unknown(self) -> tuple[str, ...]:
         """Parameters that 95 % of the studies don't find within `Parameter.reach`: not identified."""
@@ -90,10 +93,10 @@ def simulate(
     return Simulation(law, theta, np.concatenate(found), int((np.concatenate(left) > 1e-5).sum()))
 
 
-def _spread(name: str, true: float, estimates: Array, own: Array) -> StudySpread:
+def _spread(name: str, relative: bool, true: float, estimates: Array, own: Array) -> StudySpread:
     """The standard error of a standard deviation follows from the fourth moment: tails of fits are heavy."""
     error = float(estimates.std(ddof=1))
     fourth = float(np.mean((estimates - estimates.mean()) ** 4)) / max(error, 1e-300) ** 4
     monte_carlo = 0.5 * error * np.sqrt(max(fourth - 1, 0.0) / len(estimates))
     low, high = np.quantile(own, [0.025, 0.975])
-    return StudySpread(name, true, error, float(monte_carlo), float(low), float(high))
+    return StudySpread(name, relative, true, error, float(monte_carlo), float(low), float(high))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
 import sys
@@ -70,4 +71,12 @@ def positive_integer(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"found {text}; allowed: 1 or more")
+    return number
+
+
+def positive_number(text: str) -> float:
+    """Parse an amount given as an option."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a number above 0")
     return number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pdstudy.cli.arguments import AddCommand, positive_integer
+from pdstudy.cli.arguments import AddCommand, positive_integer, positive_number
 from pdstudy.cli.progress import slow_work
 from pdstudy.cli.tables import print_json
 from pdstudy.cli.target import planned
@@ -24,7 +24,11 @@ def add(command: AddCommand) -> None:
         f"with gamma; default: {USUAL_LAW}",
     )
     sub.add_argument(
-        "--noise", type=float, default=0.003, help="standard deviation of ln loss of one run (default: .003, 0.3 %%)"
+        "--noise",
+        type=positive_number,
+        default=0.003,
+        metavar="SD",
+        help="standard deviation of ln loss of one run (default: .003, 0.3 %%)",
     )
     sub.add_argument(
         "--draws", type=positive_integer, default=1000, metavar="N", help="simulated studies (default: 1000)"
@@ -40,7 +44,7 @@ def add(command: AddCommand) -> None:
     )
     sub.add_argument(
         "--next",
-        type=float,
+        type=positive_number,
         metavar="FLOPS",
         help="the runs within this budget that would tell most about the targets, given those that are done",
     )

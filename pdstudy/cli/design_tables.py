@@ -9,6 +9,7 @@ from functools import singledispatch
 from typing import Any
 
 from pdstudy.analysis.design.run_pool import Design
+from pdstudy.analysis.design.simulate import StudySpread
 from pdstudy.cli.study_design import Foretold, Suggested
 from pdstudy.cli.tables import print_table
 from pdstudy.cli.terminal import say
@@ -32,21 +33,18 @@ def _(found: Foretold) -> None:
     rows = []
     for spread, linear in found.spreads:
         known = "not identified" if spread.name in found.unknown else ""
-        relative = spread.name in found.targets and not spread.name.startswith("a,")
-        unit = " %" if relative else ""
-        scale = 100 if relative else 1
         rows.append([
-            spread.name, f"{spread.value:.4g}", f"{scale * spread.error:.3g}{unit}",
-            f"{scale * spread.monte_carlo:.1g}{unit}", f"{scale * linear:.3g}{unit}",
-            f"{spread.low:.4g} to {spread.high:.4g}", known,
+            spread.name, f"{spread.value:.4g}", _error(spread.error, spread), _error(spread.monte_carlo, spread, 1),
+            _error(linear, spread), f"{spread.low:.4g} to {spread.high:.4g}", known,
         ])  # fmt: skip
     head = ["quantity", "true", "s.e.", "+-", "first order", "95 % of studies", ""]
     print_table(head, rows, right=frozenset({1, 2, 3, 4}))
     for name in found.unknown:
         say(f"warning: {name} will not be identified; predictions may be good all the same, its number means nothing")
     say("\nother designs of these runs and of the grid by root two around them (s.e. of targets, simulated):")
+    targets = [spread for spread, _ in found.spreads if spread.name in found.targets]
     rows = [
-        [design.title, f"{len(design.chosen)}", si(design.flops), *_errors(design, simulated)]
+        [design.title, f"{len(design.chosen)}", si(design.flops), *_errors(design, simulated, targets)]
         for design, simulated in found.designs
     ]
     print_table(["design", "runs", "FLOPs", *found.targets], rows, right=frozenset(range(1, 3 + len(found.targets))))
@@ -56,8 +54,14 @@ def _(found: Foretold) -> None:
         _print_grid([found.pool[i] for i in design.chosen])
 
 
-def _errors(design: Design, simulated: tuple[float, ...] | None) -> list[str]:
-    return [f"{e:.3g}" for e in simulated] if simulated else [f"({e:.3g})" for e in design.errors]
+def _error(error: float, spread: StudySpread, digits: int = 3) -> str:
+    return f"{100 * error:.{digits}g} %" if spread.relative else f"{error:.{digits}g}"
+
+
+def _errors(design: Design, simulated: tuple[float, ...] | None, targets: Sequence[StudySpread]) -> list[str]:
+    """Standard errors of the targets; those to first order in brackets."""
+    shown = [_error(e, spread) for e, spread in zip(simulated or design.errors, targets, strict=True)]
+    return shown if simulated else [f"({text})" for text in shown]
 
 
 def _print_grid(runs: Sequence[CandidateRun]) -> None:

@@ -10,10 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from pdstudy.analysis.command_input import read_values
 from pdstudy.analysis.data.law_runs import law_runs
 from pdstudy.analysis.data.points import points
 from pdstudy.analysis.data.runs import load_runs
-from pdstudy.analysis.design.design_targets import BestLoss, BestSize, DesignTarget, LossAt, SizeExponent, usual_targets
+from pdstudy.analysis.design.design_targets import (
+    BestSize,
+    DesignTarget,
+    LossAt,
+    exponent_targets,
+    optimum_targets,
+    usual_targets,
+)
 from pdstudy.analysis.design.information import Posterior, assumed, weak_prior
 from pdstudy.analysis.design.learned_law import learn
 from pdstudy.analysis.design.run_pool import Design, NextRuns, RunPool, better_designs, next_runs
@@ -75,13 +83,13 @@ def foretell(plan: Plan, args: argparse.Namespace) -> Foretold:
     runs, held = _runs_of(plan)
     targets = _targets(args.target, runs, held, law, theta)
     x = _columns(runs)
-    simulated = simulate(law, theta, x, args.noise, draws=args.draws, seed=args.seed)
     linear = assumed(law, theta, x, args.noise)
+    simulated = simulate(law, theta, x, args.noise, draws=args.draws, seed=args.seed)
     errors = np.sqrt(np.diag(linear.covariance)) * np.where([p.log for p in law.parameters], law.natural(theta), 1.0)
     spreads = [(simulated.parameter(name), float(e)) for name, e in zip(law.names, errors)]
     spreads += [(simulated.target(target), linear.error(target)) for target in targets]
     most = max(run.flops for run in runs)
-    pool = (*runs, *(run for run in grid_around(runs) if run.flops <= most))
+    pool = (*runs, *(run for run in grid_around(runs, held) if run.flops <= most))
     start = Posterior(law, theta, weak_prior(law, theta), args.noise)
     designs = better_designs(start, _pool(pool, done=()), range(len(runs)), targets)
     checked = [(d, _simulated(law, theta, [pool[i] for i in d.chosen], targets, args)) for d in designs]
@@ -95,7 +103,7 @@ def suggest(plan: Plan, workspace: Workspace, args: argparse.Namespace) -> Sugge
     """The runs to make next. Raises `ConfigError` where the study has no runs for the law, or a bad option."""
     runs, held = _runs_of(plan)
     done = [run for run in runs if run.done]
-    pool = [run for run in (*runs, *grid_around(runs)) if not run.done]
+    pool = [run for run in (*runs, *grid_around(runs, held)) if not run.done]
     law, values = assumed_law(args.law)
     targets = _targets(args.target, runs, held, law, law.internal(values))
     places = [x for target in targets if (x := target.place(law, law.internal(values))) is not None]
@@ -106,21 +114,15 @@ def suggest(plan: Plan, workspace: Workspace, args: argparse.Namespace) -> Sugge
 
 def assumed_law(text: str) -> tuple[Law, dict[str, float]]:
     """The law of N and D that has these coefficients ("E=2.47,A=21.65,..."). Raises `ConfigError` where none has."""
-    values = _numbers(text, "--law")
+    values = read_values([text], "--law")
     for law in laws_of(("N", "D")):
         if set(law.names) == set(values):
-            if not np.isfinite(law.internal(values)).all():
-                raise ConfigError(f"--law: found {text}; allowed: coefficients above 0")
+            theta, (low, high) = law.internal(values), law.bounds()
+            if not ((low <= theta) & (theta <= high)).all():
+                raise ConfigError(f"--law: found {text}; allowed: coefficients above 0, exponents above 0 and up to 10")
             return law, values
     forms = "; ".join(f"{', '.join(law.names)} ({law.name})" for law in laws_of(("N", "D")))
     raise ConfigError(f"--law: found {', '.join(values)}; allowed: {forms}")
-
-
-def _numbers(text: str, option: str) -> dict[str, float]:
-    try:
-        return {name.strip(): float(value) for name, value in (part.split("=") for part in text.split(","))}
-    except ValueError:
-        raise ConfigError(f"{option}: found {text!r}; allowed: NAME=NUMBER,NAME=NUMBER") from None
 
 
 def _declared_law(plan: Plan) -> JointLaw:
@@ -159,23 +161,23 @@ def _targets(
     n, d, flops = (np.array([getattr(run, f) for run in runs], dtype=float) for f in ("size", "tokens", "per_token"))
     per_token = TableFlops.measure(n, d, flops * d)
     if held and not texts:
-        return *(
-            LossAt({"N": n, "D": d}) for n, d in dict.fromkeys((float(r.size), r.tokens) for r in held)
-        ), SizeExponent()
+        places = dict.fromkeys((float(r.size), r.tokens) for r in held)
+        return *(LossAt({"N": n, "D": d}) for n, d in places), *exponent_targets(law)
     if not texts:
         return usual_targets(law, theta, AHEAD * float((flops * d).max()), per_token)
     found: list[DesignTarget] = []
     for text in texts:
         kind, _, rest = text.partition(":")
-        values = _numbers(rest, f"--target {kind}") if rest else {}
-        if min(values.values(), default=0.0) > 0 and (kind, set(values)) == ("loss", {"N", "D"}):
+        values = read_values([rest], f"--target {kind}") if rest else {}
+        wrong = not all(0 < value < np.inf for value in values.values())
+        if not wrong and (kind, set(values)) == ("loss", {"N", "D"}):
             found.append(LossAt(values))
-        elif min(values.values(), default=0.0) > 0 and (kind, set(values)) == ("optimum", {"C"}):
-            found += [BestLoss(values["C"], per_token), BestSize(values["C"], per_token)]
+        elif not wrong and (kind, set(values)) == ("optimum", {"C"}):
+            found += optimum_targets(law, theta, values["C"], per_token)
         else:
             raise ConfigError(f"--target: found {text!r}; allowed: loss:N=...,D=... or optimum:C=..., above 0")
-    if {"alpha", "beta"} <= set(law.names) and any(isinstance(t, BestSize) for t in found):
-        found.append(SizeExponent())
+    if any(isinstance(target, BestSize) for target in found):
+        found += exponent_targets(law)
     return tuple(found)
 
 

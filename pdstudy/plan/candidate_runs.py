@@ -84,12 +84,13 @@ def _declared(plan: Plan, name: str, run: Run, key: str, total: bool, done: bool
     )
 
 
-def grid_around(declared: Sequence[CandidateRun]) -> list[CandidateRun]:
+def grid_around(declared: Sequence[CandidateRun], held: Sequence[CandidateRun] = ()) -> list[CandidateRun]:
     """Runs like the declared ones, by root two in size and in tokens, one step beyond them on each side.
 
     Where a size is declared its run of most tokens is the pattern: the same family, share of decay and evaluation.
     Between and beyond sizes FLOPs per token over six times the parameters are those of the declared sizes, linear in ln
-    N. None has fewer tokens per parameter than the declared ones, or is one of them.
+    N. None has fewer tokens per parameter than the declared ones, or is one of them or of those `held` out, which a
+    law must predict.
     """
     patterns = {run.size: run for run in sorted(declared, key=lambda run: run.tokens)}
     least = min(run.tokens / run.size for run in declared) / 1.001
@@ -100,7 +101,7 @@ def grid_around(declared: Sequence[CandidateRun]) -> list[CandidateRun]:
         near = min(patterns.values(), key=lambda run: abs(math.log(run.size / size)))
         for i in range(-1, steps + 2):
             tokens = lowest * ROOT**i
-            same = any(_close(run.size, size) and _close(run.tokens, tokens) for run in declared)
+            same = any(_close(run.size, size) and _close(run.tokens, tokens) for run in (*declared, *held))
             if tokens / size >= least and not same:
                 found.append(_like(near, size, tokens, _per_token(size, patterns)))
     return found

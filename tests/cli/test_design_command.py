@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pdstudy import KD, LM, WSD, Heldout, Shape, Slice, Study, axis
+from pdstudy import KD, LM, WSD, Heldout, HoldOut, JointLaw, Shape, Slice, Study, axis
+from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.laws import HOFFMANN
 from pdstudy.cli.design import USUAL_LAW
 from pdstudy.cli.design_tables import design_json, print_design
+from pdstudy.cli.main import main
 from pdstudy.cli.study_design import assumed_law, foretell, suggest
 from pdstudy.core.errors import ConfigError
 from pdstudy.plan.builder import make_plan
@@ -68,6 +70,8 @@ def test_a_study_is_foretold_at_the_price_of_its_plan(tmp_path: Path, capsys: py
     assert "20 LM runs" in shown
     assert "a, exponent of N*" in shown
     assert "best for the targets" in shown
+    row = next(line for line in shown.splitlines() if line.startswith("declared"))
+    assert row.count("%") == 3, "relative errors of three targets, and the exponent's in its own units"
     data = json.loads(json.dumps(design_json(found)))
     assert data["designs"][0]["runs"][0]["declared"]
     assert data["law"]["values"] == TRUE
@@ -118,7 +122,46 @@ def test_what_cannot_be_designed_is_said(tmp_path: Path) -> None:
         foretell(plan, options(target=["loss:N=1"]))
     with pytest.raises(ConfigError, match="--law: found E, A; allowed: "):
         assumed_law("E=1,A=2")
-    with pytest.raises(ConfigError, match="allowed: NAME=NUMBER"):
+    with pytest.raises(AnalysisError, match="--law 'E': write NAME=NUMBER"):
         assumed_law("E")
-    with pytest.raises(ConfigError, match="above 0"):
-        assumed_law(USUAL_LAW.replace("2.47", "0"))
+    for name, wrong in (
+        ("E=2.47", "E=0"),
+        ("A=21.65", "A=nan"),
+        ("alpha=.35", "alpha=-.35"),
+        ("alpha=.35", "alpha=11"),
+    ):
+        with pytest.raises(ConfigError, match="above 0"):
+            assumed_law(USUAL_LAW.replace(name, wrong))
+    for text in ("loss:D=1e9,N=nan", "loss:N=inf,D=1e9", "optimum:C=-1"):
+        with pytest.raises(ConfigError, match=r"allowed: loss:N.* above 0"):
+            suggest(plan, workspace, options(next=1e15, target=[text]))
+    with pytest.raises(AnalysisError, match="no best size at C = 1 "):
+        suggest(plan, workspace, options(next=1e15, target=["optimum:C=1"]))
+
+
+@pytest.mark.parametrize("option", ["--noise", "--next"])
+@pytest.mark.parametrize("value", ["-1", "0", "nan", "inf"])
+def test_amounts_of_a_design_are_above_zero(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["design", "study.py", f"{option}={value}"])
+    assert f"found {value}; allowed: a number above 0" in capsys.readouterr().err
+
+
+def test_a_law_of_tied_exponents_is_designed_without_the_exponent(tmp_path: Path) -> None:
+    tied = options(law="E=2.47,A=21.65,B=115.9,alpha=.35", next=1e13)
+    found = suggest(make_plan(ladder(), Workspace(tmp_path)), Workspace(tmp_path), tied)
+    assert [target.name.split(" at ")[0] for target in found.found.targets] == ["lowest loss", "N*"]
+    assert found.found.chosen
+
+
+def test_runs_that_a_law_must_predict_are_no_candidates(tmp_path: Path) -> None:
+    law = JointLaw(where={"loss": "LM"})
+    study = dataclasses.replace(
+        ladder(), outputs=(law, HoldOut(law=law, where={"size": "w96", "tokens": str(TOKENS[2])}))
+    )
+    found = suggest(make_plan(study, Workspace(tmp_path)), Workspace(tmp_path), options(next=1e14))
+    (place,) = found.found.targets[:-1]
+    assert place.name.startswith("loss at N")
+    size = next(c.run.student for c in study.cells if c.labels["size"] == "w96").parameters().non_embedding
+    near = [r for r in found.pool if abs(np.log(r.size / size)) < 0.1 and abs(np.log(r.tokens / TOKENS[2])) < 0.1]
+    assert near == []
