@@ -30,9 +30,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
-# lm-eval and what it needs: 600 MB that only slow tests and downstream tasks use.
+# lm-eval and what it needs, 600 MB, TensorBoard's reader and a notebook's kernel: for slow tests and downstream tasks.
 $(EVAL_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[eval]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[eval,tensorboard,notebook]'
 	@touch $(EVAL_STAMP)
 
 quickstart: setup
