@@ -200,6 +200,8 @@ class ComparisonOutputs:
                     raise
                 continue
             by_metric[f"{found.metric} ({self.comparisons.metrics[score].unit})"] = found
+        if not by_metric:
+            raise AnalysisError(f"no run has been scored on {split} text yet")
         first = next(iter(by_metric.values()))
         label = f"difference of gains to the first {axis},\n{split} loss (nats/token)"
         return [effects(first, label=label, arms=axis), comparison_table(first), verdict_table(by_metric)]

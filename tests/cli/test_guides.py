@@ -242,7 +242,7 @@ def test_the_papers_commands_are_planned_and_reported(here: Path) -> None:
 def test_scaling_is_designed_and_planned(here: Path) -> None:
     shutil.copytree(ROOT / "studies", here / "studies")
     design, *plans = block("README.md", "studies/scaling").lines
-    do(here, f"{design} --draws 50", *plans)
+    do(here, f"{design} --draws 100", *plans)
 
 
 @pytest.mark.integration
