@@ -12,6 +12,7 @@ from scipy import stats
 from pdstudy.analysis.compare.comparison import Verdict
 from pdstudy.analysis.compare.gains import FLAT, TREND, compare_gains
 from pdstudy.analysis.errors import DataError
+from pdstudy.analysis.report.page import Text
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.tables.table import Table
 from pdstudy.config.outputs import GainDifferences
@@ -97,3 +98,13 @@ def test_the_output_has_a_figure_a_table_and_verdicts(tmp_path: Path) -> None:
     assert [row[1] for row in table.rows] == ["1", "4", "9", "20", TREND]
     assert verdicts.columns == ("gain of", "arm", "baseline", "gain in test loss (nats/token)")
     assert "difference of gain in test loss to the baseline" in figure.caption.lower()  # type: ignore[union-attr]
+
+
+def test_gains_of_a_study_that_has_no_run_yet_are_a_sentence(tmp_path: Path) -> None:
+    record = two_arms(tmp_path)
+    for folder in (tmp_path / "runs").iterdir():
+        for file in folder.iterdir():
+            file.unlink()
+    (said,) = Outputs(tmp_path, record).blocks(encode(GainDifferences(axis="size")))
+    assert isinstance(said, Text)
+    assert "no run has been scored on test text yet" in said.text
