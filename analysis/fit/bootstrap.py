@@ -83,11 +83,6 @@ class Bootstrap(Shown):
         """Percentile interval of each parameter."""
         return {name: interval(values, level) for name, values in self.draws.items()}
 
-    def covariance(self) -> pd.DataFrame:
-        """Covariance of the parameters in fitted form (logarithms of coefficients)."""
-        names = [f"ln {p.name}" if p.log else p.name for p in self.fit.law.parameters]
-        return pd.DataFrame(np.cov(self.theta, rowvar=False), index=names, columns=names)
-
     def derived(self, quantity: Callable[[Mapping[str, Array]], Array], level: float = 0.95) -> tuple[float, float]:
         """Percentile interval of any function of the parameters (by name, each an array)."""
         return interval(np.asarray(quantity(self.draws)), level)

@@ -34,7 +34,7 @@ def spend(
 
     Columns: `N`, `budget`, `scenario` ("trained" without a teacher), `loss`, `low`, `high`, `D` (the student's tokens),
     `teacher_N`, `teacher_D`, `LT`, and `gain`, `gain_low`, `gain_high`: the loss trained minus that distilled. In every
-    resample the budget is spent anew.
+    resample the budget is spent anew, but a teacher's loss is the law's best fit in all of them.
 
     Args:
         per_token: training FLOPs per token of a size; a third of it is a forward pass.

@@ -216,12 +216,15 @@ def _known(
     law, values = assumed_law(args.law)
     centre = law.internal(values)
     keys = {run.key for run in runs if run.done}
+    start = Posterior(law, centre, weak_prior(law, centre), args.noise)
     if not keys:
-        start = Posterior(law, centre, weak_prior(law, centre), args.noise)
         return start, f"{law.name} with assumed coefficients, since no run is done"
     declared = _declared_law(plan)
     table = law_runs(load_runs(workspace.root, make_record(plan)), encode(declared), declared.where)
-    data = points(table[table["run"].isin(keys) & table["loss"].notna()], law, duplicates="keep")
+    scored = table[table["run"].isin(keys) & table["loss"].notna()]
+    if scored.empty:
+        return start, f"{law.name} with assumed coefficients, since no finished run has a loss"
+    data = points(scored, law, duplicates="keep")
     about = "with assumed coefficients before them"
     with contextlib.suppress(TooFewRuns, DataError):
         first = fit(data, law)

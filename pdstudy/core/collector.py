@@ -12,7 +12,7 @@ from collections.abc import Iterator
 def quick_imports() -> Iterator[None]:
     """Import without collecting: torch and transformers make a million objects that all stay, a fifth of their time.
 
-    What has come is set aside for good, so that later collections are short; what was garbage before stays with it.
+    What has come is set aside until a training loop ends (`no_collection`), so that collections before it are short.
     """
     modules = len(sys.modules)
     gc.disable()

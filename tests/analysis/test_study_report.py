@@ -168,7 +168,8 @@ def test_a_sweep_over_names_or_through_zero(tmp_path: Path) -> None:
     outputs = (Sweep(x="alpha", lines="loss", split="test"), Sweep(x="loss", lines="alpha", split="test"))
     page = page_of(tmp_path, record, *outputs)
     assert "a sweep is over an axis whose labels are numbers; loss has 'LM', 'KD'" in page
-    table = pd.read_csv(tmp_path / "report" / "tables" / "1-sweep-1.csv")
+    assert "Sweep: alpha, loss" in page, "outputs of one kind and title are named apart"
+    table = pd.read_csv(tmp_path / "report" / "tables" / "1-sweep-alpha-loss-1.csv")
     assert list(table.columns[:2]) == ["loss", "best alpha"]
 
 
@@ -215,7 +216,7 @@ def test_diverged_runs_are_named_where_they_are_missing(tmp_path: Path) -> None:
 def test_one_run_of_two_cells_is_counted_once(tmp_path: Path) -> None:
     record = make_workspace(tmp_path, {("LM", "0"): 3.0, ("KD0", "0"): 3.0}, {"loss": ["LM", "KD0"]})
     record["cells"][1]["run"] = record["cells"][0]["run"]
-    assert "1 runs for 2 combinations of arm and seed, 1 seeds: 1 done." in page_of(tmp_path, record, Compare())
+    assert "1 runs for 2 combinations of arm and seed, 1 seed: 1 done." in page_of(tmp_path, record, Compare())
 
 
 def test_a_probe_s_loss_is_not_the_reported_one(tmp_path: Path) -> None:
