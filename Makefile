@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EVAL_STAMP := $(VENV)/.installed-eval
+TRITON := $(VENV)/.triton
 
 .PHONY: help setup quickstart test test-fast test-slow test-slurm test-published test-kernels test-long mutants lint typecheck gallery bench-angles bench-corpus bench-fit bench-head bench-head-gpu bench-store bench-train bench-train-gpu bench-device clean
 
@@ -13,7 +14,7 @@ help:
 	@echo "make test         set up, run the default test suite"
 	@echo "make test-fast    its quick part, which starts no process"
 	@echo "make test-slow, test-slurm, test-published    the marked ones (test-slurm starts a real SLURM, as root)"
-	@echo "make test-kernels                             the CUDA kernels by Triton's interpreter, where triton is installed"
+	@echo "make test-kernels                             the CUDA kernels by Triton's interpreter (installs triton, 290 MB)"
 	@echo "make test-long                                storms, simulations, a real teacher's tasks: hours"
 	@echo "make mutants                                  which realistic slips the tests notice: hours"
 	@echo "make gallery                                  every kind of figure and table"
@@ -44,7 +45,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not integration and not slow and not slurm and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not integration and not slow and not slurm and not gpu and not kernels"
 
 test-slow: setup $(EVAL_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not slurm and not gpu"
@@ -52,9 +53,14 @@ test-slow: setup $(EVAL_STAMP)
 test-slurm: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slurm
 
-# The Triton kernels by Triton's interpreter, where triton is installed.
-test-kernels: setup
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest -m slow tests/distill/test_triton_kernels.py
+# Beside the environment, where only this target sees it: torch for a CPU comes without triton.
+$(TRITON)/.installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --target $(TRITON) triton
+	@touch $@
+
+# The Triton kernels by Triton's interpreter.
+test-kernels: $(TRITON)/.installed
+	PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m kernels
 
 test-long: setup $(EVAL_STAMP)
 	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 300

@@ -23,7 +23,7 @@ from tests.distill.dense import kd_rows, signal_of, support
 from tests.distill.test_objectives import ALPHA, DIVISOR, TAUS, VOCAB, case, combinations, expected
 from tests.distill.test_precision import CLOSE, relative
 
-pytestmark = pytest.mark.slow  # a minute and a half of the interpreter
+pytestmark = pytest.mark.kernels
 
 
 @pytest.fixture(autouse=True)
