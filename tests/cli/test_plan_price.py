@@ -23,11 +23,12 @@ CORE = Machine(name="a core", flops_per_second=1e9, unit="core-hours")
 
 
 def plan_of(tmp_path: Path, machine: Machine, *, done: int = 0) -> Plan:
+    """A plan of the demo study with `done` runs finished, on a machine that lacks none of its packages."""
     study = dataclasses.replace(make_study(), machine=machine, evaluations=())
     workspace = Workspace(tmp_path)
     for cell in study.cells[:done]:
         leave_finished(workspace, cell.run)
-    return make_plan(study, workspace)
+    return dataclasses.replace(make_plan(study, workspace), packages=())
 
 
 def test_the_price_is_the_first_line_of_a_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
