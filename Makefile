@@ -64,6 +64,7 @@ test-kernels: $(TRITON)/.installed
 
 test-long: setup $(EVAL_STAMP)
 	$(BIN)/python -m tests.slurm.simulation --seeds 5000 --cells 300
+	$(BIN)/python -m tests.slurm.simulation --seeds 100 --cells 10000
 	$(BIN)/python -m tests.slurm.storm --storms 5 --cells 6 --seed 1
 	$(BIN)/python -m tests.slurm.whole
 	$(BIN)/python -m tests.analysis.test_isoflop_noise
