@@ -4,7 +4,7 @@ from scaling.family import HELDOUT, SCALES, shape, trained
 
 from pdstudy import Cost, Slice, Study, Sweep, TransferCheck, axis
 
-RATES = (2e-3, 2.83e-3, 4e-3, 5.66e-3, 8e-3, 1.13e-2)
+RATES = (2e-3, 2.83e-3, 4e-3, 5.66e-3, 8e-3, 1.13e-2, 1.6e-2)
 WIDTHS = {"small": (32, 64), "tiny": (16, 32)}
 
 
