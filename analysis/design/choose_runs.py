@@ -1,4 +1,4 @@
-"""RunChoice of runs within a budget that lowers the variance of targets most, or of all parameters together."""
+"""Choice of runs within a budget that lowers the variance of targets most, or of all parameters together."""
 
 from __future__ import annotations
 
