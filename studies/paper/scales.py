@@ -1,5 +1,6 @@
 """The scales at which the studies of the paper run: `mini` on two CPU cores, `paper` as Peng et al. 2024 had them.
 
+`small` is for two cores and a day, of sizes and budgets at which the findings can show (`small_scale.py`).
 `node` is the paper's on one node of eight GPUs, with a Qwen3-8B as the teacher (`node_scale.py`: copy it for a scale of
 yours). `tasks` is `mini` with the paper's protocol behind it: each model is finetuned, then evaluated on tasks (needs
 `pdstudy[eval]`).
@@ -13,6 +14,7 @@ from typing import Literal
 
 from paper.node_scale import node
 from paper.scale import Scale
+from paper.small_scale import small
 
 from pdstudy import (
     BPE,
@@ -259,4 +261,4 @@ def _paper() -> Scale:
     )
 
 
-SCALES = {"mini": _mini(), "tasks": _tasks(), "paper": _paper(), "node": node(_paper())}
+SCALES = {"mini": _mini(), "tasks": _tasks(), "paper": _paper(), "node": node(_paper()), "small": small(_mini())}

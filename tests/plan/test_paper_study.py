@@ -191,6 +191,16 @@ def test_a_scale_that_names_no_student_of_its_own_is_refused_at_once() -> None:
 
 
 @pytest.mark.integration
+def test_the_scale_of_a_day_has_the_runs_of_mini_at_rates_that_can_be_swept(tmp_path: Path) -> None:
+    small, mini = (make_plan(load_study(FOLDER, scale), Workspace(tmp_path)) for scale in ("small", "mini"))
+    assert not small.problems
+    assert [a.kind for a in small.artifacts] == [a.kind for a in mini.artifacts]
+    swept = make_plan(load_study(str(Path(FOLDER).parent / "paper_rates.py"), "small"), Workspace(tmp_path))
+    assert not swept.problems
+    assert {a.key for a in swept.artifacts if a.kind == "teacher"} < {a.key for a in small.artifacts}
+
+
+@pytest.mark.integration
 def test_the_scale_with_tasks_has_the_runs_of_mini_and_finetunes_each_model_that_is_asked(tmp_path: Path) -> None:
     tasks, mini = (make_plan(load_study(FOLDER, scale), Workspace(tmp_path)) for scale in ("tasks", "mini"))
     assert not tasks.problems
