@@ -67,8 +67,11 @@ def measure(path: Path, vocab: int, words: bool, processes: int, target: Path, q
     corpus = Corpus(sources=(LocalFiles(paths=(str(path),)),), tokenizer=BPE(vocab=vocab, sample_bytes=5_000_000))
     build(corpus, target)
     took += [time.perf_counter() - began[0], _processor_seconds() - began[1]]
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(target.glob("tokens-train-*"))))
-    queue.put((took, digest.hexdigest(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    digest = hashlib.sha256()
+    for file in sorted(target.glob("tokens-train-*")):
+        digest.update(file.read_bytes())
+    queue.put((took, digest.hexdigest(), peak))
 
 
 def _processor_seconds() -> float:
