@@ -108,5 +108,5 @@ def label_twins(runs: pd.DataFrame, teachers: Mapping[str, str]) -> pd.Series:
     `runs` is the table of `load_runs`; `teachers` gives, by run key, the teacher's configuration without its seed.
     """
     fields = [c for c in runs if str(c).startswith("config.")]
-    settings = runs[fields].astype(str).agg("|".join, axis=1) if fields else pd.Series("", index=runs.index)
+    settings = runs[fields].map(str).agg("|".join, axis=1) if fields else pd.Series("", index=runs.index)
     return settings + "|" + runs["teacher"].map(lambda key: teachers.get(key, str(key)))

@@ -63,6 +63,8 @@ def test_spreads_by_seed_are_found() -> None:
 def test_the_spread_by_the_teachers_seed_is_found() -> None:
     runs = planted(teachers=2)
     runs["config.lr"] = 0.01
+    runs["config.tau"] = [None if a == "LM" else 2.0 for a in runs["arm"]]  # what only some runs have
+    runs["config.rule"] = [None if a == "LM" else "std" for a in runs["arm"]]
     runs["config.arm"], runs["config.seed"] = runs["arm"], runs["seed"]
     runs["teacher"] = [None if a == "LM" else f"t{t}" for a, t in zip(runs["arm"], runs["teacher"], strict=True)]
     runs["twins"] = label_twins(runs, {"t0": "the same", "t1": "the same"})
