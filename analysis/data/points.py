@@ -200,7 +200,7 @@ def _treat_duplicates(table: pd.DataFrame, duplicates: str) -> tuple[pd.DataFram
 def _find_convention(table: pd.DataFrame) -> str:
     if CONVENTION not in table.columns:
         return ""
-    found = table[CONVENTION].astype(str).value_counts()
+    found = table[CONVENTION].fillna("").astype(str).value_counts()
     if len(found) > 1:
         counts = ", ".join(f"{name!r} in {count} rows" for name, count in found.items())
         raise DataError(f"column {CONVENTION!r} mixes {counts}; convert N to one convention before fitting")
