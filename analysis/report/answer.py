@@ -44,6 +44,12 @@ def answer(comparisons: ArmComparisons) -> list[Answer]:
     return found
 
 
+def say_arm_against(effects: Sequence[Effect], unit: str) -> str:
+    """One arm beside each of several others, in one sentence."""
+    parts = [f"{PHRASES[e.verdict]} {e.baseline}{_by(e.verdict, [e], unit)}" for e in effects]
+    return f"{effects[0].arm} is {'; '.join(parts)}."
+
+
 def _verdicts(comparison: Comparison) -> dict[tuple[object, ...], Verdict]:
     return {(*e.stratum, e.arm): e.verdict for e in comparison.effects}
 
@@ -100,7 +106,12 @@ def _by(verdict: Verdict, effects: Sequence[Effect], unit: str) -> str:
     if verdict is Verdict.SAME:
         return ""
     if verdict not in (Verdict.BETTER, Verdict.WORSE):
-        return f" ({_range([e.difference for e in effects], signed=True)} {unit})"
+        said = f"{_range([e.difference for e in effects], signed=True)} {unit}"
+        (first, *more) = effects
+        if not more and not math.isnan(first.family_low):
+            low, high = (number(v, 2, signed=True) for v in (first.family_low, first.family_high))
+            said += f", outer interval {low} to {high}"
+        return f" ({said})"
     sizes = [abs(e.difference) for e in effects]
     lows = [min(abs(e.family_low), abs(e.family_high)) for e in effects]
     highs = [max(abs(e.family_low), abs(e.family_high)) for e in effects]

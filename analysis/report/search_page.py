@@ -16,6 +16,7 @@ from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.ternary import ternary
 from pdstudy.analysis.report.page import Block, Page, Section, Text
 from pdstudy.analysis.report.report_files import WANTED, FilesBeside, save_blocks
+from pdstudy.analysis.report.search_answer import answer_search
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.report.study_page import collect_provenance
 from pdstudy.analysis.tables.table import Table, TableCell
@@ -47,9 +48,10 @@ def _make_page(
 ) -> tuple[Page, Searched, Outputs | None]:
     """The page, whose files beside it are written, the search, and its final comparison where there is one."""
     searched = Searched(record)
-    report = None
+    report = None if final is None else Outputs(workspace, final)
+    about = [Text(t) for t in (record["about"], _describe_search(searched)) if t]
     sections = [
-        Section("Question", tuple(Text(t) for t in (record["about"], _describe_search(searched)) if t)),
+        Section("Question and answer", (*about, *answer_search(searched, report))),
         Section("Trials and cost", (cost_table(searched),)),
         Section("Best trials", (best_table(searched),)),
         Section("History", (_draw_or_say_why(lambda: figures.history(searched)),)),
@@ -63,8 +65,7 @@ def _make_page(
     if len(record["objectives"]) > 1:
         sections.append(Section("Front", (_draw_or_say_why(lambda: figures.front(searched)),)))
     notes: dict[str, str] = {"search": record["identity"]}
-    if final is not None:
-        report = Outputs(workspace, final)
+    if final is not None and report is not None:
         sections.append(
             Section(
                 "Fresh seeds",

@@ -41,6 +41,7 @@ def make_search_record(search: Search, workspace: Workspace) -> dict[str, Any]:
         "lengths": list(search.lengths),
         "sampler": type(search.sampler).__name__,
         "pruner": dataclasses.asdict(search.pruner) if search.pruner else None,
+        "validation": fingerprint(search.validation),
         "objectives": [o.label for o in search.objectives],
         "fields": list(_fields(search.space)),
         "simplexes": [{"name": name, "terms": list(s.terms)} for name, s in _simplexes(search.space)],
