@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from pdstudy.cli.arguments import AddCommand
+from pdstudy.cli.arguments import AddCommand, study_call
 from pdstudy.cli.target import observed
 from pdstudy.cli.terminal import say, warn
 from pdstudy.core.claim import Claim
 from pdstudy.core.errors import ConfigError
 from pdstudy.mirror import TRACKERS, Follower, MirroredRun, make_tracker
 from pdstudy.plan.plan import Plan
+from pdstudy.search.search_file import find_search
 from pdstudy.workspace.layout import Workspace
 
 
@@ -28,8 +29,12 @@ def add(command: AddCommand) -> None:
 def _mirror(args: argparse.Namespace) -> int:
     plan, workspace = observed(args, args.only)
     runs = _mirrored(plan, workspace)
-    if not runs:
-        raise ConfigError(f"{plan.study.name} has no runs to mirror yet")
+    begun = sum((run.folder / "metrics.jsonl").exists() for run in runs)
+    if not runs or not (begun or args.follow):
+        raise ConfigError(
+            f"{plan.study.name} has no runs to mirror yet: found {begun} of {len(runs)} begun; "
+            f"begin some: {_command_that_trains(args, workspace)}"
+        )
     mirrors, project = workspace.root / "mirrors", plan.study.name
     sent = mirrors / "sent" / args.to / project
     with Claim(sent.parent / f"{project}.claim", f"the mirror of {project} in {args.to}"):
@@ -43,6 +48,11 @@ def _mirror(args: argparse.Namespace) -> int:
         finally:
             follower.close()
     return 0
+
+
+def _command_that_trains(args: argparse.Namespace, workspace: Workspace) -> str:
+    command = "run" if find_search(args.study, args.scale, workspace) is None else "search"
+    return f"pdstudy {command} {study_call(args)}"
 
 
 def _mirrored(plan: Plan, workspace: Workspace) -> list[MirroredRun]:

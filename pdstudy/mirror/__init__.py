@@ -5,7 +5,7 @@ Importing this loads none of these packages: `pdstudy.mirror.trackers` does when
 """
 
 from pdstudy.mirror.follower import Follower as Follower
+from pdstudy.mirror.open_tracker import make_tracker as make_tracker
 from pdstudy.mirror.run_rows import MirroredRun as MirroredRun
 from pdstudy.mirror.run_rows import Row as Row
 from pdstudy.mirror.trackers import TRACKERS as TRACKERS
-from pdstudy.mirror.trackers import make_tracker as make_tracker

@@ -5,7 +5,6 @@ A study is a project (an experiment), a run's key its id there, its name in the 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -14,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pdstudy.core.errors import ConfigError
 from pdstudy.mirror.run_rows import MirroredRun, Row
 
 
@@ -28,15 +26,25 @@ class OpenRun(Protocol):
 class Tracker(Protocol):
     """Opens runs of a project, new or gone on with; `sent` is the last training step that it has."""
 
-    def __init__(self, project: str, folder: Path) -> None: ...
     def open(self, run: MirroredRun, sent: int) -> OpenRun: ...
 
     @property
     def how_to_look(self) -> str: ...
 
 
+class TrackerClass(Tracker, Protocol):
+    """A tracker as it is made."""
+
+    SETTINGS: str
+    """What it is set up by, for the message where it refuses."""
+
+    def __init__(self, project: str, folder: Path) -> None: ...
+
+
 class TensorBoard:
     """Event files, a folder per run. What a kill left after the last note is purged where the run goes on."""
+
+    SETTINGS = "the disk of the workspace's mirrors/tensorboard"
 
     def __init__(self, project: str, folder: Path) -> None:
         self._folder = folder / project
@@ -78,6 +86,8 @@ class WandB:
     stand at the newest; the axis of all is `step`.
     """
 
+    SETTINGS = "WANDB_MODE (offline by default), WANDB_BASE_URL and WANDB_API_KEY"
+
     def __init__(self, project: str, folder: Path) -> None:
         self._project, self._folder = project, folder
 
@@ -118,6 +128,8 @@ class _WandBRun:
 class Trackio:
     """Trackio's database on this machine (TRACKIO_DIR), or wherever its own settings say; `trackio show` shows it."""
 
+    SETTINGS = "TRACKIO_DIR, TRACKIO_SPACE_ID and TRACKIO_SERVER_URL"
+
     def __init__(self, project: str, folder: Path) -> None:
         self._project = project
 
@@ -156,12 +168,15 @@ class _TrackioRun:
 class MLflow:
     """MLflow at MLFLOW_TRACKING_URI, else in files here. What a run has there already is left out."""
 
+    SETTINGS = "MLFLOW_TRACKING_URI (files here where it is not set)"
+
     def __init__(self, project: str, folder: Path) -> None:
         from mlflow.tracking import MlflowClient
 
         self._uri = os.environ.get("MLFLOW_TRACKING_URI") or folder.resolve().as_uri()
         if self._uri.startswith("file:"):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", MLFLOW_RETRIES)
         self._client: Any = MlflowClient(self._uri)
         found = self._client.get_experiment_by_name(project)
         self._experiment = found.experiment_id if found else self._client.create_experiment(project)
@@ -205,20 +220,16 @@ class _MLflowRun:
         self._client.set_terminated(self._id)
 
 
+MLFLOW_RETRIES = "3"
+"""Of a request that failed, where the user has not set a number: MLflow's own 7 take minutes until they say why."""
+
 MLFLOW_BATCH = 1000
 """Metrics that MLflow takes in one call."""
 
-TRACKERS: Mapping[str, type[Tracker]] = {
+TRACKERS: Mapping[str, type[TrackerClass]] = {
     "tensorboard": TensorBoard,
     "wandb": WandB,
     "trackio": Trackio,
     "mlflow": MLflow,
 }
 """Targets by the name of their package, which is that of pdstudy's extra."""
-
-
-def make_tracker(name: str, project: str, folder: Path) -> Tracker:
-    """A tracker of a project, with files in a folder. Raises `ConfigError` where its package is absent."""
-    if importlib.util.find_spec(name) is None:
-        raise ConfigError(f"--to {name}: its package is not installed; pip install 'pdstudy[{name}]'")
-    return TRACKERS[name](project, folder)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pdstudy.cli.main import main
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import append_jsonl, truncate_jsonl, write_json
 from pdstudy.mirror import TRACKERS, Follower, MirroredRun, make_tracker
@@ -251,3 +252,64 @@ def test_an_absent_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"--to wandb: .* pip install 'pdstudy\[wandb\]'"):
         make_tracker("wandb", "study", tmp_path)
+
+
+def test_what_a_tracker_refuses_is_one_line_and_is_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracker whose server goes away after three rows, and comes back."""
+    there, answers = list[str](), True
+
+    class Remote:
+        SETTINGS = "REMOTE_URI"
+        how_to_look = ""
+
+        def __init__(self, project: str, folder: Path) -> None: ...
+
+        def open(self, run: MirroredRun, sent: int) -> Remote:
+            return self
+
+        def log(self, rows: Any) -> None:
+            if not answers:
+                raise RuntimeError("API request failed:\n  HTTPConnectionPool" + "!" * 500)
+            there.extend(row.id for row in rows)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setitem(TRACKERS, "remote", Remote)  # type: ignore[misc]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    growing, notes = Growing(tmp_path), tmp_path / "sent"
+    follower = Follower(make_tracker("remote", "study", tmp_path), [growing.run], notes)
+    growing.train(1, 3)
+    assert follower.look() == 3
+    growing.train(4, 5)
+    answers = False
+    with pytest.raises(ConfigError) as refused:
+        follower.look()
+    said = str(refused.value)
+    assert said.startswith("--to remote: found RuntimeError: API request failed: HTTPConnectionPool!!!")
+    assert said.endswith("...; see to REMOTE_URI, then mirror again: it goes on from the rows that were sent")
+    assert "\n" not in said
+    assert len(said) < 400
+    answers = True
+    assert Follower(make_tracker("remote", "study", tmp_path), [growing.run], notes).look() == 3
+    assert there == [f"train@{step}" for step in range(1, 6)] + ["validation@5"]
+
+
+@pytest.mark.slow
+def test_an_address_where_nothing_answers_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'pdstudy[mlflow]'")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ConfigError, match=r"--to mlflow: found MlflowException: .*127\.0\.0\.1:9.*MLFLOW_TRACKING_URI"):
+        make_tracker("mlflow", "study", tmp_path)
+
+
+def test_a_study_without_runs_names_the_command_that_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in (["new", "mine"], ["mirror", "mine", "--to", "tensorboard"]):
+        with pytest.raises(SystemExit):
+            main(words)
+    shown = capsys.readouterr().err
+    assert "has no runs to mirror yet: found 0 of " in shown
+    assert "begin some: pdstudy run mine\n" in shown
