@@ -25,7 +25,10 @@ SHOWN = 12
 
 
 def print_preview(plan: Plan, jobs: Sequence[Job], arrays: Sequence[tuple[Array, str]]) -> None:
-    """Print the price of a submission, and each array's text for sbatch."""
+    """Print the price of a submission, and each array's text for sbatch; of a finished study that it is finished."""
+    if not arrays and all(job.done for job in jobs):
+        say(_describe_finished(plan))
+        return
     prices = stage_prices(jobs, plan.rate)
     unit = plan.study.machine.unit
     rows = [
@@ -57,6 +60,10 @@ def print_preview(plan: Plan, jobs: Sequence[Job], arrays: Sequence[tuple[Array,
         say(text.rstrip())
     if not arrays:
         say("nothing to send")
+
+
+def _describe_finished(plan: Plan) -> str:
+    return f"{plan.study.name}: all {len(plan.artifacts)} artifacts exist; nothing to send"
 
 
 def _some(elements: Sequence[str]) -> str:
@@ -96,7 +103,7 @@ def print_outcome(plan: Plan, outcome: SubmitOutcome, call: str) -> None:
         say(_describe_earlier(len(outcome.earlier)) + f"; `pdstudy cancel {call}` ends them, with all others")
     sent_or_not = (outcome.sent, outcome.report, outcome.released, outcome.kept, outcome.refused)
     if not any((*sent_or_not, decision.live, decision.stay)):
-        say(f"{plan.study.name}: all {len(plan.artifacts)} artifacts exist; nothing to send")
+        say(_describe_finished(plan))
     elif outcome.sent:
         say(f"next: pdstudy status {call} --watch")
 

@@ -242,6 +242,14 @@ def test_the_price_says_what_takes_more_jobs_than_it_may_have(
     assert "wckey" not in shown
 
 
+def test_the_preview_of_a_finished_study_is_one_sentence(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = planned(workspace)()
+    print_preview(plan, [], [])
+    assert capsys.readouterr().out == f"{plan.study.name}: all {len(plan.artifacts)} artifacts exist; nothing to send\n"
+
+
 @pytest.mark.integration
 def test_jobs_priced_on_gpus_that_ask_for_none_are_warned_of(
     workspace: Workspace, slurm: Slurm, capsys: pytest.CaptureFixture[str]
