@@ -1,16 +1,33 @@
 """The models and the recipe of the scaling study: one family of widths, four layers deep, on English prose.
 
-Everything but width and tokens is equal: muP from a base of 32, one peak rate, heads of 16, a tied table of 2,048
-byte-pair tokens, contexts of 256, 2,048 tokens a step. Runs of one width share a trunk at a constant rate; each ends in
-a decay over the last fifth of its tokens. Text is fresh: the ladder reads the first 2^24 tokens of the training split,
-students those after them.
+Everything but width and tokens is equal within a scale: muP from a base of 32, one peak rate, heads of 16, a tied table
+of 2,048 byte-pair tokens, contexts of 256, 2,048 tokens a step (16,384 on a GPU). Runs of one width share a trunk at a
+constant rate; each ends in a decay over the last fifth of its tokens. Text is fresh: the ladder reads the first 2^24
+tokens of the training split, students those after them.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-from pdstudy import BPE, ENGLISH, WSD, AdamW, Corpus, Grid, Heldout, MuP, Run, Shape, Slice, View, axis
+from pdstudy import (
+    BPE,
+    CPU_CORE,
+    ENGLISH,
+    WSD,
+    AdamW,
+    Corpus,
+    Grid,
+    Heldout,
+    Machine,
+    MuP,
+    Run,
+    Shape,
+    Slice,
+    View,
+    axis,
+)
 
-VOCAB, CONTEXT, STEP = 2048, 256, 2048
+VOCAB, CONTEXT = 2048, 256
 BASE_WIDTH = 32
 """Width at which muP is the standard parametrisation."""
 
@@ -18,8 +35,8 @@ RATE = 1.13e-2
 """Peak learning rate of every run: a step of root two below the best of short runs, which is .016 at widths 32 to 256
 (`studies/transfer.py`, reports/NOTES.md), since longer runs want lower ones."""
 
-WARMUP = 64 * STEP
-"""Tokens of warm-up, the same for every run, so that budgets of a width share a trunk."""
+GPU = Machine(name="one H100 or H200 with several small runs on it, a guess", flops_per_second=5e13)
+"""A twentieth of the peak: models of less than 10M parameters were never timed there in training."""
 
 CORPUS = Corpus(sources=ENGLISH, tokenizer=BPE(vocab=VOCAB), validation=0.02, test=0.025)
 HELDOUT = (
@@ -30,7 +47,7 @@ HELDOUT = (
 
 @dataclass(frozen=True)
 class Extent:
-    """Widths and budgets of a scale.
+    """Widths, budgets and steps of a scale, and the machine at whose rate it is priced.
 
     `flops` is the most that a run of the fits may cost in training; `held_out` are runs above it, as widths and tokens,
     which the laws predict; `budgets` are the FLOPs of profiles at equal compute. `teachers` are runs of the ladder, as
@@ -45,13 +62,49 @@ class Extent:
     teachers: tuple[tuple[int, int], ...]
     students: tuple[int, ...]
     student_tokens: tuple[int, ...]
+    tokens_per_parameter: float = 2.0
+    tokens_per_step: int = 2048
+    warmup_tokens: int = 131_072
+    precision: Literal["float32", "bfloat16"] = "float32"
+    machine: Machine = CPU_CORE
 
     def has(self, width: int, tokens: int) -> bool:
-        """Whether the ladder has the run: two tokens or more per parameter, within the FLOPs, or held out."""
+        """Whether the ladder has the run: enough tokens per parameter, within the FLOPs, or held out."""
         student = shape(width)
-        enough = tokens >= 2 * student.parameters().non_embedding
+        enough = tokens >= self.tokens_per_parameter * student.parameters().non_embedding
         affordable = 3 * student.forward_flops(CONTEXT) * tokens <= self.flops
         return (enough and affordable) or (width, tokens) in self.held_out
+
+    def trained(self, width: int, tokens: int, data: Slice) -> Run:
+        """A model of text alone: one of the budgets that end in a decay of their own from the trunk of its width."""
+        return Run(
+            student=shape(width),
+            corpus=CORPUS,
+            data=data,
+            view=View(context=CONTEXT),
+            optimiser=AdamW(lr=RATE),
+            schedule=self.schedule(tokens),
+            tokens_per_step=self.tokens_per_step,
+            tokens=tokens,
+            precision=self.precision,
+        )
+
+    def budget(self, tokens: int) -> dict[str, object]:
+        """Changes of a run that make it end after so many tokens, in a decay of its own from the trunk of its width."""
+        return {"tokens": tokens, "schedule": self.schedule(tokens)}
+
+    def schedule(self, tokens: int) -> WSD:
+        """Constant after the warm-up, which all runs of a width share, and down over the last fifth."""
+        step = self.tokens_per_step
+        return WSD(warmup_tokens=self.warmup_tokens, decay_tokens=tokens // 5 // step * step)
+
+    def ladder(self) -> Grid:
+        """The runs without a teacher, by width and tokens."""
+        widths = {f"w{width}": width for width in self.widths}
+        budgets = {in_millions(tokens): tokens for tokens in self.tokens}
+        grid = axis("width", {label: shape(width) for label, width in widths.items()}, field="student")
+        grid *= axis("tokens", {label: self.budget(tokens) for label, tokens in budgets.items()})
+        return grid.where(lambda arm: self.has(widths[arm["width"]], budgets[arm["tokens"]]))
 
 
 SCALES = {
@@ -65,6 +118,23 @@ SCALES = {
         teachers=((48, 2**24), (64, 2**22), (64, 2**24), (96, 2**22), (128, 2**23)),
         students=(32, 48, 64, 96),
         student_tokens=tuple(2**n for n in range(19, 23)),
+    ),
+    # One H100 or H200 for twelve minutes, several runs at a time. The peak rate was found at eight times fewer tokens a
+    # step and for smaller models: `rates.py --scale gpu` comes first.
+    "gpu": Extent(
+        widths=(128, 192, 256, 384, 512, 768, 1024),
+        tokens=tuple(2**n for n in range(20, 25)),
+        flops=1.5e15,
+        held_out=((768, 2**24), (1024, 2**23)),
+        budgets=(1e14, 2e14, 4e14, 8e14),
+        teachers=((192, 2**24), (256, 2**22), (256, 2**24), (384, 2**23), (512, 2**24)),
+        students=(128, 192, 256, 384),
+        student_tokens=tuple(2**n for n in range(20, 24)),
+        tokens_per_parameter=0.5,
+        tokens_per_step=16_384,
+        warmup_tokens=2**18,
+        precision="bfloat16",
+        machine=GPU,
     ),
     # A rehearsal of a minute, for tests.
     "tiny": Extent(
@@ -92,39 +162,6 @@ def shape(width: int) -> Shape:
         init_std=0.0707,
         parametrisation=MuP(base_width=BASE_WIDTH),
     )
-
-
-def trained(width: int, tokens: int, data: Slice) -> Run:
-    """A model of text alone: one of the budgets that end in a decay of their own from the trunk of its width."""
-    return Run(
-        student=shape(width),
-        corpus=CORPUS,
-        data=data,
-        view=View(context=CONTEXT),
-        optimiser=AdamW(lr=RATE),
-        schedule=schedule(tokens),
-        tokens_per_step=STEP,
-        tokens=tokens,
-    )
-
-
-def budget(tokens: int) -> dict[str, object]:
-    """Changes of a run that make it end after so many tokens, in a decay of its own from the trunk of its width."""
-    return {"tokens": tokens, "schedule": schedule(tokens)}
-
-
-def schedule(tokens: int) -> WSD:
-    """Constant after the warm-up, which all runs of a width share, and down over the last fifth."""
-    return WSD(warmup_tokens=WARMUP, decay_tokens=tokens // 5 // STEP * STEP)
-
-
-def ladder_grid(extent: Extent) -> Grid:
-    """The runs of the ladder, by width and tokens."""
-    widths = {f"w{width}": width for width in extent.widths}
-    budgets = {in_millions(tokens): tokens for tokens in extent.tokens}
-    grid = axis("width", {label: shape(width) for label, width in widths.items()}, field="student")
-    grid *= axis("tokens", {label: budget(tokens) for label, tokens in budgets.items()})
-    return grid.where(lambda arm: extent.has(widths[arm["width"]], budgets[arm["tokens"]]))
 
 
 def in_millions(tokens: int) -> str:

@@ -3,7 +3,7 @@
 The larger the run the longer; `pdstudy run --only 'width=w64*'` makes a part, and the rest waits.
 """
 
-from scaling.family import HELDOUT, SCALES, in_millions, ladder_grid, trained
+from scaling.family import HELDOUT, SCALES, in_millions
 
 from pdstudy import ComputeOptimal, Cost, HoldOut, IsoFlop, JointLaw, Slice, Study
 
@@ -11,7 +11,7 @@ LAW = JointLaw()
 
 
 def study(scale: str = "small") -> Study:
-    """Scales: `small` and `tiny`."""
+    """Scales: `small`, `gpu` and `tiny`."""
     s = SCALES[scale]
     held_out = [
         HoldOut(law=LAW, where={"width": f"w{width}", "tokens": in_millions(tokens)}) for width, tokens in s.held_out
@@ -20,9 +20,10 @@ def study(scale: str = "small") -> Study:
         name="scaling-ladder" if scale == "small" else f"scaling-ladder-{scale}",
         title="Loss against size and tokens",
         about="One family of widths at four layers, trained on text alone.",
-        base=trained(s.widths[0], s.tokens[-1], Slice(tokens=s.tokens[-1])),
-        grid=ladder_grid(s),
+        base=s.trained(s.widths[0], s.tokens[-1], Slice(tokens=s.tokens[-1])),
+        grid=s.ladder(),
         seeds=(0,),
         evaluations=HELDOUT,
         outputs=(LAW, IsoFlop(budgets=s.budgets), ComputeOptimal(law=LAW, budgets=s.budgets), *held_out, Cost()),
+        machine=s.machine,
     )

@@ -5,7 +5,7 @@ and not in size, which shows whether a teacher's loss is all that matters. Stude
 teacher's distributions, whose gradient is that of whole distributions in the mean.
 """
 
-from scaling.family import HELDOUT, SCALES, budget, in_millions, ladder_grid, shape, trained
+from scaling.family import HELDOUT, SCALES, in_millions, shape
 
 from pdstudy import KD, LM, Cost, DistillationLaw, DistilOrTrain, HoldOut, JointLaw, Sampled, Slice, Study, axis
 
@@ -13,21 +13,21 @@ ALONE = JointLaw(where={"teacher": "none"})
 
 
 def study(scale: str = "small") -> Study:
-    """Scales: `small` and `tiny`."""
+    """Scales: `small`, `gpu` and `tiny`."""
     s = SCALES[scale]
     ladder, text = Slice(tokens=s.tokens[-1]), Slice(start=s.tokens[-1], tokens=s.student_tokens[-1])
     teachers = {
         f"w{width} {in_millions(tokens)}": KD(
-            teacher=trained(width, tokens, ladder), truncation=Sampled(draws=64), alpha=1.0
+            teacher=s.trained(width, tokens, ladder), truncation=Sampled(draws=64), alpha=1.0
         )
         for width, tokens in s.teachers
     }
     students = (
         axis("width", {f"w{width}": shape(width) for width in s.students}, field="student")
-        * axis("tokens", {in_millions(tokens): budget(tokens) for tokens in s.student_tokens})
+        * axis("tokens", {in_millions(tokens): s.budget(tokens) for tokens in s.student_tokens})
         * axis("teacher", teachers, field="objective")
     )
-    alone = ladder_grid(s) * axis("teacher", {"none": {"objective": LM(), "data": ladder}})
+    alone = s.ladder() * axis("teacher", {"none": {"objective": LM(), "data": ladder}})
     law = DistillationLaw(supervised=ALONE, where={"teacher": tuple(teachers)})
     longest = {"width": f"w{s.students[-1]}", "tokens": in_millions(s.student_tokens[-1]), "teacher": tuple(teachers)}
     return Study(
@@ -35,9 +35,10 @@ def study(scale: str = "small") -> Study:
         title="Loss of students against their teachers'",
         about=f"Students of {len(s.students)} widths at {len(s.student_tokens)} budgets under {len(teachers)} "
         "teachers of the ladder, and the ladder itself.",
-        base=trained(s.students[0], s.student_tokens[-1], text),
+        base=s.trained(s.students[0], s.student_tokens[-1], text),
         grid=alone + students,
         seeds=(0,),
         evaluations=HELDOUT,
         outputs=(law, DistilOrTrain(law=law), HoldOut(law=law, where=longest), Cost()),
+        machine=s.machine,
     )

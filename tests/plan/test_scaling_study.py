@@ -39,11 +39,11 @@ def test_budgets_of_a_width_share_a_trunk(tmp_path: Path) -> None:
     assert len(alone) == 7
 
 
-@pytest.mark.parametrize("scale", ["small", "tiny"])
+@pytest.mark.parametrize("scale", ["small", "gpu", "tiny"])
 def test_students_read_text_that_no_teacher_has_read(scale: str, tmp_path: Path) -> None:
     runs = [cell.run for cell in planned("students", tmp_path, scale).study.cells]
     students = [run for run in runs if isinstance(run.objective, KD)]
-    assert len(students) == {"small": 80, "tiny": 8}[scale]
+    assert len(students) == {"small": 80, "gpu": 80, "tiny": 8}[scale]
     alone = {normal_form(run) for run in runs if run.teacher is None}
     for run in students:
         teacher = run.teacher
