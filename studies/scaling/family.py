@@ -32,8 +32,8 @@ BASE_WIDTH = 32
 """Width at which muP is the standard parametrisation."""
 
 RATE = 1.13e-2
-"""Peak learning rate of every run: a step of root two below the best of short runs, which is .016 at widths 32 to 256
-(`studies/transfer.py`, reports/NOTES.md), since longer runs want lower ones."""
+"""Peak learning rate of every run: the best at widths 32 and 64 over 4.19M tokens, between .008 and .016
+(`rates.py`, `reports/scaling-rates/`)."""
 
 GPU = Machine(name="one H100 or H200 with several small runs on it, a guess", flops_per_second=5e13)
 """A twentieth of the peak: models of less than 10M parameters were never timed there in training."""
