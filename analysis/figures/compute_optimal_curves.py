@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from pdstudy.analysis.figures.isoflop_curves import flops_axis
 from pdstudy.analysis.figures.medium import current_medium
@@ -80,6 +81,8 @@ def rates_by_width(found: RateTransfer, *, rate_label: str, width_label: str) ->
         axes.set_yscale("log", base=2)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 5, 10]))  # powers of two are no rates
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(width_label)
         axes.set_ylabel(f"best {rate_label}")
         figure.legend(loc="outside upper right", ncols=2)
