@@ -8,10 +8,14 @@ from pdstudy.analysis.design.information import Posterior, assumed, fitted, hube
 from pdstudy.analysis.design.run_pool import Design, NextRuns, RunPool, TargetInterval, better_designs, next_runs
 from pdstudy.analysis.design.run_prices import RunPrices
 from pdstudy.analysis.design.simulate import Simulation, StudySpread, simulate
+from pdstudy.analysis.design.taught_study import TaughtStudy, assumed_study, foretell_unknown, simulate_study
+from pdstudy.analysis.design.taught_targets import BestTeacherLoss, Crossover
 
 __all__ = [
     "BestLoss",
     "BestSize",
+    "BestTeacherLoss",
+    "Crossover",
     "Design",
     "DesignTarget",
     "LossAt",
@@ -24,13 +28,17 @@ __all__ = [
     "SizeExponent",
     "StudySpread",
     "TargetInterval",
+    "TaughtStudy",
     "assumed",
+    "assumed_study",
     "better_designs",
     "choose_runs",
     "fitted",
+    "foretell_unknown",
     "huber_inflation",
     "next_runs",
     "simulate",
+    "simulate_study",
     "usual_targets",
     "weak_prior",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,16 @@ from pdstudy.analysis.design.design_targets import DesignTarget
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.bootstrap import minimise_resamples
 from pdstudy.analysis.fit.fit import fit
+from pdstudy.analysis.fit.fit_result import Fit
 from pdstudy.analysis.fit.joint_fit import STEADY
 from pdstudy.analysis.fit.objective import Sample
 from pdstudy.analysis.laws.base import Array, Columns, Law
 
 _BLOCK = 250
 # Studies drawn by one generator, so that the first 250 of 1,000 are those of a simulation of 250.
+
+UNFINISHED = 1e-5
+"""Relative decrease left of an objective above which a fit did not converge (no unit)."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +81,42 @@ def simulate(
     Raises:
         AnalysisError: too few runs for the law, or fewer than 100 draws.
     """
+    base = fit_exact(law, theta, x, threshold * noise)
+    found, left = [], []
+    for errors in draw_errors(len(base.points), noise, draws, seed):
+        refitted, decrement = refit(base, Sample(base.problem.sample.weights, base.problem.sample.target + errors))
+        found.append(refitted)
+        left.append(decrement)
+    return Simulation(law, theta, np.concatenate(found), int((np.concatenate(left) > UNFINISHED).sum()))
+
+
+def draw_errors(runs: int, noise: float, draws: int, seed: int) -> Iterator[Array]:
+    """Errors of ln loss of so many simulated studies, in blocks of (b, runs). Raises `AnalysisError` below 100."""
     if draws < 100:
         raise AnalysisError(f"{draws} simulated studies can't tell a standard deviation; take 100 or more")
+    for block in range(0, draws, _BLOCK):
+        many = min(_BLOCK, draws - block)
+        yield noise * np.random.default_rng([seed, block]).standard_normal((_BLOCK, runs))[:many]
+
+
+def fit_exact(law: Law, theta: Array, x: Columns, delta: float) -> Fit:
+    """The fit of losses without noise at the runs `x`, from which those of simulated studies begin."""
     exact = np.exp(law.log_loss(theta[None, :], x)[0][0])
     rows = tuple(range(len(exact)))
     columns = {c: np.asarray(x[c], dtype=np.float64) for c in law.columns}
-    base = fit(Points(columns, exact, np.ones(len(exact)), rows, rows), law, delta=threshold * noise)
-    found, left = [], []
-    for block in range(0, draws, _BLOCK):
-        many = min(_BLOCK, draws - block)
-        errors = noise * np.random.default_rng([seed, block]).standard_normal((_BLOCK, len(exact)))[:many]
-        sample = Sample(base.problem.sample.weights, base.problem.sample.target + errors)
-        free, _, decrement = minimise_resamples(base, base.problem, sample, many)
-        found.append(base.problem.constraint.full(free))
-        left.append(decrement)
-    return Simulation(law, theta, np.concatenate(found), int((np.concatenate(left) > 1e-5).sum()))
+    return fit(Points(columns, exact, np.ones(len(exact)), rows, rows), law, delta=delta)
+
+
+def refit(base: Fit, sample: Sample) -> tuple[Array, Array]:
+    """The parameters (b, k) of each row of a sample, and what its fit still had to gain (b,)."""
+    free, _, decrement = minimise_resamples(base, base.problem, sample, len(sample.target))
+    return base.problem.constraint.full(free), decrement
 
 
 def _spread(name: str, relative: bool, true: float, estimates: Array, own: Array) -> StudySpread:
     """The standard error of a standard deviation follows from the fourth moment: tails of fits are heavy."""
     error = float(estimates.std(ddof=1))
-    fourth = float(np.mean((estimates - estimates.mean()) ** 4)) / max(error, 1e-300) ** 4
+    fourth = float(np.mean((estimates - estimates.mean()) ** 4)) / max(error, 1e-75) ** 4
     monte_carlo = 0.5 * error * np.sqrt(max(fourth - 1, 0.0) / len(estimates))
     low, high = np.quantile(own, [0.025, 0.975])
     return StudySpread(name, relative, true, error, float(monte_carlo), float(low), float(high))

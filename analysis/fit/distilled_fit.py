@@ -21,6 +21,7 @@ from pdstudy.analysis.fit.joint_fit import RESAMPLES, JointFit, steady_fit
 from pdstudy.analysis.fit.lack_of_fit import LackOfFit, lack_of_fit
 from pdstudy.analysis.laws import DISTILLATION, Law
 from pdstudy.analysis.laws.base import Array
+from pdstudy.analysis.laws.taught import TaughtLaw
 from pdstudy.analysis.shown import Shown
 
 
@@ -36,6 +37,17 @@ class DistilledFit(Shown):
     refused: str
     lack: LackOfFit | None
 
+    @property
+    def law(self) -> TaughtLaw:
+        """Both laws as one."""
+        return TaughtLaw(self.fit.law, self.supervised.fit.law)
+
+    def theta(self, *, drawn: bool = False) -> Array:
+        """The parameters of both laws in fitted form, (1, k), or in each resample, (B, k)."""
+        if drawn and self.bootstrap:
+            return np.concatenate([self.bootstrap.theta, self.supervised_theta], axis=1)
+        return np.concatenate([self.fit.theta, self.supervised.fit.theta])[None, :]
+
     def matched_loss(self, n: Array, d: Array, theta: Array | None = None) -> Array:
         """L_M at these sizes and tokens, (m,), or for each of `theta`, (B, m)."""
         law = self.supervised.fit.law
@@ -45,10 +57,8 @@ class DistilledFit(Shown):
 
     def losses(self, n: Array, d: Array, teacher_loss: Array, *, drawn: bool = False) -> Array:
         """L_S at these places, (m,), or in each resample, (B, m)."""
-        theta = self.bootstrap.theta if drawn and self.bootstrap else self.fit.theta[None, :]
-        matched = self.matched_loss(n, d, self.supervised_theta if drawn else None)
-        x = {"N": n, "D": d, "LT": teacher_loss, "LM": matched}
-        found = np.exp(self.fit.law.log_loss(theta, x)[0])
+        x = {"N": n, "D": d, "LT": teacher_loss}
+        found = np.exp(self.law.log_loss(self.theta(drawn=drawn), x)[0])
         return found if drawn else found[0]
 
     def predict(self, x: Mapping[str, object] | pd.DataFrame) -> pd.DataFrame:

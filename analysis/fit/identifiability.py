@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -67,11 +67,21 @@ def not_identified(fit: Fit) -> tuple[NotIdentified, ...]:
     error and interval mean nothing and are shown nowhere, in text, table and JSON alike.
     """
     if fit not in _KNOWN:
-        _KNOWN[fit] = _find_not_identified(fit)
+        _KNOWN[fit] = _find_not_identified(fit, lambda objective: excess(fit, objective))
     return _KNOWN[fit]
 
 
-def _find_not_identified(fit: Fit) -> tuple[NotIdentified, ...]:
+def foretell_not_identified(fit: Fit, noise: float) -> tuple[NotIdentified, ...]:
+    """The same of a fit to losses without noise, for runs whose ln loss will have this standard deviation.
+
+    At the distance of `reach` the likelihood lost without noise is the median of that over noisy studies, so that each
+    of these parameters will be called not identified in half of such studies or more.
+    """
+    return _find_not_identified(fit, lambda objective: 2 * objective / noise**2)
+
+
+def _find_not_identified(fit: Fit, lost: Callable[[float], float]) -> tuple[NotIdentified, ...]:
+    """`lost` is twice the log likelihood lost at an objective."""
     found: list[NotIdentified] = []
     limit = float(stats.chi2.ppf(0.95, 1))
     constraint = fit.problem.constraint
@@ -84,7 +94,7 @@ def _find_not_identified(fit: Fit) -> tuple[NotIdentified, ...]:
         ends = np.clip([here - reach, here + reach], constraint.lower[j], constraint.upper[j])
         flat = []
         for end in ends:
-            if end == here or excess(fit, float(_profile(fit, j, np.array([end]))[0])) < limit:
+            if end == here or lost(float(_profile(fit, j, np.array([end]))[0])) < limit:
                 flat.append(end)
         if name in narrow:
             found.append(NotIdentified(name, narrow[name]))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pdstudy.analysis.data.points import Points
 from pdstudy.analysis.errors import AnalysisError
-from pdstudy.analysis.laws.base import Array, Index, Law
+from pdstudy.analysis.laws.base import Array, Columns, Index, Law
 
 CHUNK = 120_000
 """Most elements of one array in a batch: bounds memory, and keeps the working set in the processor's cache."""
@@ -73,16 +73,21 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Sample:
-    """Weights and targets (ln loss) of a fit, each (n,) for all rows of a batch or (S, n), one per row."""
+    """Weights and targets (ln loss) of a fit, each (n,) for all rows of a batch or (S, n), one per row.
+
+    `columns` are those of the law that differ between rows, (S, n) each; the others are the points'.
+    """
 
     weights: Array
     target: Array
+    columns: Columns = field(default_factory=dict)
 
     def take(self, rows: Index | slice) -> Sample:
         """The sample for these rows of a batch."""
         return Sample(
             self.weights if self.weights.ndim == 1 else self.weights[rows],
             self.target if self.target.ndim == 1 else self.target[rows],
+            {c: v[rows] for c, v in self.columns.items()},
         )
 
 
@@ -124,7 +129,7 @@ class Objective:
     def evaluate(self, free: Array, sample: Sample) -> tuple[Array, Array]:
         """Objective (S,) and gradient (S, k_free)."""
         with np.errstate(all="ignore"):
-            value, derivatives = self.law.log_loss(self.constraint.full(free), self.points.x)
+            value, derivatives = self.law.log_loss(self.constraint.full(free), {**self.points.x, **sample.columns})
             residual = value - sample.target
             pull = np.clip(residual, -self.delta, self.delta)
             residual -= 0.5 * pull
@@ -144,7 +149,7 @@ class Objective:
         Pure second derivatives would see only the points within delta (16 % of Chinchilla's at 1e-3).
         """
         with np.errstate(all="ignore"):
-            value, derivatives = self.law.log_loss(self.constraint.full(free), self.points.x)
+            value, derivatives = self.law.log_loss(self.constraint.full(free), {**self.points.x, **sample.columns})
             residual = np.abs(value - sample.target)
             share = sample.weights * np.minimum(1.0, self.delta / np.maximum(residual, 1e-300))
             jacobian = np.stack([np.broadcast_to(d, residual.shape) for d in derivatives], axis=1)

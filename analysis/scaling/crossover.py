@@ -13,6 +13,7 @@ import numpy as np
 from pdstudy.analysis.fit.bootstrap import interval
 from pdstudy.analysis.fit.distilled_fit import DistilledFit
 from pdstudy.analysis.laws.base import Array
+from pdstudy.analysis.laws.taught import TaughtLaw
 
 REACH = 100.0
 """Factor beyond the students' tokens within which a crossover is looked for (no unit)."""
@@ -47,24 +48,20 @@ def crossover(fitted: DistilledFit, n: float, teacher_loss: float) -> Estimate:
     0 where it is worse from the start, infinite where it stays better, within `REACH` of the students' tokens.
     """
     tokens = fitted.fit.points.x["D"]
-    grid = np.linspace(np.log(tokens.min() / REACH), np.log(tokens.max() * REACH), 240)
-    value = float(_cross(grid, _gap(fitted, n, teacher_loss, grid, drawn=False)[None])[0])
+    value = float(crossings(fitted.law, fitted.theta(), n, teacher_loss, tokens)[0])
     if fitted.bootstrap is None:
         return Estimate(value, float("nan"), float("nan"))
-    found = _cross(grid, _gap(fitted, n, teacher_loss, grid, drawn=True))
+    found = crossings(fitted.law, fitted.theta(drawn=True), n, teacher_loss, tokens)
     low, high = np.sort(found)[[int(0.025 * (len(found) - 1)), int(np.ceil(0.975 * (len(found) - 1)))]]
     return Estimate(value, float(low), float(high))
 
 
-def _gap(fitted: DistilledFit, n: float, teacher_loss: float, grid: Array, *, drawn: bool) -> Array:
-    """ln L_S - ln L_M over ln tokens: (m,), or per resample (B, m)."""
-    sizes, tokens = np.full(len(grid), float(n)), np.exp(grid)
-    losses = fitted.losses(sizes, tokens, np.full(len(grid), teacher_loss), drawn=drawn)
-    return np.log(losses) - np.log(fitted.matched_loss(sizes, tokens, fitted.supervised_theta if drawn else None))
-
-
-def _cross(grid: Array, gap: Array) -> Array:
-    """Tokens at the last change from below to above zero of each row, by a line between its neighbours."""
+def crossings(law: TaughtLaw, theta: Array, n: float, teacher_loss: float, tokens: Array) -> Array:
+    """The crossover of each parameter vector (S, k), (S,), within `REACH` of the students' `tokens`: the last change
+    from a lower loss under the teacher to a higher one, by a line between its neighbours on a grid."""
+    grid = np.linspace(np.log(tokens.min() / REACH), np.log(tokens.max() * REACH), 240)
+    x = {"N": np.full(len(grid), float(n)), "D": np.exp(grid), "LT": np.full(len(grid), teacher_loss)}
+    gap = law.log_loss(theta, x)[0] - law.log_matched(theta, x)
     up = (gap[:, :-1] < 0) & (gap[:, 1:] >= 0)
     last = gap.shape[1] - 2 - np.argmax(up[:, ::-1], axis=1)
     rows = np.arange(len(gap))
@@ -77,15 +74,27 @@ def _cross(grid: Array, gap: Array) -> Array:
 def best_teacher(fitted: DistilledFit, n: float, d: float) -> BestTeacher:
     """The best loss of a teacher for a student of `n` parameters and `d` tokens, within those of the runs."""
     tried = fitted.fit.points.x["LT"]
-    grid = np.linspace(tried.min(), tried.max(), 201)
-    sizes, tokens = np.full(len(grid), float(n)), np.full(len(grid), float(d))
-    losses = fitted.losses(sizes, tokens, grid)
-    at = int(np.argmin(losses))
-    interior = 0 < at < len(grid) - 1
+    best = float(best_losses(fitted.law, fitted.theta(), n, d, tried)[0])
+    interior = bool(tried.min() < best < tried.max())
+    student = float(fitted.losses(np.array([n]), np.array([d]), np.array([best]))[0])
     if fitted.bootstrap is None:
         nan = float("nan")
-        return BestTeacher(Estimate(float(grid[at]), nan, nan), interior, nan, float(losses[at]))
-    lowest = np.argmin(fitted.losses(sizes, tokens, grid, drawn=True), axis=1)
-    low, high = interval(grid[lowest], 0.95)
-    share = float(((lowest > 0) & (lowest < len(grid) - 1)).mean())
-    return BestTeacher(Estimate(float(grid[at]), low, high), interior, share, float(losses[at]))
+        return BestTeacher(Estimate(best, nan, nan), interior, nan, student)
+    lowest = best_losses(fitted.law, fitted.theta(drawn=True), n, d, tried)
+    low, high = interval(lowest, 0.95)
+    share = float(((lowest > tried.min()) & (lowest < tried.max())).mean())
+    return BestTeacher(Estimate(best, low, high), interior, share, student)
+
+
+def best_losses(law: TaughtLaw, theta: Array, n: float, d: float, tried: Array) -> Array:
+    """The best teacher's loss for each parameter vector (S, k), (S,), within the losses `tried`: the lowest of a grid,
+    between its neighbours by a parabola."""
+    grid = np.linspace(tried.min(), tried.max(), 201)
+    x = {"N": np.full(len(grid), float(n)), "D": np.full(len(grid), float(d)), "LT": grid}
+    losses = law.log_loss(theta, x)[0]
+    at = np.argmin(losses, axis=1)
+    rows, middle = np.arange(len(losses)), np.clip(at, 1, len(grid) - 2)
+    before, here, after = (losses[rows, middle + step] for step in (-1, 0, 1))
+    with np.errstate(all="ignore"):
+        moved = 0.5 * (before - after) / (before - 2 * here + after)
+    return np.where(at == middle, grid[middle] + np.nan_to_num(moved) * (grid[1] - grid[0]), grid[at])

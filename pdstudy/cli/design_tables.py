@@ -33,10 +33,9 @@ def _(found: Foretold) -> None:
     rows = []
     for spread, linear in found.spreads:
         known = "not identified" if spread.name in found.unknown else ""
-        rows.append([
-            spread.name, f"{spread.value:.4g}", _error(spread.error, spread), _error(spread.monte_carlo, spread, 1),
-            _error(linear, spread), f"{spread.low:.4g} to {spread.high:.4g}", known,
-        ])  # fmt: skip
+        errors = (format_error(spread.error, spread), format_error(spread.monte_carlo, spread, 1))
+        ends = f"{spread.low:.4g} to {spread.high:.4g}"
+        rows.append([spread.name, f"{spread.value:.4g}", *errors, format_error(linear, spread), ends, known])
     head = ["quantity", "true", "s.e.", "+-", "first order", "95 % of studies", ""]
     print_table(head, rows, right=frozenset({1, 2, 3, 4}))
     for name in found.unknown:
@@ -54,13 +53,14 @@ def _(found: Foretold) -> None:
         _print_grid([found.pool[i] for i in design.chosen])
 
 
-def _error(error: float, spread: StudySpread, digits: int = 3) -> str:
+def format_error(error: float, spread: StudySpread, digits: int = 3) -> str:
+    """A standard error in the quantity's units, or in per cent where it is relative."""
     return f"{100 * error:.{digits}g} %" if spread.relative else f"{error:.{digits}g}"
 
 
 def _errors(design: Design, simulated: tuple[float, ...] | None, targets: Sequence[StudySpread]) -> list[str]:
     """Standard errors of the targets; those to first order in brackets."""
-    shown = [_error(e, spread) for e, spread in zip(simulated or design.errors, targets, strict=True)]
+    shown = [format_error(e, spread) for e, spread in zip(simulated or design.errors, targets, strict=True)]
     return shown if simulated else [f"({text})" for text in shown]
 
 

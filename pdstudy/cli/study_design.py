@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +29,10 @@ from pdstudy.analysis.design.run_prices import RunPrices
 from pdstudy.analysis.design.simulate import Simulation, StudySpread, simulate
 from pdstudy.analysis.errors import AnalysisError, DataError, TooFewRuns
 from pdstudy.analysis.fit.fit import fit
-from pdstudy.analysis.laws import Law, laws_of
+from pdstudy.analysis.laws import DISTILLATION, Law, laws_of
 from pdstudy.analysis.laws.base import Array, Columns
 from pdstudy.analysis.scaling.allocation import TableFlops
-from pdstudy.config.declared_laws import HoldOut, JointLaw
+from pdstudy.config.declared_laws import DistillationLaw, HoldOut, JointLaw
 from pdstudy.core.errors import ConfigError
 from pdstudy.core.identity import encode
 from pdstudy.plan.candidate_runs import CandidateRun, declared_runs, grid_around
@@ -80,7 +80,7 @@ def foretell(plan: Plan, args: argparse.Namespace) -> Foretold:
     """Simulate a study before it runs. Raises `ConfigError` where it has no runs for the law, or a bad option."""
     law, values = assumed_law(args.law)
     theta = law.internal(values)
-    runs, held = _runs_of(plan)
+    runs, held = runs_alone(plan, declared_law(plan))
     targets = _targets(args.target, runs, held, law, theta)
     x = _columns(runs)
     linear = assumed(law, theta, x, args.noise)
@@ -101,7 +101,7 @@ def foretell(plan: Plan, args: argparse.Namespace) -> Foretold:
 
 def suggest(plan: Plan, workspace: Workspace, args: argparse.Namespace) -> Suggested:
     """The runs to make next. Raises `ConfigError` where the study has no runs for the law, or a bad option."""
-    runs, held = _runs_of(plan)
+    runs, held = runs_alone(plan, declared_law(plan))
     done = [run for run in runs if run.done]
     pool = [run for run in (*runs, *grid_around(runs, held)) if not run.done]
     law, values = assumed_law(args.law)
@@ -117,30 +117,49 @@ def assumed_law(text: str) -> tuple[Law, dict[str, float]]:
     values = read_values([text], "--law")
     for law in laws_of(("N", "D")):
         if set(law.names) == set(values):
-            theta, (low, high) = law.internal(values), law.bounds()
-            if not ((low <= theta) & (theta <= high)).all():
+            if not _meaningful(law, values):
                 raise ConfigError(f"--law: found {text}; allowed: coefficients above 0, exponents above 0 and up to 10")
             return law, values
     forms = "; ".join(f"{', '.join(law.names)} ({law.name})" for law in laws_of(("N", "D")))
     raise ConfigError(f"--law: found {', '.join(values)}; allowed: {forms}")
 
 
-def _declared_law(plan: Plan) -> JointLaw:
+def assumed_student_law(text: str) -> dict[str, float]:
+    """Coefficients of the law of distilled students. Raises `ConfigError` where they are not its own."""
+    values = read_values([text], "--student-law")
+    if set(values) != set(DISTILLATION.names):
+        raise ConfigError(f"--student-law: found {', '.join(values)}; allowed: {', '.join(DISTILLATION.names)}")
+    if not _meaningful(DISTILLATION, values):
+        raise ConfigError(
+            f"--student-law: found {text}; allowed: A, B, k above 0, exponents above 0 and up to 10, c0 of -10 to 30, "
+            "f1 of .01 to 10"
+        )
+    return values
+
+
+def _meaningful(law: Law, values: Mapping[str, float]) -> bool:
+    """Whether all coefficients are within the law's bounds."""
+    theta, (low, high) = law.internal(values), law.bounds()
+    return bool(((low <= theta) & (theta <= high)).all())
+
+
+def declared_law(plan: Plan) -> JointLaw:
     """The first law of size and tokens that the study's outputs name; one of all runs where none does."""
     found = (output if isinstance(output, JointLaw) else getattr(output, "law", None) for output in plan.study.outputs)
     return next((law for law in found if isinstance(law, JointLaw)), JointLaw())
 
 
-def _runs_of(plan: Plan) -> tuple[list[CandidateRun], list[CandidateRun]]:
-    """The runs of the declared law, and those that it must predict."""
-    law = _declared_law(plan)
+def held_out(plan: Plan, law: JointLaw | DistillationLaw) -> Callable[[Cell], bool]:
+    """Whether a law must predict a cell."""
     outputs = [each for each in plan.study.outputs if isinstance(each, HoldOut) and each.law == law]
+    return lambda cell: any(has_labels(cell, output.where) for output in outputs)
 
-    def held(cell: Cell) -> bool:
-        return any(_has(cell, output.where) for output in outputs)
 
+def runs_alone(plan: Plan, law: JointLaw) -> tuple[list[CandidateRun], list[CandidateRun]]:
+    """The runs of a law, and those that it must predict."""
+    held = held_out(plan, law)
     total = law.size == "total"
-    runs = declared_runs(plan, total, lambda cell: _has(cell, law.where) and not held(cell))
+    runs = declared_runs(plan, total, lambda cell: has_labels(cell, law.where) and not held(cell))
     sizes, budgets = ({getattr(run, field) for run in runs} for field in ("size", "tokens"))
     if len(sizes) < 3 or len(budgets) < 3:
         raise ConfigError(
@@ -150,7 +169,7 @@ def _runs_of(plan: Plan) -> tuple[list[CandidateRun], list[CandidateRun]]:
     return runs, declared_runs(plan, total, held)
 
 
-def _has(cell: Cell, where: Mapping[str, Any]) -> bool:
+def has_labels(cell: Cell, where: Mapping[str, Any]) -> bool:
     """Whether a run has one of the labels on every axis."""
     return all(cell.labels.get(a) in ((labels,) if isinstance(labels, str) else labels) for a, labels in where.items())
 
@@ -219,7 +238,7 @@ def _known(
     start = Posterior(law, centre, weak_prior(law, centre), args.noise)
     if not keys:
         return start, f"{law.name} with assumed coefficients, since no run is done"
-    declared = _declared_law(plan)
+    declared = declared_law(plan)
     table = law_runs(load_runs(workspace.root, make_record(plan)), encode(declared), declared.where)
     scored = table[table["run"].isin(keys) & table["loss"].notna()]
     if scored.empty:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pdstudy.config.normal_form import normal_form
 from pdstudy.config.run import LM, Run
 from pdstudy.config.trajectory import lasting_steps
+from pdstudy.core.errors import ConfigError
 from pdstudy.core.format import si
 from pdstudy.core.identity import fingerprint
 from pdstudy.plan.branches import branch_family
@@ -48,6 +49,51 @@ class CandidateRun:
     def flops(self) -> float:
         """Price of the run by itself."""
         return self.trunk + self.own
+
+
+@dataclass(frozen=True)
+class TaughtRun:
+    """A student as a design of its law sees it: labels on the axes, size, tokens, and its teacher's key, size and
+    tokens."""
+
+    name: str
+    labels: Mapping[str, str]
+    size: int
+    tokens: float
+    teacher: str
+    teacher_size: int
+    teacher_tokens: float
+
+
+def taught_runs(plan: Plan, total: bool, chosen: Callable[[Cell], bool]) -> list[TaughtRun]:
+    """The runs of a plan that learn from a teacher, among the chosen cells, each once.
+
+    Args:
+        total: whether sizes count embeddings. chosen: which cells.
+
+    Raises:
+        ConfigError: a teacher is a folder, or moves with its student: no law gives its loss.
+    """
+
+    def size(run: Run) -> int:
+        return sizes(run)[1] if total else sizes(run)[0]
+
+    found: dict[str, TaughtRun] = {}
+    for cell in plan.study.cells:
+        run = normal_form(cell.run)
+        teacher = run.teacher
+        if teacher is None or not chosen(cell) or plan.keys[cell.name] in found:
+            continue
+        if not isinstance(teacher, Run):
+            raise ConfigError(
+                f"teacher of {cell.name}: found {type(teacher).__name__}; allowed in a design: a run, whose loss the "
+                "assumed law gives"
+            )
+        found[plan.keys[cell.name]] = TaughtRun(
+            cell.name, cell.labels, size(run), float(run.num_tokens),
+            fingerprint(teacher), size(teacher), float(teacher.num_tokens),
+        )  # fmt: skip
+    return list(found.values())
 
 
 def declared_runs(plan: Plan, total: bool, chosen: Callable[[Cell], bool]) -> list[CandidateRun]:
