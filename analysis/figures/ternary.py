@@ -40,6 +40,7 @@ def ternary(searched: Searched, simplex: SimplexWeights) -> Plot:
     norm = scale(scored["value"])
     rows = []
     with styled():
+        # One triangle is as high as wide: on a wide page it and its bar stand together in the middle.
         figure, axes = panels(PAGE if len(corners) > 1 else COLUMN, 1.6 if len(corners) > 1 else 2.6, 1, len(corners))
         for axis, three in zip(axes, corners):
             _frame(axis, [names[c] for c in three])
@@ -56,6 +57,7 @@ def ternary(searched: Searched, simplex: SimplexWeights) -> Plot:
                                       **{f"share {i}": inside[:, i] for i in range(3)}, "held": held,
                                       "value": scored["value"]}))  # fmt: skip
         colour_bar(figure, axes, norm, searched.objective)
+        figure.set_layout_engine("compressed")
     caption = (
         f"The {len(scored)} trials trained in full by the weights of their losses; a ring marks the best. Grid lines "
         "at 0.25, 0.5 and 0.75."

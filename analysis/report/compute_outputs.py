@@ -14,7 +14,7 @@ from pdstudy.analysis.figures.compute_optimal_curves import optimal_path, rates_
 from pdstudy.analysis.figures.isoflop_curves import isoflop_curves
 from pdstudy.analysis.report.captions import parse_numbers
 from pdstudy.analysis.report.law_outputs import LawOutputs
-from pdstudy.analysis.report.page import Block, Listing, Text
+from pdstudy.analysis.report.page import Block, Folded, Listing, Text
 from pdstudy.analysis.scaling.compute_optimal import PUBLISHED, compute_optimal
 from pdstudy.analysis.scaling.isoflop import isoflop
 from pdstudy.analysis.scaling.isoflop_profiles import at_budgets
@@ -44,7 +44,12 @@ class ComputeOutputs:
             f"{between} of {len(profiles)} losses lie between two runs of their size; FLOPs are those of the runs' own "
             "networks with their heads."
         )
-        return [isoflop_curves(found), isoflop_table(found, profiles), Text(note), Listing(summary(found))]
+        return [
+            isoflop_curves(found),
+            isoflop_table(found, profiles),
+            Text(note),
+            Folded("The minima in numbers", (Listing(summary(found)),)),
+        ]
 
     def compute_optimal(self, output: dict[str, Any]) -> list[Block]:
         law = output["law"]
@@ -56,8 +61,8 @@ class ComputeOutputs:
         return [
             optimal_path(path, PUBLISHED),
             exponents_table(path, PUBLISHED),
-            *map(Text, [*notes, *path.allocation.warnings]),
-            Listing(summary(path.allocation)),
+            *map(Text, [*notes, *map(_as_sentence, path.allocation.warnings)]),
+            Folded("The allocation in numbers", (Listing(summary(path.allocation)),)),
         ]
 
     def transfer_check(self, output: dict[str, Any]) -> list[Block]:
@@ -81,6 +86,10 @@ class ComputeOutputs:
             rates_by_width(found, rate_label=output["rate"], width_label=output["width"]),
             rates_table(found, output["lines"] or "runs"),
         ]
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _read_widths(labels: pd.Series, axis: str) -> pd.Series:

@@ -45,12 +45,12 @@ def _name_rates(runs: pd.DataFrame) -> str:
         return ""
     by_rate = runs.dropna(subset=[column]).groupby(column, sort=True)["cell"]
     if len(by_rate) == 1:
-        return f"Learning rate {next(iter(by_rate.groups)):g} in every arm, whichever would be best for each."
+        return f"Learning rate {next(iter(by_rate.groups)):.3g} in every arm, whichever would be best for each."
     said = []
     for rate, cells in by_rate:
         arms = dict.fromkeys(cell.rpartition("seed=")[0].rstrip(",") for cell in cells)
         shown = "; ".join([*arms][:4]) + (f"; {len(arms) - 4} more" if len(arms) > 4 else "")
-        said.append(f"{rate:g} ({shown})")
+        said.append(f"{rate:.3g} ({shown})")
     return f"Learning rates: {', '.join(said)}."
 
 

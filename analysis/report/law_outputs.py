@@ -16,7 +16,7 @@ from pdstudy.analysis.figures.law_curves import held_out_predictions, joint_law_
 from pdstudy.analysis.fit.distilled_fit import DistilledFit, check_teachers, distilled_fit
 from pdstudy.analysis.fit.extrapolation import fit_other_laws, measure_distance
 from pdstudy.analysis.fit.joint_fit import JointFit, joint_fit
-from pdstudy.analysis.report.page import Block, Listing, Text
+from pdstudy.analysis.report.page import Block, Folded, Listing, Text
 from pdstudy.analysis.summary import summary
 from pdstudy.analysis.tables.builders import fit_table
 from pdstudy.analysis.tables.laws import hold_out_table
@@ -100,7 +100,7 @@ class LawOutputs:
             residual_panels({found.fit.law.name: found.fit}),
             fit_table(found.fit, found.bootstrap),
             *([Listing(summary(found.choice))] if found.choice else []),
-            Listing(summary(found.bootstrap or found.fit)),
+            Folded("Details of the fit", (Listing(summary(found.bootstrap or found.fit)),)),
             *([Text(f"No intervals: {found.refused}.")] if found.refused else []),
         ]
 

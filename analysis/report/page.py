@@ -214,11 +214,41 @@ def _figure(plot: Plot, number: int) -> str:
     drawn = []
     for name, medium in media.items():
         svg = _inline(plot.svg(medium), f"f{number}{name[0]}-")
+        plate = " plate" if needs_light(svg) else ""
         drawn.append(
-            f'<div class="{name}">\n' + svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1) + "\n</div>"
+            f'<div class="{name}{plate}">\n'
+            + svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+            + "\n</div>"
         )
     caption = f"<figcaption>Figure {number}. {html.escape(plot.caption)}</figcaption>"
     return f"<figure>\n{chr(10).join(drawn)}\n{caption}\n</figure>"
+
+
+def needs_light(svg: str) -> bool:
+    """Whether a figure has a bitmap, whose white stays white, or colours that a dark page would swallow: those of a
+    colour map, whose order would be lost if they were turned."""
+    return "<image" in svg or any(
+        _contrast(colour) < LEAST_CONTRAST for colour in set(re.findall(r"#[0-9a-f]{6}", svg))
+    )
+
+
+def _contrast(colour: str) -> float:
+    """Contrast of a colour with the dark page (WCAG 2.1: 1 is none, 21 that of black and white)."""
+    light, dark = sorted((_luminance(colour), _luminance(DARK_PAGE)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+DARK_PAGE = "#16181b"
+"""Background of the dark page (page.css)."""
+
+LEAST_CONTRAST = 3.0
+"""Of a mark or a line with its page (WCAG 2.1, 1.4.11)."""
 
 
 def _inline(svg: str, prefix: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.fit.joint_fit import joint_fit
 from pdstudy.analysis.laws import HOFFMANN, laws_of
 from pdstudy.analysis.report.law_outputs import LawOutputs
-from pdstudy.analysis.report.page import Listing, Text
+from pdstudy.analysis.report.page import Folded, Listing, Text
 from pdstudy.analysis.report.study_outputs import Outputs
 from pdstudy.analysis.scaling.allocation import TableFlops
 from pdstudy.analysis.scaling.isoflop_profiles import at_budgets
@@ -34,8 +35,12 @@ def make_outputs(root: Path, rows: list[dict[str, Any]], *declared: LawOutput) -
     return Outputs(root, make_study(root, rows, [encode(output) for output in declared]))
 
 
-def texts(blocks: list[Any]) -> str:
-    return "\n".join(b.text for b in blocks if isinstance(b, Text | Listing))
+def texts(blocks: Sequence[Any]) -> str:
+    """All text, folded text too."""
+    parts = (
+        texts(b.blocks) if isinstance(b, Folded) else b.text for b in blocks if isinstance(b, Folded | Text | Listing)
+    )
+    return "\n".join(parts)
 
 
 def test_a_declared_law_survives_the_record() -> None:

@@ -18,7 +18,7 @@ from pdstudy.analysis.figures.grids import MOST_LINES, line_grid
 from pdstudy.analysis.figures.medium import PAPER, PHONE, SCREEN
 from pdstudy.analysis.figures.plot import Plot
 from pdstudy.analysis.figures.run_comparisons import MOST_NAMED, effects
-from pdstudy.analysis.report.page import Exhibit, Folded, Page, Section
+from pdstudy.analysis.report.page import Exhibit, Folded, Page, Section, needs_light
 from pdstudy.analysis.report.report_files import NONE, save_blocks
 from pdstudy.analysis.report.run_list import list_runs
 from pdstudy.analysis.report.study_outputs import Outputs, name_apart
@@ -184,3 +184,16 @@ def test_a_legend_of_published_exponents_is_as_wide_as_its_medium() -> None:
 
 def test_greek_letters_and_relations_of_labels_are_commands_of_latex() -> None:
     assert latex("θ ≠ Ω") == r"$\theta$ $\ne$ $\Omega$"
+
+
+@pytest.mark.parametrize(
+    ("svg", "light"),
+    [
+        ('<path style="fill: #0072b2; stroke: currentColor"/>', False),  # the darkest colour of the series
+        ('<path style="stroke: #440154"/>', True),  # the dark end of viridis
+        ('<path style="fill: #00224e"/>', True),  # and of cividis
+        ('<image width="1" xlink:href="data:"/>', True),
+    ],
+)
+def test_figures_that_a_dark_page_would_swallow_stay_light(svg: str, light: bool) -> None:
+    assert needs_light(svg) is light
