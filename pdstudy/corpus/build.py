@@ -26,7 +26,7 @@ from pdstudy.core.progress import Progress, no_progress
 from pdstudy.core.validation import problems
 from pdstudy.corpus.bad_rows import BadRow, BadRows
 from pdstudy.corpus.encode import encode_splits
-from pdstudy.corpus.encode_places import TEXTS, UNFINISHED
+from pdstudy.corpus.encode_places import TEXTS, UNFINISHED, places_path
 from pdstudy.corpus.kept_texts import forget_texts, is_kept, keep_texts, kept_texts
 from pdstudy.corpus.mixture_build import mix_parts
 from pdstudy.corpus.sources import documents
@@ -85,12 +85,7 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
         return
     spool = work / UNFINISHED / TEXTS
     if not is_kept(work, corpus):
-        (work / UNFINISHED).mkdir()
-        with Spool(spool, corpus.shuffle_seed) as texts:
-            count = len(corpus.sources)
-            sources = [_read(source, texts, i, count, progress) for i, source in enumerate(corpus.sources)]
-            read = texts.index()
-        keep_texts(work, corpus, read, sources)
+        _spool_texts(work, corpus, spool, progress)
     index, sources = kept_texts(work, corpus)
     shares = (corpus.validation, corpus.test)
     order = {split: index.shuffled(split, shares, corpus.shuffle_seed) for split in SPLITS}
@@ -114,10 +109,23 @@ def _build_in(work: Path, corpus: Corpus, progress: Progress) -> None:
     def report(what: str, share: float) -> None:
         progress(what, _TRAINED_SHARE + (1 - _TRAINED_SHARE) * share)
 
-    splits = encode_splits(work, {s: index.places(chosen) for s, chosen in order.items()}, encoder, dtype, report)
     duplicates = len(index) - int(index.unique.sum())
+    for split, chosen in order.items():
+        np.save(places_path(work, split), index.places(chosen))
+    del index, order, chosen  # some sixty bytes a document
+    splits = encode_splits(work, encoder, dtype, report)
     _write_manifest(work, corpus, encoder, dtype=dtype, splits=splits, sources=sources, duplicates=duplicates)
     forget_texts(work)
+
+
+def _spool_texts(work: Path, corpus: Corpus, spool: Path, progress: Progress) -> None:
+    """Read all sources into the spool and keep it; what it has in memory ends with this call."""
+    (work / UNFINISHED).mkdir()
+    with Spool(spool, corpus.shuffle_seed) as texts:
+        count = len(corpus.sources)
+        sources = [_read(source, texts, i, count, progress) for i, source in enumerate(corpus.sources)]
+        read = texts.index()
+    keep_texts(work, corpus, read, sources)
 
 
 def _copy_tokenizer(folder: Path, corpus: Corpus, needs: list[TokenCorpus]) -> None:

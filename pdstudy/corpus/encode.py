@@ -23,6 +23,7 @@ from pdstudy.core.errors import ConfigError
 from pdstudy.core.files import read_json, write_json
 from pdstudy.core.progress import Progress
 from pdstudy.corpus.encode_places import HEADER, UNFINISHED, EncodedTexts, encode_places, places_path
+from pdstudy.corpus.spool import SPLITS
 from pdstudy.corpus.stream import StreamWriter
 from pdstudy.corpus.token_corpus import TOKEN_BYTES
 from pdstudy.corpus.tokenizer import Encoder
@@ -41,24 +42,22 @@ LEAST_SHARED_BYTES = 32_000_000
 
 def encode_splits(
     work: Path,
-    places: dict[Split, npt.NDArray[np.int64]],
     encoder: Encoder,
     dtype: str,
     progress: Progress,
     processes: int | None = None,
 ) -> dict[str, Any]:
-    """Encode the texts at `places` (`Index.places`) of each split; the manifest's entries of splits.
+    """Encode the texts of each split, at the places (`Index.places`) in its file; the manifest's entries of splits.
 
     Goes on from what an earlier call has kept. `processes`: by default one per core from 32 MB of text on, else none
     but this. Raises `ConfigError` where one of them ends.
     """
     folder = work / UNFINISHED
     kept: dict[str, Any] = read_json(folder / "encoded.json") or {}
+    places = {s: np.load(places_path(work, s), mmap_mode="r", allow_pickle=False) for s in SPLITS}
     total = sum(int(each[:, 2].sum()) for each in places.values())
     if processes is None:
         processes = _cores() if total >= LEAST_SHARED_BYTES else 0
-    for split, each in places.items():
-        np.save(places_path(work, split), each)
     workers = [_Worker(work, encoder, dtype) for _ in range(processes)]
     done = 0
     splits: dict[str, Any] = {}

@@ -1,8 +1,9 @@
 """The spool: all documents of a corpus on disk and a small index in memory, for deduplication, split and shuffle.
 
-A document costs 24 bytes of memory (16 of hash, 8 of length), whatever its size, so that a corpus may be far larger
-than memory. Whether a document is a duplicate, its split and its place in the shuffle follow from the hash of its
-content, so that appending documents moves no other document between splits, nor past another in the order.
+A document costs 24 bytes of memory while texts are read (16 of hash, 8 of length), and about a hundred for the moment
+in which its place is found, whatever its size, so that a corpus may be far larger than memory. Whether a document is a
+duplicate, its split and its place in the shuffle follow from the hash of its content, so that appending documents moves
+no other document between splits, nor past another in the order.
 
 Documents are written to one of `BUCKETS` files by their place in the shuffle. The stream is read one file after the
 other, so that a disk is read in runs of a 256th of the corpus, not document by document all over it.
@@ -78,7 +79,7 @@ class Spool:
         """Index all documents added so far, with duplicates found."""
         for file in self._files.values():
             file.flush()
-        hashes = np.frombuffer(bytes(self._hashes), dtype=">u8").reshape(-1, 2).astype(np.uint64)
+        hashes = np.frombuffer(self._hashes, dtype=">u8").reshape(-1, 2).astype(np.uint64)
         return Index(hashes, np.array(self._lengths, dtype=np.int64), self._seed)
 
     def texts(self, index: Index, documents: npt.NDArray[np.int64]) -> Iterator[str]:
@@ -90,7 +91,7 @@ def read_texts(folder: Path, places: npt.NDArray[np.int64]) -> Iterator[str]:
     """Yield the texts at `places` (`Index.places`) of a spool's folder."""
     handle, opened = -1, -1
     try:
-        for bucket, offset, length in places.tolist():
+        for bucket, offset, length in _rows(places):
             if bucket != opened:
                 if handle >= 0:
                     os.close(handle)
@@ -104,6 +105,12 @@ def read_texts(folder: Path, places: npt.NDArray[np.int64]) -> Iterator[str]:
     finally:
         if handle >= 0:
             os.close(handle)
+
+
+def _rows(places: npt.NDArray[np.int64]) -> Iterator[list[int]]:
+    """Rows as Python's numbers, some thousand at a time: all at once they would take two hundred bytes a document."""
+    for start in range(0, len(places), 4096):
+        yield from places[start : start + 4096].tolist()
 
 
 def sync_spool(folder: Path) -> None:
