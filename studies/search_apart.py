@@ -9,7 +9,7 @@ from paper.scales import SCALES
 
 from pdstudy import KLD, Compare, Cost, Curves, JensenShannon, ReverseKL, Steady, Study, Tail, Weighted, axis
 
-# Trial 32 of reports/search-mini: the best on its fresh seeds. The others of the best six lie around it.
+# The best on fresh seeds of the first search (reports/NOTES.md). What later ones find lies around it.
 LM_SHARE = 0.121
 MIXTURE = Weighted(terms=((0.675, KLD()), (0.223, ReverseKL()), (0.102, JensenShannon())))
 RATE = 5.06e-3

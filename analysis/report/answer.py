@@ -46,8 +46,8 @@ def answer(comparisons: ArmComparisons) -> list[Answer]:
 
 def say_arm_against(effects: Sequence[Effect], unit: str) -> str:
     """One arm beside each of several others, in one sentence."""
-    parts = [f"{PHRASES[e.verdict]} {e.baseline}{_by(e.verdict, [e], unit)}" for e in effects]
-    return f"{effects[0].arm} is {'; '.join(parts)}."
+    parts = [f"{PHRASES[e.verdict]} {_quoted(e.baseline)}{_by(e.verdict, [e], unit)}" for e in effects]
+    return f"{_quoted(effects[0].arm)} is {'; '.join(parts)}."
 
 
 def _verdicts(comparison: Comparison) -> dict[tuple[object, ...], Verdict]:
@@ -59,7 +59,7 @@ def say_comparison(comparison: Comparison, unit: str) -> str:
     by_arm: dict[str, list[Effect]] = {}
     for effect in comparison.effects:
         by_arm.setdefault(effect.arm, []).append(effect)
-    reference = comparison.effects[0].baseline
+    reference = _quoted(comparison.effects[0].baseline)
     if comparison.within and len(by_arm) <= MOST_NAMED:
         places = ", ".join(map(axis_title, comparison.within))
         return " ".join(_say_arm(arm, effects, reference, places, unit) for arm, effects in by_arm.items())
@@ -78,7 +78,8 @@ def _say_arm(arm: str, effects: Sequence[Effect], reference: str, places: str, u
         every = f"all {len(part)} levels of {places}" if len(part) > 1 else _place(part[0])
         named = f"at {every}" if len(groups) == 1 else f"at {_name_some([_place(e) for e in part])}"
         parts.append(f"{PHRASES[verdict]} {reference} {named}{_by(verdict, part, unit)}")
-    return f"{arm} is {', '.join(parts[:-1])} and {parts[-1]}." if len(parts) > 1 else f"{arm} is {parts[0]}."
+    said = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+    return f"{_quoted(arm)} is {said}."
 
 
 def _say_arms(effects: Sequence[Effect], reference: str, unit: str) -> str:
@@ -96,9 +97,14 @@ def _place(effect: Effect) -> str:
     return " ".join(map(str, effect.stratum))
 
 
+def _quoted(label: str) -> str:
+    """A label in quotes where its own commas would read as those of the sentence."""
+    return f'"{label}"' if "," in label else label
+
+
 def _name_some(names: Sequence[str]) -> str:
     more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(_quoted, names[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
 def _by(verdict: Verdict, effects: Sequence[Effect], unit: str) -> str:

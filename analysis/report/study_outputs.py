@@ -11,7 +11,7 @@ import pandas as pd
 
 from pdstudy.analysis.data.runs import load_evaluations, load_runs
 from pdstudy.analysis.data.sequence_scores import load_sequences
-from pdstudy.analysis.data.study_record import Record, axis_column
+from pdstudy.analysis.data.study_record import Record, axis_column, axis_title
 from pdstudy.analysis.errors import AnalysisError
 from pdstudy.analysis.figures.fits import loss_and_law
 from pdstudy.analysis.figures.grids import line_grid
@@ -246,7 +246,15 @@ def _tabulate_best(data: pd.DataFrame, x: str, panel: str | None, lines: str) ->
         edge = "at the edge of the sweep" if at in (0, len(part) - 1) else "bracketed"
         best, mean = float(part[x][at]), float(part["mean"][at])
         spread = float(part["high"][at] - part["low"][at])
-        shown = (TableCell(f"{best:g}", best), TableCell(f"{mean:.3f}", mean), TableCell(f"{spread:.3f}", spread))
+        ranged = TableCell(f"{spread:.3f}", spread) if spread > 0 else "–"
+        shown = (TableCell(f"{best:g}", best), TableCell(f"{mean:.3f}", mean), ranged)
         rows.append((*([] if panel is None else [str(level)]), str(arm), *shown, edge))
-    heads = (*([] if panel is None else [panel]), lines, f"best {x}", "loss", "range over seeds", "")
+    heads = (
+        *([] if panel is None else [panel]),
+        axis_title(lines),
+        f"best {x}",
+        "loss",
+        "range over seeds",
+        "lowest is",
+    )
     return Table(heads, tuple(rows), "Lowest mean of each line.")

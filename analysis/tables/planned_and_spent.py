@@ -62,10 +62,10 @@ def _stages(workspace: Path, record: Record, runs: pd.DataFrame) -> list[tuple[s
     for labels, part in unique.groupby(axes, sort=False) if axes else [(("students",), unique)]:
         spent = (part["seconds_train"] + part["seconds_evaluate"]).sum(min_count=len(part))
         planned = part["flops_planned"].sum()
-        stages.append((" ".join(map(str, labels)) + f" ({len(part)} runs)", float(planned), float(spent)))
+        stages.append((" ".join(map(str, labels)) + f" ({_count(len(part))})", float(planned), float(spent)))
     if tuned := record.get("finetuned"):
         took = [_spent(whole_run_file(workspace / "runs" / t["run"], "result.json")) for t in tuned]
-        stages.append((f"finetuning ({len(tuned)} runs)", sum(t["planned"]["flops"] for t in tuned), sum(took)))
+        stages.append((f"finetuning ({_count(len(tuned))})", sum(t["planned"]["flops"] for t in tuned), sum(took)))
     return stages
 
 
@@ -87,3 +87,7 @@ def _cost_row(name: str, flops: float, planned: float, actual: float) -> tuple[T
 
 def _seconds(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _count(runs: int) -> str:
+    return f"{runs} run" if runs == 1 else f"{runs} runs"
