@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from pdstudy.config.model import Shape
 from pdstudy.config.placement import Execution, misfit, resolve, warning_exceeds_limit
+from pdstudy.config.run import KD, LM, Pretrained
 from pdstudy.core.errors import ConfigError
+from pdstudy.plan.builder import make_plan
+from pdstudy.slurm.job import make_jobs
 from pdstudy.slurm.profiles import load_profile
+from pdstudy.study.grid import axis
+from pdstudy.workspace.layout import Workspace
 from tests.core.guides import block
+from tests.study.test_study import make_study
 
 
 @pytest.fixture
@@ -129,6 +136,19 @@ def test_the_example_of_the_guide_gives_gpus_to_all_that_compute(
     assert execution.gpus == gpus
     assert not list(misfit(execution, sequences_per_step=256))
     assert execution.nodes == (4 if gpus == 8 else 1)
+
+
+def test_a_capture_takes_the_size_of_its_teacher_from_the_plan_to_the_job(tmp_path: Path) -> None:
+    """A folder's parameters are those that are declared until it is there; its capture's own jobs met no `[[sizes]]`."""
+    vocab = 512
+    eight = Shape(width=4096, layers=32, heads=32, query_groups=8, ffn=14_336, vocab=vocab, tied=False)
+    kd = KD(teacher=Pretrained(path="teachers/eight", shape=eight))
+    study = make_study(grid=axis("loss", {"LM": LM(), "KD": kd}, field="objective"), elsewhere=True)
+    workspace = Workspace(tmp_path)
+    rules = (Execution(), Execution(stage="logits", parameters=1_000_000_000, gpus=2))
+    gpus = {job.stage: job.execution.gpus for job in make_jobs(make_plan(study, workspace), rules, workspace)}
+    assert gpus["logits"] == 2
+    assert gpus["student"] == 0  # far below the size
 
 
 def test_an_execution_must_fit_its_run() -> None:
