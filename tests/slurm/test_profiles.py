@@ -139,7 +139,7 @@ def test_the_example_of_the_guide_gives_gpus_to_all_that_compute(
 
 
 def test_a_capture_takes_the_size_of_its_teacher_from_the_plan_to_the_job(tmp_path: Path) -> None:
-    """A folder's parameters are those that are declared until it is there; its capture's own jobs met no `[[sizes]]`."""
+    """A folder's parameters are those that are declared until it is there; its captures met no `[[sizes]]` once."""
     vocab = 512
     eight = Shape(width=4096, layers=32, heads=32, query_groups=8, ffn=14_336, vocab=vocab, tied=False)
     kd = KD(teacher=Pretrained(path="teachers/eight", shape=eight))
