@@ -40,6 +40,9 @@ NAMES = {
 }
 """Columns of `load_runs` that a reader asks for first, in their order, and their names."""
 
+_WORDS = {"Temperature": "the same for all tokens"}
+"""Of classes whose name says less than it might."""
+
 _COUNTS = {"non_embedding", "tokens", "config.schedule.warmup_tokens"}
 
 _APART = ("config.seed", "config.is", "config.tokens", "config.steps", "config.data.start")
@@ -78,7 +81,7 @@ def _describe(record: Record, runs: pd.DataFrame, column: str) -> tuple[str, str
 def _list_values(values: Sequence[Any], column: str) -> str:
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     values = sorted(values) if numbers else values
-    shown = [si(v) if column in _COUNTS else f"{v:,.10g}" if numbers else str(v) for v in values]
+    shown = [si(v) if column in _COUNTS else f"{v:,.10g}" if numbers else _WORDS.get(v, str(v)) for v in values]
     if len(shown) <= MOST_VALUES:
         return ", ".join(shown)
     if numbers:
